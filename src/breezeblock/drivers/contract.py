@@ -1,0 +1,150 @@
+"""The contract between Breezeblock and a storage driver.
+
+A driver knows storage and nothing else: no database, no other node, no clock but the one it is given. What it may rely
+on and what it must promise:
+
+* **Names are given.** An object is named `<resource id>.<seq>.<epoch>` (`ObjectName`). The token in the name says under
+  which lock and which claim it was made, so a late effect of an earlier owner never hits a newer object. A driver
+  derives all its own names (temporary files, internal snapshots) from the name it was given.
+* **Every call is safe to repeat**, after success, after failure, and after a crash anywhere inside it. Creating what is
+  there, deleting what is not there, and extending to a smaller size succeed and change nothing.
+* **Whole or absent.** An object that `exists` under its name is complete. What is half made has another name.
+* **Durable before done.** When a call returns, its effect survives a power cut.
+* **Long work reports progress.** Calls that copy take a `Progress`: they start at `progress.done_bytes`, call
+  `await progress.save(n)` from time to time *after* syncing what it covers, and stop by letting its exceptions pass.
+* **Errors for users.** Whatever the storage refuses becomes `BackendFailed` with a sentence an operator understands.
+* **Guarded.** A driver makes changing calls only through the `Files` (or the equivalent for its storage) of `bind`, which
+  asks for the lease right before each effect.
+"""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from breezeblock.env.contract import Guard
+
+
+class FenceScope(enum.Enum):
+    """How a backend makes sure that a lost node writes no more."""
+
+    NONE = "none"
+    """Nothing but the node's own lease: `trust_self_fencing` must be set, and half-made copies are never continued."""
+    SAME_MACHINE = "same_machine"
+    """All nodes run on one machine: killing the old node's processes is proof."""
+    STORAGE = "storage"
+    """The storage itself can refuse a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a driver can do, as data. `extra` is matched against the extra specs of volume types."""
+
+    fence: FenceScope
+    snapshots: bool = True
+    clone: bool = True
+    revert: bool = True
+    online_extend: bool = False
+    thin: bool = True
+    settle_s: float = 0.0
+    storage_protocol: str = ""
+    vendor_name: str = "Breezeblock"
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectName:
+    """The name of one object on storage: which resource, and under which token it was made."""
+
+    resource_id: str
+    seq: int
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.resource_id}.{self.seq}.{self.epoch}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ObjectName":
+        """The name back from its text. ValueError when it is none."""
+        resource_id, seq, epoch = text.rsplit(".", 2)
+        return cls(resource_id, int(seq), int(epoch))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One object together with the size it has, in bytes."""
+
+    name: ObjectName
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """What a pool says of itself. Sizes in bytes; `driver_version` and the like go into `capabilities`."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    capabilities: dict[str, str] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """How far a long call got, kept across crashes."""
+
+    @property
+    def done_bytes(self) -> int:
+        """Everything before this offset is done and durable."""
+        ...
+
+    async def save(self, done_bytes: int) -> None:
+        """Record progress. May raise Fenced or Cancelled: let them pass, at once."""
+        ...
+
+
+class Driver(Protocol):
+    """The calls. Sizes are in bytes. All raise BackendFailed; none raises for a repeat."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def bind(self, guard: Guard) -> "Driver":
+        """The same driver for one running operation: every change it makes asks `guard` first."""
+        ...
+
+    async def check(self) -> None:
+        """Make sure that the storage is there and ours (create what is missing on first use, refuse what is foreign)."""
+        ...
+
+    async def report(self) -> tuple[PoolReport, ...]:
+        """The backend's pools and their capacity now."""
+        ...
+
+    async def create(self, name: ObjectName, *, size_bytes: int) -> None:
+        """Make an empty volume that reads as zeros."""
+        ...
+
+    async def copy(self, source: ObjectName, target: ObjectName, *, size_bytes: int, progress: Progress) -> None:
+        """Make `target` a full, independent copy of `source`, at least `size_bytes` long (zeros after the source's end).
+
+        Serves snapshots, volumes from snapshots, clones and reverts. `progress` belongs to this very `target`.
+        """
+        ...
+
+    async def extend(self, name: ObjectName, *, size_bytes: int) -> None:
+        """Make an object at least `size_bytes` long by a call that cannot shrink it."""
+        ...
+
+    async def delete(self, name: ObjectName) -> None:
+        """Remove an object and everything half made under its name."""
+        ...
+
+    async def exists(self, name: ObjectName) -> bool:
+        """Whether the whole object is there."""
+        ...
+
+    async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
+        """All objects of one resource, half-made ones included, in order of their tokens."""
+        ...
+
+    async def every_name(self) -> tuple[ObjectName, ...]:
+        """All objects on this backend, for checks. May be slow."""
+        ...

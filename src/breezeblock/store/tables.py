@@ -1,0 +1,323 @@
+"""The schema, for reading. Migrations (`migrations/`) make it; a test keeps the two equal.
+
+Instants are integers, microseconds since 1970 UTC (`…_us`), so that they mean the same on every database. Sizes are
+whole GiB (`…_gib`), as in the API. Ids are text, compared byte by byte. JSON is text; nothing in it is ever a condition
+of the protocol.
+
+`op_seq` on a resource row is the heart of ordering: every transaction that decides anything about the row first writes
+`op_seq = op_seq + 1`. That makes concurrent requests conflict on every database, and hands out the places in the queue.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+ID = String(36)
+NAME = String(255)
+
+
+def _id(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
+    return Column(name, ID, primary_key=primary_key, nullable=nullable)
+
+
+# --- resources ------------------------------------------------------------------------------------------------------
+
+volumes = Table(
+    "volumes",
+    metadata,
+    _id("id", primary_key=True),
+    Column("op_seq", BigInteger, nullable=False, default=0),
+    # A deleted row that operation locks still name; no request sees it, and the last such operation removes it.
+    Column("tombstone", Boolean, nullable=False, default=False),
+    Column("project_id", NAME, nullable=False),
+    Column("user_id", NAME, nullable=False),
+    Column("name", NAME),
+    Column("description", Text),
+    Column("size_gib", Integer, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("previous_status", String(32)),
+    Column("migration_status", String(32)),
+    Column("volume_type_id", ID),
+    Column("availability_zone", NAME, nullable=False),
+    # The pool that carries the allocation and its backend's queue; NULL while none was found.
+    Column("pool_name", NAME),
+    # The published object on storage (drivers.ObjectName); NULL until the creation has finished.
+    Column("object_name", String(80)),
+    Column("snapshot_id", ID),
+    Column("source_volid", ID),
+    Column("bootable", Boolean, nullable=False, default=False),
+    Column("readonly", Boolean),
+    Column("multiattach", Boolean, nullable=False, default=False),
+    Column("encrypted", Boolean, nullable=False, default=False),
+    Column("attach_status", String(32), nullable=False, default="detached"),
+    Column("metadata_json", Text, nullable=False, default="{}"),
+    Column("admin_metadata_json", Text, nullable=False, default="{}"),
+    # What the project is charged for: the size and type that its quota usage counts (equal to the row's own, but while
+    # an extend or a retype is under way). `db check` sums these.
+    Column("charged_gib", Integer, nullable=False, default=0),
+    Column("charged_type_id", ID),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger),
+    Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
+    Index("ix_volumes_created", "created_at_us", "id"),
+    Index("ix_volumes_status", "status"),
+    Index("ix_volumes_pool", "pool_name"),
+    Index("ix_volumes_type", "volume_type_id"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    _id("id", primary_key=True),
+    Column("op_seq", BigInteger, nullable=False, default=0),
+    Column("tombstone", Boolean, nullable=False, default=False),
+    Column("project_id", NAME, nullable=False),
+    Column("user_id", NAME, nullable=False),
+    Column("name", NAME),
+    Column("description", Text),
+    Column("volume_id", ID, nullable=False),
+    Column("size_gib", Integer, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("previous_status", String(32)),
+    Column("progress", String(8), nullable=False, default="0%"),
+    Column("volume_type_id", ID),
+    Column("pool_name", NAME),
+    Column("object_name", String(80)),
+    Column("metadata_json", Text, nullable=False, default="{}"),
+    Column("charged_gib", Integer, nullable=False, default=0),
+    Column("charged_type_id", ID),
+    Column("consumes_quota", Boolean, nullable=False, default=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger),
+    Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
+    Index("ix_snapshots_created", "created_at_us", "id"),
+    Index("ix_snapshots_volume", "volume_id"),
+    Index("ix_snapshots_status", "status"),
+)
+
+volume_types = Table(
+    "volume_types",
+    metadata,
+    _id("id", primary_key=True),
+    Column("op_seq", BigInteger, nullable=False, default=0),
+    Column("name", NAME, nullable=False, unique=True),
+    Column("description", Text),
+    Column("is_public", Boolean, nullable=False, default=True),
+    Column("qos_specs_id", ID),
+    Column("extra_specs_json", Text, nullable=False, default="{}"),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger),
+)
+
+volume_type_access = Table(
+    "volume_type_access",
+    metadata,
+    Column("volume_type_id", ID, ForeignKey("volume_types.id"), primary_key=True),
+    Column("project_id", NAME, primary_key=True),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _id("id", primary_key=True),
+    Column("project_id", NAME, nullable=False),
+    Column("request_id", NAME),
+    Column("resource_type", String(36)),
+    Column("resource_id", ID),
+    Column("event_id", NAME, nullable=False),
+    Column("message_level", String(16), nullable=False, default="ERROR"),
+    Column("user_message", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("guaranteed_until_us", BigInteger, nullable=False),
+    Index("ix_messages_project_created", "project_id", "created_at_us", "id"),
+)
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("project_id", NAME, primary_key=True),
+    Column("resource", NAME, primary_key=True),
+    Column("hard_limit", Integer, nullable=False),
+)
+
+quota_classes = Table(
+    "quota_classes",
+    metadata,
+    Column("class_name", NAME, primary_key=True),
+    Column("resource", NAME, primary_key=True),
+    Column("hard_limit", Integer, nullable=False),
+)
+
+quota_usage = Table(
+    "quota_usage",
+    metadata,
+    Column("project_id", NAME, primary_key=True),
+    Column("resource", NAME, primary_key=True),
+    Column("in_use", BigInteger, nullable=False),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    # `cluster@backend#pool`, what the API shows as the volume's host.
+    Column("name", NAME, primary_key=True),
+    # `cluster@backend`: where the operations of its volumes wait.
+    Column("queue", NAME, nullable=False),
+    Column("allocated_gib", BigInteger, nullable=False, default=0),
+    Column("total_gib", BigInteger, nullable=False, default=0),
+    Column("free_gib", BigInteger, nullable=False, default=0),
+    Column("reserved_percentage", Integer, nullable=False, default=0),
+    # In hundredths, so that the limit is computed in whole numbers on every database.
+    Column("over_subscription_percent", Integer, nullable=False, default=100),
+    Column("availability_zone", NAME, nullable=False),
+    Column("capabilities_json", Text, nullable=False, default="{}"),
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("report_seq", BigInteger, nullable=False, default=0),
+    Column("reported_at_us", BigInteger),
+    Index("ix_pools_queue", "queue"),
+)
+
+# --- the protocol ---------------------------------------------------------------------------------------------------
+
+operations = Table(
+    "operations",
+    metadata,
+    _id("id", primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("queue", NAME, nullable=False),
+    Column("resource_type", String(36), nullable=False),
+    Column("resource_id", ID, nullable=False),
+    Column("project_id", NAME, nullable=False),
+    Column("user_id", NAME, nullable=False),
+    Column("request_id", NAME, nullable=False),
+    Column("payload_json", Text, nullable=False),
+    # The checkpoint: which way it goes, the step to run next, and what the steps saved.
+    Column("direction", String(8), nullable=False, default="do"),
+    Column("step", String(64)),
+    Column("state_json", Text, nullable=False, default="{}"),
+    Column("failure_json", Text),
+    Column("cancel", Boolean, nullable=False, default=False),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("owner", ID),
+    Column("epoch", BigInteger, nullable=False, default=0),
+    # The epoch of the last claim, and of the last saved checkpoint: equal means progress was made under that claim.
+    Column("claim_epoch", BigInteger, nullable=False, default=0),
+    Column("saved_epoch", BigInteger, nullable=False, default=0),
+    # Database clock, microseconds.
+    Column("not_before_us", BigInteger, nullable=False, default=0),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("claimed_at_us", BigInteger),
+    Index("ix_operations_queue", "queue", "owner", "created_at_us"),
+    Index("ix_operations_owner", "owner"),
+    Index("ix_operations_resource", "resource_id"),
+)
+
+operation_locks = Table(
+    "operation_locks",
+    metadata,
+    Column("resource_id", ID, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("operation_id", ID, nullable=False),
+    Column("exclusive", Boolean, nullable=False),
+    Index("ix_operation_locks_operation", "operation_id"),
+)
+
+operation_log = Table(
+    "operation_log",
+    metadata,
+    _id("operation_id", primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("queue", NAME, nullable=False),
+    Column("resource_type", String(36), nullable=False),
+    Column("resource_id", ID, nullable=False),
+    Column("project_id", NAME, nullable=False),
+    Column("request_id", NAME, nullable=False),
+    # done, failed, cancelled or parked
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", ID),
+    Column("epoch", BigInteger, nullable=False),
+    # (resource id, seq, exclusive) of its locks: the order that checkers verify.
+    Column("locks_json", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("claimed_at_us", BigInteger),
+    Column("finished_at_us", BigInteger, nullable=False),
+    Index("ix_operation_log_finished", "finished_at_us"),
+    Index("ix_operation_log_resource", "resource_id"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    _id("incarnation", primary_key=True),
+    Column("name", NAME, nullable=False),
+    Column("cluster", NAME, nullable=False),
+    Column("boot_id", ID, nullable=False),
+    # up, draining, expired, fenced, gone
+    Column("state", String(16), nullable=False),
+    Column("heartbeat", BigInteger, nullable=False, default=0),
+    Column("claims", BigInteger, nullable=False, default=0),
+    Column("fencer", ID),
+    Column("fence_error", Text),
+    Column("fence_tries", Integer, nullable=False, default=0),
+    # Database clock: no node tries this fence again before.
+    Column("fence_after_us", BigInteger, nullable=False, default=0),
+    # The queues it serves and the newest version of each operation kind it can run, as JSON.
+    Column("queues_json", Text, nullable=False, default="[]"),
+    Column("kinds_json", Text, nullable=False, default="{}"),
+    Column("version", String(32), nullable=False),
+    # The file that all of its processes hold open and locked, and the random id written in it (architecture §5).
+    Column("lock_path", Text, nullable=False),
+    Column("lock_id", ID, nullable=False),
+    Column("keeper_pid", Integer, nullable=False),
+    Column("worker_pid", Integer),
+    # Wall clocks, for people only.
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("renewed_at_us", BigInteger),
+    Column("changed_at_us", BigInteger),
+    Index("ix_nodes_cluster", "cluster", "state"),
+)
+
+services = Table(
+    "services",
+    metadata,
+    # An operator's word about a service or a whole cluster, kept across restarts of its processes.
+    Column("binary", String(64), primary_key=True),
+    # A node's `host@backend`, or a cluster's `cluster@backend` with binary `cluster`.
+    Column("host", NAME, primary_key=True),
+    Column("disabled", Boolean, nullable=False, default=False),
+    Column("disabled_reason", NAME),
+    Column("updated_at_us", BigInteger),
+)
+
+tx_done = Table(
+    "tx_done",
+    metadata,
+    # One row per committed writing transaction: how a lost commit acknowledgement is told from a lost transaction.
+    _id("id", primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    # Database clock: rows are pruned long after the last retry could ask.
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_tx_done_at", "at_us"),
+)
