@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Run every suite within its share of time and end with one plain line: `N passed, N failed`.
+
+All suites of a run share one seed, drawn here and printed, so that a failure can be repeated:
+
+    BREEZEBLOCK_SEED=1234 make test
+    BREEZEBLOCK_SEED=1234 .venv/bin/python scripts/run_tests.py --only sim
+
+`--proof` gives the suites more time. What finished well is remembered for the commit, so that a run that was stopped
+goes on where it was.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+REPORTS = ROOT / ".reports"
+PROOF = ROOT / ".proof"
+
+# How long a suite that ran out of time may take to end by itself before it is killed.
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One line of the table: what runs, and how long it may take in `make test` and in `make proof`."""
+
+    name: str
+    paths: tuple[str, ...]
+    seconds: int
+    proof_seconds: int
+    arguments: tuple[str, ...] = ()
+
+
+LINT = Suite("lint", (), seconds=180, proof_seconds=180)
+SUITES = (
+    LINT,
+    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=180, proof_seconds=300),
+    Suite("sim", ("tests/sim",), seconds=120, proof_seconds=1200),
+    Suite("drivers", ("tests/drivers",), seconds=90, proof_seconds=300),
+    Suite("api", ("tests/api",), seconds=120, proof_seconds=180),
+    Suite("clients", ("tests/clients",), seconds=180, proof_seconds=240),
+    Suite("race", ("tests/race",), seconds=60, proof_seconds=300),
+    Suite("fuzz", ("tests/fuzz",), seconds=60, proof_seconds=300),
+    Suite("chaos", ("tests/chaos",), seconds=180, proof_seconds=900),
+)
+
+LINTERS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("lint-imports",),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+def run(command: Sequence[str], *, environ: dict[str, str], seconds: float) -> int | None:
+    """The exit code, or None when the time was up. Then nothing the command started in its group is left running."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, start_new_session=True)
+    try:
+        return process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the command's whole group, politely first: a suite may have daemons to take down."""
+    if process.poll() is None:
+        signal_group(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=GRACE_S)
+    signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # everything in it has ended
+        os.killpg(group, number)
+
+
+def run_lint(environ: dict[str, str], seconds: float) -> Result:
+    """Each linter counts as one test."""
+    deadline = time.monotonic() + seconds
+    failed = [
+        " ".join(command)
+        for command in LINTERS
+        if run([str(BIN / command[0]), *command[1:]], environ=environ, seconds=max(1.0, deadline - time.monotonic()))
+    ]
+    return Result(passed=len(LINTERS) - len(failed), failed=len(failed), note=", ".join(failed))
+
+
+def run_pytest(suite: Suite, paths: list[str], *, proof: bool, environ: dict[str, str], seconds: float) -> Result:
+    """Run one suite. Whatever goes wrong around the tests (no report, no test, out of time) counts as one failure."""
+    report = REPORTS / f"{suite.name}.xml"
+    report.parent.mkdir(exist_ok=True)
+    report.unlink(missing_ok=True)  # the report of an earlier run must not speak for this one
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", *paths, *suite.arguments, f"--junitxml={report}"]
+    command += [f"--hypothesis-seed={environ['BREEZEBLOCK_SEED']}"]
+    command += [f"--timeout={seconds:.0f}"] if proof else ["-m", "not proof"]
+
+    code = run(command, environ=environ, seconds=seconds)
+    result = read_report(report)
+    if code is None:
+        return Result(result.passed, result.failed + 1, result.skipped, note=f"not done within {seconds:.0f} s")
+    if code == pytest_exit_no_tests() or result.passed + result.failed + result.skipped == 0:
+        return Result(failed=1, note="no test was collected")
+    if code != 0 and result.failed == 0:
+        return Result(result.passed, 1, result.skipped, note=f"pytest ended with {code}")
+    return result
+
+
+def pytest_exit_no_tests() -> int:
+    import pytest
+
+    return int(pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def read_report(report: Path) -> Result:
+    """Count a JUnit report; nothing at all when pytest died before it wrote one."""
+    if not report.exists():
+        return Result()
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    total, failed, skipped = (
+        sum(int(suite.get(name, 0)) for suite in suites for name in names)
+        for names in (("tests",), ("failures", "errors"), ("skipped",))
+    )
+    return Result(passed=max(0, total - failed - skipped), failed=failed, skipped=skipped)
+
+
+def clean_commit() -> str | None:
+    """The commit that a proof is about; None when the files here are not those of any commit."""
+    answers = [
+        subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        for command in (("status", "--porcelain"), ("rev-parse", "HEAD"))
+    ]
+    status, head = answers
+    if status.returncode or head.returncode or status.stdout.strip():
+        return None
+    return head.stdout.strip()
+
+
+class Finished:
+    """The suites that are done, in a file named after the commit: a proof of other code is no proof of this."""
+
+    def __init__(self, commit: str | None) -> None:
+        self._path = PROOF / f"{commit}.json" if commit else None
+        self._results: dict[str, Result] = {}
+        if self._path and self._path.exists():
+            self._results = {name: Result(**fields) for name, fields in json.loads(self._path.read_text()).items()}
+
+    def get(self, suite: Suite) -> Result | None:
+        return self._results.get(suite.name)
+
+    def add(self, suite: Suite, result: Result) -> None:
+        """Remember a suite that passed. Written beside and renamed: a stop half-way leaves the former file."""
+        if self._path is None or result.failed:
+            return
+        self._results[suite.name] = result
+        self._path.parent.mkdir(exist_ok=True)
+        fresh = self._path.with_suffix(".tmp")
+        fresh.write_text(json.dumps({name: asdict(result) for name, result in self._results.items()}, indent=1))
+        fresh.replace(self._path)
+
+
+def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str]) -> Result | None:
+    """Run a suite; None when none of its folders is in this checkout."""
+    seconds = suite.proof_seconds if proof else suite.seconds
+    paths = [path for path in suite.paths if (ROOT / path).is_dir()]
+    if suite is not LINT and not paths:
+        print(f"--- {suite.name}: left out, there is no {' or '.join(suite.paths)}", flush=True)
+        return None
+    print(f"--- {suite.name}: seed {environ['BREEZEBLOCK_SEED']}, at most {seconds} s", flush=True)
+    started = time.monotonic()
+    if suite is LINT:
+        result = run_lint(environ, seconds)
+    else:
+        environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds)}
+        result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds)
+    return Result(result.passed, result.failed, result.skipped, time.monotonic() - started, result.note)
+
+
+def tell(suite: Suite, result: Result) -> None:
+    verdict = "FAILED" if result.failed else "ok"
+    skipped = f", {result.skipped} skipped" if result.skipped else ""
+    note = f" ({result.note})" if result.note else ""
+    counts = f"{result.passed} passed, {result.failed} failed{skipped}"
+    print(f"--- {suite.name}: {verdict} in {result.seconds:.1f} s: {counts}{note}\n", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the suites, each within its share of time.")
+    parser.add_argument("--proof", action="store_true", help="the long runs; resumes what was stopped")
+    parser.add_argument("--only", action="append", choices=[suite.name for suite in SUITES], help="just this suite")
+    options = parser.parse_args()
+
+    seed = os.environ.get("BREEZEBLOCK_SEED") or str(random.SystemRandom().randrange(2**32))
+    environ = {**os.environ, "BREEZEBLOCK_SEED": seed}
+    finished = Finished(None)
+    if options.proof:
+        environ["BREEZEBLOCK_PROOF"] = "1"
+        commit = clean_commit()
+        finished = Finished(commit)
+        if commit is None:
+            print("The checkout has changes that are in no commit: this proof will not be remembered.")
+
+    results: list[Result] = []
+    for suite in SUITES:
+        if options.only and suite.name not in options.only:
+            continue
+        known = finished.get(suite)
+        if known:
+            print(f"--- {suite.name}: done before for this commit")
+        result = known or run_suite(suite, proof=options.proof, environ=environ)
+        if result is None:
+            continue
+        if known is None:
+            finished.add(suite, result)
+        tell(suite, result)
+        results.append(result)
+
+    passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
