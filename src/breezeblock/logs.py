@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, TextIO
 
 import msgspec
@@ -25,8 +26,9 @@ MAX_DEPTH = 6
 CHATTY = ("sqlalchemy", "alembic", "asyncio", "httpx", "httpcore", "urllib3")
 
 
-def configure(level: str = "info", fmt: str = "json", stream: TextIO = sys.stderr) -> None:
-    """Send structlog and the standard `logging` to `stream`. May be called again: the last call counts."""
+def configure(level: str = "info", fmt: str = "json", stream: TextIO | None = None) -> None:
+    """Send structlog and the standard `logging` to `stream` (stderr). May be called again: the last call counts."""
+    stream = stream or sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -90,7 +92,11 @@ def _renderer(fmt: str, stream: TextIO) -> Callable[[WrappedLogger, str, EventDi
     return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=lambda value: mask_url_secrets(repr(value)))
+def _in_words(value: object) -> str:
+    return mask_url_secrets(str(value) if isinstance(value, str | PurePath) else repr(value))
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_in_words)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -101,4 +107,4 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     except (TypeError, ValueError, OverflowError, RecursionError):
         # Whatever cannot be said in JSON (a key that is a tuple, half a surrogate pair) is said in words: the work that
         # wanted to log must not fail for it.
-        return json.dumps({str(key): mask_url_secrets(repr(value)) for key, value in line.items()})
+        return json.dumps({str(key): _in_words(value) for key, value in line.items()})

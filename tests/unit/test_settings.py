@@ -1,0 +1,199 @@
+"""Where settings come from, what is refused, and what is shown of them."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from breezeblock import settings
+from breezeblock.settings import SettingsError, load
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "breezeblock.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(file: Path | None = None, environ: dict[str, str] | None = None, **overrides: object) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(file, environ or {}, {key.replace("__", "."): value for key, value in overrides.items()})
+    return str(refused.value)
+
+
+def test_without_any_word_there_is_one_file_backend_on_sqlite() -> None:
+    """Everything has a default, and those that depend on the data folder follow it."""
+    loaded = load(None, {}, {"service.data_dir": "/srv/bb"})
+
+    assert list(loaded.settings.backends) == ["file"]
+    assert loaded.settings.backends["file"].path == Path("/srv/bb/volumes/file")
+    assert loaded.settings.database.url == "sqlite:////srv/bb/breezeblock.db"
+    assert loaded.sources["database.url"] == "default"
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
+    """Each value remembers which of them won."""
+    file = written(tmp_path, "[api]\nport = 1\nworkers = 1\nmax_limit = 1\n")
+    environ = {"BREEZEBLOCK_API__PORT": "2", "BREEZEBLOCK_API__WORKERS": "2"}
+
+    loaded = load(file, environ, {"api.port": 3, "api.host": None})
+
+    assert (loaded.settings.api.port, loaded.settings.api.workers, loaded.settings.api.max_limit) == (3, 2, 1)
+    assert loaded.sources["api.port"] == "command line"
+    assert loaded.sources["api.workers"] == "environment BREEZEBLOCK_API__WORKERS"
+    assert loaded.sources["api.max_limit"] == f"file {file}"
+    assert loaded.sources["api.host"] == "default"
+
+
+def test_a_path_in_the_file_starts_at_the_file(tmp_path: Path) -> None:
+    """Where the service was started from must not decide where the volumes are."""
+    loaded = load(written(tmp_path, '[service]\ndata_dir = "state"\n'), {})
+
+    assert loaded.settings.service.data_dir == tmp_path / "state"
+
+
+def test_the_environment_reaches_a_backend_whatever_signs_its_name_has(tmp_path: Path) -> None:
+    """Environment names have no dashes and no small letters; the file's backend is meant all the same."""
+    file = written(tmp_path, '[backends.Fast-disk]\ncopy_rate_limit = "100 MiB"\n')
+
+    loaded = load(file, {"BREEZEBLOCK_BACKENDS__FAST_DISK__CAPABILITIES": '{"tier": "gold"}'})
+
+    assert list(loaded.settings.backends) == ["Fast-disk"]
+    assert loaded.settings.backends["Fast-disk"].copy_rate_limit == 100 * 1024**2
+    assert loaded.settings.backends["Fast-disk"].capabilities == {"tier": "gold"}
+
+
+def test_an_empty_backend_table_is_a_backend(tmp_path: Path) -> None:
+    """`[backends.one]` and nothing else asks for a backend with every default."""
+    loaded = load(written(tmp_path, "[backends.one]\n[backends.two]\n"), {})
+
+    assert list(loaded.settings.backends) == ["one", "two"]
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    """Each with its key, its value, where it came from and what was expected."""
+    file = written(tmp_path, '[api]\nport = 99999\nprot = 1\n[nodes]\ncount = "3"\n')
+
+    told = refusal(file, {"BREEZEBLOCK_LOG__LEVEL": "loud"}, quota__volumes=-2).splitlines()
+
+    assert told == [
+        f"api.port = 99999 (file {file}): expected int <= 65535",
+        f"api.prot = 1 (file {file}): unknown key; expected one of host, port, workers, auth, max_limit, drain_s",
+        f'nodes.count = "3" (file {file}): expected int',
+        'log.level = "loud" (environment BREEZEBLOCK_LOG__LEVEL): expected one of debug, info, warning, error',
+        "quota.volumes = -2 (command line): expected int >= -1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("port = 1\n", "unknown section"),
+        ("[apis]\n", "unknown section"),
+        ("service = 1\n", "expected SECTION.KEY"),
+        ("[backends]\nfile = 1\n", "expected backends.NAME.KEY"),
+        ('[backends."a@b"]\n', "a backend's name is"),
+        ("[nodes]\nttl_s = 0.2\n", "expected float >= 0.3"),
+        ("[nodes]\nttl_s = nan\n", "expected float >= 0.3"),
+        ("[nodes]\npoll_s = inf\n", "expected float <="),
+        ('[backends.a]\ncopy_rate_limit = "fast"\n', "expected bytes per second"),
+        ("[nodes]\nttl_s = 10.0\npark_after_s = 10.0\n", "the silence after which a node counts as lost"),
+        ("[nodes]\npoll_s = 700\n", "expected less than nodes.park_after_s"),
+        ('[backends.a]\npath = "/x"\n[backends.b]\npath = "/x"\n', "backend a has this path already"),
+        ('[database]\nurl = "sqlite://"\n', "a memory of its own"),
+        ('[database]\nurl = "sqlite:///:memory:"\n', "a memory of its own"),
+        ('[database]\nurl = "bb.db"\n', "expected a URL"),
+        ("[api\n", "expected a readable TOML file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    """A wrong file never starts a service that does something else than its author thinks."""
+    assert expected in refusal(written(tmp_path, text))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """Someone named a file; going on without it would run on defaults."""
+    assert "expected a readable TOML file" in refusal(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "storage.example.org"])
+def test_without_authentication_only_this_machine_may_call(host: str) -> None:
+    """The refusal gives its reason and a way out."""
+    told = refusal(api__host=host)
+
+    assert "believes every caller" in told
+    assert "let a proxy" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost"])
+def test_each_loopback_address_is_accepted(host: str) -> None:
+    """All of 127.0.0.0/8 is this machine."""
+    assert load(None, {}, {"api.host": host}).settings.api.host == host
+
+
+def test_an_option_written_with_one_underscore_is_not_lost() -> None:
+    """Ignored, it would leave the default in force without a word."""
+    assert "did you mean BREEZEBLOCK_API__PORT?" in refusal(environ={"BREEZEBLOCK_API_PORT": "1"})
+
+
+def test_other_names_in_the_environment_are_left_alone() -> None:
+    """The seed of a test run is not an option."""
+    assert load(None, {"BREEZEBLOCK_SEED": "7", "HOME": "/"}).settings == load(None, {}).settings
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("1024", 1024), ("100 MiB", 104857600), ("1.5GB", 1500000000), ("2 KiB/s", 2048), ("1 tib", 1024**4)],
+)
+def test_a_rate_is_written_in_the_usual_units(text: str, count: int) -> None:
+    """With and without a space, binary and decimal."""
+    assert load(None, {}, {"backends.a.copy_rate_limit": text}).settings.backends["a"].copy_rate_limit == count
+
+
+def test_a_child_process_gets_the_same_settings() -> None:
+    """Nothing is lost on the way through JSON, paths and passwords included."""
+    given = load(None, {}, {"database.url": "postgresql://u:p@h/d", "backends.a.capabilities": {"k": "v"}}).settings
+
+    assert settings.from_json(settings.to_json(given)) == given
+
+
+def test_the_effective_settings_are_toml_that_means_the_same(tmp_path: Path) -> None:
+    """What `config show` prints can be kept as the file."""
+    loaded = load(None, {}, {"service.data_dir": tmp_path, "backends.a.capabilities": {"naïve key": 'a "b" \\ c'}})
+
+    again = load(written(tmp_path, settings.render_effective(loaded)), {})
+
+    assert again.settings == loaded.settings
+
+
+def test_what_is_shown_has_no_password() -> None:
+    """Neither that of the database nor one among the capabilities."""
+    shown = settings.render_effective(
+        load(
+            None,
+            {},
+            {
+                "database.url": "mysql://u:se/cr@et@h/d?ssl_password=hush&charset=utf8mb4",
+                "backends.a.capabilities": {"api_token": "hush", "tier": "gold"},
+            },
+        )
+    )
+
+    assert tomllib.loads(shown)["database"]["url"] == "mysql://u:***@h/d?ssl_password=***&charset=utf8mb4"
+    assert tomllib.loads(shown)["backends"]["a"]["capabilities"] == {"api_token": "***", "tier": "gold"}
+
+
+def test_a_refusal_shows_no_password() -> None:
+    """A refusal is copied into tickets."""
+    told = refusal(database__url="sqlite://u:hush@/:memory:", database__password="hush")
+
+    assert "hush" not in told
+
+
+def test_settings_load_without_the_database_library() -> None:
+    """Each command reads them first, also those that never open a database."""
+    code = "import sys, breezeblock.settings; sys.exit('sqlalchemy' in sys.modules or 'structlog' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
