@@ -1,0 +1,1 @@
+"""The heart: queue, steps, leases, fencing. Knows no resource, no driver and no HTTP."""

@@ -1,0 +1,374 @@
+"""The operations table as queue, lock, cleanup record and checkpoint in one (architecture §4).
+
+An operation is enqueued in the transaction of the request that it belongs to, with a place (`seq`) in the line of every
+resource that it touches. It is claimable when nothing conflicting stands before it in any of its lines. Places are handed
+out under the resource's row, so lower ones can no longer appear: *once claimable, always claimable*. That is why the
+question needs no lock, and why no operation ever waits for another while it holds something.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, insert, or_, select, update
+
+from breezeblock.model.errors import Cancelled, Fenced
+from breezeblock.model.ids import Incarnation, OperationId
+from breezeblock.model.origin import Origin
+from breezeblock.model.states import NODE_DEAD
+from breezeblock.store.dialects import db_now_us
+from breezeblock.store.tables import nodes, operation_locks, operation_log, operations
+
+DO: Final = "do"
+UNDO: Final = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A place in one resource's line. `seq` is the row's `op_seq` as this transaction wrote it."""
+
+    resource_id: str
+    seq: int
+    exclusive: bool
+
+
+def exclusive(row: Mapping[str, Any]) -> Lock:
+    """The place that a just-locked row handed out, for an operation that changes the resource."""
+    return Lock(row["id"], row["op_seq"], exclusive=True)
+
+
+def shared(row: Mapping[str, Any]) -> Lock:
+    """The same for an operation that only reads the resource. The row must have been written all the same."""
+    return Lock(row["id"], row["op_seq"], exclusive=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to enqueue. `payload` is a msgspec struct or plain data; `version` the version of its shape."""
+
+    kind: str
+    version: int
+    queue: str
+    resource_type: str
+    resource_id: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An operation as this node owns it, read after the swap that made it ours."""
+
+    operation_id: OperationId
+    owner: Incarnation
+    epoch: int
+    kind: str
+    version: int
+    queue: str
+    resource_type: str
+    resource_id: str
+    project_id: str
+    user_id: str
+    request_id: str
+    payload_json: str
+    direction: str
+    step: str | None
+    state_json: str
+    failure_json: str | None
+    cancel: bool
+    attempt: int
+    created_at_us: int
+    claimed_at_us: int
+    locks: tuple[Lock, ...]
+
+    def token(self, resource_id: str) -> tuple[int, int]:
+        """(seq, epoch) of this operation's lock on a resource: what its storage calls and new names carry."""
+        return next((lock.seq, self.epoch) for lock in self.locks if lock.resource_id == resource_id)
+
+
+# --- enqueue --------------------------------------------------------------------------------------------------------
+
+
+def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) -> None:
+    """Add an operation in the request's own transaction: either all of the request is there, or none of it."""
+    assert locks, "an operation without a lock has no order"
+    tx.execute(
+        _INSERT_OPERATION,
+        {
+            "id": origin.operation_id,
+            "kind": job.kind,
+            "version": job.version,
+            "queue": job.queue,
+            "resource_type": job.resource_type,
+            "resource_id": job.resource_id,
+            "project_id": origin.project_id,
+            "user_id": origin.user_id,
+            "request_id": origin.request_id,
+            "payload_json": msgspec.json.encode(job.payload).decode(),
+            "created_at_us": origin.at_us,
+        },
+    )
+    tx.execute(
+        _INSERT_LOCK,
+        [
+            {"resource_id": at.resource_id, "seq": at.seq, "operation_id": origin.operation_id, "exclusive": at.exclusive}
+            for at in locks
+        ],
+    )
+
+
+def cancel_earlier(tx: Connection, *, resource_id: str) -> int:
+    """Flag every operation that has a place in the line of a resource, whose row the caller has locked.
+
+    Queued ones end when their turn comes, a running one at its next save; neither touches the status any more.
+    """
+    in_line = select(operation_locks.c.operation_id).where(
+        operation_locks.c.resource_id == resource_id, operation_locks.c.exclusive
+    )
+    return tx.execute(update(operations).where(operations.c.id.in_(in_line)).values(cancel=True)).rowcount
+
+
+def someone_waits(tx: Connection, *, resource_id: str) -> bool:
+    """Whether any operation still names this resource."""
+    return tx.execute(_ANY_LOCK, {"resource_id": resource_id}).first() is not None
+
+
+# --- claim ----------------------------------------------------------------------------------------------------------
+
+
+def claimable(
+    tx: Connection, *, queues: Iterable[str], kinds: Mapping[str, int], incarnation: Incarnation, most: int
+) -> list[tuple[OperationId, int, int]]:
+    """(id, epoch, attempt) of operations that could be claimed now, oldest first; and of those marked ours already.
+
+    What a node owns is read here, never remembered: after a lost commit acknowledgement an operation may be ours without
+    our knowing. The caller leaves out what is running.
+    """
+    rows = tx.execute(_claimable(tuple(queues)), {"me": incarnation, "most": most}).all()
+    return [(row.id, row.epoch, row.attempt) for row in rows if kinds.get(row.kind, 0) >= row.version]
+
+
+def claim(
+    tx: Connection, *, wanted: Sequence[tuple[OperationId, int]], incarnation: Incarnation, now_us: int
+) -> list[Claim]:
+    """Make operations ours; returns those that we got. Each is (id, epoch as it was seen).
+
+    The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other.
+    Steps, state and locks are read after the swap, never before: the previous owner may have saved in between.
+    """
+    alive = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "up")
+    if tx.execute(alive.values(claims=nodes.c.claims + 1)).rowcount == 0:
+        return []
+    won = [
+        operation_id
+        for operation_id, epoch in wanted
+        if tx.execute(_CLAIM, {"op": operation_id, "seen": epoch, "me": incarnation, "now_us": now_us}).rowcount
+    ]
+    return _read_claims(tx, won) if won else []
+
+
+def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
+    locks: dict[str, list[Lock]] = {}
+    for row in tx.execute(select(operation_locks).where(operation_locks.c.operation_id.in_(ids))):
+        locks.setdefault(row.operation_id, []).append(Lock(row.resource_id, row.seq, row.exclusive))
+    rows = tx.execute(select(operations).where(operations.c.id.in_(ids))).mappings().all()
+    columns = [name for name in Claim.__slots__ if name not in ("operation_id", "locks")]
+    claims = [
+        Claim(
+            operation_id=row["id"],
+            locks=tuple(sorted(locks.get(row["id"], ()), key=lambda at: at.resource_id)),
+            **{name: row[name] for name in columns},
+        )
+        for row in rows
+    ]
+    order = {operation_id: i for i, operation_id in enumerate(ids)}
+    return sorted(claims, key=lambda claimed: order[claimed.operation_id])
+
+
+# --- while it runs --------------------------------------------------------------------------------------------------
+
+
+def save(
+    tx: Connection,
+    claimed: Claim,
+    *,
+    direction: str,
+    step: str | None,
+    state_json: str,
+    failure_json: str | None = None,
+) -> None:
+    """Record how far the operation got, as absolute values. Raises Fenced, or Cancelled when a later request says so.
+
+    Saving the same twice succeeds: rowcount counts matched rows on all our databases, not changed ones.
+    """
+    values: dict[str, Any] = {
+        "direction": direction,
+        "step": step,
+        "state_json": state_json,
+        "saved_epoch": claimed.epoch,
+        "failure_json": failure_json,
+    }
+    if tx.execute(update(operations).where(_owned(claimed)).values(**values)).rowcount == 0:
+        raise Fenced(claimed.operation_id)
+    if direction == DO and tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar():
+        raise Cancelled(claimed.operation_id)
+
+
+def guard(tx: Connection, claimed: Claim) -> None:
+    """Assert inside a step's transaction that the operation is still ours, by writing it. Raises Fenced."""
+    mine = update(operations).where(_owned(claimed)).values(saved_epoch=claimed.epoch)
+    if tx.execute(mine).rowcount == 0:
+        raise Fenced(claimed.operation_id)
+
+
+def hand_back(tx: Connection, claimed: Claim) -> None:
+    """Give an operation back in good order (a drain): the next claim goes on from its checkpoint. Raises Fenced."""
+    if tx.execute(update(operations).where(_owned(claimed)).values(owner=None)).rowcount == 0:
+        raise Fenced(claimed.operation_id)
+
+
+def was_cancelled(tx: Connection, claimed: Claim) -> bool:
+    """Whether a later request has cancelled it. Asked inside Finish, after `close`'s guard would have matched."""
+    return bool(tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar())
+
+
+def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, now_us: int) -> bool:
+    """End the operation: its row and locks go, its log row comes. Raises Fenced. Returns whether it was cancelled.
+
+    Called inside Finish, after the resource rows were locked: resources come first in everybody's order. Finish changes
+    the resource in the same transaction, so either all of an operation's outcome is there or none.
+    """
+    guard(tx, claimed)
+    cancelled = was_cancelled(tx, claimed)
+    tx.execute(_DELETE_OPERATION, {"op": claimed.operation_id})
+    tx.execute(_DELETE_LOCKS, {"op": claimed.operation_id})
+    locks = [[at.resource_id, at.seq, at.exclusive] for at in claimed.locks]
+    tx.execute(
+        _INSERT_LOG,
+        {
+            "operation_id": claimed.operation_id,
+            "kind": claimed.kind,
+            "queue": claimed.queue,
+            "resource_type": claimed.resource_type,
+            "resource_id": claimed.resource_id,
+            "project_id": claimed.project_id,
+            "request_id": claimed.request_id,
+            "outcome": outcome,
+            "detail": detail,
+            "attempt": claimed.attempt,
+            "owner": claimed.owner,
+            "epoch": claimed.epoch,
+            "locks_json": msgspec.json.encode(locks).decode(),
+            "created_at_us": claimed.created_at_us,
+            "claimed_at_us": claimed.claimed_at_us,
+            "finished_at_us": now_us,
+        },
+    )
+    return cancelled
+
+
+# --- recovery: only makes operations claimable again ----------------------------------------------------------------
+
+
+def revoke(tx: Connection, *, owner: Incarnation) -> int:
+    """Take every operation of a node from it at once, in the transaction that expires the node: its epochs are over."""
+    return tx.execute(
+        update(operations).where(operations.c.owner == owner).values(epoch=operations.c.epoch + 1)
+    ).rowcount
+
+
+def release_dead(tx: Connection) -> list[str]:
+    """The standing rule: whatever a dead node (fenced or gone) still owns becomes claimable. Returns the queues.
+
+    Any node does this at any time; it is not an act of the fencer, who may die before it. `attempt` rises for those that
+    died without a checkpoint since their claim.
+    """
+    dead = select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_DEAD))
+    rows = tx.execute(
+        select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
+    ).all()
+    progressed = operations.c.saved_epoch == operations.c.claim_epoch
+    for row in rows:
+        released = (
+            update(operations)
+            .where(operations.c.id == row.id, operations.c.owner == row.owner)
+            .values(owner=None, attempt=operations.c.attempt + case((progressed, 0), else_=1))
+        )
+        tx.execute(released)
+    return sorted({row.queue for row in rows})
+
+
+def overdue(tx: Connection, *, waited_us: int, live_queues: Mapping[str, Mapping[str, int]]) -> list[tuple[OperationId, int]]:
+    """(id, epoch) of operations that no live node can claim and that have waited too long: they are parked.
+
+    `live_queues` maps each queue that a live node serves to the newest version of each kind that is known there.
+    """
+    old = select(operations.c.id, operations.c.epoch, operations.c.queue, operations.c.kind, operations.c.version).where(
+        operations.c.owner.is_(None), operations.c.created_at_us < db_now_us() - waited_us, ~_someone_before()
+    )
+    return [
+        (row.id, row.epoch)
+        for row in tx.execute(old.limit(100))
+        if live_queues.get(row.queue, {}).get(row.kind, 0) < row.version
+    ]
+
+
+# --- statements -----------------------------------------------------------------------------------------------------
+
+_mine = operation_locks.alias("mine")
+_before = operation_locks.alias("earlier")
+
+
+def _someone_before() -> Any:
+    conflicts = and_(
+        _before.c.resource_id == _mine.c.resource_id,
+        _before.c.seq < _mine.c.seq,
+        or_(_mine.c.exclusive, _before.c.exclusive),
+    )
+    return exists(
+        select(_mine.c.seq)
+        .select_from(_mine.join(_before, conflicts))
+        .where(_mine.c.operation_id == operations.c.id)
+        .correlate(operations)
+    )
+
+
+def _claimable(queues: tuple[str, ...]) -> Any:
+    free = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
+    ours = operations.c.owner == bindparam("me")
+    return (
+        select(operations.c.id, operations.c.epoch, operations.c.attempt, operations.c.kind, operations.c.version)
+        .where(operations.c.queue.in_(queues), or_(free, ours))
+        .order_by(operations.c.created_at_us, operations.c.id)
+        .limit(bindparam("most", type_=Integer()))
+    )
+
+
+def _owned(claimed: Claim) -> Any:
+    return and_(
+        operations.c.id == claimed.operation_id,
+        operations.c.owner == claimed.owner,
+        operations.c.epoch == claimed.epoch,
+    )
+
+
+_INSERT_OPERATION = insert(operations)
+_INSERT_LOCK = insert(operation_locks)
+_INSERT_LOG = insert(operation_log)
+_DELETE_OPERATION = delete(operations).where(operations.c.id == bindparam("op"))
+_DELETE_LOCKS = delete(operation_locks).where(operation_locks.c.operation_id == bindparam("op"))
+_ANY_LOCK = select(operation_locks.c.seq).where(operation_locks.c.resource_id == bindparam("resource_id")).limit(1)
+_CLAIM = (
+    update(operations)
+    .where(
+        operations.c.id == bindparam("op"),
+        operations.c.epoch == bindparam("seen"),
+        or_(operations.c.owner.is_(None), operations.c.owner == bindparam("me")),
+    )
+    .values(
+        owner=bindparam("me"),
+        epoch=operations.c.epoch + 1,
+        claim_epoch=operations.c.epoch + 1,
+        claimed_at_us=bindparam("now_us"),
+    )
+)

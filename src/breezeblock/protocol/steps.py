@@ -1,0 +1,220 @@
+"""An operation as a sequence of named, idempotent steps, and what runs it from its checkpoint to its Finish.
+
+    claimed ──▶ do: step, save, step, save, … ──▶ finish
+                 │ BackendFailed, Cancelled
+                 ▼
+                undo: saved first, then step, save, … ──▶ fail
+
+A process may die between any two lines here. Whoever claims the operation next starts at the saved step and repeats it;
+that is why every step is safe to repeat, and why the direction is saved before the first compensating step runs.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from breezeblock.model.errors import BackendFailed, Cancelled
+from breezeblock.protocol import queue
+from breezeblock.protocol.queue import DO, UNDO, Claim
+from breezeblock.store.run import Store
+
+P = TypeVar("P")
+T = TypeVar("T")
+R = TypeVar("R")
+A = ParamSpec("A")
+
+log = structlog.get_logger(__name__)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an operation did not do what was asked. `message` is for the user."""
+
+    message: str
+    detail_id: str
+    outcome: str = "failed"
+    """failed, cancelled (by a later request) or parked (nobody could run it)."""
+
+
+class Lease(Protocol):
+    """What the executor asks about this process's right to work."""
+
+    @property
+    def lapses(self) -> int:
+        """How often the right was lost since the start: unchanged means it held throughout."""
+        ...
+
+    def is_open(self) -> bool:
+        """Whether storage calls may start now."""
+        ...
+
+    async def wait_open(self) -> None:
+        """Return once they may. Raises Fenced when they never will."""
+        ...
+
+
+class HandedBack(Exception):
+    """The operation was given back in good order because this process is leaving."""
+
+
+class Run(Generic[P, T]):
+    """One operation while it runs here: what it is to do, how far it got, and the tools it works with."""
+
+    def __init__(self, claim: Claim, payload: P, tools: T, store: Store, *, leaving: Callable[[], bool]) -> None:
+        self.claim = claim
+        self.payload = payload
+        self.tools = tools
+        self.state: dict[str, Any] = msgspec.json.decode(claim.state_json)
+        self.direction = claim.direction
+        self.step = claim.step
+        self.failure: Failure | None = (
+            msgspec.json.decode(claim.failure_json, type=Failure) if claim.failure_json else None
+        )
+        self._store = store
+        self._leaving = leaving
+
+    async def checkpoint(self, **changes: Any) -> None:
+        """Merge `changes` into the state and save it: what came before is never done again.
+
+        Raises Fenced (lost to a survivor), Cancelled, or HandedBack; all of them pass through a step untouched.
+        """
+        self.state |= changes
+        await self._save()
+
+    async def advance(self, *, direction: str, step: str | None) -> None:
+        """Save that `step` is the next one to run."""
+        self.direction, self.step = direction, step
+        await self._save()
+
+    async def write(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
+        """Run `f` in a transaction that holds only while the operation is ours. Raises Fenced."""
+
+        def guarded(tx: Connection) -> R:
+            result = f(tx, *args, **kwargs)
+            queue.guard(tx, self.claim)
+            return result
+
+        return await self._store.insist(guarded)
+
+    async def read(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
+        """Read what the operation's locks keep from changing."""
+        return await self._store.read(f, *args, **kwargs)
+
+    async def _save(self) -> None:
+        await self._store.insist(
+            queue.save,
+            self.claim,
+            direction=self.direction,
+            step=self.step,
+            state_json=msgspec.json.encode(self.state).decode(),
+            failure_json=msgspec.json.encode(self.failure).decode() if self.failure else None,
+        )
+        if self._leaving():
+            await self._store.insist(queue.hand_back, self.claim)
+            raise HandedBack(self.claim.operation_id)
+
+
+Step = Callable[[Run[Any, Any]], Awaitable[None]]
+
+
+class Finish(Protocol):
+    """The transaction that ends an operation well: resource, accounts, `queue.close`. May run twice."""
+
+    def __call__(self, tx: Connection, claim: Claim, payload: Any, state: dict[str, Any], *, now_us: int) -> None: ...
+
+
+class Fail(Protocol):
+    """The transaction that ends an operation that did not do its work: error state, accounts undone, user message."""
+
+    def __call__(
+        self, tx: Connection, claim: Claim, payload: Any, state: dict[str, Any], *, failure: Failure, now_us: int
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kind of operation, declared: its payload's type, its steps, its compensation, and the two ways it ends."""
+
+    kind: str
+    version: int
+    payload: type[Any]
+    steps: tuple[Step, ...]
+    finish: Finish
+    fail: Fail
+    undo: tuple[Step, ...] = ()
+
+
+async def execute(operation: Operation, run: Run[Any, Any], store: Store, lease: Lease, now_us: Callable[[], int]) -> None:
+    """Take an operation from its checkpoint to its end. Raises Fenced or HandedBack: then it is somebody else's.
+
+    Any other exception that leaves here is a mistake in a step; the worker turns it into a failure by `give_up`.
+    """
+    if run.direction == DO:
+        try:
+            if run.claim.cancel:
+                raise Cancelled(run.claim.operation_id)
+            await _walk(operation.steps, run, lease, direction=DO)
+            await store.insist(operation.finish, run.claim, run.payload, run.state, now_us=now_us())
+            return
+        except Cancelled:
+            failure = Failure(message="The request was cancelled by a later one.", detail_id="cancelled", outcome="cancelled")
+        except BackendFailed as error:
+            failure = Failure(message=error.message, detail_id=error.detail_id)
+        await turn_back(operation, run, failure)
+    await compensate(operation, run, store, lease, now_us)
+
+
+async def turn_back(operation: Operation, run: Run[Any, Any], failure: Failure) -> None:
+    """Save that the operation now goes back, and why. From here on nobody does its work any more."""
+    log.warning("operation.failing", reason=failure.message, outcome=failure.outcome)
+    run.failure = failure
+    await run.advance(direction=UNDO, step=_name(operation.undo[0]) if operation.undo else None)
+
+
+async def compensate(
+    operation: Operation, run: Run[Any, Any], store: Store, lease: Lease, now_us: Callable[[], int]
+) -> None:
+    """Undo what was half done, and end the operation in its error state."""
+    assert run.failure is not None
+    try:
+        await _walk(operation.undo, run, lease, direction=UNDO)
+    except BackendFailed as error:
+        # The storage refuses even this. The resource ends in its error state all the same, and what is left under its id
+        # goes when it is deleted.
+        log.warning("operation.undo_failed", reason=error.message)
+    await store.insist(operation.fail, run.claim, run.payload, run.state, failure=run.failure, now_us=now_us())
+
+
+async def _walk(steps: tuple[Step, ...], run: Run[Any, Any], lease: Lease, *, direction: str) -> None:
+    names = [_name(step) for step in steps]
+    first = names.index(run.step) if run.step in names else 0
+    for position, step in enumerate(steps[first:], start=first):
+        if position > first:
+            await run.advance(direction=direction, step=names[position])
+        await _until_it_counts(step, run, lease)
+
+
+async def _until_it_counts(step: Step, run: Run[Any, Any], lease: Lease) -> None:
+    """Run a step; an error seen while the lease was lost says nothing about the work, so the step runs again.
+
+    If the node was expired meanwhile, its next save raises Fenced; a fence that made the storage refuse us must never
+    become a failed operation.
+    """
+    while True:
+        lapses = lease.lapses
+        try:
+            return await step(run)
+        except BackendFailed as error:
+            if lease.is_open() and lease.lapses == lapses:
+                raise
+            log.info("step.repeated_after_lapse", step=_name(step), reason=error.message)
+        await lease.wait_open()
+
+
+def _name(step: Step) -> str:
+    return str(step.__name__)  # type: ignore[attr-defined]
+
+

@@ -1,0 +1,110 @@
+"""Every difference between the databases, and nowhere else."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.sql.functions import FunctionElement
+
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+
+# How long SQLite itself waits for its write lock. The turnstile makes waiting rare; this is for outsiders without it.
+SQLITE_BUSY_MS = 2_000
+
+
+class db_now_us(FunctionElement[int]):  # noqa: N801  a SQL function, named as one
+    """The database's clock, microseconds since 1970 UTC. The one clock that all nodes of a cluster share."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(db_now_us, "sqlite")
+def _now_sqlite(element: db_now_us, compiler: Any, **kw: Any) -> str:
+    # SQLite's clock is its process's clock: registered at connect, so that the simulation's databases have virtual time.
+    return "breezeblock_now_us()"
+
+
+@compiles(db_now_us, "postgresql")
+def _now_postgresql(element: db_now_us, compiler: Any, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(db_now_us, "mysql", "mariadb")
+def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
+    return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
+
+
+def sqlite_path(url: str) -> str | None:
+    """The file of a `sqlite:///` URL, or None for another database or one in memory."""
+    prefix = "sqlite:///"
+    path = url.removeprefix(prefix)
+    return path if url.startswith(prefix) and path and path != ":memory:" else None
+
+
+def open_engine(url: str, *, now_us: Callable[[], int]) -> Engine:
+    """An engine whose connections start no transaction by themselves: lanes say BEGIN. `now_us` is SQLite's clock.
+
+    SQLite runs in WAL with synchronous=FULL: what was answered survives a power cut.
+    """
+    in_memory = url in ("sqlite://", "sqlite:///:memory:")
+    engine = create_engine(
+        url,
+        poolclass=StaticPool if in_memory else NullPool,
+        connect_args={"isolation_level": None, "check_same_thread": False, "cached_statements": 512},
+        query_cache_size=2_000,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, record: object) -> None:
+        raw: sqlite3.Connection = connection  # type: ignore[assignment]
+        raw.create_function("breezeblock_now_us", 0, now_us)
+        for pragma in sqlite_pragmas(in_memory=in_memory):
+            raw.execute(pragma)
+
+    return engine
+
+
+def sqlite_pragmas(*, in_memory: bool = False) -> tuple[str, ...]:
+    """What every connection to our SQLite sets, the keeper's included."""
+    if in_memory:
+        return ("PRAGMA foreign_keys = ON",)
+    return (
+        f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    )
+
+
+_RUN_AGAIN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_OUT_OF_REACH = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+def translate(error: Exception, *, committing: bool) -> Exception:
+    """Our name for a database error: Contended, Unavailable or Ambiguous; anything else is returned unchanged.
+
+    An error while committing tells nothing about the commit, but for SQLITE_BUSY, which SQLite raises before it.
+    """
+    raw = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(raw, sqlite3.IntegrityError):
+        return Contended(str(raw))  # two transactions made the same row; the next run sees the other one's
+    if not isinstance(raw, sqlite3.Error):
+        return error
+    code = getattr(raw, "sqlite_errorcode", 0) & 0xFF
+    if code in _RUN_AGAIN:
+        return Contended(str(raw))
+    if code in _OUT_OF_REACH:
+        return Ambiguous(str(raw)) if committing else Unavailable(str(raw))
+    return error

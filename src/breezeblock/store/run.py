@@ -1,0 +1,133 @@
+"""One transaction: a plain function, run until it is certain that it happened exactly once, or not at all.
+
+`await store.run(f, …)` calls `f(tx, …)` inside a transaction that it owns. `f` is short, synchronous, and has everything
+it needs in its arguments, because it may run again as a whole: after losing against another transaction, and after a
+commit whose answer was lost. The second case is the dangerous one (an extend would extend twice), so each transaction
+has an id, drawn before its first attempt and inserted by its first statement: an attempt after the first looks for it.
+"""
+
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from breezeblock.env.contract import Env
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.store.dialects import db_now_us
+from breezeblock.store.tables import tx_done
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Body = Callable[[Connection], T]
+
+# A request gives up (503) after this many attempts; with the pauses below that is about twelve seconds.
+REQUEST_ATTEMPTS: Final = 12
+PAUSE_FIRST_S: Final = 0.005
+PAUSE_MOST_S: Final = 2.0
+# Rows of tx_done are kept this long. Every retry ends long before: an API gives up within seconds, and a node that asks
+# again after its lease has long been expired.
+TX_DONE_KEPT_US: Final = 24 * 3600 * 1_000_000
+PRUNE_ROWS: Final = 2_000
+
+log = structlog.get_logger(__name__)
+
+
+class Lane(Protocol):
+    """How one attempt reaches the database. Implemented for threads (`lanes.py`) and for the simulation."""
+
+    async def write(self, body: Body[T]) -> T:
+        """Run `body` in one writing transaction and commit. Raises Contended, Unavailable, Ambiguous, or body's error."""
+        ...
+
+    async def read(self, body: Body[T]) -> T:
+        """Run `body` on one consistent snapshot."""
+        ...
+
+
+class Store:
+    """The database as everything above it sees it."""
+
+    def __init__(self, lane: Lane, env: Env) -> None:
+        self._lane = lane
+        self._env = env
+
+    async def read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable."""
+        for attempt in range(REQUEST_ATTEMPTS):
+            try:
+                return await self._lane.read(lambda tx: f(tx, *args, **kwargs))
+            except Contended:
+                await self._pause(attempt)
+        raise Unavailable("The database is too busy to answer; try again later.")
+
+    async def run(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `f` as one transaction, exactly once. Raises what `f` raises (nothing was written), or Unavailable."""
+        return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=REQUEST_ATTEMPTS)
+
+    async def insist(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for the work of a node: a database outage of any length pauses it and fails nothing."""
+        return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=None)
+
+    async def probe(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a reading function inside a *writing* transaction, once, without an id and without retries.
+
+        For observers of leases: on SQLite readers get through while a stopped process blocks every writer, and then the
+        heartbeats of healthy nodes look silent. A reading that had to pass the writers' gate does not have that blind spot.
+        """
+        return await self._lane.write(lambda tx: f(tx, *args, **kwargs))
+
+    async def prune(self) -> int:
+        """Forget transaction ids that no retry can ask for any more. Returns the rows removed."""
+        return await self._run(_prune_tx_done, attempts=1)
+
+    async def _run(self, f: Body[T], *, attempts: int | None) -> T:
+        tx_id = self._env.ids.uuid()
+        results: dict[int, T] = {}
+        attempt = 0
+        while True:
+            try:
+                return await self._lane.write(_Attempt(f, tx_id, attempt, results))
+            except (Contended, Ambiguous, Unavailable) as error:
+                attempt += 1
+                if attempts is not None and attempt >= attempts:
+                    raise Unavailable("The database does not answer in time; try again later.") from error
+                if attempt % REQUEST_ATTEMPTS == 0:
+                    log.warning("store.waiting", attempts=attempt, error=str(error))
+            await self._pause(attempt)
+
+    async def _pause(self, attempt: int) -> None:
+        most = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(attempt, 20))
+        await self._env.clock.sleep(self._env.random.uniform(most / 2, most))
+
+
+class _Attempt:
+    """One attempt of a transaction, as the lane runs it."""
+
+    def __init__(self, f: Body[T], tx_id: str, attempt: int, results: dict[int, T]) -> None:
+        self._f, self._tx_id, self._attempt, self._results = f, tx_id, attempt, results
+
+    def __call__(self, tx: Connection) -> T:
+        if self._attempt:
+            # An earlier attempt may have been committed although its answer was lost. This transaction is ordered after
+            # it (writers are serial on SQLite; elsewhere the insert below collides), so a miss here is a real miss.
+            done = tx.execute(_FIND, {"id": self._tx_id}).scalar()
+            if done is not None:
+                return self._results[done]
+        tx.execute(_MARK, {"id": self._tx_id, "attempt": self._attempt})
+        result = self._f(tx)
+        self._results[self._attempt] = result
+        return result
+
+
+def _prune_tx_done(tx: Connection) -> int:
+    old = (
+        select(tx_done.c.id)
+        .where(tx_done.c.at_us < db_now_us() - TX_DONE_KEPT_US)
+        .limit(PRUNE_ROWS)
+    )
+    return tx.execute(delete(tx_done).where(tx_done.c.id.in_([row.id for row in tx.execute(old)]))).rowcount
+
+
+_FIND = select(tx_done.c.attempt).where(tx_done.c.id == bindparam("id"))
+_MARK = insert(tx_done).values(id=bindparam("id"), attempt=bindparam("attempt"), at_us=db_now_us())

@@ -1,0 +1,186 @@
+"""State changes as declarations: which row, what must hold, what is set.
+
+A `Transition` is declared once and used twice, to decide and to explain: its conditions are SQL, evaluated on the row
+after it was locked, and the first one that does not hold names the error that the user sees. Nothing re-checks later to
+find out why, so the explanation is of the same instant as the decision.
+
+Lock first, ask later: the first statement writes the row (`op_seq = op_seq + 1`), which makes every other transaction on
+it conflict, on every database. The conditions are asked by a later statement, which then sees the present. Evaluated the
+other way round, PostgreSQL asks a sub-query of its old snapshot, and Galera certifies no reads at all.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.sql.elements import BindParameter
+
+from breezeblock.model.errors import InvalidState, NotFound, Rejected
+from breezeblock.model.origin import Origin
+
+Row = Mapping[str, Any]
+Condition = ColumnElement[bool]
+
+# --- conditions -----------------------------------------------------------------------------------------------------
+# SQL's NULL is treated as Python treats None: `differs(x, 1)` holds for NULL, `not_in(x, (1, 2))` too.
+
+
+def new(name: str, kind: Any = None) -> BindParameter[Any]:
+    """A parameter of the transition, given to `apply` by that name."""
+    return bindparam(name, type_=kind)
+
+
+def equals(column: ColumnElement[Any], value: Any) -> Condition:
+    """`column == value`, where value may be None, a constant, a parameter or another column."""
+    if value is None:
+        return column.is_(None)
+    if isinstance(value, ColumnElement):
+        return or_(column == value, and_(column.is_(None), value.is_(None)))
+    return and_(column.is_not(None), column == value)
+
+
+def differs(column: ColumnElement[Any], value: Any) -> Condition:
+    """`column != value` as Python means it."""
+    if value is None:
+        return column.is_not(None)
+    if isinstance(value, ColumnElement):
+        return ~case((equals(column, value), true()), else_=false())
+    return or_(column.is_(None), column != value)
+
+
+def is_in(column: ColumnElement[Any], values: Iterable[Any]) -> Condition:
+    """`column in values`; None among the values matches NULL."""
+    values = tuple(values)
+    there: Condition = and_(column.is_not(None), column.in_([v for v in values if v is not None]))
+    return or_(column.is_(None), there) if None in values else there
+
+
+def not_in(column: ColumnElement[Any], values: Iterable[Any]) -> Condition:
+    """`column not in values`; matches NULL unless None is among the values."""
+    values = tuple(values)
+    away: Condition = column.not_in([v for v in values if v is not None])
+    return and_(column.is_not(None), away) if None in values else or_(column.is_(None), away)
+
+
+def has(question: Select[Any], *, of: Table) -> Condition:
+    """Whether a question to another table about a row `of` this table has an answer."""
+    return exists(question.correlate(of))
+
+
+def has_no(question: Select[Any], *, of: Table) -> Condition:
+    """Whether it has none."""
+    return ~has(question, of=of)
+
+
+@dataclass(frozen=True)
+class Must:
+    """One condition and the sentence that explains its failure.
+
+    `otherwise` is a format string over the row's columns and the parameters. Which error it becomes is `error`.
+    """
+
+    condition: Condition
+    otherwise: str
+    error: type[Rejected] = InvalidState
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """A declared state change of one row of `table`.
+
+    `sets` gives new values: constants, parameters (`new`), other columns, arithmetic over them, or a CASE; all are
+    evaluated on the row as it was before. `moves` lists the status changes that this may cause, as (before, after) pairs
+    with None for "any": the table that the *Transitions* invariant and the documentation's diagram are read from.
+    """
+
+    table: Table
+    musts: Sequence[Must]
+    sets: Mapping[str, Any]
+    name: str = ""
+    moves: Sequence[tuple[str | None, str]] = ()
+    _question: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        asked = [_boolean(must.condition).label(f"must_{i}") for i, must in enumerate(self.musts)]
+        values = [v.label(f"set_{name}") for name, v in self.sets.items() if isinstance(v, ColumnElement)]
+        statement = select(self.table, *asked, *values).where(self.table.c.id == bindparam("row_id"))
+        object.__setattr__(self, "_question", statement)
+
+    def apply(self, tx: Connection, row_id: str, *, origin: Origin | None = None, **params: Any) -> dict[str, Any]:
+        """Lock the row, decide, change it. Returns the row as it is afterwards, `op_seq` being the caller's place.
+
+        Raises NotFound (no such row for `origin`), or the error of the first condition that does not hold.
+        """
+        lock_row(tx, self.table, row_id, origin=origin)
+        return self.apply_locked(tx, row_id, **params)
+
+    def apply_locked(self, tx: Connection, row_id: str, **params: Any) -> dict[str, Any]:
+        """The same on a row that this transaction has written already."""
+        row = self.check_locked(tx, row_id, **params)
+        values = {
+            name: row[f"set_{name}"] if isinstance(value, ColumnElement) else value for name, value in self.sets.items()
+        }
+        if values:
+            tx.execute(update(self.table).where(self.table.c.id == row_id).values(**values))
+        return {column.name: row[column.name] for column in self.table.c} | values
+
+    def check_locked(self, tx: Connection, row_id: str, **params: Any) -> Row:
+        """Only decide and explain, on a row that this transaction has written."""
+        row = tx.execute(self._question, {"row_id": row_id, **params}).mappings().one()
+        for i, must in enumerate(self.musts):
+            if not row[f"must_{i}"]:
+                raise must.error(must.otherwise.format_map({**row, **params}))
+        return row
+
+
+def _boolean(condition: Condition) -> ColumnElement[Any]:
+    # As a number: not every database can select a truth value. NULL counts as "does not hold".
+    return case((condition, literal(1)), else_=literal(0))
+
+
+# --- locking rows ---------------------------------------------------------------------------------------------------
+
+NOUNS: Final = {"volumes": "Volume", "snapshots": "Snapshot", "volume_types": "Volume type"}
+
+
+def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None = None) -> None:
+    """Write the row's `op_seq`, so that nobody else decides anything about it until we commit.
+
+    With an `origin`, only a row that this caller can see: not a tombstone, and their project's unless they are admin.
+    Raises NotFound.
+    """
+    mine = table.c.id == row_id
+    if "tombstone" in table.c and origin is not None:
+        mine &= table.c.tombstone.is_(False)
+    if origin is not None and not origin.is_admin and "project_id" in table.c:
+        mine &= table.c.project_id == origin.project_id
+    if tx.execute(update(table).where(mine).values(op_seq=table.c.op_seq + 1)).rowcount == 0:
+        raise NotFound(f"{NOUNS.get(table.name, table.name)} {row_id} could not be found.")
+
+
+def lock_rows(tx: Connection, targets: Iterable[tuple[Table, str]], *, origin: Origin | None = None) -> None:
+    """Lock several rows in the one order that everybody uses: by id, whatever the table."""
+    for table, row_id in sorted(set(targets), key=lambda target: (target[1], target[0].name)):
+        lock_row(tx, table, row_id, origin=origin)
+
+
+def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:
+    """The row now, or None."""
+    row = tx.execute(select(table).where(table.c.id == row_id)).mappings().one_or_none()
+    return None if row is None else dict(row)
