@@ -1,0 +1,226 @@
+"""The application: what happens to every request, in order.
+
+    1. it gets an id, which every answer and every log line carries             (RequestIds)
+    2. whatever goes wrong unexpectedly is logged and becomes 500               (RequestIds: the last resort)
+    3. its URL names a route and perhaps a project                             (Dispatch)
+    4. its microversion is read                                                 (Dispatch)
+    5. its caller is known                                                      (Dispatch, auth.py)
+    6. its handler runs; refusals become answers by the table                   (Dispatch, errors.py)
+
+Middlewares are plain ASGI: one that buffers or starts tasks would cost more than all of the rest.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from breezeblock.api import auth, bodies, errors, microversions, routes
+from breezeblock.api.call import Call, Services
+from breezeblock.api.errors import Refused
+from breezeblock.api.microversions import Version
+from breezeblock.api.routing import Handler, Match, Route, Router
+from breezeblock.env.contract import Ids
+from breezeblock.model.errors import BadRequest
+from breezeblock.model.ids import MessageId, OperationId
+from breezeblock.model.origin import Origin
+
+log = structlog.get_logger(__name__)
+
+# Far above any body of this API (255 characters of everything, some hundred metadata keys), far below trouble.
+BODY_BYTES_MAX: Final = 114_688
+JSON_TYPES: Final = ("application/json", "application/vnd.openstack.volume+json")
+_REQUEST_ID = re.compile(r"req-[0-9a-fA-F-]{36}\Z")
+UNKNOWN_URL: Final = "There is no such URL."
+
+
+def build_app(services: Services, *, authenticate: auth.Authenticate = auth.believe_everyone) -> Starlette:
+    """The whole API on these services."""
+    return Starlette(
+        routes=[Mount("/", app=Dispatch(services, authenticate))],
+        middleware=[Middleware(RequestIds, ids=services.env.ids)],
+    )
+
+
+class RequestIds:
+    """Give the request an id, and make sure that it gets an answer."""
+
+    def __init__(self, app: ASGIApp, *, ids: Ids) -> None:
+        self._app = app
+        self._ids = ids
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req-{self._ids.uuid()}"
+        scope["breezeblock.request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                encoded = request_id.encode()
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-openstack-request-id", encoded),
+                    (b"x-compute-request-id", encoded),
+                ]
+            await send(message)
+
+        # A caller's id ties our log lines to its own; anything but an id in that header is not for our log.
+        global_id = dict(scope["headers"]).get(b"x-openstack-request-id", b"").decode("latin-1")
+        context = {"request_id": request_id}
+        if _REQUEST_ID.match(global_id):
+            context["global_request_id"] = global_id
+        with structlog.contextvars.bound_contextvars(**context):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("request.broke", method=scope["method"], path=scope["path"])
+                if started:
+                    raise
+                await errors.fault(500, errors.BROKEN)(scope, receive, send_with_id)
+
+
+class Dispatch:
+    """Find the handler, prepare its call, turn what it raises into an answer."""
+
+    def __init__(self, services: Services, authenticate: auth.Authenticate) -> None:
+        self._services = services
+        self._authenticate = authenticate
+        self._router = Router(routes.ROUTES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _headers(scope)
+        version = None
+        try:
+            match = self._find(scope)
+            version = self._version(scope, headers)
+            if match is None:
+                raise Refused(404, UNKNOWN_URL)
+            response = await self._answer(scope, receive, headers, version, match)
+        except errors.ANSWERED as error:  # what the table does not know goes on to RequestIds
+            response = errors.answer_for(error)
+        if version is not None and scope["path"].startswith("/v3"):
+            microversions.mark(response.headers, version)
+        await response(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Match | None:
+        path: str = scope["path"]
+        top = routes.TOP.get(path)
+        if top is not None:
+            return Match({top.method: top}, {}, None)
+        raw = scope.get("raw_path")
+        # Only an encoded path can differ from what the server decoded.
+        if raw and b"%" in raw:
+            path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
+        return self._router.find(path)
+
+    def _version(self, scope: Scope, headers: Mapping[str, str]) -> Version:
+        # Discovery must answer whatever version a client asks for: it is how the client learns better.
+        if not scope["path"].startswith("/v3"):
+            return microversions.OLDEST
+        return microversions.negotiate(headers.get(microversions.HEADER.lower()))
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Mapping[str, str], version: Version, match: Match
+    ) -> Response:
+        method: str = scope["method"]
+        route = match.routes.get(method)
+        if route is None:
+            allowed = ", ".join(sorted(match.routes))
+            raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
+        if not route.since <= version <= route.until:
+            raise Refused(404, f"This URL does not exist in API version {version}.")
+        services = self._services
+        caller = self._authenticate(headers, match.url_project, services.settings.service.default_project)
+        ids = services.env.ids
+        call = Call(
+            services=services,
+            origin=Origin(
+                project_id=caller.project_id,
+                user_id=caller.user_id,
+                is_admin=caller.is_admin,
+                request_id=scope["breezeblock.request_id"],
+                at_us=services.env.clock.now_us(),
+                operation_id=OperationId(ids.uuid()),
+                message_id=MessageId(ids.uuid()),
+            ),
+            microversion=version,
+            method=method,
+            path=match.path,
+            headers=headers,
+            query_string=scope["query_string"].decode("latin-1"),
+            base_url=_base_url(scope, headers),
+            url_project=match.url_project,
+        )
+        if method in ("POST", "PUT"):
+            call.raw = await _read_body(receive, headers)
+        response = await _handler(route, call)(call)
+        assert call.permitted, f"{method} {route.template} answered without asking for permission"
+        return response
+
+
+def _handler(route: Route, call: Call) -> Handler:
+    """The route's handler; for an action's body that of its key, with the call narrowed to what is under the key."""
+    if route.handler is not None:
+        return route.handler
+    assert route.actions is not None, "a route has a handler or actions"
+    if not call.raw:
+        raise BadRequest("Malformed request body: it is empty; expected one key, the name of the action.")
+    key, call.raw = bodies.single_key(bytes(call.raw))
+    action = route.actions.get(key)
+    if action is None:
+        raise BadRequest(f"There is no such action: {key}. Known here: {', '.join(sorted(route.actions))}.")
+    if not action.since <= call.microversion <= action.until:
+        raise Refused(404, f"The action {key} does not exist in API version {call.microversion}.")
+    call.action = key
+    return action.handler
+
+
+async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """The whole body, if it is JSON and not too long. Raises Refused."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise Refused(413, f"The body has {declared} bytes: at most {BODY_BYTES_MAX} are taken.")
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "The request ended before its body did.")
+        body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise Refused(413, f"The body is too long: at most {BODY_BYTES_MAX} bytes are taken.")
+        more = message.get("more_body", False)
+    media_type = headers.get("content-type", "").split(";")[0].strip().lower()
+    if body and media_type and media_type not in JSON_TYPES:
+        raise Refused(415, f"Content-Type {media_type} is not taken: expected {JSON_TYPES[0]}.")
+    return body
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name; repeated ones joined with a comma, as HTTP lets us."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _base_url(scope: Scope, headers: Mapping[str, str]) -> str:
+    """Where the client found us: its Host header, and the scheme that a proxy in front of us was asked by."""
+    scheme = headers.get("x-forwarded-proto", scope.get("scheme", "http")).split(",")[0].strip()
+    host = headers.get("host")
+    if host is None:
+        server = scope.get("server") or ("localhost", None)
+        host = f"{server[0]}:{server[1]}" if server[1] else server[0]
+    return f"{scheme}://{host}{scope.get('root_path', '')}"

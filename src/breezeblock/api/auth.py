@@ -1,0 +1,40 @@
+"""Who is asking. Today everyone is believed; `Authenticate` is the place where an identity service will stand.
+
+As without an identity service elsewhere in this API's world, a token is `user:project`, and *every* caller is an
+administrator: whoever reaches the port rules. That is why such a server listens on this machine only (settings).
+A token without a colon (clients made for an identity service send what they have) counts as none, and no token is the
+administrator of the project in the URL, or of the default project where the URL has none.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from breezeblock.api.errors import Refused
+from breezeblock.model.ids import ProjectId, UserId
+
+ADMIN: Final = UserId("admin")
+
+
+class Caller(NamedTuple):
+    user_id: UserId
+    project_id: ProjectId
+    is_admin: bool
+
+
+# (lower-case headers, project in the URL, default project) -> caller; raises Refused.
+Authenticate = Callable[[Mapping[str, str], str | None, str], Caller]
+
+
+def believe_everyone(headers: Mapping[str, str], url_project: str | None, default_project: str) -> Caller:
+    """The caller that the token names. Raises Refused (400) when the URL names another project."""
+    user, colon, project = headers.get("x-auth-token", "").partition(":")
+    if not colon or not user or not project:
+        return Caller(ADMIN, ProjectId(url_project or default_project), is_admin=True)
+    require_same_project(url_project, project)
+    return Caller(UserId(user), ProjectId(project), is_admin=True)
+
+
+def require_same_project(url_project: str | None, project: str) -> None:
+    """A URL may name no other project than the token's, not even for administrators."""
+    if url_project is not None and url_project != project:
+        raise Refused(400, f"Malformed request URL: its project is {url_project!r}, and the token's is {project!r}.")

@@ -1,0 +1,115 @@
+"""One request, as handlers see it, and what a server needs to answer it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from sqlalchemy import Connection
+
+from breezeblock.api import bodies, policy
+from breezeblock.api.microversions import Version
+from breezeblock.env.contract import Env
+from breezeblock.model.errors import BadRequest, Forbidden
+from breezeblock.model.origin import Origin
+from breezeblock.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+B = TypeVar("B")
+
+
+class Store(Protocol):
+    """Transactions, as `breezeblock.store.run` keeps them."""
+
+    async def run(self, f: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a writing transaction; `f` may run more than once."""
+        ...
+
+    async def read(self, f: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a reading transaction."""
+        ...
+
+
+class Doorbell(Protocol):
+    """Wakes the nodes of a queue. Never blocks, never fails; a lost ring costs latency and nothing else."""
+
+    def ring(self, queue: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that the API layer stands on."""
+
+    store: Store
+    env: Env
+    doorbell: Doorbell
+    settings: Settings
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. `path` has the variables of the URL's template, `raw` the part of the body that is the handler's."""
+
+    services: Services
+    origin: Origin
+    microversion: Version
+    method: str
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    query_string: str
+    # `https://host:port`, and the project as the URL wrote it, for links back to us.
+    base_url: str
+    url_project: str | None
+    raw: bytes | msgspec.Raw = b""
+    # The key of an action's body; empty elsewhere.
+    action: str = ""
+    # What the handler asked for; a handler that asks for nothing is a mistake of ours (app.py).
+    permitted: bool = False
+    _query: dict[str, str] | None = None
+
+    @property
+    def store(self) -> Store:
+        return self.services.store
+
+    @property
+    def settings(self) -> Settings:
+        return self.services.settings
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of a repeated one the last counts."""
+        if self._query is None:
+            self._query = dict(parse_qsl(self.query_string, keep_blank_values=True)) if self.query_string else {}
+        return self._query
+
+    @property
+    def v3_url(self) -> str:
+        """Where this API's resources are, in the spelling (with or without project) that the request used."""
+        return f"{self.base_url}/v3/{self.url_project}" if self.url_project else f"{self.base_url}/v3"
+
+    def permit(self, rule: str) -> None:
+        """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries."""
+        if not policy.allows(rule, is_admin=self.origin.is_admin):
+            raise Forbidden(f"Policy does not allow {rule} for this caller: it is for {policy.RULES[rule].value}.")
+        self.permitted = True
+
+    def may(self, rule: str) -> bool:
+        """Whether the policy would let this caller, for parts of an answer that only some may see."""
+        return policy.allows(rule, is_admin=self.origin.is_admin)
+
+    def body(self, kind: type[B]) -> B:
+        """The request's body (of an action: what is under its key). Raises BadRequest."""
+        if not bytes(self.raw):
+            raise BadRequest("Malformed request body: it is empty.")
+        return bodies.read(self.raw, kind, at=self.action)
+
+    def new_id(self) -> str:
+        """A fresh id, drawn before any transaction."""
+        return self.services.env.ids.uuid()
+
+    def ring(self, queue: str | None) -> None:
+        """Wake a queue's nodes after the commit; None is for changes that leave no work."""
+        if queue is not None:
+            self.services.doorbell.ring(queue)

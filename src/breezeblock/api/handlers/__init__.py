@@ -1,0 +1,1 @@
+"""One file for each resource: permission, body, one transaction, ring, answer. No rule lives here."""

@@ -1,0 +1,17 @@
+"""Every URL of the API, in one table."""
+
+from typing import Final
+
+from breezeblock.api import routes_admin, versions
+from breezeblock.api.routing import Route
+
+# Outside /v3, by whole path.
+TOP: Final = {
+    "/": Route("GET", "/", versions.list_all),
+    "/healthcheck": Route("GET", "/healthcheck", versions.health),
+}
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", "", versions.show),
+    *routes_admin.ROUTES,
+)

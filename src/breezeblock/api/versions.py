@@ -1,0 +1,51 @@
+"""Discovery: which versions are served, where, and whether the process answers at all."""
+
+from starlette.responses import Response
+
+from breezeblock.api import answers
+from breezeblock.api.call import Call
+from breezeblock.api.microversions import NEWEST, OLDEST
+
+DOCUMENTATION = "https://docs.openstack.org/api-ref/block-storage/v3/"
+# When the newest microversion appeared in the API's own history.
+UPDATED = "2024-03-05T00:00:00Z"
+
+
+def document(base_url: str) -> dict[str, object]:
+    """The one version that is served, with links for a client that found us under `base_url`."""
+    return {
+        "versions": [
+            {
+                "id": "v3.0",
+                "status": "CURRENT",
+                "version": str(NEWEST),
+                "min_version": str(OLDEST),
+                "updated": UPDATED,
+                "links": [
+                    {"rel": "describedby", "type": "text/html", "href": DOCUMENTATION},
+                    {"rel": "self", "href": f"{base_url}/v3/"},
+                ],
+                "media-types": [
+                    {"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"}
+                ],
+            }
+        ]
+    }
+
+
+async def list_all(call: Call) -> Response:
+    """GET /. 300: the client is to choose."""
+    call.permit("discovery")
+    return answers.json(document(call.base_url), 300)
+
+
+async def show(call: Call) -> Response:
+    """GET /v3/. 200."""
+    call.permit("discovery")
+    return answers.json(document(call.base_url))
+
+
+async def health(call: Call) -> Response:
+    """GET /healthcheck. 200 as long as the process serves; it asks nothing of the database."""
+    call.permit("discovery")
+    return Response("OK", media_type="text/plain")

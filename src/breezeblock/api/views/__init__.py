@@ -1,0 +1,1 @@
+"""Answers: from rows to JSON, with each key's microversion and audience in tables."""

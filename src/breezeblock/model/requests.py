@@ -1,0 +1,35 @@
+"""What a request wants, after its form was checked and before any row was read."""
+
+from typing import Any
+
+import msgspec
+
+from breezeblock.model.ids import SnapshotId, VolumeId
+
+
+class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume to be created. At most one source is given; without a size the source's counts."""
+
+    id: VolumeId
+    size_gib: int | None = None
+    name: str | None = None
+    description: str | None = None
+    # A name or an id.
+    volume_type: str | None = None
+    availability_zone: str | None = None
+    snapshot_id: SnapshotId | None = None
+    source_volid: VolumeId | None = None
+    metadata: dict[str, str] = {}
+    multiattach: bool = False
+    scheduler_hints: dict[str, Any] = {}
+
+
+class NewSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot to be taken. `force` also takes it of a volume that is in use."""
+
+    id: SnapshotId
+    volume_id: VolumeId
+    name: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] = {}
+    force: bool = False
