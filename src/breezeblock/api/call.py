@@ -89,6 +89,11 @@ class Call:
         """Where this API's resources are, in the spelling (with or without project) that the request used."""
         return f"{self.base_url}/v3/{self.url_project}" if self.url_project else f"{self.base_url}/v3"
 
+    @property
+    def bookmark_url(self) -> str:
+        """The same without a version: links that are to outlive it."""
+        return f"{self.base_url}/{self.url_project}" if self.url_project else self.base_url
+
     def permit(self, rule: str) -> None:
         """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries."""
         if not policy.allows(rule, is_admin=self.origin.is_admin):

@@ -1,0 +1,238 @@
+"""Query parameters of lists: limit, marker, offset, sort, filters; from text to a `listing.Page`, or to a 400.
+
+Each resource has a table of filters. From 3.31 on a filter that is not in it is refused; before, it is ignored, as
+clients of that time expect. Filters that are not public are for administrators only.
+"""
+
+import ast
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from breezeblock.api.call import Call
+from breezeblock.api.microversions import (
+    BOOTABLE_FILTER,
+    COUNT,
+    LIKE_FILTER,
+    OLDEST,
+    RESOURCE_FILTERS,
+    Version,
+)
+from breezeblock.model.errors import BadRequest
+from breezeblock.resources.listing import Condition, Direction, Op, Page
+
+# What all our databases take as a row count or an offset.
+OFFSET_MAX: Final = 2**31 - 1
+# A filter on metadata is a handful of pairs; each is a condition of the query.
+METADATA_PAIRS_MAX: Final = 32
+TIME_OPERATORS: Final = ("gt", "gte", "eq", "neq", "lt", "lte")
+
+TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
+FALSE: Final = frozenset({"0", "f", "false", "off", "n", "no"})
+
+
+class Kind(enum.Enum):
+    TEXT = "a text"
+    NUMBER = "a whole number"
+    FLAG = "true or false"
+    TIME = "operators and times, such as gte:2026-01-31T00:00:00,lt:2026-02-01T00:00:00"
+    PAIRS = "a map of keys and values, such as {'key': 'value'}"
+    NOTHING = "anything: no row has it"
+
+
+class Filter(NamedTuple):
+    """A filter by the name that clients use; `attribute` is the listing's name for it, if it is another."""
+
+    kind: Kind = Kind.TEXT
+    public: bool = True
+    since: Version = OLDEST
+    attribute: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """How one resource is listed: the collection's name in URLs, its filters, what it is sorted by."""
+
+    collection: str
+    filters: Mapping[str, Filter]
+    sort_keys: frozenset[str]
+    sort_aliases: Mapping[str, str]
+
+
+_NOT_FILTERS: Final = frozenset(
+    {"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "with_count", "all_tenants", "all_projects"}
+)
+
+
+def read(call: Call, lists: Lists) -> Page:
+    """The page that the request's query asks for. Raises BadRequest."""
+    query = call.query
+    everybody = flag(query, "all_tenants") or flag(query, "all_projects")
+    counted = call.microversion >= COUNT and flag(query, "with_count")
+    return Page(
+        project_id=None if everybody and call.origin.is_admin else call.origin.project_id,
+        limit=limit(call),
+        marker=query.get("marker"),
+        offset=_whole(query.get("offset", "0"), "offset", most=OFFSET_MAX),
+        sort=_sort(query, lists),
+        where=_where(call, lists),
+        with_count=counted,
+    )
+
+
+def limit(call: Call) -> int:
+    """How many items at most: what was asked for, but never more than the service gives."""
+    most = call.settings.api.max_limit
+    return min(_whole(call.query.get("limit", str(most)), "limit"), most)
+
+
+def next_links(call: Call, lists: Lists, last_ids: Sequence[str], *, detail: bool) -> list[dict[str, str]]:
+    """The link to the next page, if this one is full: there may be more."""
+    if not last_ids or len(last_ids) < limit(call):
+        return []
+    query = urlencode({**call.query, "marker": last_ids[-1]})
+    path = f"{lists.collection}/detail" if detail else lists.collection
+    return [{"rel": "next", "href": f"{call.v3_url}/{path}?{query}"}]
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A parameter that is true or false; absent is false. Raises BadRequest."""
+    value = query.get(name, "false").strip().lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise BadRequest(f"Invalid {name} = {query[name]!r}: expected true or false.")
+
+
+def _whole(text: str, name: str, *, most: int | None = None) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise BadRequest(f"Invalid {name} = {text!r}: expected a whole number.") from error
+    if value < 0 or (most is not None and value > most):
+        raise BadRequest(f"Invalid {name} = {text}: expected {f'0 to {most}' if most else 'at least 0'}.")
+    return value
+
+
+def _sort(query: Mapping[str, str], lists: Lists) -> tuple[tuple[str, Direction], ...]:
+    """`sort=key:dir,key`, or the older sort_key and sort_dir. Without either the newest come first."""
+    if "sort" in query:
+        if "sort_key" in query or "sort_dir" in query:
+            raise BadRequest("The parameters sort_key and sort_dir cannot be used together with sort.")
+        asked = [part.partition(":") for part in query["sort"].strip().split(",")]
+        pairs = [(key.strip(), direction.strip() or "desc") for key, _, direction in asked]
+    else:
+        pairs = [(query.get("sort_key", "created_at").strip(), query.get("sort_dir", "desc").strip())]
+    result: list[tuple[str, Direction]] = []
+    for key, direction in pairs:
+        attribute = lists.sort_aliases.get(key, key)
+        if attribute not in lists.sort_keys:
+            raise BadRequest(f"Invalid sort key {key!r}: expected one of {', '.join(sorted(lists.sort_keys))}.")
+        if direction not in ("asc", "desc"):
+            raise BadRequest(f"Invalid sort direction {direction!r}: expected asc or desc.")
+        if attribute not in (seen for seen, _ in result):
+            result.append((attribute, cast(Direction, direction)))
+    return tuple(result)
+
+
+def _where(call: Call, lists: Lists) -> tuple[Condition, ...]:
+    """The filters as conditions. Raises BadRequest for values, and from 3.31 for names, that cannot be."""
+    conditions: list[Condition] = []
+    unknown: list[str] = []
+    for name, value in call.query.items():
+        if name in _NOT_FILTERS:
+            continue
+        like = name.endswith("~") and call.microversion >= LIKE_FILTER
+        found = lists.filters.get(name.removesuffix("~") if like else name)
+        if (
+            found is None
+            or call.microversion < found.since
+            or not (found.public or call.origin.is_admin)
+            or (like and found.kind is not Kind.TEXT)
+        ):
+            unknown.append(name)
+            continue
+        attribute = found.attribute or name.removesuffix("~")
+        conditions += _conditions(call, name, attribute, found.kind, value, like=like)
+    if unknown and call.microversion >= RESOURCE_FILTERS:
+        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: {', '.join(_known(call, lists))}.")
+    return tuple(conditions)
+
+
+def _known(call: Call, lists: Lists) -> list[str]:
+    return sorted(
+        name
+        for name, one in lists.filters.items()
+        if (one.public or call.origin.is_admin) and call.microversion >= one.since
+    )
+
+
+def _conditions(call: Call, name: str, attribute: str, kind: Kind, value: str, *, like: bool) -> list[Condition]:
+    match kind:
+        case Kind.TEXT:
+            return [Condition(attribute, "like" if like else "eq", value)]
+        case Kind.NUMBER:
+            return [Condition(attribute, "eq", _whole(value, name))]
+        case Kind.FLAG:
+            return [Condition(attribute, "eq", _flag_filter(call, name, value))]
+        case Kind.TIME:
+            return [_time(name, attribute, part) for part in value.split(",")]
+        case Kind.PAIRS:
+            return [
+                Condition(attribute, "has", f"{_json(key)}:{_json(one)}") for key, one in _pairs(name, value).items()
+            ]
+        case Kind.NOTHING:
+            return [Condition("id", "eq", "")]  # no row has an empty id
+
+
+def _flag_filter(call: Call, name: str, value: str) -> bool:
+    """From 3.2 on a flag is true or false; before, whatever was not false was true."""
+    lowered = value.strip().lower()
+    if call.microversion < BOOTABLE_FILTER:
+        return lowered != "false"
+    if lowered in ("true", "1"):
+        return True
+    if lowered in ("false", "0"):
+        return False
+    raise BadRequest(f"Invalid {name} = {value!r}: expected true or false.")
+
+
+def _time(name: str, attribute: str, part: str) -> Condition:
+    """`gte:2026-01-31T00:00:00Z`; a time without a zone is UTC."""
+    operator, _, text = part.strip().partition(":")
+    if operator not in TIME_OPERATORS:
+        raise BadRequest(f"Invalid {name} operator {operator!r}: expected one of {', '.join(TIME_OPERATORS)}.")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest(f"Invalid {name} time {text!r}: expected one such as 2026-01-31T00:00:00.") from error
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return Condition(attribute, cast(Op, operator), int(time.timestamp()) * 1_000_000 + time.microsecond)
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    """A map as JSON, or as Python writes it, which is what this API's own client sends."""
+    value: Any
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = None
+    if not isinstance(value, dict) or len(value) > METADATA_PAIRS_MAX:
+        raise BadRequest(
+            f"Invalid {name} = {text[:80]!r}: expected {Kind.PAIRS.value}, at most {METADATA_PAIRS_MAX} of them."
+        )
+    return {str(key): str(one) for key, one in value.items()}
+
+
+def _json(text: str) -> str:
+    return msgspec.json.encode(text).decode()

@@ -1,0 +1,268 @@
+"""Reading: pages of rows, their number, one row by id. The same few statements however many rows there are.
+
+A page is found by key, not by counting: the marker's own values are read and the page starts after them, so that page
+one thousand costs what page one does. A `Listing` says what of a table can be filtered and sorted, under which names.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from breezeblock.model.errors import NotFound
+from breezeblock.store.tables import snapshots, volume_types, volumes
+
+Op = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "has"]
+Direction = Literal["asc", "desc"]
+
+
+class Condition(NamedTuple):
+    """One filter. `has` means: this map of texts, kept as JSON, has that key with that value."""
+
+    attribute: str
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What part of a list is wanted. A project of None means all projects."""
+
+    project_id: str | None
+    limit: int
+    sort: tuple[tuple[str, Direction], ...]
+    where: tuple[Condition, ...] = ()
+    marker: str | None = None
+    offset: int = 0
+    with_count: bool = False
+
+
+class Found(NamedTuple):
+    rows: Sequence[Row[Any]]
+    # The number of all rows that the filters let through, when it was asked for.
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A kind of resource, as lists see it. `attributes`: what filters and sort keys may name, and nothing else."""
+
+    noun: str
+    table: Table
+    source: FromClause
+    columns: tuple[ColumnElement[Any], ...]
+    attributes: Mapping[str, ColumnElement[Any]]
+
+    def base(self, project_id: str | None) -> Select[Any]:
+        """The rows of a project, or of all, that requests can see."""
+        query = select(*self.columns).select_from(self.source)
+        if "tombstone" in self.table.c:
+            query = query.where(~self.table.c.tombstone)
+        if project_id is not None:
+            query = query.where(self.table.c.project_id == project_id)
+        return query
+
+
+def page(tx: Connection, listing: Listing, wanted: Page) -> Found:
+    """One page of a list. Raises NotFound for a marker that is not there. At most three statements."""
+    filtered = listing.base(wanted.project_id).where(*(_holds(listing, one) for one in wanted.where))
+    total = None
+    if wanted.with_count:
+        total = tx.execute(select(func.count()).select_from(filtered.order_by(None).subquery())).scalar_one()
+    sort = _total(wanted.sort)
+    query = filtered
+    if wanted.marker is not None:
+        query = query.where(_after(tx, listing, sort, wanted))
+    for key, direction in sort:
+        column = _ordered(listing, key)
+        query = query.order_by(column.desc() if direction == "desc" else column.asc())
+    query = query.limit(wanted.limit)
+    if wanted.offset:
+        query = query.offset(wanted.offset)
+    return Found(tx.execute(query).fetchall(), total)
+
+
+def one(tx: Connection, listing: Listing, *, id_: str, project_id: str | None) -> Row[Any]:
+    """The row with that id, if that project (None: anybody) may see it. Raises NotFound."""
+    query = _ONE[listing.noun, project_id is None]
+    row = tx.execute(query, {"id_": id_, "project_": project_id}).first()
+    if row is None:
+        raise missing(listing.noun, id_)
+    return row
+
+
+def missing(noun: str, id_: str) -> NotFound:
+    """The refusal for a row that is not there, or not for this caller: the two must not be told apart."""
+    return NotFound(f"{noun} {id_} could not be found.")
+
+
+def _total(sort: tuple[tuple[str, Direction], ...]) -> tuple[tuple[str, Direction], ...]:
+    """The sort keys, completed so that no two rows are equal. What is added follows the first key's direction."""
+    direction: Direction = sort[0][1] if sort else "desc"
+    named = {key for key, _ in sort}
+    return sort + tuple((key, direction) for key in ("created_at", "id") if key not in named)
+
+
+def _ordered(listing: Listing, key: str) -> ColumnElement[Any]:
+    """What rows are sorted by. Databases disagree about where NULL sorts, so it becomes the smallest value."""
+    column = listing.attributes[key]
+    if getattr(column, "nullable", False):
+        return func.coalesce(column, "" if column.type.python_type is str else 0)
+    return column
+
+
+def _after(
+    tx: Connection, listing: Listing, sort: tuple[tuple[str, Direction], ...], wanted: Page
+) -> ColumnElement[bool]:
+    """True for the rows behind the marker. Raises NotFound when there is no such row for this caller."""
+    ordered = [_ordered(listing, key) for key, _ in sort]
+    query = listing.base(wanted.project_id).with_only_columns(*ordered).where(listing.table.c.id == wanted.marker)
+    values = tx.execute(query).first()
+    if values is None:
+        raise missing(listing.noun, str(wanted.marker))
+    alternatives: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for column, (_, direction), value in zip(ordered, sort, values, strict=True):
+        alternatives.append(and_(*equal, column < value if direction == "desc" else column > value))
+        equal.append(column == value)
+    first = ordered[0] <= values[0] if sort[0][1] == "desc" else ordered[0] >= values[0]
+    return and_(first, or_(*alternatives))  # the bound on the first key alone lets an index find the place
+
+
+def _holds(listing: Listing, condition: Condition) -> Any:
+    column = listing.attributes[condition.attribute]
+    value = condition.value
+    match condition.op:
+        case "eq":
+            return column.is_(None) if value is None else column == value
+        case "neq":
+            return column != value
+        case "gt":
+            return column > value
+        case "gte":
+            return column >= value
+        case "lt":
+            return column < value
+        case "lte":
+            return column <= value
+        case "like":
+            return column.contains(value, autoescape=True)
+        case "has":
+            # `value` is the pair as JSON. A pair follows a brace or a comma, and neither can stand before a quote that
+            # opens a key in any other place, as keys hold neither. LIKE would ignore case on some databases.
+            return or_(*(func.replace(column, f"{before}{value}", "") != column for before in "{,"))
+
+
+# --- what there is to list -------------------------------------------------------------------------------------------
+
+VOLUMES: Final = Listing(
+    noun="Volume",
+    table=volumes,
+    source=volumes.outerjoin(volume_types, volumes.c.volume_type_id == volume_types.c.id),
+    columns=(*volumes.c, volume_types.c.name.label("volume_type_name")),
+    attributes={
+        "id": volumes.c.id,
+        "project_id": volumes.c.project_id,
+        "user_id": volumes.c.user_id,
+        "name": volumes.c.name,
+        "description": volumes.c.description,
+        "size": volumes.c.size_gib,
+        "status": volumes.c.status,
+        "attach_status": volumes.c.attach_status,
+        "migration_status": volumes.c.migration_status,
+        "volume_type_id": volumes.c.volume_type_id,
+        "availability_zone": volumes.c.availability_zone,
+        "host": volumes.c.pool_name,
+        "snapshot_id": volumes.c.snapshot_id,
+        "source_volid": volumes.c.source_volid,
+        "bootable": volumes.c.bootable,
+        "multiattach": volumes.c.multiattach,
+        "encrypted": volumes.c.encrypted,
+        "metadata": volumes.c.metadata_json,
+        "created_at": volumes.c.created_at_us,
+        "updated_at": volumes.c.updated_at_us,
+        "consumes_quota": literal(True),  # there are no temporary volumes yet
+    },
+)
+
+SNAPSHOTS: Final = Listing(
+    noun="Snapshot",
+    table=snapshots,
+    source=snapshots,
+    columns=tuple(snapshots.c),
+    attributes={
+        "id": snapshots.c.id,
+        "project_id": snapshots.c.project_id,
+        "user_id": snapshots.c.user_id,
+        "name": snapshots.c.name,
+        "description": snapshots.c.description,
+        "size": snapshots.c.size_gib,
+        "status": snapshots.c.status,
+        "progress": snapshots.c.progress,
+        "volume_id": snapshots.c.volume_id,
+        "volume_type_id": snapshots.c.volume_type_id,
+        "host": snapshots.c.pool_name,
+        "availability_zone": select(volumes.c.availability_zone)
+        .where(volumes.c.id == snapshots.c.volume_id)
+        .scalar_subquery(),
+        "metadata": snapshots.c.metadata_json,
+        "created_at": snapshots.c.created_at_us,
+        "updated_at": snapshots.c.updated_at_us,
+        "consumes_quota": snapshots.c.consumes_quota,
+    },
+)
+
+
+def _one(listing: Listing, *, anybody: bool) -> Select[Any]:
+    query = listing.base(None).where(listing.table.c.id == bindparam("id_"))
+    return query if anybody else query.where(listing.table.c.project_id == bindparam("project_"))
+
+
+# Built once: reading one row is what clients that wait do all day.
+_ONE: Final = {
+    (listing.noun, anybody): _one(listing, anybody=anybody)
+    for listing in (VOLUMES, SNAPSHOTS)
+    for anybody in (True, False)
+}
+
+
+# --- the summary of volumes ------------------------------------------------------------------------------------------
+
+# Distinct metadata texts that a summary looks at; a project with more gets those of its smallest texts.
+SUMMARY_METADATA_MAX: Final = 10_000
+
+
+class Summary(NamedTuple):
+    volumes: int
+    size_gib: int
+    metadata_texts: Sequence[str]
+
+
+def summarize_volumes(tx: Connection, *, project_id: str | None) -> Summary:
+    """How many volumes a project (None: everybody) has, their size, and the distinct metadata they carry."""
+    seen = (
+        ~volumes.c.tombstone if project_id is None else and_(~volumes.c.tombstone, volumes.c.project_id == project_id)
+    )
+    count, size = tx.execute(select(func.count(), func.coalesce(func.sum(volumes.c.size_gib), 0)).where(seen)).one()
+    texts = tx.execute(
+        select(volumes.c.metadata_json)
+        .where(seen, volumes.c.metadata_json != "{}")
+        .distinct()
+        .order_by(volumes.c.metadata_json)
+        .limit(SUMMARY_METADATA_MAX)
+    ).scalars()
+    return Summary(count, int(size), list(texts))
