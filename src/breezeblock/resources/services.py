@@ -1,0 +1,227 @@
+"""Services and clusters, as operators know them, seen in the nodes' rows; and the operator's word about them.
+
+A node serves queues (`cluster@backend`). For each of them it is one service `cinder-volume` on the host `node@backend`,
+and all nodes of a queue are one cluster. Placement is a transaction of the API and no process of its own, but checks of
+operators look for a scheduler: there is one entry for each cluster, which is up whenever somebody can ask.
+
+An operator may disable a service or a cluster. That is kept in `services`, across restarts of the processes, and sets
+`pools.enabled` of the queue in the same transaction: placement obeys the pool's row and needs no other.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from breezeblock.model.errors import NotFound
+from breezeblock.model.origin import Origin
+from breezeblock.model.states import NODE_LIVE
+from breezeblock.store.tables import nodes, pools, services
+
+VOLUME: Final = "cinder-volume"
+SCHEDULER: Final = "cinder-scheduler"
+CLUSTER: Final = "cluster"  # the binary under which a cluster's own row is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What an operator said, or what holds while nobody said anything."""
+
+    disabled: bool = False
+    reason: str | None = None
+    at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service on one host. `queue` is None for a scheduler."""
+
+    binary: str
+    host: str
+    queue: str | None
+    zone: str
+    up: bool
+    word: Word
+    updated_at_us: int | None
+    # Whether any node serves the queue; None until it has reported a pool.
+    backend_up: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All nodes that serve one queue."""
+
+    name: str
+    hosts: int
+    hosts_down: int
+    word: Word
+    created_at_us: int
+    updated_at_us: int | None
+    heartbeat_at_us: int | None
+
+    @property
+    def up(self) -> bool:
+        return self.hosts_down < self.hosts
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> list[Service]:
+    """Every service, by binary and host. `own_cluster` has a scheduler even before it has nodes. Three statements."""
+    newest = _newest(tx)
+    words = _words(tx)
+    zones: dict[str, str] = dict(tx.execute(select(pools.c.queue, pools.c.availability_zone)).tuples().all())
+    live = {queue for node in newest if node["state"] in NODE_LIVE for queue in _queues(node)}
+    found = [
+        Service(
+            binary=VOLUME,
+            host=_host(node["name"], queue),
+            queue=queue,
+            zone=zones.get(queue, default_zone),
+            up=node["state"] in NODE_LIVE,
+            word=words.get((VOLUME, _host(node["name"], queue)), Word()),
+            updated_at_us=node["renewed_at_us"],
+            backend_up=queue in live if queue in zones else None,
+        )
+        for node in newest
+        for queue in _queues(node)
+    ]
+    found += [
+        Service(
+            binary=SCHEDULER,
+            host=cluster,
+            queue=None,
+            zone=default_zone,
+            up=True,
+            word=words.get((SCHEDULER, cluster), Word()),
+            updated_at_us=_latest(node["renewed_at_us"] for node in newest if node["cluster"] == cluster),
+        )
+        for cluster in {own_cluster, *(node["cluster"] for node in newest)}
+    ]
+    return sorted(found, key=lambda service: (service.binary, service.host))
+
+
+def list_clusters(tx: Connection) -> list[Cluster]:
+    """Every cluster that has nodes, by name. Two statements."""
+    words = _words(tx)
+    members: dict[str, list[RowMapping]] = {}
+    for node in _newest(tx):
+        for queue in _queues(node):
+            members.setdefault(queue, []).append(node)
+    return [_cluster(queue, members[queue], words.get((CLUSTER, queue), Word())) for queue in sorted(members)]
+
+
+def get_cluster(tx: Connection, *, name: str, binary: str) -> Cluster:
+    """One cluster. Raises NotFound; there are clusters of `cinder-volume` only."""
+    for cluster in list_clusters(tx):
+        if cluster.name == name and binary == VOLUME:
+            return cluster
+    raise NotFound(f"Cluster {name} could not be found.")
+
+
+def _cluster(queue: str, members: list[RowMapping], word: Word) -> Cluster:
+    return Cluster(
+        name=queue,
+        hosts=len(members),
+        hosts_down=sum(node["state"] not in NODE_LIVE for node in members),
+        word=word,
+        created_at_us=min(node["started_at_us"] for node in members),
+        updated_at_us=_latest([word.at_us, *(node["changed_at_us"] for node in members)]),
+        heartbeat_at_us=_latest(node["renewed_at_us"] for node in members),
+    )
+
+
+def _newest(tx: Connection) -> list[RowMapping]:
+    """The newest incarnation of each node, by cluster and name."""
+    newest: dict[tuple[str, str], RowMapping] = {}
+    in_order = select(nodes).order_by(nodes.c.cluster, nodes.c.name, nodes.c.started_at_us, nodes.c.incarnation)
+    rows = tx.execute(in_order).mappings().all()
+    # A clock that was set back makes a dead incarnation look newer: one that lives comes last, whatever the clocks say.
+    for row in sorted(rows, key=lambda row: bool(row["state"] in NODE_LIVE)):
+        newest[row["cluster"], row["name"]] = row
+    return [newest[key] for key in sorted(newest)]
+
+
+def _words(tx: Connection) -> dict[tuple[str, str], Word]:
+    return {
+        (row["binary"], row["host"]): Word(row["disabled"], row["disabled_reason"], row["updated_at_us"])
+        for row in tx.execute(select(services)).mappings()
+    }
+
+
+def _queues(node: Mapping[str, Any] | RowMapping) -> list[str]:
+    queues: list[str] = json.loads(node["queues_json"])
+    return sorted(queues)
+
+
+def _host(node_name: str, queue: str) -> str:
+    return f"{node_name}@{queue.rpartition('@')[2]}"
+
+
+def _latest(instants: Iterable[int | None]) -> int | None:
+    return max((instant for instant in instants if instant is not None), default=None)
+
+
+# --- the operator's word ----------------------------------------------------------------------------------------------
+
+
+def set_service(
+    tx: Connection,
+    *,
+    binary: str,
+    host: str,
+    disabled: bool,
+    reason: str | None,
+    own_cluster: str,
+    origin: Origin,
+) -> None:
+    """Disable or enable one service. A queue takes no new volumes while all of its services are disabled.
+
+    Raises NotFound when there is no such service.
+    """
+    for service in list_services(tx, own_cluster=own_cluster, default_zone=""):
+        if (service.binary, service.host) == (binary, host):
+            _say(tx, binary=binary, host=host, word=Word(disabled, reason, origin.at_us))
+            if service.queue is not None:
+                _apply(tx, service.queue)
+            return
+    raise NotFound(f"Service {binary} could not be found on host {host}.")
+
+
+def set_cluster(
+    tx: Connection, *, name: str, binary: str, disabled: bool, reason: str | None, origin: Origin
+) -> Cluster:
+    """Disable or enable a whole cluster: its pools take no new volumes while it is disabled. Raises NotFound."""
+    get_cluster(tx, name=name, binary=binary)
+    _say(tx, binary=CLUSTER, host=name, word=Word(disabled, reason, origin.at_us))
+    _apply(tx, name)
+    return get_cluster(tx, name=name, binary=binary)
+
+
+def is_enabled(tx: Connection, *, queue: str) -> bool:
+    """Whether a queue may take new volumes, as far as operators said. A first report of a pool asks this."""
+    if _words(tx).get((CLUSTER, queue), Word()).disabled:
+        return False
+    of_queue = [one for one in list_services(tx, own_cluster="", default_zone="") if one.queue == queue]
+    return not of_queue or not all(one.word.disabled for one in of_queue)
+
+
+def _apply(tx: Connection, queue: str) -> None:
+    """Let the pools of a queue obey. Lock first, ask later: two operators who disable one service each meet here.
+
+    The lock is the pool's `report_seq`: a report that was measuring meanwhile is lost, and the next one is not.
+    """
+    of_queue = pools.c.queue == queue
+    tx.execute(update(pools).where(of_queue).values(report_seq=pools.c.report_seq + 1))
+    tx.execute(update(pools).where(of_queue).values(enabled=is_enabled(tx, queue=queue)))
+
+
+def _say(tx: Connection, *, binary: str, host: str, word: Word) -> None:
+    """Two first words at once meet at the primary key, and one runs again."""
+    values = {"disabled": word.disabled, "disabled_reason": word.reason, "updated_at_us": word.at_us}
+    said = update(services).where(services.c.binary == binary, services.c.host == host).values(**values)
+    if tx.execute(said).rowcount == 0:
+        tx.execute(insert(services).values(binary=binary, host=host, **values))
