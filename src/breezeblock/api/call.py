@@ -78,6 +78,11 @@ class Call:
         return self.services.settings
 
     @property
+    def quota_defaults(self) -> Mapping[str, int]:
+        """The limits of projects for which nothing was set."""
+        return msgspec.structs.asdict(self.services.settings.quota)
+
+    @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last counts."""
         if self._query is None:

@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from breezeblock.model import errors
+from breezeblock.resources.volume_edits import EtagMismatch
 
 FAULT_NAMES: Final = {
     400: "badRequest",
@@ -56,6 +57,7 @@ FAULTS: Final[dict[type[Exception], Fault]] = {
     errors.Forbidden: Fault(403),
     errors.NotFound: Fault(404),
     errors.Conflict: Fault(409),
+    EtagMismatch: Fault(412),
     errors.OverQuota: Fault(413, retry_after_s=0),
     errors.Contended: Fault(503, UNREACHABLE, retry_after_s=RETRY_AFTER_S),
     errors.Ambiguous: Fault(

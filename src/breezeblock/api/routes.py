@@ -3,6 +3,7 @@
 from typing import Final
 
 from breezeblock.api import routes_admin, versions
+from breezeblock.api.handlers import snapshot_metadata, snapshots, volume_metadata, volumes
 from breezeblock.api.routing import Route
 
 # Outside /v3, by whole path.
@@ -13,5 +14,9 @@ TOP: Final = {
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),
+    *volumes.ROUTES,
+    *volume_metadata.ROUTES,
+    *snapshots.ROUTES,
+    *snapshot_metadata.ROUTES,
     *routes_admin.ROUTES,
 )

@@ -96,13 +96,13 @@ def page(tx: Connection, listing: Listing, wanted: Page) -> Found:
     return Found(tx.execute(query).fetchall(), total)
 
 
-def one(tx: Connection, listing: Listing, *, id_: str, project_id: str | None) -> Row[Any]:
+def one(tx: Connection, listing: Listing, *, id_: str, project_id: str | None) -> dict[str, Any]:
     """The row with that id, if that project (None: anybody) may see it. Raises NotFound."""
     query = _ONE[listing.noun, project_id is None]
-    row = tx.execute(query, {"id_": id_, "project_": project_id}).first()
+    row = tx.execute(query, {"id_": id_, "project_": project_id}).mappings().first()
     if row is None:
         raise missing(listing.noun, id_)
-    return row
+    return dict(row)
 
 
 def missing(noun: str, id_: str) -> NotFound:

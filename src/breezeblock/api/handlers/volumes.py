@@ -1,0 +1,323 @@
+"""Volumes: create, list, show, change, delete, and what POST …/action does."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import UNSET, json
+from starlette.responses import Response
+
+from breezeblock.api import answers, paging
+from breezeblock.api.call import Call
+from breezeblock.api.microversions import CONSUMES_QUOTA as CONSUMES_QUOTA_SINCE
+from breezeblock.api.microversions import (
+    CREATE_FROM_BACKUP,
+    DELETE_FORCE,
+    GROUP_OF_VOLUME,
+    REVERT,
+    STRICT_BODIES,
+    TIME_FILTERS,
+    VOLUME_SUMMARY,
+)
+from breezeblock.api.paging import Filter, Kind, Lists
+from breezeblock.api.routing import Action, Route
+from breezeblock.api.schemas import volumes as schemas
+from breezeblock.api.schemas.fields import first_sent, stripped
+from breezeblock.api.views import volumes as views
+from breezeblock.model.errors import BadRequest
+from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.model.requests import NewVolume
+from breezeblock.resources import listing, volume_changes, volume_edits, volumes
+
+LISTS: Final = Lists(
+    collection="volumes",
+    filters={
+        "name": Filter(),
+        "display_name": Filter(public=False, attribute="name"),
+        "status": Filter(),
+        "metadata": Filter(Kind.PAIRS),
+        "bootable": Filter(Kind.FLAG),
+        "migration_status": Filter(),
+        "availability_zone": Filter(),
+        "size": Filter(Kind.NUMBER),
+        "created_at": Filter(Kind.TIME, since=TIME_FILTERS),
+        "updated_at": Filter(Kind.TIME, since=TIME_FILTERS),
+        "consumes_quota": Filter(Kind.FLAG, since=CONSUMES_QUOTA_SINCE),
+        "group_id": Filter(Kind.NOTHING),
+        "glance_metadata": Filter(Kind.NOTHING),
+        "id": Filter(public=False),
+        "project_id": Filter(public=False),
+        "user_id": Filter(public=False),
+        "host": Filter(public=False),
+        "description": Filter(public=False),
+        "volume_type_id": Filter(public=False),
+        "snapshot_id": Filter(public=False),
+        "source_volid": Filter(public=False),
+        "attach_status": Filter(public=False),
+        "multiattach": Filter(Kind.FLAG, public=False),
+        "encrypted": Filter(Kind.FLAG, public=False),
+    },
+    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "consumes_quota"},
+    sort_aliases={"display_name": "name", "display_description": "description"},
+)
+
+NO_IMAGES: Final = "no image service is configured here, so a volume cannot be made from an image"
+NO_BACKUPS: Final = "no backup service is configured here, so a volume cannot be made from a backup"
+NO_GROUPS: Final = "this service has no groups of volumes"
+
+
+async def create(call: Call) -> Response:
+    """POST /volumes. 202, the new volume."""
+    call.permit("volume:create")
+    strict = call.microversion >= STRICT_BODIES
+    body = call.body(schemas.CreateVolumeStrictBody) if strict else call.body(schemas.CreateVolumeBody)
+    wanted = _wanted(call, body)
+    accepted = await call.store.run(
+        volumes.begin_create, origin=call.origin, wanted=wanted, quota_defaults=call.quota_defaults
+    )
+    call.ring(accepted.queue)
+    return answers.json(views.detail(call, accepted.row, attributes=False), 202)
+
+
+async def list_summary(call: Call) -> Response:
+    """GET /volumes. 200, ids and names."""
+    call.permit("volume:get_all")
+    return await _list(call, detail=False)
+
+
+async def list_detail(call: Call) -> Response:
+    """GET /volumes/detail. 200."""
+    call.permit("volume:get_all")
+    return await _list(call, detail=True)
+
+
+async def summary(call: Call) -> Response:
+    """GET /volumes/summary. 200, how many and how large."""
+    call.permit("volume:get_all")
+    everybody = call.origin.is_admin and paging.flag(call.query, "all_tenants")
+    found = await call.store.read(listing.summarize_volumes, project_id=None if everybody else call.origin.project_id)
+    return answers.json(views.summary(call, found))
+
+
+async def show(call: Call) -> Response:
+    """GET /volumes/{volume_id}. 200."""
+    call.permit("volume:get")
+    return answers.json(views.detail(call, await _read(call), attributes=True))
+
+
+async def update(call: Call) -> Response:
+    """PUT /volumes/{volume_id}. 200, the volume afterwards."""
+    call.permit("volume:update")
+    body = call.body(schemas.UpdateVolumeBody).volume
+    sent = {
+        "name": stripped(first_sent(body.name, body.display_name)),
+        "description": stripped(first_sent(body.description, body.display_description)),
+        "metadata_json": UNSET if body.metadata is UNSET else json.encode(body.metadata).decode(),
+    }
+    fields = {column: value for column, value in sent.items() if value is not UNSET}
+    if not fields and call.microversion >= STRICT_BODIES:
+        raise BadRequest("Invalid volume: expected name, description or metadata.")
+    row = await call.store.run(volume_edits.update_fields, origin=call.origin, volume_id=_id(call), fields=fields)
+    return answers.json(views.detail(call, row, attributes=False))
+
+
+async def delete(call: Call) -> Response:
+    """DELETE /volumes/{volume_id}?cascade=…&force=…. 202."""
+    call.permit("volume:delete")
+    cascade = paging.flag(call.query, "cascade")
+    forced = call.microversion >= DELETE_FORCE and paging.flag(call.query, "force")
+    if forced:
+        call.permit("volume:force_delete")
+    accepted = await call.store.run(
+        volumes.begin_force_delete if forced else volumes.begin_delete,
+        origin=call.origin,
+        volume_id=_id(call),
+        cascade=cascade,
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def show_encryption(call: Call) -> Response:
+    """GET /volumes/{volume_id}/encryption. 200; no volume is encrypted yet."""
+    call.permit("volume_extension:volume_encryption_metadata")
+    await _read(call)
+    return answers.json({"encryption_key_id": None})
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+async def extend(call: Call) -> Response:
+    """os-extend. 202."""
+    call.permit("volume:extend")
+    body = call.body(schemas.Extend)
+    accepted = await call.store.run(
+        volume_changes.begin_extend,
+        origin=call.origin,
+        volume_id=_id(call),
+        size_gib_new=int(body.new_size),
+        quota_defaults=call.quota_defaults,
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def retype(call: Call) -> Response:
+    """os-retype. 202."""
+    call.permit("volume:retype")
+    body = call.body(schemas.Retype)
+    accepted = await call.store.run(
+        volume_changes.begin_retype,
+        origin=call.origin,
+        volume_id=_id(call),
+        new_type=body.new_type,
+        migration_policy=body.migration_policy or "never",
+        quota_defaults=call.quota_defaults,
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def revert(call: Call) -> Response:
+    """revert. 202."""
+    call.permit("volume:revert_to_snapshot")
+    body = call.body(schemas.Revert)
+    if body.snapshot_id is None:
+        raise BadRequest("Invalid revert.snapshot_id: expected the id of the volume's latest snapshot.")
+    accepted = await call.store.run(
+        volume_changes.begin_revert, origin=call.origin, volume_id=_id(call), snapshot_id=SnapshotId(body.snapshot_id)
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def reset_status(call: Call) -> Response:
+    """os-reset_status. 202."""
+    call.permit("volume_extension:volume_admin_actions:reset_status")
+    body = call.body(schemas.ResetStatus)
+    if not (body.status or body.attach_status or body.migration_status):
+        raise BadRequest("Invalid os-reset_status: expected status, attach_status or migration_status.")
+    accepted = await call.store.run(
+        volume_changes.reset_status,
+        origin=call.origin,
+        volume_id=_id(call),
+        status=_lowered(body.status),
+        attach_status=_lowered(body.attach_status),
+        migration_status=_lowered(body.migration_status),
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def force_delete(call: Call) -> Response:
+    """os-force_delete. 202."""
+    call.permit("volume_extension:volume_admin_actions:force_delete")
+    accepted = await call.store.run(volumes.begin_force_delete, origin=call.origin, volume_id=_id(call), cascade=False)
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def set_bootable(call: Call) -> Response:
+    """os-set_bootable. 200."""
+    call.permit("volume:update")
+    body = call.body(schemas.SetBootable)
+    await call.store.run(
+        volume_edits.set_bootable, origin=call.origin, volume_id=_id(call), bootable=bool(body.bootable)
+    )
+    return answers.empty(200)
+
+
+async def set_readonly(call: Call) -> Response:
+    """os-update_readonly_flag. 202."""
+    call.permit("volume:update_readonly_flag")
+    body = call.body(schemas.SetReadonly)
+    await call.store.run(
+        volume_edits.set_readonly, origin=call.origin, volume_id=_id(call), readonly=bool(body.readonly)
+    )
+    return answers.empty(202)
+
+
+ACTIONS: Final = {
+    "os-extend": Action(extend),
+    "os-retype": Action(retype),
+    "os-reset_status": Action(reset_status),
+    "os-force_delete": Action(force_delete),
+    "os-set_bootable": Action(set_bootable),
+    "os-update_readonly_flag": Action(set_readonly),
+    "revert": Action(revert, since=REVERT),
+}
+
+ROUTES: Final = (
+    Route("POST", "volumes", create),
+    Route("GET", "volumes", list_summary),
+    Route("GET", "volumes/detail", list_detail),
+    Route("GET", "volumes/summary", summary, since=VOLUME_SUMMARY),
+    Route("GET", "volumes/{volume_id}", show),
+    Route("PUT", "volumes/{volume_id}", update),
+    Route("DELETE", "volumes/{volume_id}", delete),
+    Route("POST", "volumes/{volume_id}/action", actions=ACTIONS),
+    Route("GET", "volumes/{volume_id}/encryption", show_encryption),
+)
+
+
+# --- from the call to what transactions take -----------------------------------------------------------------------
+
+
+def _id(call: Call) -> VolumeId:
+    return VolumeId(call.path["volume_id"])
+
+
+def _lowered(status: str | None) -> str | None:
+    return status.lower() if status else None
+
+
+async def _read(call: Call) -> Mapping[str, Any]:
+    """The volume of the URL, if this caller may see it."""
+    project_id = None if call.origin.is_admin else call.origin.project_id
+    return await call.store.read(listing.one, listing.VOLUMES, id_=_id(call), project_id=project_id)
+
+
+async def _list(call: Call, *, detail: bool) -> Response:
+    found = await call.store.read(listing.page, listing.VOLUMES, paging.read(call, LISTS))
+    content: dict[str, Any] = {"volumes": (views.details if detail else views.summaries)(call, found.rows)}
+    links = paging.next_links(call, LISTS, found.rows, detail=detail)
+    if links:
+        content["volumes_links"] = links
+    if found.total is not None:
+        content["count"] = found.total
+    return answers.json(content)
+
+
+def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStrictBody) -> NewVolume:
+    """What is asked for, without what this service does not have. Raises BadRequest."""
+    asked = body.volume
+    for name, value, since, reason in (
+        ("imageRef", asked.imageRef, None, NO_IMAGES),
+        ("image_id", asked.image_id, None, NO_IMAGES),
+        ("backup_id", asked.backup_id, CREATE_FROM_BACKUP, NO_BACKUPS),
+        ("group_id", asked.group_id, GROUP_OF_VOLUME, NO_GROUPS),
+        ("consistencygroup_id", asked.consistencygroup_id, None, NO_GROUPS),
+    ):
+        if value is None:
+            continue
+        if since is None or call.microversion >= since:
+            raise BadRequest(f"Invalid volume.{name} = {str(value)!r}: {reason}.")
+    if asked.multiattach:
+        raise BadRequest("Invalid volume.multiattach: it is a property of a volume type, not of a request.")
+    return NewVolume(
+        id=VolumeId(call.new_id()),
+        size_gib=None if asked.size is None else int(asked.size),
+        name=_text(asked.name, asked.display_name),
+        description=_text(asked.description, asked.display_description),
+        volume_type=asked.volume_type or None,
+        availability_zone=asked.availability_zone or None,
+        snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
+        source_volid=None if asked.source_volid is None else VolumeId(str(asked.source_volid)),
+        metadata=asked.metadata or {},
+        scheduler_hints=body.hints or {},
+    )
+
+
+def _text(*spellings: Any) -> str | None:
+    text = stripped(first_sent(*spellings))
+    return None if text is UNSET else text

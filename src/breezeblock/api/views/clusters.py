@@ -1,0 +1,40 @@
+"""Clusters as JSON."""
+
+from typing import Any
+
+from breezeblock.api.call import Call
+from breezeblock.api.microversions import REPLICATION_CLUSTER
+from breezeblock.api.views.services import REPLICATION
+from breezeblock.api.views.template import format_time
+from breezeblock.resources.services import VOLUME, Cluster
+
+
+def summary(call: Call, cluster: Cluster) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "name": cluster.name,
+        "binary": VOLUME,
+        "state": "up" if cluster.up else "down",
+        "status": "disabled" if cluster.word.disabled else "enabled",
+    }
+    if call.microversion >= REPLICATION_CLUSTER:
+        shown["replication_status"] = REPLICATION["replication_status"]
+    return shown
+
+
+def detail(call: Call, cluster: Cluster) -> dict[str, Any]:
+    shown = summary(call, cluster) | {
+        "num_hosts": cluster.hosts,
+        "num_down_hosts": cluster.hosts_down,
+        "last_heartbeat": _time(cluster.heartbeat_at_us),
+        "created_at": _time(cluster.created_at_us),
+        "updated_at": _time(cluster.updated_at_us),
+        "disabled_reason": cluster.word.reason,
+    }
+    if call.microversion >= REPLICATION_CLUSTER:
+        shown |= REPLICATION
+    return shown
+
+
+def _time(at_us: int | None) -> str:
+    """An instant, or the empty text, which is how this resource alone writes that there is none."""
+    return "" if at_us is None else format_time(at_us)

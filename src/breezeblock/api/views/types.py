@@ -1,0 +1,66 @@
+"""Volume types as JSON: what everybody sees, and what is for administrators."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import RowMapping
+
+from breezeblock.api.call import Call
+from breezeblock.resources.types import specs_of
+
+SENSITIVE_RULE: Final = "volume_extension:types_extra_specs:read_sensitive"
+# Of the extra specs, what a user needs to choose a type. The others tell how the storage is built.
+USER_VISIBLE_SPECS: Final = frozenset({"RESKEY:availability_zones", "multiattach", "replication_enabled"})
+
+Row = Mapping[str, Any] | RowMapping
+
+
+def changed(row: Row, *, access: bool) -> dict[str, Any]:
+    """The answer to create (with `access`) and update."""
+    shown = {
+        "id": row["id"],
+        "name": row["name"],
+        "is_public": bool(row["is_public"]),
+        "description": row["description"],
+        "extra_specs": specs_of(row),
+    }
+    return {"volume_type": shown | _access(row) if access else shown}
+
+
+def detail(call: Call, row: Row) -> dict[str, Any]:
+    return {"volume_type": _shown(call, row) | _access(row)}
+
+
+def default(call: Call, row: Row) -> dict[str, Any]:
+    """As `detail`, but for the one key that this answer never had."""
+    return {"volume_type": _shown(call, row)}
+
+
+def details(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [_shown(call, row) | _access(row) for row in rows]
+
+
+def visible_specs(call: Call, row: Row) -> dict[str, str | None]:
+    """The extra specs that this caller may see."""
+    specs = specs_of(row)
+    if call.may(SENSITIVE_RULE):
+        return specs
+    return {key: value for key, value in specs.items() if key in USER_VISIBLE_SPECS}
+
+
+def _shown(call: Call, row: Row) -> dict[str, Any]:
+    shown = {
+        "id": row["id"],
+        "name": row["name"],
+        "is_public": bool(row["is_public"]),
+        "description": row["description"],
+    }
+    if call.may("volume_extension:access_types_extra_specs"):
+        shown["extra_specs"] = visible_specs(call, row)
+    if call.may("volume_extension:access_types_qos_specs_id"):
+        shown["qos_specs_id"] = row["qos_specs_id"]
+    return shown
+
+
+def _access(row: Row) -> dict[str, bool]:
+    return {"os-volume-type-access:is_public": bool(row["is_public"])}
