@@ -9,6 +9,7 @@ DELETING: Final = "deleting"
 EXTENDING: Final = "extending"
 REVERTING: Final = "reverting"
 RETYPING: Final = "retyping"
+RESTORING: Final = "restoring"
 ERROR: Final = "error"
 ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
@@ -16,7 +17,45 @@ ERROR_RESTORING: Final = "error_restoring"
 MAINTENANCE: Final = "maintenance"
 
 VOLUME_TRANSITIONAL: Final = frozenset({CREATING, DELETING, EXTENDING, REVERTING, RETYPING})
-SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, "restoring"})
+SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+
+# What an operator may set by hand (os-reset_status), as the API has it.
+RESETTABLE_VOLUME: Final = (
+    "creating",
+    "available",
+    "deleting",
+    "error",
+    "error_deleting",
+    "error_managing",
+    "managing",
+    "attaching",
+    "in-use",
+    "detaching",
+    "maintenance",
+    "restoring-backup",
+    "error_restoring",
+    "reserved",
+    "awaiting-transfer",
+    "backing-up",
+    "error_backing-up",
+    "error_extending",
+    "downloading",
+    "uploading",
+    "retyping",
+    "extending",
+)
+RESETTABLE_SNAPSHOT: Final = (
+    "available",
+    "backing-up",
+    "creating",
+    "deleted",
+    "deleting",
+    "error",
+    "error_deleting",
+    "restoring",
+    "unmanaging",
+    "updating",
+)
 
 NODE_LIVE: Final = ("up", "draining")
 NODE_DEAD: Final = ("fenced", "gone")

@@ -134,5 +134,7 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     dead: Any = select(nodes.c.incarnation).where(nodes.c.cluster == cluster, nodes.c.state == "fenced").limit(1)
     if tx.execute(dead).first() is not None:
         return True
-    stray = select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
+    stray = (
+        select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
+    )
     return tx.execute(stray.limit(1)).first() is not None

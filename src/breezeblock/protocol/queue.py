@@ -24,6 +24,10 @@ DO: Final = "do"
 UNDO: Final = "undo"
 
 
+class NothingWon(Exception):
+    """Others were faster with everything that we wanted to claim, or this node is not up any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lock:
     """A place in one resource's line. `seq` is the row's `op_seq` as this transaction wrote it."""
@@ -111,7 +115,12 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
     tx.execute(
         _INSERT_LOCK,
         [
-            {"resource_id": at.resource_id, "seq": at.seq, "operation_id": origin.operation_id, "exclusive": at.exclusive}
+            {
+                "resource_id": at.resource_id,
+                "seq": at.seq,
+                "operation_id": origin.operation_id,
+                "exclusive": at.exclusive,
+            }
             for at in locks
         ],
     )
@@ -128,9 +137,10 @@ def cancel_earlier(tx: Connection, *, resource_id: str) -> int:
     return tx.execute(update(operations).where(operations.c.id.in_(in_line)).values(cancel=True)).rowcount
 
 
-def someone_waits(tx: Connection, *, resource_id: str) -> bool:
-    """Whether any operation still names this resource."""
-    return tx.execute(_ANY_LOCK, {"resource_id": resource_id}).first() is not None
+def someone_waits(tx: Connection, *, resource_id: str, exclusively: bool = False) -> bool:
+    """Whether any operation still names this resource, or any that is going to change it."""
+    named = _ANY_EXCLUSIVE if exclusively else _ANY_LOCK
+    return tx.execute(named, {"resource_id": resource_id}).first() is not None
 
 
 # --- claim ----------------------------------------------------------------------------------------------------------
@@ -151,20 +161,22 @@ def claimable(
 def claim(
     tx: Connection, *, wanted: Sequence[tuple[OperationId, int]], incarnation: Incarnation, now_us: int
 ) -> list[Claim]:
-    """Make operations ours; returns those that we got. Each is (id, epoch as it was seen).
+    """Make operations ours; returns those that we got. Each is (id, epoch as it was seen). Raises NothingWon.
 
     The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other.
     Steps, state and locks are read after the swap, never before: the previous owner may have saved in between.
     """
     alive = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "up")
     if tx.execute(alive.values(claims=nodes.c.claims + 1)).rowcount == 0:
-        return []
+        raise NothingWon
     won = [
         operation_id
         for operation_id, epoch in wanted
         if tx.execute(_CLAIM, {"op": operation_id, "seen": epoch, "me": incarnation, "now_us": now_us}).rowcount
     ]
-    return _read_claims(tx, won) if won else []
+    if not won:
+        raise NothingWon  # rolls back, so that losing costs no commit
+    return _read_claims(tx, won)
 
 
 def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
@@ -210,7 +222,10 @@ def save(
     }
     if tx.execute(update(operations).where(_owned(claimed)).values(**values)).rowcount == 0:
         raise Fenced(claimed.operation_id)
-    if direction == DO and tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar():
+    if (
+        direction == DO
+        and tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar()
+    ):
         raise Cancelled(claimed.operation_id)
 
 
@@ -224,6 +239,14 @@ def guard(tx: Connection, claimed: Claim) -> None:
 def hand_back(tx: Connection, claimed: Claim) -> None:
     """Give an operation back in good order (a drain): the next claim goes on from its checkpoint. Raises Fenced."""
     if tx.execute(update(operations).where(_owned(claimed)).values(owner=None)).rowcount == 0:
+        raise Fenced(claimed.operation_id)
+
+
+def postpone(tx: Connection, claimed: Claim, *, pause_us: int) -> None:
+    """Give back an operation that a mistake of ours brought down: later, and one attempt nearer to being parked."""
+    later = update(operations).where(_owned(claimed))
+    values = {"owner": None, "attempt": operations.c.attempt + 1, "not_before_us": db_now_us() + pause_us}
+    if tx.execute(later.values(**values)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
 
@@ -298,14 +321,16 @@ def release_dead(tx: Connection) -> list[str]:
     return sorted({row.queue for row in rows})
 
 
-def overdue(tx: Connection, *, waited_us: int, live_queues: Mapping[str, Mapping[str, int]]) -> list[tuple[OperationId, int]]:
+def overdue(
+    tx: Connection, *, waited_us: int, live_queues: Mapping[str, Mapping[str, int]]
+) -> list[tuple[OperationId, int]]:
     """(id, epoch) of operations that no live node can claim and that have waited too long: they are parked.
 
     `live_queues` maps each queue that a live node serves to the newest version of each kind that is known there.
     """
-    old = select(operations.c.id, operations.c.epoch, operations.c.queue, operations.c.kind, operations.c.version).where(
-        operations.c.owner.is_(None), operations.c.created_at_us < db_now_us() - waited_us, ~_someone_before()
-    )
+    old = select(
+        operations.c.id, operations.c.epoch, operations.c.queue, operations.c.kind, operations.c.version
+    ).where(operations.c.owner.is_(None), operations.c.created_at_us < db_now_us() - waited_us, ~_someone_before())
     return [
         (row.id, row.epoch)
         for row in tx.execute(old.limit(100))
@@ -358,6 +383,7 @@ _INSERT_LOG = insert(operation_log)
 _DELETE_OPERATION = delete(operations).where(operations.c.id == bindparam("op"))
 _DELETE_LOCKS = delete(operation_locks).where(operation_locks.c.operation_id == bindparam("op"))
 _ANY_LOCK = select(operation_locks.c.seq).where(operation_locks.c.resource_id == bindparam("resource_id")).limit(1)
+_ANY_EXCLUSIVE = _ANY_LOCK.where(operation_locks.c.exclusive)
 _CLAIM = (
     update(operations)
     .where(

@@ -147,7 +147,9 @@ class Operation:
     undo: tuple[Step, ...] = ()
 
 
-async def execute(operation: Operation, run: Run[Any, Any], store: Store, lease: Lease, now_us: Callable[[], int]) -> None:
+async def execute(
+    operation: Operation, run: Run[Any, Any], store: Store, lease: Lease, now_us: Callable[[], int]
+) -> None:
     """Take an operation from its checkpoint to its end. Raises Fenced or HandedBack: then it is somebody else's.
 
     Any other exception that leaves here is a mistake in a step; the worker turns it into a failure by `give_up`.
@@ -160,7 +162,9 @@ async def execute(operation: Operation, run: Run[Any, Any], store: Store, lease:
             await store.insist(operation.finish, run.claim, run.payload, run.state, now_us=now_us())
             return
         except Cancelled:
-            failure = Failure(message="The request was cancelled by a later one.", detail_id="cancelled", outcome="cancelled")
+            failure = Failure(
+                message="The request was cancelled by a later one.", detail_id="cancelled", outcome="cancelled"
+            )
         except BackendFailed as error:
             failure = Failure(message=error.message, detail_id=error.detail_id)
         await turn_back(operation, run, failure)
@@ -215,6 +219,4 @@ async def _until_it_counts(step: Step, run: Run[Any, Any], lease: Lease) -> None
 
 
 def _name(step: Step) -> str:
-    return str(step.__name__)  # type: ignore[attr-defined]
-
-
+    return str(step.__name__)

@@ -120,7 +120,8 @@ class SqliteLane:
                     self._transact(connection, jobs)
                 except Exception as error:
                     _fail_all(jobs, translate(error, committing=False))
-                    connection = _discard(connection)
+                    _discard(connection)
+                    connection = None
             self._answer(jobs)
         _discard(connection)
 

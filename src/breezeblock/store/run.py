@@ -7,7 +7,7 @@ has an id, drawn before its first attempt and inserted by its first statement: a
 """
 
 from collections.abc import Callable
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -25,9 +25,9 @@ Body = Callable[[Connection], T]
 REQUEST_ATTEMPTS: Final = 12
 PAUSE_FIRST_S: Final = 0.005
 PAUSE_MOST_S: Final = 2.0
-# Rows of tx_done are kept this long. Every retry ends long before: an API gives up within seconds, and a node that asks
-# again after its lease has long been expired.
-TX_DONE_KEPT_US: Final = 24 * 3600 * 1_000_000
+# Rows of tx_done are kept this long. Every retry that needs them ends long before: an API gives up within seconds, and a
+# node that was cut off for longer has been expired, so its transactions no longer match the rows that they guard.
+TX_DONE_KEPT_US: Final = 3600 * 1_000_000
 PRUNE_ROWS: Final = 2_000
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ class Store:
         await self._env.clock.sleep(self._env.random.uniform(most / 2, most))
 
 
-class _Attempt:
+class _Attempt(Generic[T]):
     """One attempt of a transaction, as the lane runs it."""
 
     def __init__(self, f: Body[T], tx_id: str, attempt: int, results: dict[int, T]) -> None:
@@ -121,11 +121,7 @@ class _Attempt:
 
 
 def _prune_tx_done(tx: Connection) -> int:
-    old = (
-        select(tx_done.c.id)
-        .where(tx_done.c.at_us < db_now_us() - TX_DONE_KEPT_US)
-        .limit(PRUNE_ROWS)
-    )
+    old = select(tx_done.c.id).where(tx_done.c.at_us < db_now_us() - TX_DONE_KEPT_US).limit(PRUNE_ROWS)
     return tx.execute(delete(tx_done).where(tx_done.c.id.in_([row.id for row in tx.execute(old)]))).rowcount
 
 

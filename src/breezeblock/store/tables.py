@@ -240,6 +240,7 @@ operation_locks = Table(
     Column("operation_id", ID, nullable=False),
     Column("exclusive", Boolean, nullable=False),
     Index("ix_operation_locks_operation", "operation_id"),
+    sqlite_with_rowid=False,
 )
 
 operation_log = Table(
@@ -320,4 +321,5 @@ tx_done = Table(
     # Database clock: rows are pruned long after the last retry could ask.
     Column("at_us", BigInteger, nullable=False),
     Index("ix_tx_done_at", "at_us"),
+    sqlite_with_rowid=False,
 )

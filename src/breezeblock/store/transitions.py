@@ -142,7 +142,7 @@ class Transition:
 
     def check_locked(self, tx: Connection, row_id: str, **params: Any) -> Row:
         """Only decide and explain, on a row that this transaction has written."""
-        row = tx.execute(self._question, {"row_id": row_id, **params}).mappings().one()
+        row = dict(tx.execute(self._question, {"row_id": row_id, **params}).mappings().one())
         for i, must in enumerate(self.musts):
             if not row[f"must_{i}"]:
                 raise must.error(must.otherwise.format_map({**row, **params}))

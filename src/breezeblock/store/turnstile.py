@@ -27,7 +27,9 @@ class Turnstile:
     def __enter__(self) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_EX)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:

@@ -1,0 +1,115 @@
+"""The allocation: one guarded update of the chosen pool's row, inside the request's own transaction.
+
+There is no scheduler whose memory could differ from another's. A pool that filled up since we read it refuses by its own
+row, and the next one is tried.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from breezeblock.model.states import NODE_LIVE
+from breezeblock.placement.choose import Pool, Wish, in_order, refusal
+from breezeblock.store.tables import nodes, pools
+
+
+def place(tx: Connection, wish: Wish) -> tuple[Pool | None, str]:
+    """Find a pool and allocate in it. Returns the pool, or None and the reasons as a sentence for the user."""
+    reasons: list[str] = []
+    for pool in in_order(read_pools(tx)):
+        why = refusal(pool, wish)
+        if why is None and allocate(tx, pool.name, wish.size_gib):
+            return pool, ""
+        reasons.append(f"{pool.name} {why or 'just filled up'}")
+    return None, "No pool can take it: " + ("; ".join(reasons) if reasons else "no backend has reported yet") + "."
+
+
+def fits(tx: Connection, pool_name: str, wish: Wish) -> str | None:
+    """Why the pool that a volume is in does not suit a new type or size; None when it does."""
+    pool = next((pool for pool in read_pools(tx) if pool.name == pool_name), None)
+    return f"pool {pool_name} is unknown" if pool is None else refusal(pool, wish)
+
+
+def allocate(tx: Connection, pool_name: str, size_gib: int) -> bool:
+    """Promise `size_gib` more in a pool, unless that exceeds its limit. The row itself decides."""
+    usable = pools.c.total_gib * (100 - pools.c.reserved_percentage) // 100
+    limit = usable * pools.c.over_subscription_percent // 100
+    room = update(pools).where(
+        pools.c.name == pool_name, pools.c.enabled.is_(True), pools.c.allocated_gib + size_gib <= limit
+    )
+    return tx.execute(room.values(allocated_gib=pools.c.allocated_gib + size_gib)).rowcount > 0
+
+
+def record(tx: Connection, pool_name: str, size_gib: int) -> None:
+    """Count what is there whatever the limit says: snapshots, and (negative) what goes away."""
+    if size_gib:
+        tx.execute(
+            update(pools).where(pools.c.name == pool_name).values(allocated_gib=pools.c.allocated_gib + size_gib)
+        )
+
+
+def read_pools(tx: Connection) -> list[Pool]:
+    """All pools, each with whether a live node serves it."""
+    live: set[str] = set()
+    for queues_json in tx.execute(select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE))).scalars():
+        live.update(json.loads(queues_json))
+    return [_pool(row, live) for row in tx.execute(select(pools)).mappings()]
+
+
+def _pool(row: Any, live: set[str]) -> Pool:
+    return Pool(
+        name=row["name"],
+        queue=row["queue"],
+        allocated_gib=row["allocated_gib"],
+        total_gib=row["total_gib"],
+        free_gib=row["free_gib"],
+        reserved_percentage=row["reserved_percentage"],
+        over_subscription_percent=row["over_subscription_percent"],
+        availability_zone=row["availability_zone"],
+        capabilities=json.loads(row["capabilities_json"]),
+        enabled=row["enabled"],
+        live=row["queue"] in live,
+    )
+
+
+def report(
+    tx: Connection,
+    *,
+    name: str,
+    queue: str,
+    total_gib: int,
+    free_gib: int,
+    reserved_percentage: int,
+    over_subscription_percent: int,
+    availability_zone: str,
+    capabilities_json: str,
+    report_seq: int | None,
+    now_us: int,
+) -> bool:
+    """Swap in a fresh measurement, if nobody reported since `report_seq` was read (None: there was no row yet).
+
+    A node that measured, slept and woke up must not overwrite what a survivor has measured since.
+    """
+    values = {
+        "queue": queue,
+        "total_gib": total_gib,
+        "free_gib": free_gib,
+        "reserved_percentage": reserved_percentage,
+        "over_subscription_percent": over_subscription_percent,
+        "availability_zone": availability_zone,
+        "capabilities_json": capabilities_json,
+        "reported_at_us": now_us,
+    }
+    if report_seq is None:
+        if tx.execute(select(pools.c.name).where(pools.c.name == name)).first() is not None:
+            return False
+        tx.execute(pools.insert().values(name=name, allocated_gib=0, enabled=True, report_seq=1, **values))
+        return True
+    same = update(pools).where(pools.c.name == name, pools.c.report_seq == report_seq)
+    return tx.execute(same.values(report_seq=report_seq + 1, **values)).rowcount > 0
+
+
+def report_seq(tx: Connection, *, name: str) -> int | None:
+    """The number to `report` against, read before measuring."""
+    return tx.execute(select(pools.c.report_seq).where(pools.c.name == name)).scalar()

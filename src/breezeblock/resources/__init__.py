@@ -1,0 +1,1 @@
+"""What requests change: each resource with its transitions and its begin_, finish_ and fail_ transactions."""

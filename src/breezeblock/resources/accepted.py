@@ -1,0 +1,135 @@
+"""What an accepted request hands back to its handler, and the small things all resources share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, delete, insert, select, update
+
+from breezeblock.model import states
+from breezeblock.model.origin import Origin
+from breezeblock.protocol import queue
+from breezeblock.store.tables import messages, snapshots, volumes
+from breezeblock.store.transitions import Transition, lock_rows, read_row
+
+MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """`row` is the resource as it is after the change; `queue` is to be rung after the commit, None when nothing waits."""
+
+    queue: str | None
+    row: Mapping[str, Any]
+
+
+def queue_of(pool_name: str) -> str:
+    """`cluster@backend` of `cluster@backend#pool`: where the operations of a volume in this pool wait."""
+    return pool_name.partition("#")[0]
+
+
+def add_message(
+    tx: Connection,
+    *,
+    message_id: str,
+    project_id: str,
+    request_id: str | None,
+    resource_type: str,
+    resource_id: str,
+    event: str,
+    text: str,
+    now_us: int,
+) -> None:
+    """Leave a message for the user, who learns of a failure that came after the 202 in no other way."""
+    tx.execute(
+        insert(messages).values(
+            id=message_id,
+            project_id=project_id,
+            request_id=request_id,
+            resource_type=resource_type.upper(),
+            resource_id=resource_id,
+            event_id=event,
+            message_level="ERROR",
+            user_message=text,
+            created_at_us=now_us,
+            guaranteed_until_us=now_us + MESSAGE_KEPT_US,
+        )
+    )
+
+
+def message_for_request(
+    tx: Connection, *, origin: Origin, resource_type: str, resource_id: str, event: str, text: str
+) -> None:
+    """The same within the request itself: it was accepted, and already cannot be done."""
+    add_message(
+        tx,
+        message_id=origin.message_id,
+        project_id=origin.project_id,
+        request_id=origin.request_id,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        event=event,
+        text=text,
+        now_us=origin.at_us,
+    )
+
+
+def message_for_failure(tx: Connection, claim: queue.Claim, *, event: str, text: str, now_us: int) -> None:
+    """The message of a failed operation. It has the operation's id: a Finish that runs twice leaves one."""
+    add_message(
+        tx,
+        message_id=claim.operation_id,
+        project_id=claim.project_id,
+        request_id=claim.request_id,
+        resource_type=claim.resource_type,
+        resource_id=claim.resource_id,
+        event=event,
+        text=text,
+        now_us=now_us,
+    )
+
+
+def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
+    """Make an operation's closing status change, if the status is still the operation's to change.
+
+    It is not when a later request has set another one (a reset, a forced delete), or stands in line to set it: what came
+    later wins, and the operation ends without touching the status. Returns whether it was changed.
+    """
+    row = read_row(tx, transition.table, row_id)
+    if row is None or row["tombstone"] or row["status"] not in {before for before, _ in transition.moves}:
+        return False
+    if queue.someone_waits(tx, resource_id=row_id, exclusively=True):
+        return False
+    transition.apply_locked(tx, row_id)
+    return True
+
+
+def vanish(tx: Connection, table: Table, row_id: str) -> None:
+    """Remove a deleted resource's row, or leave it as a tombstone while operations still stand in its line."""
+    if queue.someone_waits(tx, resource_id=row_id):
+        tx.execute(update(table).where(table.c.id == row_id).values(tombstone=True, status="deleted", object_name=None))
+    else:
+        tx.execute(delete(table).where(table.c.id == row_id))
+
+
+def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:
+    """The object on storage that a resource is, as its row says now; None when it has none, or is not there."""
+    return tx.execute(select(table.c.object_name).where(table.c.id == row_id)).scalar()
+
+
+def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:
+    """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
+    held = [at.resource_id for at in claim.locks if at.exclusive]
+    ours = [
+        (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
+    ]
+    lock_rows(tx, ours)
+    queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
+    for table, row_id in ours:
+        transitional = states.VOLUME_TRANSITIONAL if table is volumes else states.SNAPSHOT_TRANSITIONAL
+        settle(tx, _park(table, tuple(sorted(transitional))), row_id)
+    message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
+
+
+def _park(table: Table, transitional: tuple[str, ...]) -> Transition:
+    moves = tuple((status, states.ERROR) for status in transitional)
+    return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)

@@ -1,0 +1,112 @@
+"""Accounts of a project: what it uses, charged in the same transaction as the resource itself.
+
+There are no reservations to commit, roll back or leak: a charge is there exactly when the resource is. Rows are written
+first and checked afterwards, so two requests that would both just fit cannot both pass.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
+
+from breezeblock.model.errors import OverQuota
+from breezeblock.model.ids import ProjectId
+from breezeblock.store.tables import quota_classes, quota_usage, quotas
+
+UNLIMITED = -1
+
+
+def volume_deltas(*, volumes: int, gib: int, type_name: str | None) -> dict[str, int]:
+    """What `volumes` volumes of together `gib` GiB, of one type, are charged as."""
+    deltas = {"volumes": volumes, "gigabytes": gib}
+    if type_name is not None:
+        deltas |= {f"volumes_{type_name}": volumes, f"gigabytes_{type_name}": gib}
+    return deltas
+
+
+def snapshot_deltas(*, snapshots: int, gib: int, type_name: str | None) -> dict[str, int]:
+    """What `snapshots` snapshots of together `gib` GiB are charged as: they count as gigabytes, too."""
+    deltas = {"snapshots": snapshots, "gigabytes": gib}
+    if type_name is not None:
+        deltas |= {f"snapshots_{type_name}": snapshots, f"gigabytes_{type_name}": gib}
+    return deltas
+
+
+def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, defaults: Mapping[str, int]) -> None:
+    """Add to a project's usage. Raises OverQuota, naming the first limit that this would break.
+
+    `defaults` are the limits of the settings; a project's own row wins over the class "default", which wins over them.
+    """
+    _add(tx, project_id, deltas)
+    raised = [resource for resource, delta in deltas.items() if delta > 0]
+    for row in tx.execute(_limits(raised), {"project": project_id}).mappings():
+        limit = row["project_limit"]
+        limit = row["class_limit"] if limit is None else limit
+        limit = defaults.get(row["resource"], UNLIMITED) if limit is None else limit
+        if limit != UNLIMITED and row["in_use"] > limit:
+            delta = deltas[row["resource"]]
+            raise OverQuota(
+                f"Quota exceeded for {row['resource']}: requested {delta}, in use {row['in_use'] - delta}, limit {limit}. "
+                f"Delete something first, or ask an administrator for a higher limit."
+            )
+
+
+def refund(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
+    """Take from a project's usage what was charged before. No limit can be in the way of it."""
+    _add(tx, project_id, {resource: -delta for resource, delta in deltas.items()})
+
+
+def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, defaults: Mapping[str, int]) -> None:
+    """Raise OverQuota when one volume of this size is more than the project may have in one piece."""
+    own = select(quotas.c.hard_limit).where(
+        quotas.c.project_id == project_id, quotas.c.resource == "per_volume_gigabytes"
+    )
+    limit = tx.execute(own).scalar()
+    if limit is None:
+        shared = select(quota_classes.c.hard_limit).where(
+            quota_classes.c.class_name == "default", quota_classes.c.resource == "per_volume_gigabytes"
+        )
+        limit = tx.execute(shared).scalar()
+    limit = defaults.get("per_volume_gigabytes", UNLIMITED) if limit is None else limit
+    if limit not in (None, UNLIMITED) and size_gib > limit:
+        raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
+
+
+def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
+    deltas = {resource: delta for resource, delta in sorted(deltas.items()) if delta}
+    if not deltas:
+        return
+    mine = and_(quota_usage.c.project_id == project_id, quota_usage.c.resource.in_(list(deltas)))
+    change = case(deltas, value=quota_usage.c.resource)
+    if tx.execute(update(quota_usage).where(mine).values(in_use=quota_usage.c.in_use + change)).rowcount == len(deltas):
+        return
+    there = set(tx.execute(select(quota_usage.c.resource).where(mine)).scalars())
+    first: list[dict[str, Any]] = [
+        {"project_id": project_id, "resource": resource, "in_use": delta}
+        for resource, delta in deltas.items()
+        if resource not in there
+    ]
+    tx.execute(insert(quota_usage), first)
+
+
+def _limits(resources: list[str]) -> Any:
+
+    return (
+        select(
+            quota_usage.c.resource,
+            quota_usage.c.in_use,
+            quotas.c.hard_limit.label("project_limit"),
+            quota_classes.c.hard_limit.label("class_limit"),
+        )
+        .select_from(
+            quota_usage.outerjoin(
+                quotas,
+                and_(quotas.c.project_id == quota_usage.c.project_id, quotas.c.resource == quota_usage.c.resource),
+            ).outerjoin(
+                quota_classes,
+                and_(quota_classes.c.class_name == "default", quota_classes.c.resource == quota_usage.c.resource),
+            )
+        )
+        .where(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource.in_(resources))
+        .order_by(quota_usage.c.resource)
+    )

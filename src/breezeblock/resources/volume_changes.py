@@ -1,0 +1,406 @@
+"""Volumes: extend, revert to a snapshot, retype, and an operator's reset of the status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest, Conflict
+from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.model.origin import Origin
+from breezeblock.placement import allocate
+from breezeblock.placement.choose import Wish
+from breezeblock.protocol import queue
+from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.steps import Failure
+from breezeblock.resources import quotas, types
+from breezeblock.resources.accepted import Accepted, message_for_failure, message_for_request, queue_of, settle
+from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.transitions import Must, Transition, differs, equals, is_in, lock_row, lock_rows, new, read_row
+
+
+class ExtendVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `extend_volume`. Sizes in GiB."""
+
+    volume_id: str
+    size_gib_new: int
+
+
+class RevertVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `revert_volume`."""
+
+    volume_id: str
+    snapshot_id: str
+    size_gib: int
+
+
+class RetypeVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `retype_volume`: within its pool, so no data moves."""
+
+    volume_id: str
+    type_id_old: str | None
+    type_id_new: str
+
+
+_NOT_MIGRATING = Must(
+    is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
+    "Volume {id} is being migrated (migration status {migration_status}).",
+)
+_PLACED = Must(
+    differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
+)
+
+EXTEND = Transition(
+    volumes,
+    name="volume.extend",
+    musts=(
+        Must(
+            equals(volumes.c.status, states.AVAILABLE),
+            "Volume {id} has status {status}; it must be available to be extended.",
+        ),
+        _PLACED,
+        Must(
+            volumes.c.size_gib < new("size_gib_new"),
+            "The new size of {size_gib_new} GiB must be greater than the current size of {size_gib} GiB.",
+            error=BadRequest,
+        ),
+    ),
+    sets={
+        "status": states.EXTENDING,
+        "previous_status": volumes.c.status,
+        "charged_gib": new("size_gib_new"),
+        "updated_at_us": new("now_us"),
+    },
+    moves=((states.AVAILABLE, states.EXTENDING),),
+)
+EXTENDED = Transition(
+    volumes,
+    name="volume.extended",
+    musts=(),
+    sets={"status": volumes.c.previous_status},
+    moves=((states.EXTENDING, states.AVAILABLE),),
+)
+EXTEND_FAILED = Transition(
+    volumes,
+    name="volume.extend_failed",
+    musts=(),
+    sets={"status": states.ERROR_EXTENDING},
+    moves=((states.EXTENDING, states.ERROR_EXTENDING),),
+)
+REVERT = Transition(
+    volumes,
+    name="volume.revert",
+    musts=(
+        Must(
+            equals(volumes.c.status, states.AVAILABLE),
+            "Volume {id} has status {status}; it must be available to be reverted.",
+            error=Conflict,
+        ),
+        _PLACED,
+    ),
+    sets={"status": states.REVERTING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")},
+    moves=((states.AVAILABLE, states.REVERTING),),
+)
+RESTORE = Transition(
+    snapshots,
+    name="snapshot.restore",
+    musts=(
+        Must(
+            equals(snapshots.c.status, states.AVAILABLE),
+            "Snapshot {id} has status {status}; it must be available to revert its volume to it.",
+            error=Conflict,
+        ),
+    ),
+    sets={"status": states.RESTORING, "previous_status": snapshots.c.status},
+    moves=((states.AVAILABLE, states.RESTORING),),
+)
+REVERTED = Transition(
+    volumes,
+    name="volume.reverted",
+    musts=(),
+    sets={"status": states.AVAILABLE},
+    moves=((states.REVERTING, states.AVAILABLE),),
+)
+REVERT_FAILED = Transition(
+    volumes,
+    name="volume.revert_failed",
+    musts=(),
+    sets={"status": states.ERROR},
+    moves=((states.REVERTING, states.ERROR),),
+)
+RESTORED = Transition(
+    snapshots,
+    name="snapshot.restored",
+    musts=(),
+    sets={"status": states.AVAILABLE},
+    moves=((states.RESTORING, states.AVAILABLE),),
+)
+RETYPE = Transition(
+    volumes,
+    name="volume.retype",
+    musts=(
+        Must(
+            is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
+            "Volume {id} has status {status}; it must be available or in-use to be retyped.",
+        ),
+        _NOT_MIGRATING,
+        _PLACED,
+        Must(differs(volumes.c.volume_type_id, new("type_id")), "Volume {id} already has this type."),
+    ),
+    sets={
+        "status": states.RETYPING,
+        "previous_status": volumes.c.status,
+        "charged_type_id": new("type_id"),
+        "updated_at_us": new("now_us"),
+    },
+    moves=((states.AVAILABLE, states.RETYPING), (states.IN_USE, states.RETYPING)),
+)
+RETYPED = Transition(
+    volumes,
+    name="volume.retyped",
+    musts=(),
+    sets={"status": volumes.c.previous_status},
+    moves=((states.RETYPING, states.AVAILABLE), (states.RETYPING, states.IN_USE)),
+)
+RESET = Transition(
+    volumes,
+    name="volume.reset_status",
+    musts=(),
+    sets={"status": new("status"), "previous_status": volumes.c.status, "updated_at_us": new("now_us")},
+    moves=tuple((None, status) for status in states.RESETTABLE_VOLUME),
+)
+
+# --- extend ---------------------------------------------------------------------------------------------------------
+
+
+def begin_extend(
+    tx: Connection, *, origin: Origin, volume_id: VolumeId, size_gib_new: int, quota_defaults: Mapping[str, int]
+) -> Accepted:
+    """Accept an extend: status, quota, allocation and operation row, all or none.
+
+    Raises NotFound, InvalidState, BadRequest (not larger), OverQuota. When its pool has no room left, the volume stays
+    as it is and a message says so: the request is answered as accepted, as clients of this API expect.
+    """
+    lock_row(tx, volumes, volume_id, origin=origin)
+    row = EXTEND.check_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
+    more_gib = size_gib_new - row["size_gib"]
+    wish = Wish(size_gib=more_gib, availability_zone=None, extra_specs={}, pool_name=row["pool_name"])
+    why_not = allocate.fits(tx, row["pool_name"], wish)
+    if why_not is None and not allocate.allocate(tx, row["pool_name"], more_gib):
+        why_not = "just filled up"
+    if why_not is not None:
+        text = f"The volume cannot grow to {size_gib_new} GiB: pool {row['pool_name']} {why_not}."
+        message_for_request(
+            tx, origin=origin, resource_type="volume", resource_id=volume_id, event="extend_volume", text=text
+        )
+        return Accepted(None, row)
+    quotas.check_volume_size(tx, row["project_id"], size_gib_new, defaults=quota_defaults)
+    name = types.name_of(tx, row["charged_type_id"])
+    deltas = quotas.volume_deltas(volumes=0, gib=more_gib, type_name=name)
+    quotas.charge(tx, row["project_id"], deltas, defaults=quota_defaults)
+    changed = EXTEND.apply_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
+    payload = ExtendVolume(volume_id=volume_id, size_gib_new=size_gib_new)
+    job = Job("extend_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
+    return Accepted(job.queue, changed)
+
+
+def finish_extend(tx: Connection, claim: Claim, payload: ExtendVolume, state: dict[str, Any], *, now_us: int) -> None:
+    """The object has its new size."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    resized = update(volumes).where(volumes.c.id == payload.volume_id)
+    tx.execute(resized.values(size_gib=payload.size_gib_new, updated_at_us=now_us))
+    settle(tx, EXTENDED, payload.volume_id)
+
+
+def fail_extend(
+    tx: Connection, claim: Claim, payload: ExtendVolume, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The volume keeps its size, and what was charged for the rest is given back."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    row = read_row(tx, volumes, payload.volume_id)
+    assert row is not None, "its lock names the row"
+    more_gib = row["charged_gib"] - row["size_gib"]
+    if more_gib and not row["tombstone"]:
+        allocate.record(tx, row["pool_name"], -more_gib)
+        name = types.name_of(tx, row["charged_type_id"])
+        quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=0, gib=more_gib, type_name=name))
+        tx.execute(update(volumes).where(volumes.c.id == payload.volume_id).values(charged_gib=row["size_gib"]))
+    if settle(tx, EXTEND_FAILED, payload.volume_id):
+        message_for_failure(tx, claim, event="extend_volume", text=failure.message, now_us=now_us)
+
+
+# --- revert ---------------------------------------------------------------------------------------------------------
+
+
+def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapshot_id: SnapshotId) -> Accepted:
+    """Accept a revert to the volume's latest snapshot. Raises NotFound, BadRequest (not the latest), Conflict (status)."""
+    latest = _latest_snapshot(tx, volume_id)
+    if latest is None:
+        lock_row(tx, volumes, volume_id, origin=origin)  # NotFound comes before anything else about the volume
+        raise BadRequest(f"Volume {volume_id} has no snapshots.")
+    lock_rows(tx, [(volumes, volume_id)], origin=origin)
+    latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
+    if latest is None or latest["id"] != snapshot_id:
+        raise BadRequest(f"Snapshot {snapshot_id} is not the latest one of volume {volume_id}.")
+    lock_row(tx, snapshots, snapshot_id)
+    row = REVERT.apply_locked(tx, volume_id, now_us=origin.at_us)
+    snapshot = RESTORE.apply_locked(tx, snapshot_id)
+    if row["size_gib"] != snapshot["size_gib"]:
+        raise BadRequest(
+            f"Volume {volume_id} has {row['size_gib']} GiB and its snapshot {snapshot['size_gib']} GiB; "
+            "a volume that was extended since cannot be reverted."
+        )
+    payload = RevertVolume(volume_id=volume_id, snapshot_id=snapshot_id, size_gib=row["size_gib"])
+    job = Job("revert_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    # Exclusive on the snapshot, too: its status is ours until the end, so nobody else may close it meanwhile.
+    queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.exclusive(snapshot)))
+    return Accepted(job.queue, row)
+
+
+def publish_reverted(tx: Connection, *, volume_id: str, object_name: str, now_us: int) -> None:
+    """From here on the volume is the copy of the snapshot; the old object may go. Runs inside a step."""
+    lock_row(tx, volumes, volume_id)
+    tx.execute(update(volumes).where(volumes.c.id == volume_id).values(object_name=object_name, updated_at_us=now_us))
+
+
+def finish_revert(tx: Connection, claim: Claim, payload: RevertVolume, state: dict[str, Any], *, now_us: int) -> None:
+    """The new object is published and the old one is gone."""
+    lock_rows(tx, ((volumes, payload.volume_id), (snapshots, payload.snapshot_id)))
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    settle(tx, REVERTED, payload.volume_id)
+    settle(tx, RESTORED, payload.snapshot_id)
+
+
+def fail_revert(
+    tx: Connection, claim: Claim, payload: RevertVolume, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The volume is what it was, or what the snapshot is, never a mixture; it ends in `error` for somebody to look at."""
+    lock_rows(tx, ((volumes, payload.volume_id), (snapshots, payload.snapshot_id)))
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    settle(tx, RESTORED, payload.snapshot_id)
+    if settle(tx, REVERT_FAILED, payload.volume_id):
+        message_for_failure(tx, claim, event="revert_volume", text=failure.message, now_us=now_us)
+
+
+def _latest_snapshot(tx: Connection, volume_id: str) -> Mapping[str, Any] | None:
+    latest = (
+        select(snapshots)
+        .where(snapshots.c.volume_id == volume_id, snapshots.c.tombstone.is_(False))
+        .order_by(snapshots.c.created_at_us.desc(), snapshots.c.id.desc())
+        .limit(1)
+    )
+    row = tx.execute(latest).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+# --- retype ---------------------------------------------------------------------------------------------------------
+
+
+def begin_retype(
+    tx: Connection,
+    *,
+    origin: Origin,
+    volume_id: VolumeId,
+    new_type: str,
+    migration_policy: str,
+    quota_defaults: Mapping[str, int],
+) -> Accepted:
+    """Accept a change of type within the volume's pool. Raises NotFound, InvalidState, OverQuota.
+
+    A type that the pool does not offer would need a migration: the volume keeps its type and a message says so.
+    """
+    type_id = types.find_type(tx, name_or_id=new_type, origin=origin)["id"]
+    lock_row(tx, volumes, volume_id, origin=origin)
+    lock_row(tx, volume_types, type_id)
+    target = read_row(tx, volume_types, type_id)
+    assert target is not None, "a locked row is there"
+    row = RETYPE.check_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
+    specs = msgspec.json.decode(target["extra_specs_json"])
+    wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])
+    why_not = allocate.fits(tx, row["pool_name"], wish)
+    if why_not is not None:
+        text = (
+            f"The volume keeps its type: pool {row['pool_name']} {why_not}, and its data is not moved "
+            f"(migration policy '{migration_policy}')."
+        )
+        message_for_request(tx, origin=origin, resource_type="volume", resource_id=volume_id, event="retype", text=text)
+        return Accepted(None, row)
+    _charge_type(tx, row, old=row["charged_type_id"], new_id=type_id, defaults=quota_defaults)
+    changed = RETYPE.apply_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
+    payload = RetypeVolume(volume_id=volume_id, type_id_old=row["volume_type_id"], type_id_new=type_id)
+    job = Job("retype_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
+    return Accepted(job.queue, changed)
+
+
+def finish_retype(tx: Connection, claim: Claim, payload: RetypeVolume, state: dict[str, Any], *, now_us: int) -> None:
+    """The volume has its new type; it has been charged for it since the request."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    retyped = update(volumes).where(volumes.c.id == payload.volume_id)
+    tx.execute(retyped.values(volume_type_id=payload.type_id_new, updated_at_us=now_us))
+    settle(tx, RETYPED, payload.volume_id)
+
+
+def fail_retype(
+    tx: Connection, claim: Claim, payload: RetypeVolume, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The volume keeps its old type, and its charge goes back to it."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    row = read_row(tx, volumes, payload.volume_id)
+    assert row is not None, "its lock names the row"
+    if not row["tombstone"] and row["charged_type_id"] == payload.type_id_new:
+        _charge_type(tx, row, old=payload.type_id_new, new_id=payload.type_id_old, defaults=None)
+        back = update(volumes).where(volumes.c.id == payload.volume_id)
+        tx.execute(back.values(charged_type_id=payload.type_id_old))
+    if settle(tx, RETYPED, payload.volume_id):
+        message_for_failure(tx, claim, event="retype", text=failure.message, now_us=now_us)
+
+
+def _charge_type(
+    tx: Connection, row: Mapping[str, Any], *, old: str | None, new_id: str | None, defaults: Mapping[str, int] | None
+) -> None:
+    """Move the per-type part of a volume's charge from one type to another; without `defaults` no limit is asked."""
+    deltas: dict[str, int] = {}
+    for type_id, sign in ((old, -1), (new_id, 1)):
+        if (name := types.name_of(tx, type_id)) is not None:
+            deltas |= {f"volumes_{name}": sign, f"gigabytes_{name}": sign * row["charged_gib"]}
+    if defaults is None:
+        quotas.refund(tx, row["project_id"], {resource: -delta for resource, delta in deltas.items()})
+    else:
+        quotas.charge(tx, row["project_id"], deltas, defaults=defaults)
+
+
+# --- reset ----------------------------------------------------------------------------------------------------------
+
+
+def reset_status(
+    tx: Connection,
+    *,
+    origin: Origin,
+    volume_id: VolumeId,
+    status: str | None,
+    attach_status: str | None,
+    migration_status: str | None,
+) -> Accepted:
+    """An operator's word about a volume. Operations under way on it are cancelled: the last word wins, there is one truth."""
+    lock_row(tx, volumes, volume_id, origin=origin)
+    if status is not None:
+        queue.cancel_earlier(tx, resource_id=volume_id)
+        RESET.apply_locked(tx, volume_id, status=status, now_us=origin.at_us)
+    values: dict[str, str | None] = {}
+    if attach_status is not None:
+        values["attach_status"] = attach_status
+    if migration_status is not None:
+        values["migration_status"] = None if migration_status == "none" else migration_status
+    if values:
+        tx.execute(update(volumes).where(volumes.c.id == volume_id).values(**values))
+    row = read_row(tx, volumes, volume_id)
+    assert row is not None, "a locked row is there"
+    return Accepted(None, row)

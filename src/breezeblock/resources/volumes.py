@@ -1,0 +1,427 @@
+"""Volumes: creating and deleting them. Their other changes are in `volume_changes.py`.
+
+Each `begin_` is a whole request: transition, accounts and operation row, all or none. Each `finish_` and `fail_` is the
+one transaction that ends its operation.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest
+from breezeblock.model.ids import VolumeId
+from breezeblock.model.origin import Origin
+from breezeblock.model.requests import NewVolume
+from breezeblock.placement import allocate
+from breezeblock.placement.choose import Wish
+from breezeblock.protocol import queue
+from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.steps import Failure
+from breezeblock.resources import quotas, types
+from breezeblock.resources.accepted import (
+    Accepted,
+    message_for_failure,
+    message_for_request,
+    queue_of,
+    settle,
+    vanish,
+)
+from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    differs,
+    equals,
+    has_no,
+    is_in,
+    lock_row,
+    lock_rows,
+    new,
+    read_row,
+)
+
+# Statuses from which a volume may be deleted without force.
+DELETABLE: Final = ("available", "error", "error_restoring", "error_extending", "error_managing", "error_deleting")
+
+
+class CreateVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `create_volume`. The source's object is looked up when it runs: the shared lock keeps it there."""
+
+    volume_id: str
+    size_gib: int
+    source_type: str | None = None
+    source_id: str | None = None
+
+
+class DeleteVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `delete_volume`: the volume, and with `cascade` the snapshots that go first."""
+
+    volume_id: str
+    snapshot_ids: list[str] = []
+
+
+# --- transitions ----------------------------------------------------------------------------------------------------
+
+_SNAPSHOTS = select(snapshots.c.id).where(snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False))
+_UNATTACHED = Must(
+    differs(volumes.c.attach_status, "attached"),
+    "Volume {id} is attached; detach it first.",
+)
+_NOT_MIGRATING = Must(
+    is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
+    "Volume {id} is being migrated (migration status {migration_status}).",
+)
+_NO_SNAPSHOTS = Must(
+    has_no(_SNAPSHOTS, of=volumes),
+    "Volume {id} still has snapshots; delete them first, or delete the volume with cascade.",
+)
+_DELETING: Final = {"status": states.DELETING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")}
+_MAY_BE_DELETED = Must(
+    is_in(volumes.c.status, DELETABLE),
+    "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
+)
+
+DELETE = Transition(
+    volumes,
+    name="volume.delete",
+    musts=(_UNATTACHED, _NOT_MIGRATING, _MAY_BE_DELETED, _NO_SNAPSHOTS),
+    sets=_DELETING,
+    moves=tuple((status, states.DELETING) for status in DELETABLE),
+)
+DELETE_CASCADE = Transition(
+    volumes,
+    name="volume.delete_cascade",
+    musts=(
+        _UNATTACHED,
+        _NOT_MIGRATING,
+        _MAY_BE_DELETED,
+        Must(
+            has_no(_SNAPSHOTS.where(snapshots.c.status.not_in(("available", "error", "error_deleting"))), of=volumes),
+            "Volume {id} has snapshots that are neither available nor in error; wait for them, or reset their status.",
+        ),
+    ),
+    sets=_DELETING,
+    moves=tuple((status, states.DELETING) for status in DELETABLE),
+)
+FORCE_DELETE = Transition(
+    volumes,
+    name="volume.force_delete",
+    musts=(_UNATTACHED, _NO_SNAPSHOTS),
+    sets=_DELETING,
+    moves=((None, states.DELETING),),
+)
+FORCE_DELETE_CASCADE = Transition(
+    volumes,
+    name="volume.force_delete_cascade",
+    musts=(_UNATTACHED,),
+    sets=_DELETING,
+    moves=((None, states.DELETING),),
+)
+BE_CLONED = Transition(
+    volumes,
+    name="volume.be_cloned",
+    musts=(
+        Must(
+            is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
+            "Source volume {id} has status {status}; it must be available or in-use to be copied.",
+        ),
+        Must(
+            volumes.c.size_gib <= new("size_gib"),
+            "The new volume's size of {size_gib} GiB is smaller than its source's; it must be at least as large.",
+        ),
+    ),
+    sets={},
+)
+BE_SOURCE = Transition(
+    snapshots,
+    name="snapshot.be_source",
+    musts=(
+        Must(
+            equals(snapshots.c.status, states.AVAILABLE),
+            "Snapshot {id} has status {status}; it must be available to make a volume from it.",
+        ),
+        Must(
+            snapshots.c.size_gib <= new("size_gib"),
+            "The new volume's size of {size_gib} GiB is smaller than the snapshot's; it must be at least as large.",
+        ),
+    ),
+    sets={},
+)
+CREATED = Transition(
+    volumes,
+    name="volume.created",
+    musts=(),
+    sets={"status": states.AVAILABLE},
+    moves=((states.CREATING, states.AVAILABLE),),
+)
+CREATE_FAILED = Transition(
+    volumes,
+    name="volume.create_failed",
+    musts=(),
+    sets={"status": states.ERROR},
+    # `available` without an object would be two truths: a creation that was cut short by a reset ends in error as well.
+    moves=((states.CREATING, states.ERROR), (states.AVAILABLE, states.ERROR)),
+)
+DELETE_FAILED = Transition(
+    volumes,
+    name="volume.delete_failed",
+    musts=(),
+    sets={"status": states.ERROR_DELETING},
+    moves=((states.DELETING, states.ERROR_DELETING),),
+)
+SNAPSHOT_DELETE_FAILED = Transition(
+    snapshots,
+    name="snapshot.delete_failed",
+    musts=(),
+    sets={"status": states.ERROR_DELETING},
+    moves=((states.DELETING, states.ERROR_DELETING),),
+)
+
+# --- create ---------------------------------------------------------------------------------------------------------
+
+
+def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_defaults: Mapping[str, int]) -> Accepted:
+    """Accept a volume: empty, from a snapshot, or from another volume.
+
+    Raises NotFound (source, type), BadRequest (no size), InvalidState (source), OverQuota. When no pool can take it the
+    request is accepted all the same: the volume appears in `error`, with a message that says why.
+    """
+    source_table, source_id = _source_of(wanted)
+    guess = None if source_table is None else read_row(tx, source_table, source_id)
+    type_id = _type_id(tx, wanted, guess, origin)
+    if source_table is not None:
+        lock_rows(tx, ((source_table, source_id),), origin=origin)
+    lock_row(tx, volume_types, type_id)
+    volume_type = read_row(tx, volume_types, type_id)
+    assert volume_type is not None, "a locked row is there"
+
+    source = None if source_table is None else read_row(tx, source_table, source_id)
+    size_gib = _size(wanted, source)
+    if source_table is volumes:
+        BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
+    elif source_table is snapshots:
+        BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
+    _check_zone(tx, wanted.availability_zone)
+
+    wish = Wish(
+        size_gib=size_gib,
+        availability_zone=wanted.availability_zone,
+        extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
+        pool_name=None if source is None else source["pool_name"],
+    )
+    pool, why_not = allocate.place(tx, wish)
+    quotas.check_volume_size(tx, origin.project_id, size_gib, defaults=quota_defaults)
+    deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_name=volume_type["name"])
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+
+    row = _new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source)
+    row["pool_name"] = None if pool is None else pool.name
+    row["status"] = states.ERROR if pool is None else states.CREATING
+    row["availability_zone"] = wanted.availability_zone or ("nova" if pool is None else pool.availability_zone)
+    tx.execute(insert(volumes).values(**row))
+    row["volume_type_name"] = volume_type["name"]
+    if pool is None:
+        message_for_request(
+            tx,
+            origin=origin,
+            resource_type="volume",
+            resource_id=wanted.id,
+            event="schedule_allocate_volume",
+            text=why_not,
+        )
+        return Accepted(None, row)
+
+    payload = CreateVolume(
+        volume_id=wanted.id,
+        size_gib=size_gib,
+        source_type=None if source_table is None else source_table.name,
+        source_id=source_id or None,
+    )
+    locks = [Lock(wanted.id, 1, exclusive=True)]
+    if source is not None:
+        locks.append(queue.shared(source))
+    job = Job("create_volume", 1, pool.queue, "volume", wanted.id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=locks)
+    return Accepted(pool.queue, row)
+
+
+def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: dict[str, Any], *, now_us: int) -> None:
+    """The volume's object is whole: publish it."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    tx.execute(
+        update(volumes)
+        .where(volumes.c.id == payload.volume_id)
+        .values(object_name=state["object"], updated_at_us=now_us)
+    )
+    settle(tx, CREATED, payload.volume_id)
+
+
+def fail_create(
+    tx: Connection, claim: Claim, payload: CreateVolume, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The volume stays, in `error`, charged as any other, until its owner deletes it."""
+    lock_row(tx, volumes, payload.volume_id)
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    if settle(tx, CREATE_FAILED, payload.volume_id):
+        message_for_failure(tx, claim, event="create_volume", text=failure.message, now_us=now_us)
+
+
+# --- delete ---------------------------------------------------------------------------------------------------------
+
+
+def begin_delete(tx: Connection, *, origin: Origin, volume_id: VolumeId, cascade: bool) -> Accepted:
+    """Accept a delete. Raises NotFound, InvalidState."""
+    return _begin_delete(tx, DELETE_CASCADE if cascade else DELETE, origin, volume_id, cascade=cascade)
+
+
+def begin_force_delete(tx: Connection, *, origin: Origin, volume_id: VolumeId, cascade: bool) -> Accepted:
+    """Accept a delete whatever the status. What is under way on the volume is cancelled, and the delete waits behind it."""
+    return _begin_delete(
+        tx, FORCE_DELETE_CASCADE if cascade else FORCE_DELETE, origin, volume_id, cascade=cascade, force=True
+    )
+
+
+def _begin_delete(
+    tx: Connection, transition: Transition, origin: Origin, volume_id: str, *, cascade: bool, force: bool = False
+) -> Accepted:
+    doomed = _snapshot_ids(tx, volume_id) if cascade else []
+    lock_rows(tx, [(volumes, volume_id)], origin=origin)
+    # The volume's row is ours now, so no snapshot can be added any more; those that are there are locked after it.
+    doomed = _snapshot_ids(tx, volume_id) if cascade else doomed
+    lock_rows(tx, [(snapshots, snapshot_id) for snapshot_id in doomed])
+    row = transition.apply_locked(tx, volume_id, now_us=origin.at_us)
+    if force:
+        for resource_id in (volume_id, *doomed):
+            queue.cancel_earlier(tx, resource_id=resource_id)
+    if doomed:
+        gone = update(snapshots).where(snapshots.c.id.in_(doomed))
+        tx.execute(gone.values(status=states.DELETING, previous_status=snapshots.c.status))
+    if row["pool_name"] is None:
+        # It never had a place on any storage: there is nothing that an operation could do.
+        _forget(tx, volumes, row)
+        return Accepted(None, row)
+    locks = [queue.exclusive(row)] + [queue.exclusive(_locked(tx, snapshots, snapshot_id)) for snapshot_id in doomed]
+    payload = DeleteVolume(volume_id=volume_id, snapshot_ids=doomed)
+    job = Job("delete_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=locks)
+    return Accepted(job.queue, row)
+
+
+def finish_delete(tx: Connection, claim: Claim, payload: DeleteVolume, state: dict[str, Any], *, now_us: int) -> None:
+    """Nothing is left on storage: rows, accounts and allocation go."""
+    doomed = [(snapshots, snapshot_id) for snapshot_id in payload.snapshot_ids]
+    lock_rows(tx, [(volumes, payload.volume_id), *doomed])
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    for snapshot_id in payload.snapshot_ids:
+        _forget(tx, snapshots, _locked(tx, snapshots, snapshot_id))
+    _forget(tx, volumes, _locked(tx, volumes, payload.volume_id))
+
+
+def fail_delete(
+    tx: Connection, claim: Claim, payload: DeleteVolume, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The storage would not let go: the volume stays, in `error_deleting`, and can be deleted again."""
+    doomed = [(snapshots, snapshot_id) for snapshot_id in payload.snapshot_ids]
+    lock_rows(tx, [(volumes, payload.volume_id), *doomed])
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    for snapshot_id in payload.snapshot_ids:
+        settle(tx, SNAPSHOT_DELETE_FAILED, snapshot_id)
+    if settle(tx, DELETE_FAILED, payload.volume_id):
+        message_for_failure(tx, claim, event="delete_volume", text=failure.message, now_us=now_us)
+
+
+# --- helpers --------------------------------------------------------------------------------------------------------
+
+
+def forget_snapshot(tx: Connection, snapshot: Mapping[str, Any]) -> None:
+    """Remove a snapshot's row, accounts and allocation, in a transaction that holds its lock."""
+    _forget(tx, snapshots, snapshot)
+
+
+def _forget(tx: Connection, table: Any, row: Mapping[str, Any]) -> None:
+    vanish(tx, table, row["id"])
+    if row["tombstone"]:
+        return  # its accounts were settled when it became one
+    if row["pool_name"] is not None:
+        allocate.record(tx, row["pool_name"], -row["charged_gib"])
+    name = types.name_of(tx, row["charged_type_id"])
+    if table is volumes:
+        quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_name=name))
+    else:
+        deltas = quotas.snapshot_deltas(snapshots=1, gib=row["charged_gib"], type_name=name)
+        quotas.refund(tx, row["project_id"], deltas)
+
+
+def _locked(tx: Connection, table: Any, row_id: str) -> dict[str, Any]:
+    row = read_row(tx, table, row_id)
+    assert row is not None, f"{table.name} {row_id} is named by a lock, so its row is there"
+    return row
+
+
+def _snapshot_ids(tx: Connection, volume_id: str) -> list[str]:
+    alive = select(snapshots.c.id).where(snapshots.c.volume_id == volume_id, snapshots.c.tombstone.is_(False))
+    return sorted(tx.execute(alive).scalars())
+
+
+def _source_of(wanted: NewVolume) -> tuple[Any, str]:
+    if wanted.snapshot_id is not None:
+        return snapshots, wanted.snapshot_id
+    if wanted.source_volid is not None:
+        return volumes, wanted.source_volid
+    return None, ""
+
+
+def _type_id(tx: Connection, wanted: NewVolume, source: Mapping[str, Any] | None, origin: Origin) -> str:
+    if wanted.volume_type is not None:
+        return str(types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)["id"])
+    if source is not None and source["volume_type_id"] is not None:
+        return str(source["volume_type_id"])
+    return str(types.default_type(tx)["id"])
+
+
+def _size(wanted: NewVolume, source: Mapping[str, Any] | None) -> int:
+    if wanted.size_gib is not None:
+        return wanted.size_gib
+    if source is None:
+        raise BadRequest("A new volume without a source needs a size in GiB.")
+    return int(source["size_gib"])
+
+
+def _check_zone(tx: Connection, zone: str | None) -> None:
+    if zone is None:
+        return
+    known = {pool.availability_zone for pool in allocate.read_pools(tx)}
+    if known and zone not in known:
+        raise BadRequest(f"Availability zone '{zone}' is not one of: {', '.join(sorted(known))}.")
+
+
+def _new_row(
+    wanted: NewVolume, origin: Origin, *, size_gib: int, type_id: str, source: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {column.name: None for column in volumes.c}
+    return row | {
+        "id": wanted.id,
+        "op_seq": 1,
+        "tombstone": False,
+        "project_id": origin.project_id,
+        "user_id": origin.user_id,
+        "name": wanted.name,
+        "description": wanted.description,
+        "size_gib": size_gib,
+        "volume_type_id": type_id,
+        "snapshot_id": wanted.snapshot_id,
+        "source_volid": wanted.source_volid,
+        "bootable": bool(source is not None and source.get("bootable")),
+        "multiattach": wanted.multiattach,
+        "encrypted": False,
+        "attach_status": "detached",
+        "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
+        "admin_metadata_json": "{}",
+        "charged_gib": size_gib,
+        "charged_type_id": type_id,
+        "created_at_us": origin.at_us,
+    }

@@ -1,0 +1,19 @@
+"""All kinds of operations that this version can run."""
+
+from typing import Final
+
+from breezeblock.protocol.steps import Operation
+from breezeblock.work import snapshots, volumes
+
+CATALOGUE: Final[dict[str, Operation]] = {
+    operation.kind: operation
+    for operation in (
+        volumes.CREATE_VOLUME,
+        volumes.DELETE_VOLUME,
+        volumes.EXTEND_VOLUME,
+        volumes.REVERT_VOLUME,
+        volumes.RETYPE_VOLUME,
+        snapshots.CREATE_SNAPSHOT,
+        snapshots.DELETE_SNAPSHOT,
+    )
+}

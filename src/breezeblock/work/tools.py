@@ -1,0 +1,86 @@
+"""What the steps of all kinds work with: the bound driver, and names that carry the token."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Table
+
+from breezeblock.drivers.contract import Driver, ObjectName
+from breezeblock.env.contract import Clock
+from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol.steps import Run
+from breezeblock.resources.accepted import published_object
+
+GIB: Final = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """One operation's tools. `driver` asks for the lease before every change."""
+
+    driver: Driver
+    clock: Clock
+    continues: bool
+    """Whether a half-made object of an earlier claim may be continued: only where a lost node is fenced for certain."""
+
+
+Working = Run[Any, Tools]
+
+
+class CopyProgress:
+    """Progress of a copy, kept in the operation's state."""
+
+    def __init__(self, run: Working) -> None:
+        self._run = run
+
+    @property
+    def done_bytes(self) -> int:
+        """Everything before this offset is on storage, synced."""
+        return int(self._run.state.get("done_bytes", 0))
+
+    async def save(self, done_bytes: int) -> None:
+        """Checkpoint. Raises Fenced, Cancelled or HandedBack."""
+        await self._run.checkpoint(done_bytes=done_bytes)
+
+
+async def own_name(run: Working, resource_id: str, *, long: bool) -> ObjectName:
+    """The name under which this operation makes its object.
+
+    It carries our token. What an earlier claim of the same operation may have left has the same seq and a lower epoch:
+    it is continued when it was a long copy and its node is certainly dead, and removed otherwise. With `long` the name is
+    saved before anything is made, so that the next claim finds it.
+    """
+    seq, epoch = run.claim.token(resource_id)
+    if (saved := run.state.get("object")) is not None and run.tools.continues:
+        return ObjectName.parse(saved)
+    for earlier in range(1, epoch):
+        await run.tools.driver.delete(ObjectName(resource_id, seq, earlier))
+    name = ObjectName(resource_id, seq, epoch)
+    if long:
+        await run.checkpoint(object=str(name), done_bytes=0)
+    else:
+        run.state["object"] = str(name)
+    return name
+
+
+async def drop_own(run: Working, resource_id: str) -> None:
+    """Remove whatever any claim of this operation has made for a resource."""
+    seq, epoch = run.claim.token(resource_id)
+    for made in range(1, epoch + 1):
+        await run.tools.driver.delete(ObjectName(resource_id, seq, made))
+
+
+async def drop_all(run: Working, resource_id: str, *, keep: str | None = None) -> None:
+    """Remove every object of a resource up to our own token, but for the one that is published."""
+    token = run.claim.token(resource_id)
+    for name in await run.tools.driver.names_of(resource_id):
+        if (name.seq, name.epoch) <= token and str(name) != keep:
+            await run.tools.driver.delete(name)
+
+
+async def object_of(run: Working, table: Table, row_id: str) -> ObjectName:
+    """The published object of a resource that our lock keeps from changing. Raises BackendFailed when there is none."""
+    name = await run.read(published_object, table=table, row_id=row_id)
+    if name is None:
+        raise BackendFailed(f"{table.name.removesuffix('s').capitalize()} {row_id} has no object on storage.")
+    return ObjectName.parse(name)

@@ -1,0 +1,113 @@
+"""Creating, deleting, extending, reverting and retyping volumes, as steps."""
+
+from typing import Final
+
+from breezeblock.protocol.steps import Operation
+from breezeblock.resources import volume_changes, volumes
+from breezeblock.resources.accepted import published_object
+from breezeblock.store import tables
+from breezeblock.work.tools import GIB, CopyProgress, Working, drop_all, drop_own, object_of, own_name
+
+SOURCES: Final = {"volumes": tables.volumes, "snapshots": tables.snapshots}
+
+
+async def make_volume(run: Working) -> None:
+    """Make the volume's object, empty or as a copy. A repeat continues the copy or finds the work done."""
+    wanted: volumes.CreateVolume = run.payload
+    size_bytes = wanted.size_gib * GIB
+    if wanted.source_type is None or wanted.source_id is None:
+        name = await own_name(run, wanted.volume_id, long=False)
+        await run.tools.driver.create(name, size_bytes=size_bytes)
+        return
+    source = await object_of(run, SOURCES[wanted.source_type], wanted.source_id)
+    name = await own_name(run, wanted.volume_id, long=True)
+    await run.tools.driver.copy(source, name, size_bytes=size_bytes, progress=CopyProgress(run))
+
+
+async def drop_volume(run: Working) -> None:
+    """Leave nothing half made behind."""
+    await drop_own(run, run.payload.volume_id)
+
+
+async def delete_objects(run: Working) -> None:
+    """Remove the volume's objects, those of its doomed snapshots first. One step: once begun it is not cancelled."""
+    doomed: volumes.DeleteVolume = run.payload
+    for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
+        await drop_all(run, resource_id)
+
+
+async def grow_object(run: Working) -> None:
+    """Make the object larger, by a call that cannot shrink it."""
+    wanted: volume_changes.ExtendVolume = run.payload
+    name = await object_of(run, tables.volumes, wanted.volume_id)
+    await run.tools.driver.extend(name, size_bytes=wanted.size_gib_new * GIB)
+
+
+async def copy_snapshot(run: Working) -> None:
+    """Make a new object from the snapshot, beside the one that the volume still is."""
+    wanted: volume_changes.RevertVolume = run.payload
+    source = await object_of(run, tables.snapshots, wanted.snapshot_id)
+    name = await own_name(run, wanted.volume_id, long=True)
+    size_bytes = wanted.size_gib * GIB
+    await run.tools.driver.copy(source, name, size_bytes=size_bytes, progress=CopyProgress(run))
+
+
+async def publish_copy(run: Working) -> None:
+    """Let the volume be the new object. Publishing twice is publishing once."""
+    await run.write(
+        volume_changes.publish_reverted,
+        volume_id=run.payload.volume_id,
+        object_name=run.state["object"],
+        now_us=run.tools.clock.now_us(),
+    )
+
+
+async def drop_unpublished(run: Working) -> None:
+    """Remove every object of the volume but the published one: the old one after a revert, the new one after a failed one."""
+    volume_id = run.payload.volume_id
+    published = await run.read(published_object, table=tables.volumes, row_id=volume_id)
+    await drop_all(run, volume_id, keep=published)
+
+
+CREATE_VOLUME = Operation(
+    kind="create_volume",
+    version=1,
+    payload=volumes.CreateVolume,
+    steps=(make_volume,),
+    finish=volumes.finish_create,
+    undo=(drop_volume,),
+    fail=volumes.fail_create,
+)
+DELETE_VOLUME = Operation(
+    kind="delete_volume",
+    version=1,
+    payload=volumes.DeleteVolume,
+    steps=(delete_objects,),
+    finish=volumes.finish_delete,
+    fail=volumes.fail_delete,
+)
+EXTEND_VOLUME = Operation(
+    kind="extend_volume",
+    version=1,
+    payload=volume_changes.ExtendVolume,
+    steps=(grow_object,),
+    finish=volume_changes.finish_extend,
+    fail=volume_changes.fail_extend,
+)
+REVERT_VOLUME = Operation(
+    kind="revert_volume",
+    version=1,
+    payload=volume_changes.RevertVolume,
+    steps=(copy_snapshot, publish_copy, drop_unpublished),
+    finish=volume_changes.finish_revert,
+    undo=(drop_unpublished,),
+    fail=volume_changes.fail_revert,
+)
+RETYPE_VOLUME = Operation(
+    kind="retype_volume",
+    version=1,
+    payload=volume_changes.RetypeVolume,
+    steps=(),
+    finish=volume_changes.finish_retype,
+    fail=volume_changes.fail_retype,
+)
