@@ -94,11 +94,12 @@ def list_types(
 
 
 def _holds(condition: Condition) -> ColumnElement[bool]:
-    column: ColumnElement[Any] = ATTRIBUTES[condition.attribute]
+    column = ATTRIBUTES[condition.attribute]
     if condition.op == "like":
         return column.contains(condition.value, autoescape=True)
     assert condition.op == "eq", f"types are not filtered by {condition.op}"
-    return column == condition.value
+    equal: ColumnElement[bool] = column == condition.value
+    return equal
 
 
 def _cut(rows: list[RowMapping], page: Page) -> list[RowMapping]:

@@ -1,0 +1,90 @@
+"""Quotas of projects, and of quota classes."""
+
+import msgspec
+from starlette.responses import Response
+
+from breezeblock.api import answers, paging
+from breezeblock.api.call import Call
+from breezeblock.api.schemas.quotas import QuotaClassSetBody, QuotaSetBody
+from breezeblock.api.views import quotas as views
+from breezeblock.model.errors import BadRequest, Forbidden
+from breezeblock.resources import quota_sets
+
+OWNER_MAX = 255
+
+
+async def show(call: Call) -> Response:
+    """GET /v3/{project_id}/os-quota-sets/{owner}; `usage=true` adds what is used. 200."""
+    owner = _permit_own(call)
+    found = await call.store.read(quota_sets.show, project_id=owner, defaults=defaults(call))
+    shown = views.usage(found) if paging.flag(call.query, "usage") else views.limits(found)
+    return answers.json({"quota_set": {"id": owner, **shown}})
+
+
+async def show_defaults(call: Call) -> Response:
+    """GET /v3/{project_id}/os-quota-sets/{owner}/defaults. 200."""
+    owner = _permit_own(call)
+    limits = await call.store.read(quota_sets.show_defaults, defaults=defaults(call))
+    return answers.json({"quota_set": {"id": owner, **limits}})
+
+
+async def update(call: Call) -> Response:
+    """PUT /v3/{project_id}/os-quota-sets/{owner}; `skip_validation=true` allows limits below what is used. 200."""
+    call.permit("volume_extension:quotas:update")
+    limits = await call.store.run(
+        quota_sets.update,
+        project_id=_owner(call),
+        limits=call.body(QuotaSetBody).limits(),
+        defaults=defaults(call),
+        below_usage=paging.flag(call.query, "skip_validation"),
+    )
+    return answers.json({"quota_set": limits})
+
+
+async def delete(call: Call) -> Response:
+    """DELETE /v3/{project_id}/os-quota-sets/{owner}: back to the defaults. 200, empty body."""
+    call.permit("volume_extension:quotas:delete")
+    await call.store.run(quota_sets.reset, project_id=_owner(call))
+    return answers.empty(200)
+
+
+async def show_class(call: Call) -> Response:
+    """GET /v3/{project_id}/os-quota-class-sets/{owner}. 200."""
+    call.permit("volume_extension:quota_classes:get")
+    name = _owner(call)
+    limits = await call.store.read(quota_sets.show_class, class_name=name, defaults=defaults(call))
+    return answers.json({"quota_class_set": {"id": name, **limits}})
+
+
+async def update_class(call: Call) -> Response:
+    """PUT /v3/{project_id}/os-quota-class-sets/{owner}. 200."""
+    call.permit("volume_extension:quota_classes:update")
+    wanted = call.body(QuotaClassSetBody).quota_class_set
+    limits = await call.store.run(
+        quota_sets.update_class,
+        class_name=_owner(call),
+        limits={resource: int(limit) for resource, limit in wanted.items()},
+        defaults=defaults(call),
+    )
+    return answers.json({"quota_class_set": limits})
+
+
+def defaults(call: Call) -> dict[str, int]:
+    """The settings' limits by resource."""
+    return dict(msgspec.structs.asdict(call.settings.quota))
+
+
+def _permit_own(call: Call) -> str:
+    """Whose quotas are asked for: a member's own project, or any for administrators. Raises Forbidden."""
+    call.permit("volume_extension:quotas:show")
+    owner = _owner(call)
+    if owner != call.origin.project_id and not call.origin.is_admin:
+        raise Forbidden(f"Policy does not allow volume_extension:quotas:show for project {owner}: it is not this one.")
+    return owner
+
+
+def _owner(call: Call) -> str:
+    owner = call.path["owner"]
+    if not 0 < len(owner) <= OWNER_MAX:
+        raise BadRequest(f"Invalid id of {len(owner)} characters in the URL: expected 1 to {OWNER_MAX}.")
+    return owner
