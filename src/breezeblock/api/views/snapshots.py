@@ -1,6 +1,6 @@
 """Snapshots as JSON: which keys there are, since when, and for whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -9,8 +9,19 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import CONSUMES_QUOTA, GROUP_SNAPSHOT_OF_SNAPSHOT, SNAPSHOT_USER, Version
 from breezeblock.api.policy import allows
-from breezeblock.api.views import template
-from breezeblock.api.views.template import Key, Values, flag, number, plain, raw, text, time
+from breezeblock.api.views.template import (
+    ID,
+    RAW,
+    Key,
+    Template,
+    Values,
+    compile_template,
+    flag,
+    quote,
+    select_keys,
+    text,
+    time,
+)
 from breezeblock.resources.listing import SNAPSHOTS
 
 COLUMNS: Final = tuple(str(column.key) for column in SNAPSHOTS.columns)
@@ -18,48 +29,52 @@ COLUMNS: Final = tuple(str(column.key) for column in SNAPSHOTS.columns)
 ATTRIBUTES_RULE: Final = "volume_extension:extended_snapshot_attributes"
 
 KEYS: Final = (
-    Key("id", "id", plain),
-    Key("created_at", "created_at_us", time),
-    Key("updated_at", "updated_at_us", time),
-    Key("name", "name", text),
-    Key("description", "description", text),
-    Key("volume_id", "volume_id", plain),
-    Key("status", "status", plain),
-    Key("size", "size_gib", number),
-    Key("metadata", "metadata_json", raw),
+    Key("id", ("id",), ID),
+    Key("created_at", ("created_at_us",), time),
+    Key("updated_at", ("updated_at_us",), time),
+    Key("name", ("name",), text),
+    Key("description", ("description",), text),
+    Key("volume_id", ("volume_id",), ID),
+    Key("status", ("status",), ID),
+    Key("size", ("size_gib",), RAW),
+    Key("metadata", ("metadata_json",), RAW),
 )
 DETAIL_KEYS: Final = (
     *KEYS,
-    Key("group_snapshot_id", "", "null", since=GROUP_SNAPSHOT_OF_SNAPSHOT),
-    Key("user_id", "user_id", text, since=SNAPSHOT_USER),
-    Key("consumes_quota", "consumes_quota", flag, since=CONSUMES_QUOTA),
-    Key("os-extended-snapshot-attributes:progress", "progress", text, rule=ATTRIBUTES_RULE, attribute=True),
-    Key("os-extended-snapshot-attributes:project_id", "project_id", text, rule=ATTRIBUTES_RULE, attribute=True),
+    Key("group_snapshot_id", since=GROUP_SNAPSHOT_OF_SNAPSHOT),
+    Key("user_id", ("user_id",), quote, since=SNAPSHOT_USER),
+    Key("consumes_quota", ("consumes_quota",), flag, since=CONSUMES_QUOTA),
+    Key("os-extended-snapshot-attributes:progress", ("progress",), quote, rule=ATTRIBUTES_RULE, attribute=True),
+    Key("os-extended-snapshot-attributes:project_id", ("project_id",), quote, rule=ATTRIBUTES_RULE, attribute=True),
 )
 
-_summary = template.compile_template(KEYS, COLUMNS)
+_SUMMARY: Final = compile_template(KEYS, COLUMNS)
 
 
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer
-def _template(version: Version, is_admin: bool, attributes: bool) -> template.Template:
-    keys = template.select_keys(
+def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
+    keys = select_keys(
         DETAIL_KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes
     )
-    return template.compile_template(keys, COLUMNS)
+    return compile_template(keys, COLUMNS)
 
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"snapshot": {…}}`. `attributes`: with the keys that only show and list have."""
-    fill = _template(call.microversion, call.origin.is_admin, attributes)
-    return msgspec.Raw(f'{{"snapshot":{fill([row[column] for column in COLUMNS])}}}'.encode())
+    template = _template(call.microversion, call.origin.is_admin, attributes)
+    (one,) = template.fill([[row[column] for column in COLUMNS]])
+    return msgspec.Raw(f'{{"snapshot":{one}}}'.encode())
 
 
 def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `snapshots/detail`."""
-    fill = _template(call.microversion, call.origin.is_admin, True)
-    return msgspec.Raw(f"[{','.join(map(fill, rows))}]".encode())
+    return _array(_template(call.microversion, call.origin.is_admin, True).fill(rows))
 
 
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `snapshots`."""
-    return msgspec.Raw(f"[{','.join(map(_summary, rows))}]".encode())
+    return _array(_SUMMARY.fill(rows))
+
+
+def _array(items: Iterable[str]) -> msgspec.Raw:
+    return msgspec.Raw(f"[{','.join(items)}]".encode())

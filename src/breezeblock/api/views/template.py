@@ -1,116 +1,124 @@
-"""JSON from rows, quickly: an object's constant text is put together once, and a row only fills the gaps.
+"""JSON from rows, quickly: an object's constant text is put together once, and rows only fill its gaps.
 
-A view is a table of `Key`s. For a microversion and an audience it becomes a `Template`; that one turns a row (values in
-the order of the view's columns) into text. Lists of a thousand items are why: dictionaries of thirty keys for each row,
-encoded afterwards, take twice the time.
+A view is a table of `Key`s. For a microversion and an audience it becomes a `Template`, which turns rows (values in the
+order of the view's columns) into texts, column by column: a thousand volumes with thirty keys each are 31,000 values,
+and a function call for each would cost more than the database. It takes half the time of encoding dictionaries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from breezeblock.api.microversions import OLDEST, Version
 
 Values = Sequence[Any]
-# Makes, for the column at some index, the function from a row to the JSON text of one key.
-Form = Callable[[int], Callable[[Values], str]]
+Form = Callable[..., str]
+
+quote: Final = encode_basestring
+
+
+def text(value: str | None) -> str:
+    """Any text, or null."""
+    return "null" if value is None else quote(value)
+
+
+def plain(value: str | None) -> str:
+    """A text of ours that needs no escape (an id), or null."""
+    return "null" if value is None else f'"{value}"'
+
+
+def flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def flag_text(value: bool) -> str:
+    """A flag that this API writes as a text."""
+    return '"true"' if value else '"false"'
+
+
+def time(at_us: int | None) -> str:
+    """Microseconds since 1970 as a JSON text, or null."""
+    return "null" if at_us is None else f'"{format_time(at_us)}"'
+
+
+def format_time(at_us: int) -> str:
+    """Microseconds since 1970 as `2026-11-21T02:26:49.000000`, UTC without saying so."""
+    seconds, rest_us = divmod(at_us, 1_000_000)
+    return f"{_second(seconds)}.{rest_us:06d}"
+
+
+@lru_cache(maxsize=4096)  # what is listed together was often made in the same second
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 class Key(NamedTuple):
-    """One key of an object. A constant has no column; `form` is then its JSON text."""
+    """One key of an object: the columns that its value is made of, and how."""
 
     name: str
-    column: str
-    form: Form | str
+    columns: tuple[str, ...] = ()
+    # A function of the columns' values; or the value's JSON text, in which `%s` stands for each of them as it is.
+    form: Form | str = "null"
     since: Version = OLDEST
-    until: Version | None = None
     # The policy rule that a caller needs to see it.
     rule: str = ""
     # Only where a resource is shown as it is (show, list), not in the answers to create and update.
     attribute: bool = False
 
 
-Template = Callable[[Values], str]
+ID: Final = '"%s"'  # a text of ours that is never NULL
+RAW: Final = "%s"  # numbers, and JSON already
 
 
-def compile_template(keys: Sequence[Key], columns: Sequence[str]) -> Template:
-    """A function from a row to the JSON object of these keys."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An object's text with gaps, and what fills each of them: the indexes of columns, and the function, if any."""
+
+    form: str
+    gaps: tuple[tuple[tuple[int, ...], Form | None], ...]
+
+    def fill(self, rows: Sequence[Values]) -> Iterable[str]:
+        """The objects for these rows."""
+        if not rows:
+            return ()
+        columns = tuple(zip(*rows, strict=True))
+        filled = [
+            columns[indexes[0]] if form is None else map(form, *(columns[index] for index in indexes))
+            for indexes, form in self.gaps
+        ]
+        return map(self.form.__mod__, zip(*filled, strict=True))
+
+    def with_key(self, name: str, form: str, indexes: Sequence[int]) -> "Template":
+        """The same with one more key, whose text has a gap for each of the columns."""
+        gaps = tuple(((index,), None) for index in indexes)
+        return Template(f'{self.form[:-1]},"{name}":{form}}}', self.gaps + gaps)
+
+
+def compile_template(keys: Iterable[Key], columns: Sequence[str]) -> Template:
+    """The template of these keys for rows of these columns."""
     pieces: list[str] = []
-    fills: list[Callable[[Values], str]] = []
+    gaps: list[tuple[tuple[int, ...], Form | None]] = []
     for key in keys:
-        name = encode_basestring(key.name).replace("%", "%%")
-        if isinstance(key.form, str):
-            pieces.append(f"{name}:{key.form.replace('%', '%%')}")
+        indexes = tuple(columns.index(column) for column in key.columns)
+        if callable(key.form):
+            pieces.append(f"{quote(key.name)}:%s")
+            gaps.append((indexes, key.form))
         else:
-            pieces.append(f"{name}:%s")
-            fills.append(key.form(columns.index(key.column)))
-    text = "{" + ",".join(pieces) + "}"
-    return lambda row: text % tuple([fill(row) for fill in fills])
+            assert key.form.count("%s") == len(indexes), f"{key.name}: a gap for each column"
+            pieces.append(f"{quote(key.name)}:{key.form}")
+            gaps += [((index,), None) for index in indexes]
+    return Template(f"{{{','.join(pieces)}}}", tuple(gaps))
 
 
 def select_keys(
-    keys: Sequence[Key], *, version: Version, may: Callable[[str], bool], attributes: bool
+    keys: Iterable[Key], *, version: Version, may: Callable[[str], bool], attributes: bool
 ) -> tuple[Key, ...]:
     """The keys that this version has and this caller may see."""
     return tuple(
         key
         for key in keys
-        if key.since <= version
-        and (key.until is None or version < key.until)
-        and (not key.rule or may(key.rule))
-        and (attributes or not key.attribute)
+        if key.since <= version and (not key.rule or may(key.rule)) and (attributes or not key.attribute)
     )
-
-
-def text(index: int) -> Callable[[Values], str]:
-    """Any text, or null."""
-
-    def fill(row: Values) -> str:
-        value = row[index]
-        return "null" if value is None else encode_basestring(value)
-
-    return fill
-
-
-def plain(index: int) -> Callable[[Values], str]:
-    """A text that we chose ourselves and that needs no escape: an id, a status. Or null."""
-
-    def fill(row: Values) -> str:
-        value = row[index]
-        return "null" if value is None else f'"{value}"'
-
-    return fill
-
-
-def number(index: int) -> Callable[[Values], str]:
-    return lambda row: str(row[index])
-
-
-def flag(index: int) -> Callable[[Values], str]:
-    return lambda row: "true" if row[index] else "false"
-
-
-def flag_text(index: int) -> Callable[[Values], str]:
-    """A flag that this API writes as a text."""
-    return lambda row: '"true"' if row[index] else '"false"'
-
-
-def raw(index: int) -> Callable[[Values], str]:
-    """JSON already."""
-    return lambda row: row[index]
-
-
-def time(index: int) -> Callable[[Values], str]:
-    """Microseconds since 1970 as `2026-11-21T02:26:49.000000`, UTC without saying so; or null."""
-
-    def fill(row: Values) -> str:
-        at_us = row[index]
-        return "null" if at_us is None else f'"{format_time(at_us)}"'
-
-    return fill
-
-
-def format_time(at_us: int) -> str:
-    seconds, rest_us = divmod(at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_us:06d}"

@@ -1,9 +1,8 @@
 """Volumes as JSON: which keys there are, since when, and for whom."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from json.encoder import encode_basestring
 from typing import Any, Final
 
 import msgspec
@@ -20,14 +19,26 @@ from breezeblock.api.microversions import (
     Version,
 )
 from breezeblock.api.policy import allows
-from breezeblock.api.views import template
-from breezeblock.api.views.template import Key, Values, flag, flag_text, number, plain, text, time
+from breezeblock.api.views.template import (
+    ID,
+    RAW,
+    Key,
+    Template,
+    Values,
+    compile_template,
+    flag,
+    flag_text,
+    plain,
+    quote,
+    select_keys,
+    text,
+    time,
+)
 from breezeblock.resources.listing import VOLUMES, Summary
 
 COLUMNS: Final = tuple(str(column.key) for column in VOLUMES.columns)
 _ID: Final = COLUMNS.index("id")
 _NAME: Final = COLUMNS.index("name")
-_READONLY: Final = COLUMNS.index("readonly")
 
 HOST_RULE: Final = "volume_extension:volume_host_attribute"
 MIGRATION_RULE: Final = "volume_extension:volume_mig_status_attribute"
@@ -35,99 +46,84 @@ PROJECT_RULE: Final = "volume_extension:volume_tenant_attribute"
 ADMIN_RULE: Final = HOST_RULE  # what else Cinder shows to administrators has no rule of its own
 
 
-def _metadata(index: int) -> Callable[[Values], str]:
-    """The user's metadata, and beside it the flag that this API shows there as well."""
-
-    def fill(row: Values) -> str:
-        content: str = row[index]
-        readonly = row[_READONLY]
-        if readonly is None:
-            return content
-        return json.dumps({**json.loads(content), "readonly": str(bool(readonly))}, ensure_ascii=False)
-
-    return fill
+def _metadata(content: str, readonly: bool | None) -> str:
+    """The user's metadata, and among it the flag that this API shows there as well."""
+    if readonly is None:
+        return content
+    return json.dumps({**json.loads(content), "readonly": str(bool(readonly))}, ensure_ascii=False)
 
 
-# `links` is put in for each request: it needs the URL that the client used.
+# And `links`, which is put in for each request: it needs the URL that the client used.
 KEYS: Final = (
-    Key("id", "id", plain),
-    Key("status", "status", plain),
-    Key("size", "size_gib", number),
-    Key("availability_zone", "availability_zone", text),
-    Key("created_at", "created_at_us", time),
-    Key("updated_at", "updated_at_us", time),
-    Key("name", "name", text),
-    Key("description", "description", text),
-    Key("volume_type", "volume_type_name", text),
-    Key("snapshot_id", "snapshot_id", plain),
-    Key("source_volid", "source_volid", plain),
-    Key("metadata", "metadata_json", _metadata),
-    Key("user_id", "user_id", text),
-    Key("bootable", "bootable", flag_text),
-    Key("encrypted", "encrypted", flag),
-    Key("replication_status", "", "null"),
-    Key("consistencygroup_id", "", "null"),
-    Key("multiattach", "multiattach", flag),
-    Key("attachments", "", "[]"),
-    Key("migration_status", "migration_status", text, rule=ADMIN_RULE),
-    Key("group_id", "", "null", since=GROUP_OF_VOLUME),
-    Key("provider_id", "", "null", since=PROVIDER_ID, rule=ADMIN_RULE),
-    Key("shared_targets", "", "false", since=SHARED_TARGETS),
-    Key("service_uuid", "", "null", since=SHARED_TARGETS),
-    Key("cluster_name", "pool_name", text, since=CLUSTER_NAME, rule=ADMIN_RULE),
-    Key("volume_type_id", "volume_type_id", plain, since=VOLUME_TYPE_ID),
-    Key("consumes_quota", "", "true", since=CONSUMES_QUOTA),
-    Key("os-vol-tenant-attr:tenant_id", "project_id", text, rule=PROJECT_RULE, attribute=True),
-    Key("os-vol-host-attr:host", "pool_name", text, rule=HOST_RULE, attribute=True),
-    Key("os-vol-mig-status-attr:migstat", "migration_status", text, rule=MIGRATION_RULE, attribute=True),
-    Key("os-vol-mig-status-attr:name_id", "", "null", rule=MIGRATION_RULE, attribute=True),
+    Key("id", ("id",), ID),
+    Key("status", ("status",), ID),
+    Key("size", ("size_gib",), RAW),
+    Key("availability_zone", ("availability_zone",), quote),
+    Key("created_at", ("created_at_us",), time),
+    Key("updated_at", ("updated_at_us",), time),
+    Key("name", ("name",), text),
+    Key("description", ("description",), text),
+    Key("volume_type", ("volume_type_name",), text),
+    Key("snapshot_id", ("snapshot_id",), plain),
+    Key("source_volid", ("source_volid",), plain),
+    Key("metadata", ("metadata_json", "readonly"), _metadata),
+    Key("user_id", ("user_id",), quote),
+    Key("bootable", ("bootable",), flag_text),
+    Key("encrypted", ("encrypted",), flag),
+    Key("replication_status"),
+    Key("consistencygroup_id"),
+    Key("multiattach", ("multiattach",), flag),
+    Key("attachments", form="[]"),
+    Key("migration_status", ("migration_status",), text, rule=ADMIN_RULE),
+    Key("group_id", since=GROUP_OF_VOLUME),
+    Key("provider_id", since=PROVIDER_ID, rule=ADMIN_RULE),
+    Key("shared_targets", form="false", since=SHARED_TARGETS),
+    Key("service_uuid", since=SHARED_TARGETS),
+    Key("cluster_name", ("pool_name",), text, since=CLUSTER_NAME, rule=ADMIN_RULE),
+    Key("volume_type_id", ("volume_type_id",), plain, since=VOLUME_TYPE_ID),
+    Key("consumes_quota", form="true", since=CONSUMES_QUOTA),
+    Key("os-vol-tenant-attr:tenant_id", ("project_id",), quote, rule=PROJECT_RULE, attribute=True),
+    Key("os-vol-host-attr:host", ("pool_name",), text, rule=HOST_RULE, attribute=True),
+    Key("os-vol-mig-status-attr:migstat", ("migration_status",), text, rule=MIGRATION_RULE, attribute=True),
+    Key("os-vol-mig-status-attr:name_id", rule=MIGRATION_RULE, attribute=True),
 )
 
 
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer
-def _template(version: Version, is_admin: bool, attributes: bool) -> template.Template:
-    keys = template.select_keys(
-        KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes
-    )
-    return template.compile_template(keys, COLUMNS)
+def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
+    keys = select_keys(KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes)
+    return compile_template(keys, COLUMNS)
+
+
+_SUMMARY: Final = compile_template((Key("id", ("id",), ID), Key("name", ("name",), text)), COLUMNS)
 
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"volume": {…}}`. `attributes`: with the keys that only show and list have."""
-    values = [row[column] for column in COLUMNS]
-    one = next(_objects(call, (values,), attributes=attributes))
+    template = _with_links(call, _template(call.microversion, call.origin.is_admin, attributes))
+    (one,) = template.fill([[row[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
 
 
 def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `volumes/detail`."""
-    return msgspec.Raw(f"[{','.join(_objects(call, rows, attributes=True))}]".encode())
-
-
-def _objects(call: Call, rows: Iterable[Values], *, attributes: bool) -> Iterator[str]:
-    fill = _template(call.microversion, call.origin.is_admin, attributes)
-    links = _links(call)
-    for row in rows:
-        yield f'{fill(row)[:-1]},"links":{links(row)}}}'
+    return _array(_with_links(call, _template(call.microversion, call.origin.is_admin, True)).fill(rows))
 
 
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `volumes`: id, name and links."""
-    links = _links(call)
-    items = (
-        f'{{"id":"{row[_ID]}","name":{"null" if row[_NAME] is None else encode_basestring(row[_NAME])},'
-        f'"links":{links(row)}}}'
-        for row in rows
-    )
+    return _array(_with_links(call, _SUMMARY).fill(rows))
+
+
+def _with_links(call: Call, template: Template) -> Template:
+    """With where the volume is: with the version in the URL and, as a bookmark, without."""
+    self_, bookmark = (quote(f"{url}/volumes/")[:-1].replace("%", "%%") for url in (call.v3_url, call.bookmark_url))
+    links = f'[{{"rel":"self","href":{self_}%s"}},{{"rel":"bookmark","href":{bookmark}%s"}}]'
+    return template.with_key("links", links, (_ID, _ID))
+
+
+def _array(items: Iterable[str]) -> msgspec.Raw:
     return msgspec.Raw(f"[{','.join(items)}]".encode())
-
-
-def _links(call: Call) -> Callable[[Values], str]:
-    """Where the volume is, with the version in the URL and, as a bookmark, without."""
-    self_ = encode_basestring(f"{call.v3_url}/volumes/")[:-1].replace("%", "%%")
-    bookmark = encode_basestring(f"{call.bookmark_url}/volumes/")[:-1].replace("%", "%%")
-    both = f'[{{"rel":"self","href":{self_}%s"}},{{"rel":"bookmark","href":{bookmark}%s"}}]'
-    return lambda row: both % (row[_ID], row[_ID])
 
 
 def summary(call: Call, found: Summary) -> dict[str, Any]:
