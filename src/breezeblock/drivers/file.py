@@ -39,6 +39,8 @@ NOT_FOREIGN: Final = frozenset({"lost+found", MARKER + PART})
 
 # One storage call copies no more, so that the guard is asked often and a call ends soon after the guard closed.
 PIECE_BYTES: Final = 8 << 20
+# Filesystems copy, and cut a copy short, at multiples of it.
+BLOCK_BYTES: Final = 4096
 # How much copying a crash may cost: whichever comes first.
 SAVE_EVERY_BYTES: Final = 64 << 20
 SAVE_EVERY_S: Final = 1.0
@@ -381,8 +383,8 @@ class _Pace:
         self._free_at = clock.boottime()
 
     def piece(self, length: int) -> int:
-        """How much of `length` to copy at once: about a second's worth, so that a slow pace is an even one."""
-        return min(length, max(self._bytes_per_s, 4096)) if self._bytes_per_s else length
+        """How much of `length` to copy at once: about a second's worth in whole blocks, so that a slow pace is even."""
+        return min(length, max(self._bytes_per_s // BLOCK_BYTES, 1) * BLOCK_BYTES) if self._bytes_per_s else length
 
     async def wait_for(self, length: int) -> None:
         """Wait for one's turn. It is booked before the wait, so that copies side by side share the rate."""

@@ -259,12 +259,14 @@ def _opened(
 ) -> Iterator[int]:
     """A file descriptor that is closed whatever happens and that no child inherits. `effect` guards an open that makes
     or empties the file."""
-    with effect():
-        fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    fd = -1
     try:
+        with effect():
+            fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
         yield fd
     finally:
-        os.close(fd)
+        if fd >= 0:  # also when what failed is the guard's exit, after the open
+            os.close(fd)
 
 
 def _sync(path: PurePosixPath) -> None:

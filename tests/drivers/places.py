@@ -1,0 +1,35 @@
+"""Somewhere to keep a backend, whatever is below it."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tests.drivers.guards import FakeClock
+
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.drivers.file import FileDriver
+from breezeblock.env.contract import Clock, Files
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to keep a backend. `root` is not there yet; its parent is."""
+
+    files: Files
+    root: PurePosixPath
+
+    def driver(self, *, files: Files | None = None, clock: Clock | None = None, rate: int = 0) -> FileDriver:
+        return FileDriver(
+            files or self.files,
+            name="fast",
+            path=self.root,
+            clock=clock or FakeClock(),
+            copy_rate_limit_bytes_per_s=rate,
+        )
+
+    def path(self, name: ObjectName) -> PurePosixPath:
+        return self.root / name.resource_id[:2] / str(name)
+
+    def part(self, name: ObjectName) -> PurePosixPath:
+        return self.root / name.resource_id[:2] / f"{name}.part"
