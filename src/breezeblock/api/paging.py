@@ -91,11 +91,11 @@ def limit(call: Call) -> int:
     return min(_whole(call.query.get("limit", str(most)), "limit"), most)
 
 
-def next_links(call: Call, lists: Lists, rows: Sequence[Any], *, detail: bool) -> list[dict[str, str]]:
-    """The link to the next page, if this one is full: there may be more."""
-    if not rows or len(rows) < limit(call):
+def next_links(call: Call, lists: Lists, ids: Sequence[str], *, detail: bool) -> list[dict[str, str]]:
+    """The link to the page after the one with these ids, if that is full: there may be more."""
+    if not ids or len(ids) < limit(call):
         return []
-    query = urlencode({**call.query, "marker": rows[-1].id})
+    query = urlencode({**call.query, "marker": ids[-1]})
     path = f"{lists.collection}/detail" if detail else lists.collection
     return [{"rel": "next", "href": f"{call.v3_url}/{path}?{query}"}]
 

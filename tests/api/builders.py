@@ -1,0 +1,78 @@
+"""Rows with defaults; a test names only what it is about."""
+
+import uuid
+from typing import Any
+
+from breezeblock.resources.types import DEFAULT_TYPE_ID, DEFAULT_TYPE_NAME
+
+START_US = 1_795_000_000_000_000  # 2026-11-18T13:06:40
+QUEUE = "breezeblock@file"
+POOL_NAME = f"{QUEUE}#pool"
+
+NODE: dict[str, Any] = {
+    "incarnation": "11111111-1111-1111-1111-111111111111",
+    "name": "node-1",
+    "cluster": "breezeblock",
+    "boot_id": "22222222-2222-2222-2222-222222222222",
+    "state": "up",
+    "queues_json": f'["{QUEUE}"]',
+    "kinds_json": "{}",
+    "version": "0",
+    "lock_path": "/nowhere",
+    "lock_id": "33333333-3333-3333-3333-333333333333",
+    "keeper_pid": 1,
+    "started_at_us": START_US,
+}
+
+POOL: dict[str, Any] = {
+    "name": POOL_NAME,
+    "queue": QUEUE,
+    "total_gib": 10_000,
+    "free_gib": 10_000,
+    "availability_zone": "nova",
+}
+
+
+def default_type() -> dict[str, Any]:
+    return {"id": DEFAULT_TYPE_ID, "name": DEFAULT_TYPE_NAME, "created_at_us": START_US}
+
+
+def volume_row(**values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "project_id": "p1",
+        "user_id": "user",
+        "name": "data",
+        "description": None,
+        "size_gib": 1,
+        "status": "available",
+        "volume_type_id": DEFAULT_TYPE_ID,
+        "availability_zone": "nova",
+        "pool_name": POOL_NAME,
+        "object_name": "object",
+        "metadata_json": "{}",
+        "readonly": None,
+        "created_at_us": START_US,
+        "updated_at_us": None,
+    }
+    return row | values
+
+
+def snapshot_row(**values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "project_id": "p1",
+        "user_id": "user",
+        "name": "before",
+        "description": None,
+        "volume_id": str(uuid.uuid4()),
+        "size_gib": 1,
+        "status": "available",
+        "progress": "100%",
+        "pool_name": POOL_NAME,
+        "object_name": "object",
+        "metadata_json": "{}",
+        "created_at_us": START_US,
+        "updated_at_us": None,
+    }
+    return row | values

@@ -1,0 +1,138 @@
+"""The whole application on a real SQLite database, called without a socket."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.sql.schema import Table
+from tests.api.builders import NODE, POOL, default_type, snapshot_row, volume_row
+
+from breezeblock import settings
+from breezeblock.api.app import build_app
+from breezeblock.api.auth import Caller, require_same_project
+from breezeblock.api.call import Services
+from breezeblock.env.contract import Env
+from breezeblock.env.real import real_env
+from breezeblock.model.ids import ProjectId, UserId
+from breezeblock.store import tables
+from breezeblock.store.dialects import open_engine
+from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.run import Store
+
+T = TypeVar("T")
+
+
+ROWS = {"volumes": volume_row, "snapshots": snapshot_row}
+
+
+class Bell:
+    """Remembers who was rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def ring(self, queue: str) -> None:
+        self.rung.append(queue)
+
+
+def tell_members_apart(headers: Any, url_project: str | None, default_project: str) -> Caller:
+    """As an identity service would: `user:project` is a member, and an administrator only if the user is `admin`."""
+    user, _, project = headers.get("x-auth-token", "admin:admin").partition(":")
+    if user != "admin":
+        require_same_project(url_project, project)
+    return Caller(UserId(user), ProjectId(url_project or project), is_admin=user == "admin")
+
+
+class Api:
+    """A client and the world behind it. Requests go as a member of project `p1`, unless a token says otherwise."""
+
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop, *, believe_everyone: bool = False) -> None:
+        self._loop = loop
+        self.bell = Bell()
+        self.settings = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
+        self._env: Env = real_env()
+        path = folder / "test.db"
+        self._engine = open_engine(f"sqlite:///{path}", now_us=self._env.clock.now_us)
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            tables.metadata.create_all(connection)
+            connection.exec_driver_sql("COMMIT")
+        self._lane = self._run(self._open(path))
+        self._store = Store(self._lane, self._env)
+        services = Services(store=self._store, env=self._env, doorbell=self.bell, settings=self.settings)
+        app = build_app(services) if believe_everyone else build_app(services, authenticate=tell_members_apart)
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://here:8776")
+        self.insert(tables.volume_types, default_type())
+        self.insert(tables.nodes, NODE)
+        self.insert(tables.pools, POOL)
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        version: str | None = None,
+        token: str | None = "user:p1",
+        headers: dict[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        """One request, one answer. `version` is the minor number's whole microversion, such as "3.60"."""
+        sent = dict(headers or {})
+        if version is not None:
+            sent.setdefault("OpenStack-API-Version", f"volume {version}")
+        if token is not None:
+            sent["X-Auth-Token"] = token
+        if content is None and body is not None:
+            content = json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        return self._run(self._client.request(method, path, headers=sent, content=content))
+
+    def insert(self, table: Table, *rows: dict[str, Any]) -> None:
+        """Put rows straight into the database."""
+        self._run(self._store.run(_insert, table, rows))
+
+    def given_volume(self, **values: Any) -> str:
+        """A volume as if it had been created; returns its id."""
+        return self.given("volumes", **values)
+
+    def given(self, kind: str, **values: Any) -> str:
+        """A volume or a snapshot as if it had been created; returns its id."""
+        row = ROWS[kind](**values)
+        self.insert(tables.metadata.tables[kind], row)
+        return str(row["id"])
+
+    def row(self, table: Table, id_: str) -> dict[str, Any]:
+        return self._run(self._store.read(_row, table, id_))
+
+    def count(self, table: Table) -> int:
+        return self._run(self._store.read(_count, table))
+
+    def close(self) -> None:
+        self._run(self._client.aclose())
+        self._lane.close()
+        self._engine.dispose()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+    async def _open(self, path: Path) -> SqliteLane:
+        return SqliteLane(self._engine, str(path))
+
+
+def _insert(tx: Connection, table: Table, rows: tuple[dict[str, Any], ...]) -> None:
+    tx.execute(insert(table), list(rows))
+
+
+def _row(tx: Connection, table: Table, id_: str) -> dict[str, Any]:
+    return dict(tx.execute(select(table).where(table.c.id == id_)).mappings().one())
+
+
+def _count(tx: Connection, table: Table) -> int:
+    return tx.execute(select(func.count()).select_from(table)).scalar_one()
