@@ -6,7 +6,7 @@ Nothing is released before the proof that the old node cannot write any more.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,3 +138,12 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
         select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
     )
     return tx.execute(stray.limit(1)).first() is not None
+
+
+def announce(
+    tx: Connection, *, incarnation: Incarnation, queues: Sequence[str], kinds: Mapping[str, int], worker_pid: int
+) -> bool:
+    """A worker's word about what it serves, before it claims anything."""
+    mine = update(nodes).where(nodes.c.incarnation == incarnation)
+    values = {"queues_json": json.dumps(sorted(queues)), "kinds_json": json.dumps(kinds), "worker_pid": worker_pid}
+    return tx.execute(mine.values(**values)).rowcount > 0

@@ -1,0 +1,98 @@
+"""Doorbells on one machine: within a process, and between processes by unix datagrams.
+
+Every worker binds a socket of its own in one folder; ringing sends one datagram to each. A worker that is stopped or slow
+has a full socket buffer, and the ring to it is dropped: it will look by itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_SUFFIX: Final = ".bell"
+
+
+class InProcessBell:
+    """Rings every listener of the same process."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, on_ring: Callable[[], None]) -> None:
+        """See `contract.Listener`."""
+        self._listeners.append(on_ring)
+
+    def ring(self, queue: str) -> None:
+        """See `contract.Doorbell`."""
+        for on_ring in self._listeners:
+            on_ring()
+
+    def close(self) -> None:
+        """Forget all listeners."""
+        self._listeners.clear()
+
+
+class DatagramBell:
+    """Rings every worker that listens in `folder`. Sockets are addressed through an open folder, so that paths stay short."""
+
+    def __init__(self, folder: str) -> None:
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+
+    def ring(self, queue: str) -> None:
+        """See `contract.Doorbell`."""
+        for name in os.listdir(self._folder):
+            if not name.endswith(_SUFFIX):
+                continue
+            try:
+                self._socket.sendto(queue.encode(), _address(self._folder, name))
+            except ConnectionRefusedError:
+                # Nobody is behind that socket any more. Names are unique to a process's life, so it will not come back.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._folder)
+            except OSError:
+                continue  # full, or just gone: losing a ring costs latency, nothing else
+
+    def close(self) -> None:
+        """Release the socket and the folder."""
+        self._socket.close()
+        os.close(self._folder)
+
+
+class DatagramListener:
+    """A worker's socket in the folder; `name` must be unique to this process's life."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._name = name + _SUFFIX
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+        self._socket.bind(_address(self._folder, self._name))
+
+    def listen(self, on_ring: Callable[[], None]) -> None:
+        """See `contract.Listener`. Must be called on the event loop."""
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain, on_ring)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._folder)
+        os.close(self._folder)
+
+    def _drain(self, on_ring: Callable[[], None]) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(256):
+                pass
+        on_ring()
+
+
+def _address(folder: int, name: str) -> str:
+    return f"/proc/self/fd/{folder}/{name}"

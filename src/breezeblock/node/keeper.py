@@ -1,0 +1,271 @@
+"""The keeper: a small process that owns a node's lease and answers for its worker.
+
+    start: bury predecessors that are certainly dead ─▶ register ─▶ launch the worker ─▶ renew, renew, …
+
+It ends the node in one of four ways, and in each of them the worker is certainly gone before anything is released:
+
+* told to leave (SIGTERM): the worker hands its operations back, then both go;
+* expired by a survivor (a renewal matched no row): the worker is killed at once;
+* the worker died, or does not answer: it is killed and reaped, which is proof, and the keeper records the fence itself;
+* the lease ends without a renewal: the worker has its gate shut in time and confirms it, else it is killed, not stopped,
+  since it may hold a transaction. A worker that confirmed waits for the next renewal.
+"""
+
+import asyncio
+import contextlib
+import enum
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+
+from breezeblock.env.contract import Env
+from breezeblock.model.errors import Unavailable
+from breezeblock.node import link as words
+from breezeblock.node.lease_table import LeaseTable, Registration
+from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
+
+R = TypeVar("R")
+
+log = structlog.get_logger(__name__)
+
+# A worker has this long to import, open its storage and say that it is ready.
+START_LIMIT_S: Final = 60.0
+DRAIN_LIMIT_S: Final = 60.0
+# How often an unreachable database is asked again while the keeper has nothing to lose.
+RETRY_S: Final = 0.2
+# How long a leaving keeper tries to record that its worker is gone; after that a survivor finds out by itself.
+BURY_LIMIT_S: Final = 5.0
+
+
+class Ending(enum.Enum):
+    """Why a keeper ended."""
+
+    LEFT = "left"
+    EXPIRED = "expired"
+    WORKER_LOST = "worker_lost"
+    WORKER_HUNG = "worker_hung"
+    LEASE_LOST = "lease_lost"
+
+
+class WorkerHandle(Protocol):
+    """The worker's process, as its keeper holds it."""
+
+    def send(self, word: str) -> None: ...
+
+    async def receive(self) -> str | None: ...
+
+    def kill(self) -> None:
+        """SIGKILL: works on stopped processes, too."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when the process is gone and reaped: none of its threads is in a system call any more."""
+        ...
+
+
+class Publish(Protocol):
+    """Where the gate's deadline is published."""
+
+    def publish(self, *, until: float, lapses: int) -> None: ...
+
+
+class Keeper:
+    """One incarnation of a node, from registration to its end."""
+
+    def __init__(
+        self,
+        *,
+        env: Env,
+        table: LeaseTable,
+        terms: Terms,
+        registration: Registration,
+        page: Publish,
+        launch: Callable[[], Awaitable[WorkerHandle]],
+    ) -> None:
+        self._env = env
+        self._table = table
+        self._terms = terms
+        self._me = registration
+        self._page = page
+        self._launch = launch
+        self._lease = Lease(terms)
+        self._lapses = 0
+        self._leaving = asyncio.Event()
+        self._worker: WorkerHandle | None = None
+        self._ready = False
+        self._shut_asked = False
+        self._shut_confirmed = False
+        self._heard_at = float("-inf")
+        self._ending: asyncio.Future[Ending] | None = None
+        self.buried: list[str] = []
+        """Lock files of predecessors that are recorded as fenced: nobody needs them any more."""
+
+    def leave(self) -> None:
+        """Drain the node and end. Safe to call again."""
+        self._leaving.set()
+
+    async def run(self) -> Ending:
+        """Be the node until its end, and say why it ended."""
+        self._ending = asyncio.get_running_loop().create_future()
+        await self._bury_predecessors()
+        await self._enter()
+        if self._ending.done():
+            return self._ending.result()  # expired before it began
+        self._heard_at = self._env.clock.boottime()
+        self._worker = await self._launch()
+        tasks = [
+            asyncio.ensure_future(work)
+            for work in (self._renew(), self._listen(), self._guard(), self._await_exit(), self._await_leave())
+        ]
+        try:
+            while not self._ending.done():
+                waiting: list[asyncio.Future[Any]] = [self._ending, *tasks]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in tasks if task.done()]:
+                    task.result()  # one that has failed must not be lost; one that is through is left out
+                    tasks.remove(task)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._page.publish(until=float("-inf"), lapses=self._lapses + 1)
+            self._worker.kill()
+            await self._worker.wait()
+        ending = self._ending.result()
+        log.info("keeper.ended", why=ending.value)
+        if ending is not Ending.EXPIRED:
+            await self._record_own_end()
+        return ending
+
+    # --- the beginning ----------------------------------------------------------------------------------------------
+
+    async def _bury_predecessors(self) -> None:
+        """Earlier starts of this node whose processes are all gone need no expiry by silence: the lock file is the proof.
+
+        A second container with the same name cannot be taken for one of them: it holds its own file.
+        """
+        found = await self._insist(
+            lambda: self._table.predecessors(
+                name=self._me.name, cluster=self._me.cluster, incarnation=self._me.incarnation
+            )
+        )
+        for incarnation, lock_path, lock_id in found:
+            if await self._env.processes.nobody_holds(lock_path, lock_id):
+                now_us = self._env.clock.now_us()
+                if await self._insist(functools.partial(self._table.bury, incarnation, now_us=now_us)):
+                    log.warning("keeper.buried_predecessor", predecessor=incarnation)
+                self.buried.append(lock_path)
+
+    async def _enter(self) -> None:
+        """Register, and only then renew: the first renewal that succeeds begins the lease."""
+        await self._insist(lambda: self._table.register(self._me, now_us=self._env.clock.now_us()))
+        while not await self._renew_once() and self._ending is not None and not self._ending.done():
+            await self._env.clock.sleep(RETRY_S)
+
+    async def _insist(self, call: Callable[[], Awaitable[R]]) -> R:
+        while True:
+            try:
+                return await call()
+            except Unavailable as error:
+                log.warning("keeper.database_unreachable", reason=str(error))
+                await self._env.clock.sleep(RETRY_S)
+
+    # --- the lease --------------------------------------------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        while True:
+            started = self._env.clock.boottime()
+            await self._renew_once()
+            took = self._env.clock.boottime() - started
+            await self._env.clock.sleep(max(0.0, self._terms.renew_every_s - took))
+
+    async def _renew_once(self) -> bool:
+        sent_at = self._env.clock.boottime()
+        try:
+            alive = await self._table.renew(self._me.incarnation, now_us=self._env.clock.now_us())
+        except Unavailable as error:
+            log.warning("keeper.not_renewed", reason=str(error))
+            return False
+        answered_at = self._env.clock.boottime()
+        if not alive:
+            self._end(Ending.EXPIRED)
+            return False
+        lapsed = self._lease.until != float("-inf") and answered_at >= self._lease.gate_until
+        if not self._lease.renewed(sent_at=sent_at, answered_at=answered_at):
+            return False
+        self._lapses += lapsed
+        self._page.publish(until=self._lease.gate_until, lapses=self._lapses)
+        if self._shut_asked:
+            log.info("keeper.lease_regained", lapses=self._lapses)
+            self._shut_asked = self._shut_confirmed = False
+            self._say(words.OPEN)
+        return True
+
+    async def _guard(self) -> None:
+        """See to it that the worker has stopped before the lease may be taken as lost, and that it answers at all."""
+        pinged_at = shut_at = float("-inf")
+        while True:
+            now = self._env.clock.boottime()
+            if now >= self._lease.gate_until and not self._shut_asked:
+                self._shut_asked, shut_at = True, now
+                self._say(words.SHUT)
+            # Counted from the question, too: when the keeper itself was stopped, the page has shut the gate long ago, and
+            # the worker has only to say so.
+            confirm_by = max(self._lease.until, shut_at + self._terms.ttl_s * GATE_MARGIN)
+            if self._shut_asked and not self._shut_confirmed and now >= confirm_by:
+                self._end(Ending.LEASE_LOST)
+            patience = self._terms.ttl_s if self._ready else START_LIMIT_S
+            if now - self._heard_at > patience:
+                self._end(Ending.WORKER_HUNG)
+            if now - pinged_at >= self._terms.renew_every_s:
+                pinged_at = now
+                self._say(words.PING)
+            await self._env.clock.sleep(self._terms.ttl_s / 30)
+
+    # --- the worker -------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        assert self._worker is not None
+        while (word := await self._worker.receive()) is not None:
+            self._heard_at = self._env.clock.boottime()
+            if word == words.READY:
+                self._ready = True
+            elif word == words.IS_SHUT:
+                self._shut_confirmed = self._shut_asked
+            elif word == words.DRAINED:
+                self._end(Ending.LEFT)
+
+    async def _await_exit(self) -> None:
+        assert self._worker is not None
+        await self._worker.wait()
+        self._end(Ending.LEFT if self._leaving.is_set() else Ending.WORKER_LOST)
+
+    async def _await_leave(self) -> None:
+        await self._leaving.wait()
+        with contextlib.suppress(Unavailable):  # it claims nothing more all the same: the worker is told, too
+            await self._table.drain(self._me.incarnation)
+        self._say(words.DRAIN)
+        await self._env.clock.sleep(DRAIN_LIMIT_S)
+        self._end(Ending.LEFT)
+
+    def _say(self, word: str) -> None:
+        if self._worker is not None:
+            self._worker.send(word)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _end(self, why: Ending) -> None:
+        if self._ending is not None and not self._ending.done():
+            self._ending.set_result(why)
+
+    async def _record_own_end(self) -> None:
+        """The worker is reaped: that is proof, so nobody needs to wait for our silence."""
+        give_up_at = self._env.clock.boottime() + BURY_LIMIT_S
+        while self._env.clock.boottime() < give_up_at:
+            try:
+                await self._table.bury(self._me.incarnation, now_us=self._env.clock.now_us())
+            except Unavailable:
+                await self._env.clock.sleep(RETRY_S)
+            else:
+                return

@@ -1,0 +1,55 @@
+"""The line between a keeper and its worker: a few words each way over a socket pair.
+
+keeper → worker   ping · shut · open · drain
+worker → keeper   ready · pong · is-shut · drained
+"""
+
+import asyncio
+import socket
+from typing import Final, Protocol
+
+PING: Final = "ping"
+SHUT: Final = "shut"
+OPEN: Final = "open"
+DRAIN: Final = "drain"
+READY: Final = "ready"
+PONG: Final = "pong"
+IS_SHUT: Final = "is-shut"
+DRAINED: Final = "drained"
+
+
+class Link(Protocol):
+    """One end of the line."""
+
+    def send(self, word: str) -> None:
+        """Say a word; it is lost when the other end is gone."""
+        ...
+
+    async def receive(self) -> str | None:
+        """The next word, or None when the other end is gone."""
+        ...
+
+
+class SocketLink:
+    """A link over one end of a socket pair."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, end: socket.socket) -> "SocketLink":
+        """Take over a connected stream socket."""
+        return cls(*await asyncio.open_connection(sock=end))
+
+    def send(self, word: str) -> None:
+        """See `Link`."""
+        if not self._writer.is_closing():
+            self._writer.write(word.encode() + b"\n")
+
+    async def receive(self) -> str | None:
+        """See `Link`."""
+        try:
+            line = await self._reader.readline()
+        except (ConnectionError, ValueError):
+            return None
+        return line.decode().strip() or None

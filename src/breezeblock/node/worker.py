@@ -1,0 +1,359 @@
+"""The worker: takes operations from its backends' queues and runs them, as long as its keeper holds the lease.
+
+It pulls: a node claims only for free slots, so a busy or dying one is never handed work. What it owns it reads from the
+tables at every poll; an operation that is marked ours and does not run here is taken up again, under a new epoch.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from breezeblock.doorbells.contract import Doorbell, Listener
+from breezeblock.env.contract import Env
+from breezeblock.model.errors import Ambiguous, BackendFailed, Contended, Fenced, Unavailable
+from breezeblock.model.ids import Incarnation, OperationId
+from breezeblock.node import link as words
+from breezeblock.node.backends import Backend
+from breezeblock.node.gate import Gate
+from breezeblock.node.link import Link
+from breezeblock.node.observer import Prove, Watch
+from breezeblock.node.reports import report
+from breezeblock.protocol import membership, queue, steps
+from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.queue import Claim, NothingWon
+from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
+from breezeblock.resources.accepted import park_unknown
+from breezeblock.store.run import Store
+from breezeblock.work.tools import Tools
+
+log = structlog.get_logger(__name__)
+
+REPORT_EVERY_S: Final = 10.0
+PRUNE_EVERY_S: Final = 30.0
+PRUNE_ROUNDS: Final = 50
+# After a mistake of ours brought an operation down: wait before the next attempt.
+POSTPONE_US: Final = 5_000_000
+INTERNAL = "The operation failed by an internal error; the service's log has the details under its request id."
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a worker polls and when it gives an operation up. Times in seconds."""
+
+    poll_s: float = 1.0
+    poison_limit: int = 5
+    park_after_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which node this is."""
+
+    cluster: str
+    name: str
+    incarnation: Incarnation
+    pid: int
+
+
+class Worker:
+    """One worker process. `run` returns when it was told to drain and has nothing left, or its keeper is gone."""
+
+    def __init__(
+        self,
+        *,
+        env: Env,
+        store: Store,
+        backends: Mapping[str, Backend],
+        catalogue: Mapping[str, Operation],
+        doorbell: Doorbell,
+        listener: Listener,
+        identity: Identity,
+        terms: Terms,
+        gate: Gate,
+        link: Link,
+        limits: Limits,
+        prove_dead: Prove,
+    ) -> None:
+        self._env = env
+        self._store = store
+        self._backends = dict(backends)
+        self._catalogue = catalogue
+        self._doorbell = doorbell
+        self._listener = listener
+        self._me = identity
+        self._gate = gate
+        self._link = link
+        self._limits = limits
+        self._running: dict[OperationId, Claim] = {}
+        self._alone = False
+        self._draining = False
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = Watch(
+            env=env,
+            store=store,
+            cluster=identity.cluster,
+            me=identity.incarnation,
+            terms=terms,
+            prove_dead=prove_dead,
+            on_release=self._ring,
+        )
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """The newest version of each kind that this worker runs."""
+        return {kind: operation.version for kind, operation in self._catalogue.items()}
+
+    async def run(self) -> None:
+        """Work until drained, or until the keeper is gone."""
+        self._listener.listen(self._wake.set)
+        for backend in self._backends.values():
+            await self._prepare(backend)
+        await self._store.insist(
+            membership.announce,
+            incarnation=self._me.incarnation,
+            queues=tuple(self._backends),
+            kinds=self.kinds,
+            worker_pid=self._me.pid,
+        )
+        self._link.send(words.READY)
+        background = [
+            asyncio.ensure_future(self._watch.run()),
+            asyncio.ensure_future(self._report()),
+            asyncio.ensure_future(self._housekeep()),
+        ]
+        poll = asyncio.ensure_future(self._poll())
+        listen = asyncio.ensure_future(self._obey())
+        # A background task that ends has failed: then this process is of no use, and its keeper sees it go.
+        await asyncio.wait([poll, listen, *background], return_when=asyncio.FIRST_COMPLETED)
+        for task in (poll, listen, *background):
+            if task.done():
+                task.result()
+            else:
+                task.cancel()
+
+    async def _prepare(self, backend: Backend) -> None:
+        """See that the storage is there, and report it. A backend that fails now is reported again later."""
+        try:
+            await backend.driver.check()
+        except BackendFailed as error:
+            log.error("backend.unusable", backend=backend.name, reason=error.message)
+            return
+        await self._attempt(lambda: report(backend, store=self._store, env=self._env))
+
+    # --- the keeper's words -----------------------------------------------------------------------------------------
+
+    async def _obey(self) -> None:
+        while (word := await self._link.receive()) is not None:
+            if word == words.PING:
+                self._link.send(words.PONG)
+            elif word == words.SHUT:
+                self._spawn(self._shut())
+            elif word == words.OPEN:
+                self._gate.open()
+            elif word == words.DRAIN:
+                log.info("worker.draining", running=len(self._running))
+                self._draining = True
+                self._wake.set()
+        log.warning("worker.keeper_gone")
+
+    async def _shut(self) -> None:
+        await self._gate.shut()
+        self._link.send(words.IS_SHUT)
+
+    # --- claiming ---------------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        while not (self._draining and not self._running):
+            self._wake.clear()
+            claimed: list[Claim] = []
+            try:
+                claimed = await self._claim()
+            except (Contended, Ambiguous, Unavailable) as error:
+                log.info("worker.cannot_claim", reason=str(error))
+            for claim in claimed:
+                self._start(claim)
+            if not claimed:
+                await self._wait()
+        self._link.send(words.DRAINED)
+
+    async def _claim(self) -> list[Claim]:
+        free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
+        queues = [name for name, slots in free.items() if slots > 0]
+        if self._draining or self._alone or not queues or not self._gate.is_open():
+            return []
+        found = await self._store.read(
+            queue.claimable,
+            queues=queues,
+            kinds=self.kinds,
+            incarnation=self._me.incarnation,
+            most=sum(free.values()) + len(self._running),
+        )
+        wanted = [
+            (id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and not self._risky(attempt)
+        ]
+        risky = [(id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and self._risky(attempt)]
+        if not wanted and risky and not self._running:
+            # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it.
+            wanted, self._alone = risky[:1], True
+        if not wanted:
+            return []
+        try:
+            return await self._store.run(
+                queue.claim,
+                wanted=wanted[: sum(free.values())],
+                incarnation=self._me.incarnation,
+                now_us=self._env.clock.now_us(),
+            )
+        except NothingWon:
+            self._alone = False
+            return []
+
+    def _busy(self, queue_name: str) -> int:
+        return sum(claim.queue == queue_name for claim in self._running.values())
+
+    def _risky(self, attempt: int) -> bool:
+        return attempt * 2 >= self._limits.poison_limit
+
+    async def _wait(self) -> None:
+        """Until somebody rings, an operation ends here, or the slow poll is due."""
+        ring = asyncio.ensure_future(self._wake.wait())
+        pause = self._limits.poll_s * self._env.random.uniform(0.8, 1.2)
+        timer = asyncio.ensure_future(self._env.clock.sleep(pause))
+        await asyncio.wait((ring, timer), return_when=asyncio.FIRST_COMPLETED)
+        ring.cancel()
+        timer.cancel()
+
+    def _ring(self, queues: list[str]) -> None:
+        self._wake.set()
+        for name in queues:
+            self._doorbell.ring(name)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def _start(self, claim: Claim) -> None:
+        self._running[claim.operation_id] = claim
+        self._spawn(self._perform(claim))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _perform(self, claim: Claim) -> None:
+        structlog.contextvars.bind_contextvars(
+            operation_id=claim.operation_id, request_id=claim.request_id, kind=claim.kind, epoch=claim.epoch
+        )
+        try:
+            await self._execute(claim)
+        except Fenced:
+            log.warning("operation.lost")
+        except HandedBack:
+            log.info("operation.handed_back")
+            self._doorbell.ring(claim.queue)
+        except Exception:
+            # The outermost loop: a mistake in a step must not leave the operation with nobody.
+            log.exception("operation.crashed")
+            await self._postpone(claim)
+        finally:
+            self._running.pop(claim.operation_id, None)
+            self._alone = self._alone and bool(self._running)
+            self._wake.set()
+
+    async def _execute(self, claim: Claim) -> None:
+        operation = self._catalogue.get(claim.kind)
+        if operation is None or operation.version < claim.version:
+            await self._park_unknown(
+                claim, f"No node of this service understands '{claim.kind}' version {claim.version}."
+            )
+            return
+        backend = self._backends.get(claim.queue)
+        run = self._run_of(claim, operation, backend)
+        now_us = self._env.clock.now_us
+        if claim.attempt >= self._limits.poison_limit or backend is None:
+            why = (
+                f"It was given up after {claim.attempt} attempts in which the service stopped while working on it."
+                if backend is not None
+                else f"No running node serves '{claim.queue}'."
+            )
+            log.error("operation.parked", attempt=claim.attempt, reason=why)
+            failure = Failure(message=why, detail_id="parked", outcome="parked")
+            await self._store.insist(operation.fail, claim, run.payload, run.state, failure=failure, now_us=now_us())
+            return
+        log.info("operation.begun", step=claim.step, attempt=claim.attempt)
+        await steps.execute(operation, run, self._store, self._gate, now_us)
+        log.info("operation.ended", outcome=run.failure.outcome if run.failure else "done")
+
+    def _run_of(self, claim: Claim, operation: Operation, backend: Backend | None) -> Run[Any, Any]:
+        payload = msgspec.json.decode(claim.payload_json, type=operation.payload)
+        tools = None
+        if backend is not None:
+            tokens = {at.resource_id: (at.seq, claim.epoch) for at in claim.locks}
+            driver = backend.driver.bind(self._gate.guard(tokens))
+            tools = Tools(driver=driver, clock=self._env.clock, continues=backend.continues)
+        return Run(claim, payload, tools, self._store, leaving=lambda: self._draining)
+
+    async def _postpone(self, claim: Claim) -> None:
+        """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""
+        if claim.attempt + 1 >= self._limits.poison_limit * 2:
+            await self._park_unknown(claim, INTERNAL)  # even its own failure transaction fails
+            return
+        try:
+            await self._store.insist(queue.postpone, claim, pause_us=POSTPONE_US)
+        except Fenced:
+            log.warning("operation.lost")
+
+    async def _park_unknown(self, claim: Claim, text: str) -> None:
+        log.error("operation.parked", reason=text)
+        try:
+            await self._store.insist(park_unknown, claim, text=text, now_us=self._env.clock.now_us())
+        except Fenced:
+            log.warning("operation.lost")
+
+    # --- now and then -----------------------------------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        while True:
+            await self._env.clock.sleep(REPORT_EVERY_S * self._env.random.uniform(0.8, 1.2))
+            for backend in self._backends.values():
+                await self._attempt(functools.partial(report, backend, store=self._store, env=self._env))
+
+    async def _housekeep(self) -> None:
+        while True:
+            await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
+            await self._attempt(self._park_overdue)
+            await self._attempt(self._prune)
+
+    async def _attempt(self, work: Callable[[], Any]) -> None:
+        try:
+            await work()
+        except (Contended, Ambiguous, Unavailable) as error:
+            log.info("worker.put_off", reason=str(error))
+
+    async def _prune(self) -> None:
+        for _ in range(PRUNE_ROUNDS):
+            if not await self._store.prune():
+                return
+
+    async def _park_overdue(self) -> None:
+        """Claim, only to end them, operations that no live node can run: a delete must not wait behind them for ever."""
+        if self._draining or not self._gate.is_open():
+            return
+        found = await self._store.read(
+            queue.overdue, waited_us=int(self._limits.park_after_s * 1_000_000), live_queues=self._watch.live_queues
+        )
+        if not found:
+            return
+        try:
+            claimed = await self._store.run(
+                queue.claim, wanted=found, incarnation=self._me.incarnation, now_us=self._env.clock.now_us()
+            )
+        except NothingWon:
+            return
+        for claim in claimed:
+            self._start(claim)

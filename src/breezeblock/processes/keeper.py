@@ -1,0 +1,143 @@
+"""The keeper process: `python -m breezeblock.processes.keeper`, its brief on standard input."""
+
+import asyncio
+import contextlib
+import dataclasses
+import fcntl
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from breezeblock import logs
+from breezeblock.env.real import real_env
+from breezeblock.node.keeper import Ending, Keeper
+from breezeblock.node.lease_table import LeaseTable, Registration, SqliteLane
+from breezeblock.node.link import SocketLink
+from breezeblock.node.page import Page
+from breezeblock.processes.brief import NodeBrief
+from breezeblock.processes.parent import die_with_parent
+from breezeblock.protocol.leases import Terms
+
+# The same as `store.dialects.sqlite_pragmas`, which the keeper cannot import: it would load SQLAlchemy. A test compares.
+PRAGMAS = (
+    "PRAGMA busy_timeout = 2000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+class WorkerProcess:
+    """Implements `node.keeper.WorkerHandle` over a child process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, link: SocketLink) -> None:
+        self._process = process
+        self._link = link
+
+    def send(self, word: str) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        self._link.send(word)
+
+    async def receive(self) -> str | None:
+        """See `node.keeper.WorkerHandle`."""
+        return await self._link.receive()
+
+    def kill(self) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        await self._process.wait()
+
+
+async def keep(brief: NodeBrief) -> Ending:
+    """Be the keeper of one incarnation."""
+    env = real_env()
+    incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
+    lock_path = Path(brief.state_folder) / f"{incarnation}.lock"
+    lock_file = _hold(lock_path, lock_id)
+    page = Page.make()
+
+    async def launch() -> WorkerProcess:
+        ours, theirs = socket.socketpair()
+        theirs.set_inheritable(True)
+        told = dataclasses.replace(
+            brief,
+            incarnation=incarnation,
+            lock_path=str(lock_path),
+            lock_id=lock_id,
+            parent_pid=os.getpid(),
+            page_file=page.file,
+            link_file=theirs.fileno(),
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "breezeblock.processes.worker",
+            stdin=asyncio.subprocess.PIPE,
+            # The worker holds the lock file open as well: the lock is free only when both are gone.
+            pass_fds=(page.file, theirs.fileno(), lock_file),
+        )
+        theirs.close()
+        assert process.stdin is not None
+        process.stdin.write(told.to_text().encode())
+        process.stdin.close()
+        return WorkerProcess(process, await SocketLink.open(ours))
+
+    keeper = Keeper(
+        env=env,
+        table=LeaseTable(SqliteLane(brief.database_path, env.threads, PRAGMAS)),
+        terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
+        registration=Registration(
+            incarnation=incarnation,
+            name=brief.name,
+            cluster=brief.cluster,
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            version=brief.version,
+            lock_path=str(lock_path),
+            lock_id=lock_id,
+            keeper_pid=os.getpid(),
+        ),
+        page=page,
+        launch=launch,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, keeper.leave)
+    ending = await keeper.run()
+    for path in keeper.buried:
+        Path(path).unlink(missing_ok=True)
+    return ending
+
+
+def _hold(path: Path, lock_id: str) -> int:
+    """Make the file that all processes of this incarnation hold open, write its id, and lock it for as long as we live.
+
+    The id is synced before the lock counts for anything: a file that lost it in a power cut would prove nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(file, lock_id.encode())
+    os.fsync(file)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    os.set_inheritable(file, True)
+    return file
+
+
+def main() -> int:
+    """Exit status 0 when the node left in good order, 1 when it was lost in any other way."""
+    brief = NodeBrief.from_stdin()
+    die_with_parent(brief.parent_pid)
+    logs.configure(brief.log_level, brief.log_format)
+    ending = asyncio.run(keep(brief))
+    # Threads that still wait for the database must not keep the process: its lock file is what others wait for.
+    sys.stderr.flush()
+    os._exit(0 if ending is Ending.LEFT else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The worker process: `python -m breezeblock.processes.worker`, started by its keeper, its brief on standard input."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import structlog
+
+from breezeblock import logs, settings, wiring
+from breezeblock.doorbells.local import DatagramBell, DatagramListener
+from breezeblock.env.real import real_env
+from breezeblock.model.ids import Incarnation
+from breezeblock.node.gate import Gate
+from breezeblock.node.link import SocketLink
+from breezeblock.node.page import Page
+from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.processes.brief import NodeBrief
+from breezeblock.processes.parent import die_with_parent
+from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.membership import NodeRow
+from breezeblock.work.catalogue import CATALOGUE
+
+
+async def work(brief: NodeBrief) -> None:
+    """Be the worker of one incarnation until it is drained or its keeper is gone."""
+    chosen = settings.from_json(brief.settings_json)
+    env = real_env()
+    opened = wiring.open_database(chosen, env)
+    bell_folder = wiring.bell_folder(chosen)
+
+    async def prove_dead(row: NodeRow) -> bool:
+        return await env.processes.kill_holders(row.lock_path, row.lock_id)
+
+    worker = Worker(
+        env=env,
+        store=opened.store,
+        backends=wiring.open_backends(chosen, env),
+        catalogue=CATALOGUE,
+        doorbell=DatagramBell(bell_folder),
+        listener=DatagramListener(bell_folder, brief.incarnation),
+        identity=Identity(
+            cluster=brief.cluster, name=brief.name, incarnation=Incarnation(brief.incarnation), pid=os.getpid()
+        ),
+        terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
+        gate=Gate(env.clock, Page(brief.page_file)),
+        link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
+        limits=Limits(
+            poll_s=chosen.nodes.poll_s,
+            poison_limit=chosen.nodes.poison_limit,
+            park_after_s=chosen.nodes.park_after_s,
+        ),
+        prove_dead=prove_dead,
+    )
+    await worker.run()
+
+
+def main() -> None:
+    """Run, and leave nothing running."""
+    brief = NodeBrief.from_stdin()
+    die_with_parent(brief.parent_pid)
+    # Ctrl-C in a terminal reaches the whole group; only the keeper decides when its worker leaves.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logs.configure(brief.log_level, brief.log_format)
+    structlog.contextvars.bind_contextvars(node=brief.name, incarnation=brief.incarnation)
+    asyncio.run(work(brief))
+    sys.stderr.flush()
+    os._exit(0)  # threads inside a system call that hangs must not keep a drained process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The composition root: the one place that turns settings into concrete classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from breezeblock.drivers.file import FileDriver
+from breezeblock.env.contract import Env
+from breezeblock.node.backends import Backend
+from breezeblock.settings import Backend as BackendSettings
+from breezeblock.settings import Settings
+from breezeblock.store.dialects import open_engine, sqlite_path
+from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.run import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database."""
+
+    store: Store
+    lane: SqliteLane
+
+
+def open_database(settings: Settings, env: Env) -> Database:
+    """Open the configured database. Must be called on the event loop that will use it."""
+    url = database_url(settings)
+    path = sqlite_path(url)
+    assert path is not None, "settings accept SQLite only, for now"
+    lane = SqliteLane(open_engine(url, now_us=env.clock.now_us), path)
+    return Database(Store(lane, env), lane)
+
+
+def database_url(settings: Settings) -> str:
+    """The configured URL, or the embedded default inside the data folder."""
+    return settings.database.url or f"sqlite:///{Path(settings.service.data_dir).absolute()}/breezeblock.db"
+
+
+def bell_folder(settings: Settings) -> str:
+    """Where workers listen for rings."""
+    return str(Path(settings.service.data_dir).absolute() / "run" / "bells")
+
+
+def open_backends(settings: Settings, env: Env) -> Mapping[str, Backend]:
+    """Every configured backend by its queue, `cluster@name`."""
+    opened = (_open_backend(name, chosen, settings, env) for name, chosen in settings.backends.items())
+    return {backend.queue: backend for backend in opened}
+
+
+def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: Env) -> Backend:
+    driver = FileDriver(
+        env.files,
+        name=name,
+        path=PurePosixPath(chosen.path),
+        clock=env.clock,
+        copy_rate_limit_bytes_per_s=chosen.copy_rate_limit,
+    )
+    return Backend(
+        name=name,
+        queue=f"{settings.service.cluster}@{name}",
+        driver=driver,
+        slots=settings.nodes.slots,
+        availability_zone=settings.service.availability_zone,
+        reserved_percentage=chosen.reserved_percentage,
+        over_subscription_percent=int(chosen.max_over_subscription_ratio * 100) if chosen.thin else 100,
+        extra=dict(chosen.capabilities),
+    )
