@@ -23,11 +23,11 @@ B = TypeVar("B")
 class Store(Protocol):
     """Transactions, as `breezeblock.store.run` keeps them."""
 
-    async def run(self, f: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(self, f: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a writing transaction; `f` may run more than once."""
         ...
 
-    async def read(self, f: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def read(self, f: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a reading transaction."""
         ...
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlencode
 
 import msgspec
+from sqlalchemy import Row
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import (
@@ -91,11 +92,11 @@ def limit(call: Call) -> int:
     return min(_whole(call.query.get("limit", str(most)), "limit"), most)
 
 
-def next_links(call: Call, lists: Lists, ids: Sequence[str], *, detail: bool) -> list[dict[str, str]]:
-    """The link to the page after the one with these ids, if that is full: there may be more."""
-    if not ids or len(ids) < limit(call):
+def next_links(call: Call, lists: Lists, rows: Sequence[Row[Any]], *, detail: bool) -> list[dict[str, str]]:
+    """The link to the page after these rows, if they fill theirs: there may be more."""
+    if not rows or len(rows) < limit(call):
         return []
-    query = urlencode({**call.query, "marker": ids[-1]})
+    query = urlencode({**call.query, "marker": rows[-1].id})
     path = f"{lists.collection}/detail" if detail else lists.collection
     return [{"rel": "next", "href": f"{call.v3_url}/{path}?{query}"}]
 

@@ -162,7 +162,7 @@ def _id(call: Call) -> SnapshotId:
 async def _list(call: Call, *, detail: bool) -> Response:
     found = await call.store.read(listing.page, listing.SNAPSHOTS, paging.read(call, LISTS))
     content: dict[str, Any] = {"snapshots": (views.details if detail else views.summaries)(call, found.rows)}
-    links = paging.next_links(call, LISTS, [row.id for row in found.rows], detail=detail)
+    links = paging.next_links(call, LISTS, found.rows, detail=detail)
     if links:
         content["snapshots_links"] = links
     if found.total is not None:

@@ -280,7 +280,7 @@ async def _read(call: Call) -> Mapping[str, Any]:
 async def _list(call: Call, *, detail: bool) -> Response:
     found = await call.store.read(listing.page, listing.VOLUMES, paging.read(call, LISTS))
     content: dict[str, Any] = {"volumes": (views.details if detail else views.summaries)(call, found.rows)}
-    links = paging.next_links(call, LISTS, [row.id for row in found.rows], detail=detail)
+    links = paging.next_links(call, LISTS, found.rows, detail=detail)
     if links:
         content["volumes_links"] = links
     if found.total is not None:
