@@ -54,8 +54,8 @@ class WorkerProcess:
         await self._process.wait()
 
 
-async def keep(brief: NodeBrief) -> Ending:
-    """Be the keeper of one incarnation."""
+async def keep(brief: NodeBrief, *, boot_id: str) -> tuple[Ending, list[str]]:
+    """Be the keeper of one incarnation. Returns its end, and the lock files that nobody needs any more."""
     env = real_env()
     incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
     lock_path = Path(brief.state_folder) / f"{incarnation}.lock"
@@ -96,7 +96,7 @@ async def keep(brief: NodeBrief) -> Ending:
             incarnation=incarnation,
             name=brief.name,
             cluster=brief.cluster,
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            boot_id=boot_id,
             version=brief.version,
             lock_path=str(lock_path),
             lock_id=lock_id,
@@ -109,9 +109,7 @@ async def keep(brief: NodeBrief) -> Ending:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.leave)
     ending = await keeper.run()
-    for path in keeper.buried:
-        Path(path).unlink(missing_ok=True)
-    return ending
+    return ending, keeper.buried
 
 
 def _hold(path: Path, lock_id: str) -> int:
@@ -133,7 +131,10 @@ def main() -> int:
     brief = NodeBrief.from_stdin()
     die_with_parent(brief.parent_pid)
     logs.configure(brief.log_level, brief.log_format)
-    ending = asyncio.run(keep(brief))
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    ending, buried = asyncio.run(keep(brief, boot_id=boot_id))
+    for path in buried:
+        Path(path).unlink(missing_ok=True)
     # Threads that still wait for the database must not keep the process: its lock file is what others wait for.
     sys.stderr.flush()
     os._exit(0 if ending is Ending.LEFT else 1)

@@ -237,7 +237,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     payload = CreateVolume(
         volume_id=wanted.id,
         size_gib=size_gib,
-        source_type=None if source_table is None else source_table.name,
+        source_type=None if source_table is None else str(source_table.name),
         source_id=source_id or None,
     )
     locks = [Lock(wanted.id, 1, exclusive=True)]

@@ -17,7 +17,7 @@ from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 SQLITE_BUSY_MS = 2_000
 
 
-class db_now_us(FunctionElement[int]):  # noqa: N801  a SQL function, named as one
+class db_now_us(FunctionElement[int]):
     """The database's clock, microseconds since 1970 UTC. The one clock that all nodes of a cluster share."""
 
     type = BigInteger()
