@@ -141,7 +141,9 @@ def test_what_is_half_made_does_not_exist_and_is_no_volume_s_content(place: Plac
     run(story())
 
 
-@pytest.mark.parametrize("resource_id", ["../../etc/passwd", "", "A" * 36, "0a0b/0c0d", str(uuid.uuid4()).upper()])
+@pytest.mark.parametrize(
+    "resource_id", ["../../etc/passwd", "", "A" * 36, "0a0b/0c0d", "0A0B0C0D-0000-4000-8000-000000000000"]
+)
 def test_only_an_id_ever_becomes_a_file_name(place: Place, resource_id: str) -> None:
     """Whatever else arrives is a mistake of ours, and stops there."""
 

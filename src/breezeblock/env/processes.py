@@ -81,7 +81,7 @@ def _probe(lock_path: str, lock_id: str) -> bool | None:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None if _names(fd, lock_id) else False
-            return _names(fd, lock_id)  # read under the lock: a successor writes its own id only once it holds it
+            return _names(fd, lock_id)  # read under the lock, so that both are true at one moment
     except OSError:
         return False
 

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # Enough for the storage calls of all slots of a node; more threads would only queue in the kernel instead of here.
 MAX_THREADS = 32
+# Proofs of death are short and few.
+MAX_PROOFS = 4
 
 
 class RealClock:
@@ -104,16 +106,19 @@ class RealEnv:
 
 
 def real_env(*, max_threads: int = MAX_THREADS) -> Env:
-    """The environment of this process; files and processes share one pool of threads."""
+    """The environment of this process.
+
+    Files, processes and everything else have threads of their own: when storage hangs and takes all of its threads,
+    this node can still prove others dead and reach its database.
+    """
     clock = RealClock()
-    threads = RealThreads(max_threads=max_threads)
     return RealEnv(
         clock=clock,
         random=random.SystemRandom(),  # not a seeded generator: two forks of one process must not jitter alike
         ids=RealIds(),
-        files=RealFiles(threads),
-        processes=RealProcesses(threads, clock),
-        threads=threads,
+        files=RealFiles(RealThreads(max_threads=max_threads)),
+        processes=RealProcesses(RealThreads(max_threads=MAX_PROOFS), clock),
+        threads=RealThreads(max_threads=max_threads),
     )
 
 
