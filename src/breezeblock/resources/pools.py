@@ -32,6 +32,6 @@ def list_zones(tx: Connection) -> dict[str, bool]:
     """The zones in which there are pools, by name, and whether one of these takes new volumes."""
     zones: dict[str, bool] = {}
     rows = select(pools.c.availability_zone, pools.c.enabled).order_by(pools.c.availability_zone)
-    for zone, enabled in tx.execute(rows).tuples():
+    for zone, enabled in tx.execute(rows):
         zones[zone] = zones.get(zone, False) or enabled
     return zones

@@ -75,8 +75,8 @@ def _set_ones(tx: Connection, *, resources: Collection[str], project_id: str) ->
     common = select(literal(0).label("rank"), quota_classes.c.resource, quota_classes.c.hard_limit).where(
         quota_classes.c.class_name == DEFAULT_CLASS
     )
-    rows = sorted(tx.execute(common.union_all(own)).tuples(), key=lambda row: row[0])
-    return {resource: hard_limit for _, resource, hard_limit in rows if resource in resources}
+    rows = sorted(tx.execute(common.union_all(own)), key=lambda row: int(row.rank))
+    return {row.resource: row.hard_limit for row in rows if row.resource in resources}
 
 
 # --- with the types ---------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def reset(tx: Connection, *, project_id: str) -> None:
 
 def _usage(tx: Connection, project_id: str) -> dict[str, int]:
     rows = select(quota_usage.c.resource, quota_usage.c.in_use).where(quota_usage.c.project_id == project_id)
-    return dict(tx.execute(rows).tuples().all())
+    return {row.resource: row.in_use for row in tx.execute(rows)}
 
 
 def _require_known(tx: Connection, limits: Mapping[str, int], defaults: Mapping[str, int], *, what: str) -> None:

@@ -73,7 +73,7 @@ def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> lis
     """Every service, by binary and host. `own_cluster` has a scheduler even before it has nodes. Three statements."""
     newest = _newest(tx)
     words = _words(tx)
-    zones: dict[str, str] = dict(tx.execute(select(pools.c.queue, pools.c.availability_zone)).tuples().all())
+    zones = {row.queue: row.availability_zone for row in tx.execute(select(pools.c.queue, pools.c.availability_zone))}
     live = {queue for node in newest if node["state"] in NODE_LIVE for queue in _queues(node)}
     found = [
         Service(

@@ -8,9 +8,23 @@ type. Of two such requests one waits, and then sees the other's outcome.
 import json
 import uuid
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound
 from breezeblock.model.ids import ProjectId, TypeId, is_uuid
@@ -80,7 +94,7 @@ ATTRIBUTES: Final = {
 
 def list_types(
     tx: Connection, *, origin: Origin, is_public: bool | None, extra_specs: Mapping[str, str], page: Page
-) -> list[RowMapping]:
+) -> list[Row[Any]]:
     """One page of the types that match. Raises NotFound for a marker that is not there.
 
     `is_public` asks for public (True) or private (False) ones, None for both; who is no administrator sees the public
@@ -89,8 +103,8 @@ def list_types(
     """
     wanted = [_visible_to(origin), _public(is_public, origin)]
     wanted += [_holds(one) for one in page.where]
-    rows = tx.execute(select(volume_types).where(*wanted)).mappings()
-    return _cut([row for row in rows if _has_specs(specs_of(row), extra_specs)], page)
+    rows = tx.execute(select(volume_types).where(*wanted))
+    return _cut([row for row in rows if _has_specs(specs_of(row._mapping), extra_specs)], page)
 
 
 def _holds(condition: Condition) -> ColumnElement[bool]:
@@ -102,15 +116,15 @@ def _holds(condition: Condition) -> ColumnElement[bool]:
     return equal
 
 
-def _cut(rows: list[RowMapping], page: Page) -> list[RowMapping]:
+def _cut(rows: list[Row[Any]], page: Page) -> list[Row[Any]]:
     direction: Direction = page.sort[0][1] if page.sort else "desc"
     # From the last key to the first: the sort keeps the order of equals. The id, always last, leaves no two equal.
     for key, way in reversed((*page.sort, ("created_at", direction), ("id", direction))):
-        name = ATTRIBUTES[key].name
-        rows.sort(key=lambda row, name=name: (row[name] is not None, row[name]), reverse=way == "desc")  # type: ignore[misc]
+        value = attrgetter(ATTRIBUTES[key].name)
+        rows.sort(key=lambda row: (value(row) is not None, value(row)), reverse=way == "desc")
     start = page.offset
     if page.marker is not None:
-        ids = [row["id"] for row in rows]
+        ids = [row.id for row in rows]
         if page.marker not in ids:
             raise missing("Volume type", page.marker)
         start += ids.index(page.marker) + 1

@@ -34,7 +34,7 @@ async def list_messages(call: Call) -> Response:
     paged = call.microversion >= MESSAGES_PAGES
     rows = await call.store.read(messages.list_messages, page=paging.read(call, LISTS) if paged else _first_page(call))
     answer: dict[str, object] = {"messages": [views.detail(call, row) for row in rows]}
-    links = paging.next_links(call, LISTS, [row.id for row in rows], detail=False) if paged else []
+    links = paging.next_links(call, LISTS, rows, detail=False) if paged else []
     if links:
         answer["messages_links"] = links
     return answers.json(answer)

@@ -59,11 +59,10 @@ async def show_class(call: Call) -> Response:
 async def update_class(call: Call) -> Response:
     """PUT /v3/{project_id}/os-quota-class-sets/{owner}. 200."""
     call.permit("volume_extension:quota_classes:update")
-    wanted = call.body(QuotaClassSetBody).quota_class_set
     limits = await call.store.run(
         quota_sets.update_class,
         class_name=_owner(call),
-        limits={resource: int(limit) for resource, limit in wanted.items()},
+        limits=call.body(QuotaClassSetBody).limits(),
         defaults=defaults(call),
     )
     return answers.json({"quota_class_set": limits})

@@ -51,7 +51,7 @@ async def list_types(call: Call) -> Response:
         )
     )
     answer: dict[str, object] = {"volume_types": views.details(call, rows)}
-    links = paging.next_links(call, LISTS, [row["id"] for row in rows], detail=False)
+    links = paging.next_links(call, LISTS, rows, detail=False)
     if links:
         answer["volume_type_links"] = links
     return answers.json(answer)

@@ -1,6 +1,7 @@
 """Bodies of quota requests: limits by resource. Which resources there are, the transaction knows."""
 
 import json
+import re
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
@@ -8,20 +9,10 @@ from msgspec import Meta, Struct
 from breezeblock.model.errors import BadRequest
 
 LIMIT_MAX: Final = 2**31 - 1
+DIGITS: Final = re.compile(r"-?[0-9]{1,10}\Z")
+SHOWN_MAX: Final = 80
 # What old clients send along with the limits.
 NOT_LIMITS: Final = ("tenant_id", "id")
-
-
-class Limit(int):
-    """A limit, as a number or as its digits; -1 is unlimited."""
-
-    @classmethod
-    def read(cls, value: object) -> "Limit":
-        if isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) <= len(str(LIMIT_MAX)) + 1:
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= LIMIT_MAX:
-            return cls(value)
-        raise ValueError(f"expected a whole number, -1 (unlimited) to {LIMIT_MAX}")
 
 
 class QuotaSetBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -29,16 +20,27 @@ class QuotaSetBody(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def limits(self) -> dict[str, int]:
         """The limits alone. Raises BadRequest."""
-        limits = {}
-        for resource, value in self.quota_set.items():
-            if resource in NOT_LIMITS:
-                continue
-            try:
-                limits[resource] = int(Limit.read(value))
-            except ValueError as error:
-                raise BadRequest(f"Invalid quota_set.{resource} = {json.dumps(value)[:80]}: {error}.") from error
-        return limits
+        given = {resource: value for resource, value in self.quota_set.items() if resource not in NOT_LIMITS}
+        return _limits(given, "quota_set")
 
 
 class QuotaClassSetBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    quota_class_set: dict[Annotated[str, Meta(min_length=1, max_length=300)], Limit]
+    quota_class_set: dict[str, Any]
+
+    def limits(self) -> dict[str, int]:
+        """The limits. Raises BadRequest."""
+        return _limits(self.quota_class_set, "quota_class_set")
+
+
+def _limits(given: dict[str, Any], place: str) -> dict[str, int]:
+    """Each limit may be a number or its digits; -1 is unlimited."""
+    limits = {}
+    for resource, value in given.items():
+        number = int(value) if isinstance(value, str) and DIGITS.match(value) else value
+        if not isinstance(number, int) or isinstance(number, bool) or not -1 <= number <= LIMIT_MAX:
+            shown = json.dumps(value)[:SHOWN_MAX]
+            raise BadRequest(
+                f"Invalid {place}.{resource} = {shown}: expected a whole number, -1 (unlimited) to {LIMIT_MAX}."
+            )
+        limits[resource] = number
+    return limits

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sqlalchemy import Row as ResultRow
 from sqlalchemy import RowMapping
 
 from breezeblock.api.call import Call
@@ -36,8 +37,8 @@ def default(call: Call, row: Row) -> dict[str, Any]:
     return {"volume_type": _shown(call, row)}
 
 
-def details(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [_shown(call, row) | _access(row) for row in rows]
+def details(call: Call, rows: Sequence[ResultRow[Any]]) -> list[dict[str, Any]]:
+    return [_shown(call, row._mapping) | _access(row._mapping) for row in rows]
 
 
 def visible_specs(call: Call, row: Row) -> dict[str, str | None]:

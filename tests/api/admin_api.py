@@ -1,0 +1,155 @@
+"""The whole API on a database in memory, and rows to put in it: what the tests of the administrators' URLs stand on."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from sqlalchemy import Connection, Table, event, insert, select
+
+from breezeblock.api import app
+from breezeblock.api.auth import Caller
+from breezeblock.api.call import Services
+from breezeblock.env.real import real_env
+from breezeblock.model.ids import ProjectId, UserId
+from breezeblock.resources import types
+from breezeblock.settings import Settings, load
+from breezeblock.store import tables
+from breezeblock.store.dialects import open_engine
+from breezeblock.store.run import Store
+
+T = TypeVar("T")
+
+PROJECT = "p1"
+NOW_US = 1_700_000_000_123_456
+NOW = "2023-11-14T22:13:20.123456"
+VOLUME_TYPE = "10000000-0000-4000-8000-000000000001"
+SAMPLES = Path(__file__).parents[2].parent / "shared" / "reference" / "block-storage-api-v3" / "samples"
+
+
+class InlineLane:
+    """One connection, one transaction at a time, in the caller's thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def write(self, body: Callable[[Connection], T]) -> T:
+        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            result = body(self._connection)
+        except BaseException:
+            self._connection.exec_driver_sql("ROLLBACK")
+            raise
+        self._connection.exec_driver_sql("COMMIT")
+        return result
+
+    async def read(self, body: Callable[[Connection], T]) -> T:
+        return body(self._connection)
+
+
+class NoDoorbell:
+    def ring(self, queue: str) -> None:
+        """Nobody listens."""
+
+
+class AdminApi:
+    """Requests in, answers out. `connection` is the database, for what a test has to be given."""
+
+    def __init__(self) -> None:
+        engine = open_engine("sqlite://", now_us=lambda: NOW_US)
+        self.connection = engine.connect()
+        self.connection.exec_driver_sql("BEGIN")
+        tables.metadata.create_all(self.connection)
+        types.ensure_default_type(self.connection)
+        self.connection.exec_driver_sql("COMMIT")
+        self.statements: list[str] = []
+        event.listen(engine, "before_cursor_execute", lambda *seen: self.statements.append(seen[2]))
+        env = real_env()
+        services = Services(
+            store=Store(InlineLane(self.connection), env), env=env, doorbell=NoDoorbell(), settings=settings()
+        )
+        self._app = app.build_app(services, authenticate=authenticate)
+
+    def __call__(
+        self, method: str, path: str, body: object = None, *, version: str = "3.71", member: bool = False
+    ) -> httpx.Response:
+        """One request below `/v3/p1`, by an administrator or a member of that project."""
+        self.statements.clear()
+        headers = {"OpenStack-API-Version": f"volume {version}", "X-Auth-Token": "member" if member else "admin"}
+        return asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body))
+
+    async def _send(self, method: str, url: str, headers: dict[str, str], body: object) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self._app)) as client:
+            return await client.request(method, url, headers=headers, json=body)
+
+    def given(self, table: Table, **values: object) -> None:
+        self.connection.execute(insert(table).values(**values))
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.connection.execute(select(table)).mappings()]
+
+    def given_type(self, name: str = "gold", *, id_: str = VOLUME_TYPE, specs: object = None, **values: object) -> str:
+        text = json.dumps(specs or {})
+        row = {"id": id_, "name": name, "extra_specs_json": text, "created_at_us": NOW_US, **values}
+        self.given(tables.volume_types, **row)
+        return id_
+
+    def given_volume(self, *, id_: str = "v1", volume_type_id: str | None = VOLUME_TYPE, **values: object) -> None:
+        row = {
+            "id": id_, "project_id": PROJECT, "user_id": "u", "size_gib": 1, "status": "available",
+            "availability_zone": "nova", "volume_type_id": volume_type_id, "charged_type_id": volume_type_id,
+            "created_at_us": NOW_US,
+        }  # fmt: skip
+        self.given(tables.volumes, **(row | values))
+
+    def given_node(self, name: str = "n1", *, queues: tuple[str, ...] = ("c@file",), **values: object) -> None:
+        row = {
+            "incarnation": f"{name}-1", "name": name, "cluster": "c", "boot_id": "b", "state": "up",
+            "queues_json": json.dumps(queues), "version": "1", "lock_path": "l", "lock_id": "l", "keeper_pid": 1,
+            "started_at_us": NOW_US, "renewed_at_us": NOW_US,
+        }  # fmt: skip
+        self.given(tables.nodes, **(row | values))
+
+    def given_pool(self, name: str = "c@file#pool", **values: object) -> None:
+        row = {
+            "name": name, "queue": name.partition("#")[0], "allocated_gib": 3, "total_gib": 100, "free_gib": 90,
+            "over_subscription_percent": 2000, "availability_zone": "nova", "reported_at_us": NOW_US,
+            "capabilities_json": json.dumps({"storage_protocol": "file", "tier": "gold"}),
+        }  # fmt: skip
+        self.given(tables.pools, **(row | values))
+
+    def given_message(self, id_: str = "m1", **values: object) -> None:
+        row = {
+            "id": id_, "project_id": PROJECT, "request_id": "req-1", "resource_type": "VOLUME", "resource_id": "v1",
+            "event_id": "VOLUME_VOLUME_001_003", "user_message": "No pool can take it.", "created_at_us": NOW_US,
+            "guaranteed_until_us": NOW_US,
+        }  # fmt: skip
+        self.given(tables.messages, **(row | values))
+
+
+def settings() -> Settings:
+    """The defaults, with pages small enough to fill."""
+    return load(None, {}, {"service.data_dir": "/nowhere", "service.cluster": "c", "api.max_limit": 50}).settings
+
+
+def authenticate(headers: Mapping[str, str], url_project: str | None, default_project: str) -> Caller:
+    admin = headers["x-auth-token"] == "admin"
+    return Caller(UserId("u"), ProjectId(url_project or default_project), is_admin=admin)
+
+
+def message_of(response: httpx.Response) -> str:
+    """The sentence of a refusal."""
+    (fault,) = response.json().values()
+    assert fault["code"] == response.status_code
+    return str(fault["message"])
+
+
+def sample(name: str) -> Any:
+    """The reference's own example of an answer, where the reference is at hand."""
+    path = SAMPLES / name
+    if not path.exists():
+        pytest.skip("the reference's samples are not here")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,180 @@
+"""Quotas of projects and classes, and limits, as requests and answers."""
+
+import pytest
+from tests.api.admin_api import PROJECT, VOLUME_TYPE, AdminApi, message_of, sample
+from tests.api.keys_admin import problems
+
+from breezeblock.store import tables
+
+OWN = f"os-quota-sets/{PROJECT}"
+
+
+@pytest.fixture
+def api() -> AdminApi:
+    return AdminApi()
+
+
+# --- what answers look like -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "outer", "what"),
+    [
+        ("GET", OWN, None, "quota_set", "quota set"),
+        ("GET", f"{OWN}?usage=True", None, "quota_set", "quota set, used"),
+        ("GET", f"{OWN}/defaults", None, "quota_set", "quota set"),
+        ("PUT", OWN, {"quota_set": {"volumes": 5}}, "quota_set", "quota set, updated"),
+        ("GET", "os-quota-class-sets/default", None, "quota_class_set", "quota set"),
+        ("PUT", "os-quota-class-sets/default", {"quota_class_set": {}}, "quota_class_set", "quota set, updated"),
+        ("GET", "limits", None, "limits", "limits"),
+    ],
+)
+def test_answers_have_their_keys(api: AdminApi, method: str, path: str, body: object, outer: str, what: str) -> None:
+    answer = api(method, path, body)
+    shown = answer.json()[outer]
+
+    assert answer.status_code == 200
+    assert problems(shown.get("absolute", shown), what) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (OWN, "quota_sets/quotas-show-response.json"),
+        (f"{OWN}?usage=true", "quota_sets/quotas-show-usage-response.json"),
+        (f"{OWN}/defaults", "quota_sets/quotas-show-defaults-response.json"),
+        ("os-quota-class-sets/test_class", "quota_classes/quota-classes-show-response.json"),
+    ],
+)
+def test_a_fresh_project_has_what_the_samples_have(api: AdminApi, path: str, name: str) -> None:
+    (expected,) = sample(name).values()
+    (shown,) = api("GET", path).json().values()
+
+    assert shown | {"id": ""} == expected | {"id": ""}
+
+
+def test_a_fresh_project_has_the_limits_of_the_sample(api: AdminApi) -> None:
+    assert api("GET", "limits").json() == sample("limits/limits-show-response.json")
+
+
+# --- which limit counts -----------------------------------------------------------------------------------------------
+
+
+def test_a_project_s_own_limit_counts_before_the_class_and_the_settings(api: AdminApi) -> None:
+    api("PUT", "os-quota-class-sets/default", {"quota_class_set": {"volumes": 20, "snapshots": "30"}})
+
+    updated = api("PUT", OWN, {"quota_set": {"tenant_id": "x", "volumes": 5}}).json()["quota_set"]
+
+    assert (updated["volumes"], updated["snapshots"], updated["backups"]) == (5, 30, 10)
+    assert api("GET", "os-quota-sets/other").json()["quota_set"]["volumes"] == 20
+    assert api("GET", f"{OWN}/defaults").json()["quota_set"]["volumes"] == 20
+
+
+def test_deleting_a_project_s_quotas_gives_it_the_defaults(api: AdminApi) -> None:
+    api("PUT", OWN, {"quota_set": {"volumes": 5}})
+
+    assert api("DELETE", OWN).status_code == 200
+    assert api("GET", OWN).json()["quota_set"]["volumes"] == 10
+
+
+def test_each_type_has_quotas_that_follow_its_name_and_go_with_it(api: AdminApi) -> None:
+    api.given_type("gold")
+    api("PUT", OWN, {"quota_set": {"volumes_gold": 3}})
+    api.given(tables.quota_usage, project_id=PROJECT, resource="volumes_gold", in_use=0)
+
+    api("PUT", f"types/{VOLUME_TYPE}", {"volume_type": {"name": "silver"}})
+    renamed = api("GET", OWN).json()["quota_set"]
+    moved = [row["resource"] for row in api.rows(tables.quota_usage)]
+    api("DELETE", f"types/{VOLUME_TYPE}")
+
+    assert (renamed["volumes_silver"], renamed["gigabytes_silver"], "volumes_gold" in renamed) == (3, -1, False)
+    assert moved == ["volumes_silver"]
+    assert api.rows(tables.quotas) == api.rows(tables.quota_usage) == []
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        (OWN, {"quota_set": {}}, "length"),
+        (OWN, {"quota_set": {"volumes": -2}}, "quota_set.volumes = -2"),
+        (OWN, {"quota_set": {"volumes": 2**31}}, "2147483647"),
+        (OWN, {"quota_set": {"volumes": True}}, "true"),
+        (OWN, {"quota_set": {"volumes": "many"}}, "many"),
+        (OWN, {"quota_set": {"volumes": None}}, "null"),
+        (OWN, {"quota_set": {"apples": 1, "pears": 1}}, "Bad key(s) in quota set: apples, pears"),
+        (OWN, {"quota_set": {"gigabytes": 6}}, "Current usage is 7 and the requested limit is 6"),
+        (f"{OWN}?skip_validation=perhaps", {"quota_set": {"gigabytes": 6}}, "perhaps"),
+        ("os-quota-class-sets/default", {"quota_class_set": {"apples": 1}}, "Bad key(s) in quota class set: apples"),
+        ("os-quota-class-sets/default", {"quota_class_set": {"volumes": "x"}}, "volumes"),
+        (f"os-quota-sets/{'x' * 256}", {"quota_set": {"volumes": 1}}, "256"),
+    ],
+)
+def test_what_cannot_be_is_refused(api: AdminApi, path: str, body: object, says: str) -> None:
+    api.given(tables.quota_usage, project_id=PROJECT, resource="gigabytes", in_use=7)
+
+    answer = api("PUT", path, body)
+
+    assert answer.status_code == 400
+    assert says in message_of(answer)
+    assert api.rows(tables.quotas) == api.rows(tables.quota_classes) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [(f"{OWN}?skip_validation=True", 6), (OWN, -1), (OWN, 7)], ids=["skipped", "unlimited", "equal"]
+)
+def test_a_limit_may_be_set_below_usage_only_on_purpose(api: AdminApi, path: str, limit: int) -> None:
+    api.given(tables.quota_usage, project_id=PROJECT, resource="gigabytes", in_use=7)
+
+    assert api("PUT", path, {"quota_set": {"gigabytes": limit}}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", OWN, None, 200),
+        ("GET", "os-quota-sets/other", None, 403),
+        ("GET", "os-quota-sets/other/defaults", None, 403),
+        ("PUT", OWN, {"quota_set": {"volumes": 1}}, 403),
+        ("DELETE", OWN, None, 403),
+        ("GET", "os-quota-class-sets/default", None, 403),
+        ("PUT", "os-quota-class-sets/default", {"quota_class_set": {"volumes": 1}}, 403),
+    ],
+)
+def test_members_see_their_own_quotas(api: AdminApi, method: str, path: str, body: object, status: int) -> None:
+    assert api(method, path, body, member=True).status_code == status
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "version", "member", "used"),
+    [
+        ("", "3.39", False, 7),
+        ("?project_id=other", "3.39", False, 9),
+        ("?tenant_id=other", "3.39", False, 9),
+        ("?project_id=other", "3.38", False, 7),
+        ("?project_id=other", "3.39", True, 7),
+    ],
+)
+def test_administrators_see_the_limits_of_others_since_3_39(
+    api: AdminApi, query: str, version: str, member: bool, used: int
+) -> None:
+    api.given(tables.quota_usage, project_id=PROJECT, resource="gigabytes", in_use=7)
+    api.given(tables.quota_usage, project_id="other", resource="gigabytes", in_use=9)
+
+    shown = api("GET", f"limits{query}", version=version, member=member).json()["limits"]["absolute"]
+
+    assert shown["totalGigabytesUsed"] == used
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_quotas_cost_the_same_however_many_types_there_are(api: AdminApi, count: int) -> None:
+    [api.given_type(f"t{i}", id_=f"t{i}") for i in range(count)]
+
+    shown = api("GET", f"{OWN}?usage=true").json()["quota_set"]
+
+    assert (f"volumes_t{count - 1}" in shown, len(api.statements)) == (True, 3)
