@@ -364,8 +364,10 @@ def test_what_progress_covers_survives_a_power_cut() -> None:
         source, target, progress = await given_interrupted_copy(place, Crash())
 
         disk.lose_power()
-        await place.driver().copy(source, target, size_bytes=MIB, progress=Saved(progress.done_bytes))
+        watched, resumed = NoReflink(disk), Saved(progress.done_bytes)
+        await place.driver(files=watched).copy(source, target, size_bytes=MIB, progress=resumed)  # type: ignore[arg-type]
 
+        assert min(watched.offsets("copy_range")) >= progress.done_bytes >= PIECE_BYTES
         assert await content(disk, place.path(target)) == await content(disk, place.path(source))
 
     run(story())
@@ -650,6 +652,30 @@ def test_a_power_cut_at_any_effect_leaves_the_object_whole_or_absent(act: Act) -
                 assert not whole or await disk.size(place.path(target)) == SIZES[act]
                 await act(place.driver(), source, target)
                 disk.lose_power()
+                assert await disk.size(place.path(target)) == SIZES[act]
+
+        await until_it_does_not_crash(attempt)
+
+    run(story())
+
+
+@pytest.mark.parametrize("act", [_create, _copy], ids=["create", "copy"])
+def test_what_a_repeat_calls_done_survives_a_power_cut(act: Act) -> None:
+    """Also when the first attempt died between the rename and the sync of the folder."""
+
+    async def story() -> None:
+        disk = MemoryFiles()
+        place = Place(disk, PurePosixPath("/fast"))
+        source = await given_volume(place, (3, b"data"))
+
+        async def attempt(nth: int) -> None:
+            target = fresh()
+            try:
+                await act(place.driver().bind(CrashAt(nth, after=True)), source, target)
+            finally:
+                await act(place.driver(), source, target)
+                disk.lose_power()
+                assert await place.driver().exists(target)
                 assert await disk.size(place.path(target)) == SIZES[act]
 
         await until_it_does_not_crash(attempt)
