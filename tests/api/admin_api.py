@@ -88,6 +88,11 @@ class AdminApi:
     def given(self, table: Table, **values: object) -> None:
         self.connection.execute(insert(table).values(**values))
 
+    def many(self, count: int, given: Callable[[int], object]) -> None:
+        """What is given, `count` times, by number."""
+        for number in range(count):
+            given(number)
+
     def rows(self, table: Table) -> list[dict[str, Any]]:
         return [dict(row) for row in self.connection.execute(select(table)).mappings()]
 
@@ -97,10 +102,10 @@ class AdminApi:
         self.given(tables.volume_types, **row)
         return id_
 
-    def given_volume(self, *, id_: str = "v1", volume_type_id: str | None = VOLUME_TYPE, **values: object) -> None:
+    def given_volume(self, **values: object) -> None:
         row = {
-            "id": id_, "project_id": PROJECT, "user_id": "u", "size_gib": 1, "status": "available",
-            "availability_zone": "nova", "volume_type_id": volume_type_id, "charged_type_id": volume_type_id,
+            "id": "v1", "project_id": PROJECT, "user_id": "u", "size_gib": 1, "status": "available",
+            "availability_zone": "nova", "volume_type_id": VOLUME_TYPE, "charged_type_id": VOLUME_TYPE,
             "created_at_us": NOW_US,
         }  # fmt: skip
         self.given(tables.volumes, **(row | values))

@@ -91,7 +91,7 @@ def test_pools_are_the_administrators(api: AdminApi) -> None:
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_list_costs_the_same_however_long_it_is(api: AdminApi, count: int) -> None:
-    [api.given_pool(f"c@b{i}#p") for i in range(count)]
+    api.many(count, lambda i: api.given_pool(f"c@b{i}#p"))
 
     listed = api("GET", "scheduler-stats/get_pools?detail=1").json()["pools"]
 

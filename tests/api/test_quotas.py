@@ -173,7 +173,7 @@ def test_administrators_see_the_limits_of_others_since_3_39(
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_quotas_cost_the_same_however_many_types_there_are(api: AdminApi, count: int) -> None:
-    [api.given_type(f"t{i}", id_=f"t{i}") for i in range(count)]
+    api.many(count, lambda i: api.given_type(f"t{i}", id_=f"t{i}"))
 
     shown = api("GET", f"{OWN}?usage=true").json()["quota_set"]
 

@@ -35,7 +35,7 @@ def given_type(tx: Connection, name: str = "gold", *, type_id: str = ID, is_publ
 
 
 def op_seq(tx: Connection) -> int:
-    return tx.execute(select(volume_types.c.op_seq).where(volume_types.c.id == ID)).scalar_one()
+    return int(tx.execute(select(volume_types.c.op_seq).where(volume_types.c.id == ID)).scalar_one())
 
 
 @pytest.mark.parametrize("spelled", ["gold", ID, ID.upper(), ID.replace("-", "")])

@@ -69,13 +69,13 @@ def _named(resources: Collection[str], defaults: Mapping[str, int]) -> dict[str,
 
 def _set_ones(tx: Connection, *, resources: Collection[str], project_id: str) -> dict[str, int]:
     """What an administrator has set, of the resources asked about. One statement."""
-    own = select(literal(1).label("rank"), quotas.c.resource, quotas.c.hard_limit).where(
+    own = select(literal(1).label("weight"), quotas.c.resource, quotas.c.hard_limit).where(
         quotas.c.project_id == project_id
     )
-    common = select(literal(0).label("rank"), quota_classes.c.resource, quota_classes.c.hard_limit).where(
+    common = select(literal(0).label("weight"), quota_classes.c.resource, quota_classes.c.hard_limit).where(
         quota_classes.c.class_name == DEFAULT_CLASS
     )
-    rows = sorted(tx.execute(common.union_all(own)), key=lambda row: int(row.rank))
+    rows = sorted(tx.execute(common.union_all(own)), key=lambda row: int(row.weight))
     return {row.resource: row.hard_limit for row in rows if row.resource in resources}
 
 
