@@ -207,7 +207,7 @@ def test_bodies_that_cannot_be_are_refused_with_the_reason(
         ({"size": 1, "name": 7}, None, "volume.name = 7: expected str"),
         ({"size": 1, "name": "n" * 256}, None, "length <= 255"),
         ({"size": 1, "snapshot_id": "x"}, None, 'volume.snapshot_id = "x": expected a UUID'),
-        ({"size": 1, "metadata": {"k": 1}}, None, "volume.metadata"),
+        ({"size": 1, "metadata": {"a": "b", "k": 1}}, None, "volume.metadata.k = 1: expected str"),
         ({"size": 1, "metadata": {"k!": "v"}}, None, "key"),
         ({"size": 1, "metadata": {"k": "v" * 256}}, None, "255"),
         ({"size": 1, "multiattach": "maybe"}, None, "true or false"),

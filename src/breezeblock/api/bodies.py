@@ -17,6 +17,9 @@ MALFORMED: Final = "Malformed request body: it must be JSON"
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?\Z", re.DOTALL)
 # A value in a message is for recognising it, not for echoing a whole body.
 _SHOWN_VALUE_MAX: Final = 80
+# How the decoder names the place of a value in a map, and how many entries we try to find out which it was.
+IN_MAP: Final = "[...]"
+_TRIED_ENTRIES_MAX: Final = 200
 
 
 def read(raw: bytes | msgspec.Raw, kind: type[T], *, at: str = "") -> T:
@@ -24,7 +27,7 @@ def read(raw: bytes | msgspec.Raw, kind: type[T], *, at: str = "") -> T:
     try:
         return msgspec.json.decode(raw, type=kind, dec_hook=_read_custom)
     except msgspec.ValidationError as error:
-        raise BadRequest(_explain(str(error), raw, at)) from error
+        raise BadRequest(_explain(str(error), raw, kind, at)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"{MALFORMED}.") from error
 
@@ -47,7 +50,7 @@ def _read_custom(kind: type, value: object) -> object:
     return read_value(value)
 
 
-def _explain(problem: str, raw: bytes | msgspec.Raw, at: str) -> str:
+def _explain(problem: str, raw: bytes | msgspec.Raw, kind: Any, at: str) -> str:
     """`volume.size = 0: expected a whole number…`, from the decoder's words."""
     found = _PLACE.match(problem)
     assert found is not None, "the pattern ends in an optional part and matches everything"
@@ -57,13 +60,32 @@ def _explain(problem: str, raw: bytes | msgspec.Raw, at: str) -> str:
     name = ".".join(part for part in (at, path.removeprefix("$").lstrip(".")) if part) or "body"
     if found["key"]:
         return f"Invalid key in {name}: {what}."
-    value, known = _value_at(msgspec.json.decode(raw), path)
+    body = msgspec.json.decode(raw)
+    if path.endswith(IN_MAP):
+        entry = _bad_entry(body, path.removesuffix(IN_MAP), kind)
+        path, name = path.replace(IN_MAP, f".{entry}"), name.replace(IN_MAP, f".{entry}")
+    value, known = _value_at(body, path)
     if not known or isinstance(value, dict | list):
         return f"Invalid {name}: {what}."
     shown = msgspec.json.encode(value).decode()
     if len(shown) > _SHOWN_VALUE_MAX:
         shown = shown[:_SHOWN_VALUE_MAX] + "…"
     return f"Invalid {name} = {shown}: {what}."
+
+
+def _bad_entry(body: Any, path: str, kind: Any) -> str:
+    """The key of a map's entry that is wrong, which the decoder does not tell: found by trying each alone."""
+    entries, known = _value_at(body, path)
+    if not known or not isinstance(entries, dict):
+        return "[...]"
+    for key, value in list(entries.items())[:_TRIED_ENTRIES_MAX]:
+        entries.clear()
+        entries[key] = value
+        try:
+            msgspec.convert(body, kind, dec_hook=_read_custom)
+        except msgspec.ValidationError:
+            return str(key)
+    return "[...]"
 
 
 def _value_at(body: Any, path: str) -> tuple[Any, bool]:

@@ -114,7 +114,7 @@ async def reset_status(call: Call) -> Response:
     call.permit("volume_extension:snapshot_admin_actions:reset_status")
     body = call.body(schemas.ResetStatus)
     accepted = await call.store.run(
-        snapshots.reset_status, origin=call.origin, snapshot_id=_id(call), status=body.status.lower()
+        snapshots.reset_status, origin=call.origin, snapshot_id=_id(call), status=str(body.status)
     )
     call.ring(accepted.queue)
     return answers.empty(202)

@@ -201,9 +201,9 @@ async def reset_status(call: Call) -> Response:
         volume_changes.reset_status,
         origin=call.origin,
         volume_id=_id(call),
-        status=_lowered(body.status),
-        attach_status=_lowered(body.attach_status),
-        migration_status=_lowered(body.migration_status),
+        status=_text_of(body.status),
+        attach_status=_text_of(body.attach_status),
+        migration_status=_text_of(body.migration_status),
     )
     call.ring(accepted.queue)
     return answers.empty(202)
@@ -267,8 +267,9 @@ def _id(call: Call) -> VolumeId:
     return VolumeId(call.path["volume_id"])
 
 
-def _lowered(status: str | None) -> str | None:
-    return status.lower() if status else None
+def _text_of(word: str | None) -> str | None:
+    # Databases want the plain type, not one of ours.
+    return None if word is None else str(word)
 
 
 async def _read(call: Call) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ key and the value).
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, UnsetType
@@ -60,6 +61,13 @@ class Uuid(str):
             raise ValueError("expected a UUID")
         digits = value.replace("-", "").lower()
         return cls("-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])))
+
+
+def word_of(value: object, words: Sequence[str]) -> str:
+    """One of some words, in any case, as we write it. Raises ValueError with the words."""
+    if isinstance(value, str) and value.lower() in words:
+        return value.lower()
+    raise ValueError(f"expected one of {', '.join(words)}")
 
 
 def stripped(text: str | UnsetType | None) -> Any:

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from breezeblock.api.schemas.fields import Description, Flag, Metadata, Name, Size, Text, Uuid
+from breezeblock.api.schemas.fields import Description, Flag, Metadata, Name, Size, Text, Uuid, word_of
+from breezeblock.model.states import DELETING, RESETTABLE_VOLUME
 
 # --- create and update -----------------------------------------------------------------------------------------------
 
@@ -76,10 +77,36 @@ class Extend(Struct, kw_only=True, forbid_unknown_fields=True):
     new_size: Size
 
 
+class Status(str):
+    """A status that an operator may set. Not `deleting`: nothing would delete it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> "Status":
+        return cls(word_of(value, [word for word in RESETTABLE_VOLUME if word != DELETING]))
+
+
+class AttachStatus(str):
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> "AttachStatus":
+        return cls(word_of(value, ("attached", "detached")))
+
+
+class MigrationStatus(str):
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> "MigrationStatus":
+        return cls(word_of(value, ("migrating", "error", "success", "completing", "none", "starting")))
+
+
 class ResetStatus(Struct, kw_only=True, forbid_unknown_fields=True):
-    status: str | None = None
-    attach_status: str | None = None
-    migration_status: str | None = None
+    status: Status | None = None
+    attach_status: AttachStatus | None = None
+    migration_status: MigrationStatus | None = None
 
 
 class SetBootable(Struct, kw_only=True, forbid_unknown_fields=True):
