@@ -37,3 +37,25 @@ class NodeBrief:
     def from_stdin(cls) -> "NodeBrief":
         """Read to the end of standard input."""
         return cls(**json.load(sys.stdin))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiBrief:
+    """One API process: the socket that all of them serve, and the line on which it shows that its event loop turns."""
+
+    name: str
+    settings_json: str
+    log_level: str
+    log_format: str
+    listening_file: int
+    link_file: int
+    parent_pid: int
+
+    def to_text(self) -> str:
+        """As it goes over the pipe."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_stdin(cls) -> "ApiBrief":
+        """Read to the end of standard input."""
+        return cls(**json.load(sys.stdin))

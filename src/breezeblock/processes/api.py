@@ -1,0 +1,112 @@
+"""The API process: `python -m breezeblock.processes.api`, its brief on standard input.
+
+It serves a socket that it inherits, already listening: all API processes accept from the one queue that the kernel keeps
+behind it. So when one of them is killed no connection is refused, and when one is stopped its siblings take the next.
+
+It dies in one of three ways: told to (SIGTERM: accept nothing more, answer what is under way, leave), with its parent, or
+killed by the supervisor because its event loop did not answer a ping for some seconds.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+import structlog
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import ASGIApp
+
+from breezeblock import logs, settings, wiring
+from breezeblock.api.app import build_app
+from breezeblock.api.call import Services
+from breezeblock.doorbells.local import DatagramBell
+from breezeblock.env.real import real_env
+from breezeblock.node import link as words
+from breezeblock.node.link import SocketLink
+from breezeblock.processes.brief import ApiBrief
+from breezeblock.processes.parent import die_with_parent
+
+log = structlog.get_logger(__name__)
+
+# Connections that one process holds at a time; what is more waits in the kernel's queue, where a sibling may take it.
+CONNECTIONS_MOST: Final = 1024
+
+
+class InheritedServer(Server):
+    """Granian's embedded server on a socket that somebody else has bound and listens on."""
+
+    def __init__(self, app: ASGIApp, listening_file: int) -> None:
+        super().__init__(
+            app,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            # Connections stay open as long as the client likes; one that sends half a request is cut off.
+            http1_settings=HTTP1Settings(header_read_timeout=30_000),
+            websockets=False,
+            backlog=CONNECTIONS_MOST,
+            backpressure=CONNECTIONS_MOST,
+            log_enabled=False,
+        )
+        self._listening_file = listening_file
+
+    def _init_shared_socket(self) -> None:
+        # As Granian's own workers get it from their parent: descriptor, whether it is a unix socket, backlog. Its types
+        # leave the constructor out, and know no server but one that binds for itself.
+        holder = SocketHolder(self._listening_file, False, self.backlog)  # type: ignore[call-arg]
+        self._shd = holder  # type: ignore[assignment]
+
+
+async def serve(brief: ApiBrief) -> None:
+    """Answer requests until told to stop."""
+    chosen = settings.from_json(brief.settings_json)
+    env = real_env()
+    opened = wiring.open_database(chosen, env)
+    bell = DatagramBell(wiring.bell_folder(chosen))
+    app = build_app(Services(store=opened.store, env=env, doorbell=bell, settings=chosen))
+    server = InheritedServer(app, brief.listening_file)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to hear; it then tells us
+    serving = asyncio.ensure_future(server.serve())
+    link = await SocketLink.open(socket.socket(fileno=brief.link_file))
+    answering = asyncio.ensure_future(_answer_pings(link))
+    link.send(words.READY)
+    log.info("api.serving")
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((serving, stopping, answering), return_when=asyncio.FIRST_COMPLETED)
+    log.info("api.stopping")
+    server.stop()  # type: ignore[no-untyped-call]  # `serving` ends when the last request under way is answered
+    _, unfinished = await asyncio.wait((serving,), timeout=chosen.api.drain_s)
+    if unfinished:
+        log.warning("api.requests_cut_off", drain_s=chosen.api.drain_s)
+    opened.lane.close()
+
+
+async def _answer_pings(link: SocketLink) -> None:
+    """On the event loop on purpose: what is asked is whether the loop still turns."""
+    while (word := await link.receive()) is not None:
+        if word == words.PING:
+            link.send(words.PONG)
+
+
+def main() -> None:
+    """Serve, and leave nothing running."""
+    brief = ApiBrief.from_stdin()
+    die_with_parent(brief.parent_pid)
+    logs.configure(brief.log_level, brief.log_format)
+    logging.getLogger("_granian").setLevel(logging.ERROR)  # it warns that embedding is experimental; it is tested here
+    structlog.contextvars.bind_contextvars(api=brief.name)
+    asyncio.run(serve(brief))
+    sys.stderr.flush()
+    os._exit(0)  # threads inside a system call that hangs must not keep a process that has answered everything
+
+
+if __name__ == "__main__":
+    main()
