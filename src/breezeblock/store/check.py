@@ -1,0 +1,159 @@
+"""What must hold between the tables at any instant: asked by the simulation after each run, and by operators.
+
+Pure questions in SQL. They repair nothing; each answer is a sentence that names the rows at fault.
+"""
+
+from collections import Counter
+
+from sqlalchemy import Connection, select
+
+from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.store.tables import (
+    nodes,
+    operation_locks,
+    operations,
+    pools,
+    quota_usage,
+    snapshots,
+    volume_types,
+    volumes,
+)
+
+__all__ = ["problems"]
+
+
+def problems(tx: Connection) -> list[str]:
+    """Every contradiction between the tables, as sentences. Empty when all is well. Reads all resource rows."""
+    found = Rows(tx)
+    return [
+        *_wrong_usage(tx, found),
+        *_wrong_allocation(tx, found),
+        *_wrong_locks(tx, found),
+        *_forgotten(found),
+        *_dangling(tx, found),
+        *_object_names(found),
+    ]
+
+
+class Rows:
+    """The rows that several questions are about, read once."""
+
+    def __init__(self, tx: Connection) -> None:
+        self.volumes = [dict(row) for row in tx.execute(select(volumes)).mappings()]
+        self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
+        self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
+        self.locks = [dict(row) for row in tx.execute(select(operation_locks)).mappings()]
+        self.named = {lock["resource_id"] for lock in self.locks}
+        self.held = {lock["resource_id"] for lock in self.locks if lock["exclusive"]}
+
+
+def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
+    """*Accounts*: what each project is charged is the sum of what it has."""
+    names: dict[str, str] = dict(tx.execute(select(volume_types.c.id, volume_types.c.name)).tuples().all())
+    due: Counter[tuple[str, str]] = Counter()
+    for noun, table_rows in (("volumes", rows.volumes), ("snapshots", rows.snapshots)):
+        for row in table_rows:
+            if row["tombstone"]:
+                continue
+            charges = {noun: 1, "gigabytes": row["charged_gib"]}
+            if (name := names.get(row["charged_type_id"])) is not None:
+                charges |= {f"{noun}_{name}": 1, f"gigabytes_{name}": row["charged_gib"]}
+            for resource, amount in charges.items():
+                due[row["project_id"], resource] += amount
+    used = {
+        (row.project_id, row.resource): row.in_use
+        for row in tx.execute(select(quota_usage))
+        if row.resource.partition("_")[0] in ("volumes", "snapshots", "gigabytes")
+    }
+    return [
+        f"Project {project} is charged {used.get((project, resource), 0)} {resource}, but has {due[project, resource]}."
+        for project, resource in sorted(used.keys() | due.keys())
+        if used.get((project, resource), 0) != due[project, resource]
+    ]
+
+
+def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
+    """*Accounts*: what each pool has promised is the sum of what is in it."""
+    due: Counter[str] = Counter()
+    for row in (*rows.volumes, *rows.snapshots):
+        if row["pool_name"] is not None and not row["tombstone"]:
+            due[row["pool_name"]] += row["charged_gib"]
+    promised: dict[str, int] = dict(tx.execute(select(pools.c.name, pools.c.allocated_gib)).tuples().all())
+    return [
+        f"Pool {name} has promised {promised.get(name, 0)} GiB, but {due[name]} GiB are in it."
+        for name in sorted(promised.keys() | due.keys())
+        if promised.get(name, 0) != due[name]
+    ]
+
+
+def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
+    """An operation without a lock has no order, and a lock without an operation would never go."""
+    with_lock = {lock["operation_id"] for lock in rows.locks}
+    found = [
+        f"Operation {id_} ({row['kind']}) has no lock." for id_, row in rows.operations.items() if id_ not in with_lock
+    ]
+    found += [
+        f"The lock of resource {lock['resource_id']} at place {lock['seq']} belongs to no operation."
+        for lock in rows.locks
+        if lock["operation_id"] not in rows.operations
+    ]
+    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots)}
+    found += [
+        f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
+        for lock in rows.locks
+        if lock["seq"] > there.get(lock["resource_id"], 0)
+    ]
+    owners = {row["owner"] for row in rows.operations.values() if row["owner"] is not None}
+    known = set(tx.execute(select(nodes.c.incarnation)).scalars())
+    return found + [f"Operations are owned by node {owner}, which is unknown." for owner in sorted(owners - known)]
+
+
+def _forgotten(rows: Rows) -> list[str]:
+    """*Termination*: whatever is under way is somebody's work, and a tombstone stands only while it is in somebody's way."""
+    found = []
+    for noun, table_rows, transitional in (
+        ("Volume", rows.volumes, VOLUME_TRANSITIONAL),
+        ("Snapshot", rows.snapshots, SNAPSHOT_TRANSITIONAL),
+    ):
+        for row in table_rows:
+            if row["tombstone"]:
+                if row["id"] not in rows.named:
+                    found.append(
+                        f"{noun} {row['id']} is deleted and named by no operation, but its row is still there."
+                    )
+            elif row["status"] in transitional and row["id"] not in rows.held:
+                found.append(f"{noun} {row['id']} has status {row['status']}, but no operation works on it.")
+    return found
+
+
+def _dangling(tx: Connection, rows: Rows) -> list[str]:
+    """What a row refers to is there."""
+    known_volumes = {row["id"] for row in rows.volumes}
+    known_pools = set(tx.execute(select(pools.c.name)).scalars())
+    known_types = set(tx.execute(select(volume_types.c.id)).scalars())
+    found = [
+        f"Snapshot {row['id']} is of volume {row['volume_id']}, which is not there."
+        for row in rows.snapshots
+        if row["volume_id"] not in known_volumes
+    ]
+    for noun, table_rows in (("Volume", rows.volumes), ("Snapshot", rows.snapshots)):
+        for row in table_rows:
+            if row["pool_name"] is not None and row["pool_name"] not in known_pools:
+                found.append(f"{noun} {row['id']} is in pool {row['pool_name']}, which is unknown.")
+            for column in ("volume_type_id", "charged_type_id"):
+                if row[column] is not None and row[column] not in known_types:
+                    found.append(f"{noun} {row['id']} has {column} {row[column]}, which is unknown.")
+    return found
+
+
+def _object_names(rows: Rows) -> list[str]:
+    """*Exclusion*: no two rows are the same object on storage, and an object is named after its row."""
+    names: Counter[str] = Counter(
+        row["object_name"] for row in (*rows.volumes, *rows.snapshots) if row["object_name"] is not None
+    )
+    found = [f"{count} rows are the same object {name}." for name, count in sorted(names.items()) if count > 1]
+    return found + [
+        f"The row {row['id']} is the object {row['object_name']}, which is named after another."
+        for row in (*rows.volumes, *rows.snapshots)
+        if row["object_name"] is not None and not row["object_name"].startswith(row["id"] + ".")
+    ]

@@ -1,0 +1,341 @@
+"""A whole cluster in one process: machines' disks and lock files, nodes with keeper and worker, APIs, and their supervisor.
+
+All of it is the production code, unchanged; only what processes are made of is not: the link between a keeper and its
+worker, the page that they share, the doorbell, and the way a process starts and dies.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from random import Random
+from typing import Any, Final
+
+from breezeblock.drivers.file import FileDriver
+from breezeblock.env.contract import Env
+from breezeblock.model.ids import Incarnation
+from breezeblock.node.backends import Backend
+from breezeblock.node.gate import Gate
+from breezeblock.node.keeper import Keeper
+from breezeblock.node.lease_table import LeaseTable, Registration
+from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.membership import NodeRow
+from breezeblock.store.run import Store
+from breezeblock.testing.database import Database, KeeperLane, SimLane
+from breezeblock.testing.faults import Faults
+from breezeblock.testing.loop import PROCESS, Process, VirtualLoop
+from breezeblock.testing.memory_files import MemoryFiles, Tokens
+from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+from breezeblock.work.catalogue import CATALOGUE
+
+__all__ = ["BACKEND", "CLUSTER", "QUEUE", "ROOT", "Cluster"]
+
+CLUSTER: Final = "sim"
+BACKEND: Final = "fast"
+QUEUE: Final = f"{CLUSTER}@{BACKEND}"
+ROOT: Final = PurePosixPath("/fast")
+BOOT_ID: Final = "11111111-1111-4111-8111-111111111111"
+CAPACITY_BYTES: Final = 48 << 30
+# A supervisor starts a process again after so long.
+RESTART_S: Final = (0.1, 3.0)
+# What a process may end with that is not a mistake of ours: its parent starts it again.
+EXCUSED: Final = ("Unavailable", "BackendFailed")
+
+OnEffect = Callable[[str, str, PurePosixPath, Tokens], None]
+
+
+class Cluster:
+    """The processes of one run. `random` draws everything that is not a fault."""
+
+    def __init__(
+        self,
+        *,
+        loop: VirtualLoop,
+        database: Database,
+        faults: Faults,
+        random: Random,
+        terms: Terms,
+        tell: Callable[[str], None],
+        mistake: Callable[[str], None],
+        on_effect: OnEffect,
+    ) -> None:
+        self.loop = loop
+        self.database = database
+        self.faults = faults
+        self.random = random
+        self.terms = terms
+        self.tell = tell
+        self.mistake = mistake
+        self.on_effect = on_effect
+        self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
+        self.locks = LockFiles()
+        self.bell = _Bell(self)
+        self.processes: list[Process] = []
+        self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5, 20)), park_after_s=60.0)
+        self.slots = random.choice((1, 2, 8))
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def spawn(self, name: str, main: Callable[[Process], Coroutine[Any, Any, Any]]) -> Process:
+        """Start a process. It ends when its main coroutine does, or when somebody kills it."""
+        process = Process(name)
+        self.processes = [other for other in self.processes if other.alive] + [process]
+        task = self.loop.create_task(main(process), name=name, context=context_of(process))
+        task.add_done_callback(lambda done: self._ended(process, done), context=Context())
+        return process
+
+    def _ended(self, process: Process, main: "asyncio.Future[Any]") -> None:
+        error = None if main.cancelled() else main.exception()
+        if error is not None:
+            self.tell(f"{process.name} ends with {type(error).__name__}: {error}")
+            if type(error).__name__ not in EXCUSED:
+                self.mistake(f"{process.name} ended with {type(error).__name__}: {error}")
+        process.kill()
+
+    def env(self, process: Process, clock: VirtualClock) -> Env:
+        """A process's view of the world."""
+        random = Random(f"{self.random.random()} {process.name}")
+        files = self.disk.view(
+            before=lambda call, path, changes: self.faults.before_storage(process, call, path, changes),
+            stalled=lambda call, path, changes: self.faults.right_before_effect(),
+            effect=lambda call, path, tokens: self.on_effect(process.name, call, path, tokens),
+        )
+        return VirtualEnv(
+            clock=clock,
+            random=random,
+            ids=VirtualIds(random),
+            files=files,
+            processes=self.locks,
+            threads=VirtualThreads(),
+        )
+
+    def new_clock(self) -> VirtualClock:
+        """One machine's clocks: rates differ by less than the drift that the terms allow, wall clocks by much more."""
+        rate = self.random.uniform(1.0, 1.0 + self.terms.drift * 0.99)
+        return VirtualClock(rate=rate, skew_us=int(self.random.uniform(-20, 20) * 1_000_000))
+
+    async def supervise(self, name: str, start: Callable[[str, int, VirtualClock], Process]) -> None:
+        """Start a process, and again whenever it has ended."""
+        clock = self.new_clock()
+        number = 0
+        while True:
+            number += 1
+            process = start(name, number, clock)
+            ended = self.loop.create_future()
+            process.on_exit.append(lambda ended=ended: ended.done() or ended.set_result(None))  # type: ignore[misc]
+            await ended
+            await VirtualClock().sleep(self.random.uniform(*RESTART_S))
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+
+    def start_node(self, name: str, number: int, clock: VirtualClock) -> Process:
+        """A new incarnation: its keeper, which launches its worker."""
+        return self.spawn(f"{name}.keeper{number}", lambda process: self._keep(name, number, process, clock))
+
+    async def _keep(self, name: str, number: int, process: Process, clock: VirtualClock) -> None:
+        env = self.env(process, clock)
+        incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
+        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", _Page())
+        self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
+        self.tell(f"{process.name} is incarnation {incarnation}")
+
+        async def launch() -> _WorkerHandle:
+            return self._launch(node, process)
+
+        keeper = Keeper(
+            env=env,
+            table=LeaseTable(KeeperLane(self.database, process, self.faults, self.random)),
+            terms=self.terms,
+            registration=Registration(
+                incarnation=incarnation,
+                name=name,
+                cluster=CLUSTER,
+                boot_id=BOOT_ID,
+                version="1",
+                lock_path=node.lock_path,
+                lock_id=lock_id,
+                keeper_pid=number,
+            ),
+            page=node.page,
+            launch=launch,
+        )
+        ending = await keeper.run()
+        self.tell(f"{process.name} ends: {ending.value}")
+
+    def _launch(self, node: "_Node", keeper: Process) -> "_WorkerHandle":
+        ours, theirs = _Link.pair()
+        worker = self.spawn(f"{node.name}.worker{node.number}", lambda process: self._work(node, process, theirs))
+        self.locks.inherit(node.lock_path, holder=worker)
+        keeper.on_exit.append(theirs.close)
+        worker.on_exit.append(ours.close)
+
+        # The kernel kills the worker when its parent ends, a moment later.
+        def die_with_parent() -> None:
+            self.loop.call_later(self.random.uniform(0, 0.01), worker.kill, context=Context())
+
+        keeper.on_exit.append(die_with_parent)
+        return _WorkerHandle(worker, ours)
+
+    async def _work(self, node: "_Node", process: Process, link: "_Link") -> None:
+        env = self.env(process, node.clock)
+
+        async def prove_dead(row: NodeRow) -> bool:
+            return await env.processes.kill_holders(row.lock_path, row.lock_id)
+
+        driver = FileDriver(env.files, name=BACKEND, path=ROOT, clock=node.clock)
+        backend = Backend(name=BACKEND, queue=QUEUE, driver=driver, slots=self.slots, availability_zone="nova")
+        await Worker(
+            env=env,
+            store=Store(SimLane(self.database, process, self.faults, self.random), env),
+            backends={QUEUE: backend},
+            catalogue=CATALOGUE,
+            doorbell=self.bell,
+            listener=self.bell.listener(process),
+            identity=Identity(cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number),
+            terms=self.terms,
+            gate=Gate(node.clock, node.page),
+            link=link,
+            limits=self.limits,
+            prove_dead=prove_dead,
+        ).run()
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One incarnation of a node, as its keeper and its worker know it."""
+
+    name: str
+    number: int
+    clock: VirtualClock
+    incarnation: Incarnation
+    lock_path: str
+    page: "_Page"
+
+
+def context_of(process: Process) -> Context:
+    """A context whose tasks belong to the process."""
+    context = Context()
+    context.run(PROCESS.set, process)
+    return context
+
+
+class _Page:
+    """The page of memory that keeper and worker share: implements `gate.Deadline` and `keeper.Publish`."""
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        self.lapses = 0
+
+    def publish(self, *, until: float, lapses: int) -> None:
+        """See `node.keeper.Publish`."""
+        self.lapses = lapses
+        self.until = until
+
+
+class _Link:
+    """One end of the line between a keeper and its worker: implements `node.link.Link`."""
+
+    def __init__(self) -> None:
+        self._words: list[str] = []
+        self._closed = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._other: _Link
+
+    @classmethod
+    def pair(cls) -> tuple["_Link", "_Link"]:
+        """Both ends."""
+        ours, theirs = cls(), cls()
+        ours._other, theirs._other = theirs, ours
+        return ours, theirs
+
+    def send(self, word: str) -> None:
+        """See `node.link.Link`."""
+        self._other._words.append(word)
+        self._other._wake()
+
+    async def receive(self) -> str | None:
+        """See `node.link.Link`."""
+        while not self._words and not self._closed:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._words.pop(0) if self._words else None
+
+    def close(self) -> None:
+        """The process at the other end is gone."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class _WorkerHandle:
+    """Implements `node.keeper.WorkerHandle`."""
+
+    def __init__(self, process: Process, link: _Link) -> None:
+        self._process = process
+        self._link = link
+        self._gone = asyncio.get_running_loop().create_future()
+        process.on_exit.append(self._exited)
+
+    def send(self, word: str) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        self._link.send(word)
+
+    async def receive(self) -> str | None:
+        """See `node.keeper.WorkerHandle`."""
+        return await self._link.receive()
+
+    def kill(self) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        self._process.kill()
+
+    async def wait(self) -> None:
+        """See `node.keeper.WorkerHandle`."""
+        await asyncio.shield(self._gone)
+
+    def _exited(self) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+
+class _Bell:
+    """The doorbell between processes: a ring may be late, and may be lost."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._listeners: list[tuple[Process, Callable[[], None]]] = []
+
+    def ring(self, queue: str) -> None:
+        """See `doorbells.contract.Doorbell`."""
+        self._listeners = [heard for heard in self._listeners if heard[0].alive]
+        for process, on_ring in self._listeners:
+            if self._cluster.random.random() < 0.8:
+                later = self._cluster.random.expovariate(1.0) * 0.002
+                self._cluster.loop.call_later(later, on_ring, context=context_of(process))
+
+    def listener(self, process: Process) -> "_Listener":
+        """A worker's end."""
+        return _Listener(self, process)
+
+    def add(self, process: Process, on_ring: Callable[[], None]) -> None:
+        """Ring it from now on."""
+        self._listeners.append((process, on_ring))
+
+
+class _Listener:
+    """Implements `doorbells.contract.Listener`."""
+
+    def __init__(self, bell: _Bell, process: Process) -> None:
+        self._bell = bell
+        self._process = process
+
+    def listen(self, on_ring: Callable[[], None]) -> None:
+        """See `doorbells.contract.Listener`."""
+        self._bell.add(self._process, on_ring)
+
+    def close(self) -> None:
+        """The process ends anyway."""

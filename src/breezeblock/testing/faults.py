@@ -1,0 +1,172 @@
+"""What goes wrong, drawn from the seed: each run switches on a random subset, so that faults also meet alone.
+
+    crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
+    stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
+    lost       a commit happened and its answer was lost; a transaction lost against another one
+    cut        processes, or all of them, do not reach the database for a while; slowness
+    storage    a storage call fails with EIO or ENOSPC; slowness
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from random import Random
+from typing import Final
+
+from breezeblock.testing.loop import Process
+from breezeblock.testing.virtual import VirtualClock
+
+__all__ = ["KINDS", "Faults", "Nemesis"]
+
+KINDS: Final = ("crash", "stop", "lost", "cut", "storage")
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Faults:
+    """Which faults are on, how often they strike, and what of them is under way. Implements `database.Weather`."""
+
+    random: Random
+    tell: Tell
+    on: frozenset[str] = frozenset()
+    pace_s: float = 0.002
+    storage_pace_s: float = 0.01
+    _cut_until: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, random: Random, tell: Tell) -> "Faults":
+        """A random subset; now and then all of them, and now and then none."""
+        shape = random.random()
+        if shape < 0.05:
+            on: frozenset[str] = frozenset()
+        elif shape < 0.25:
+            on = frozenset(KINDS)
+        else:
+            on = frozenset(kind for kind in KINDS if random.random() < 0.5)
+        return cls(
+            random=random,
+            tell=tell,
+            on=on,
+            pace_s=random.choice((0.0005, 0.002, 0.01)),
+            storage_pace_s=random.choice((0.001, 0.02, 0.2)),
+        )
+
+    def stop(self) -> None:
+        """From now on everything works."""
+        self.on = frozenset()
+        self._cut_until.clear()
+
+    # --- the database -----------------------------------------------------------------------------------------------
+
+    def delay_s(self) -> float:
+        slow = "cut" in self.on and self.random.random() < 0.01
+        return self.random.expovariate(1.0) * (self.pace_s if not slow else 1.0)
+
+    def is_cut(self, process: Process) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self._cut_until.get(process.name, 0.0) > now or self._cut_until.get("*", 0.0) > now
+
+    def cut(self, name: str, seconds: float) -> None:
+        """Take the database away from a process, or from all ("*")."""
+        self.tell(f"cut {name} from the database for {seconds:.2f} s")
+        self._cut_until[name] = asyncio.get_running_loop().time() + seconds
+
+    def hang_s(self) -> float:
+        return self.random.choice((0.001, 0.05, 1.0, 4.0))
+
+    def contended(self) -> bool:
+        return "lost" in self.on and self.random.random() < 0.03
+
+    def loses_answer(self, process: Process) -> bool:
+        if "lost" in self.on and self.random.random() < 0.06:
+            self.tell(f"the commit's answer to {process.name} is lost")
+            return True
+        return False
+
+    # --- the storage ------------------------------------------------------------------------------------------------
+
+    async def before_storage(self, process: Process, call: str, path: PurePosixPath, changes: bool) -> None:
+        """Awaited at the begin of each storage call."""
+        if self.random.random() < 0.3:
+            await VirtualClock().sleep(self.random.expovariate(1.0) * self.storage_pace_s)
+        if "storage" not in self.on:
+            return
+        if self.random.random() < 0.01:
+            await VirtualClock().sleep(self.random.uniform(0.5, 8.0))
+        if changes and self.random.random() < 0.03:
+            number = self.random.choice((errno.EIO, errno.ENOSPC))
+            self.tell(f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}")
+            raise OSError(number, os.strerror(number), str(path))
+
+    async def right_before_effect(self) -> None:
+        """Between the guard's yes and the system call: where a process can be stopped."""
+        if self.random.random() < 0.1:
+            await VirtualClock().sleep(self.random.expovariate(1.0) * 0.002)
+
+
+class Nemesis:
+    """Strikes processes at random instants, until told to end."""
+
+    def __init__(self, faults: Faults, *, ttl_s: float, processes: Callable[[], Sequence[Process]]) -> None:
+        self._faults = faults
+        self._random = faults.random
+        self._ttl_s = ttl_s
+        self._processes = processes
+        self._mean_s = self._random.choice((0.3, 1.0, 3.0))
+
+    async def run(self, until: float) -> None:
+        """Strike until the loop's time is `until`; then continue whoever is stopped."""
+        strikes: list[Callable[[], None]] = []
+        if "crash" in self._faults.on:
+            strikes += [self._crash]
+        if "stop" in self._faults.on:
+            strikes += [self._stop]
+        if "cut" in self._faults.on:
+            strikes += [self._cut]
+        loop = asyncio.get_running_loop()
+        while strikes and loop.time() < until:
+            await self._sleep(self._random.expovariate(1 / self._mean_s))
+            if loop.time() < until:
+                self._random.choice(strikes)()
+        if until > loop.time():
+            await self._sleep(until - loop.time())
+        self._faults.stop()
+        for process in self._processes():
+            process.stopped_until = min(process.stopped_until, loop.time())
+
+    def _sleep(self, seconds: float) -> Awaitable[None]:
+        return VirtualClock().sleep(seconds)
+
+    def _victims(self) -> list[Process]:
+        """One process, or all of one node."""
+        alive = [process for process in self._processes() if process.alive]
+        if not alive:
+            return []
+        chosen = self._random.choice(alive)
+        if self._random.random() < 0.25:
+            node = chosen.name.partition(".")[0]
+            return [process for process in alive if process.name.partition(".")[0] == node]
+        return [chosen]
+
+    def _crash(self) -> None:
+        for process in self._victims():
+            self._faults.tell(f"crash {process.name}")
+            process.kill()
+
+    def _stop(self) -> None:
+        seconds = self._random.choice((0.1, 0.5, self._ttl_s * 0.9, self._ttl_s * 1.3, self._ttl_s * 3))
+        seconds *= self._random.uniform(0.8, 1.2)
+        for process in self._victims():
+            self._faults.tell(f"stop {process.name} for {seconds:.2f} s")
+            process.stopped_until = asyncio.get_running_loop().time() + seconds
+
+    def _cut(self) -> None:
+        seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5))
+        if self._random.random() < 0.3:
+            self._faults.cut("*", seconds)
+            return
+        for process in self._victims():
+            self._faults.cut(process.name, seconds)

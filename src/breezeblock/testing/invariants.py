@@ -1,0 +1,299 @@
+"""What no run may violate, watched while it goes on and checked when it has settled (architecture §9).
+
+*Exclusion*, *Order* and *Transitions* are watched: every effect on storage and every commit passes by here at the instant
+in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at the end.
+"""
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.drivers.file import PART
+from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.store import check
+from breezeblock.store.tables import operation_log, operations, snapshots, volumes
+from breezeblock.store.transitions import Transition
+from breezeblock.testing.database import Seen
+from breezeblock.testing.memory_files import MemoryFiles, Tokens
+
+__all__ = ["Violation", "Watcher", "check_rest", "is_quiet", "unfinished"]
+
+GIB: Final = 1 << 30
+BORN: Final = ("creating", "error")
+Token = tuple[int, int]
+
+
+class Violation(AssertionError):
+    """An invariant fell."""
+
+
+@dataclass
+class _Line:
+    """What has been done on one resource: the highest tokens under which anything took effect."""
+
+    exclusive: Token = (-1, -1)
+    any: Token = (-1, -1)
+    epochs: dict[int, int] = field(default_factory=dict)
+
+
+class Watcher:
+    """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.violations: list[str] = []
+        self.exclusive: dict[tuple[str, int], bool] = {}
+        """(resource, seq) -> whether that place in its line is an exclusive one."""
+        self.resources_of: dict[str, dict[str, int]] = {}
+        """operation -> its resources and its places in their lines."""
+        self._lines: dict[str, _Line] = {}
+        self._last_seq: dict[str, int] = {}
+        self._open: dict[str, dict[int, str]] = {}
+        self._applied: list[tuple[str, str, Transition]] = []
+        self.contents: dict[str, bytes] = {}
+        """resource -> what its first block must begin with."""
+        self.unsure: set[str] = set()
+        """Resources whose content an operator's or a failure's interference leaves open."""
+        self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def violated(self, invariant: str, what: str) -> None:
+        """Note that an invariant fell."""
+        self._tell(f"VIOLATION of {invariant}: {what}")
+        self.violations.append(f"{invariant}: {what}")
+
+    # --- storage ----------------------------------------------------------------------------------------------------
+
+    def on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
+        """*Exclusion*: after an effect under a token, none under a conflicting lower one."""
+        if not tokens:
+            return
+        self._tell(f"{process}: {call} {path.name}")
+        for resource, token in tokens.items():
+            line = self._lines.setdefault(resource, _Line())
+            exclusive = self.exclusive.get((resource, token[0]), True)
+            conflicting = line.any if exclusive else line.exclusive
+            same_place = line.epochs.get(token[0], -1)
+            if conflicting > token or same_place > token[1]:
+                newer = max(conflicting, (token[0], same_place))
+                self.violated(
+                    "Exclusion", f"{call} {path.name} by {process} under {token} of {resource}, after one under {newer}"
+                )
+            line.any = max(line.any, token)
+            if exclusive:
+                line.exclusive = max(line.exclusive, token)
+            line.epochs[token[0]] = max(same_place, token[1])
+
+    # --- the database -----------------------------------------------------------------------------------------------
+
+    def on_commit(self, seen: list[Seen]) -> None:
+        """Look at what one transaction did."""
+        applied, self._applied = self._applied, []
+        for what, id_, before, after in seen:
+            if what in ("volumes", "snapshots"):
+                self._moved(what, id_, before, str(after), applied)
+            elif what == "locked":
+                self._locked(id_, str(before), str(after))
+            elif what == "owner":
+                self._tell(f"operation {id_} is owned by {before} in epoch {after}")
+            elif what == "nodes":
+                self._tell(f"node {id_}: {before} -> {after}")
+        for what, id_, before, after in seen:
+            if what == "enqueued":
+                self._enqueued(id_, str(before), msgspec.json.decode(str(after)))
+            elif what == "ended":
+                self._ended(id_, outcome=str(before), kind=str(after))
+
+    def on_rollback(self) -> None:
+        """A transaction left nothing behind."""
+        self._applied.clear()
+
+    @contextmanager
+    def transitions(self) -> Iterator[None]:
+        """While inside, note which transitions are applied to which rows."""
+        real = Transition.apply_locked
+        applied = self
+
+        def apply_locked(self: Transition, tx: Connection, row_id: str, **params: Any) -> dict[str, Any]:
+            applied._applied.append((self.table.name, row_id, self))
+            return real(self, tx, row_id, **params)
+
+        Transition.apply_locked = apply_locked  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Transition.apply_locked = real  # type: ignore[method-assign]
+
+    def _moved(
+        self, table: str, id_: str, before: str | None, after: str, applied: list[tuple[str, str, Transition]]
+    ) -> None:
+        """*Transitions*: every status change is one of a declared transition that was applied to this very row."""
+        self._tell(f"{table} {id_}: {before} -> {after}")
+        if before is None:
+            if after not in BORN:
+                self.violated("Transitions", f"{table} {id_} begins as {after}")
+            return
+        for name, row_id, transition in applied:
+            if (name, row_id) == (table, id_) and {(before, after), (None, after)} & set(transition.moves):
+                return
+        self.violated("Transitions", f"{table} {id_} went from {before} to {after}, which nothing declares")
+
+    def _locked(self, operation: str, resource: str, place: str) -> None:
+        """*Order*: places in a line are handed out in the order of commits."""
+        seq, exclusive = (int(word) for word in place.split())
+        if self._last_seq.get(resource, -1) >= seq:
+            self.violated("Order", f"{operation} got place {seq} of {resource}, after {self._last_seq[resource]}")
+        self._last_seq[resource] = seq
+        self.exclusive[resource, seq] = bool(exclusive)
+        self.resources_of.setdefault(operation, {})[resource] = seq
+        self._open.setdefault(resource, {})[seq] = operation
+
+    def _enqueued(self, id_: str, kind: str, payload: dict[str, Any]) -> None:
+        places = self.resources_of.get(id_, {})
+        self._tell(f"operation {id_} {kind} enqueued: {places}")
+        self._payloads[id_] = (kind, payload)
+        made, source = _made_from(kind, payload)
+        if made is not None and source is not None:
+            if source in self.contents:
+                self.contents[made] = self.contents[source]
+            if source in self.unsure:
+                self.unsure.add(made)
+
+    def _ended(self, id_: str, *, outcome: str, kind: str) -> None:
+        """*Order*: whoever ends has nobody conflicting before it in any of its lines."""
+        self._tell(f"operation {id_} {kind} ended: {outcome}")
+        for resource, seq in self.resources_of.get(id_, {}).items():
+            line = self._open.get(resource, {})
+            for earlier, other in line.items():
+                if earlier < seq and (self.exclusive[resource, earlier] or self.exclusive[resource, seq]):
+                    self.violated("Order", f"{id_} at place {seq} of {resource} ended before {other} at {earlier}")
+            line.pop(seq, None)
+        kind, payload = self._payloads.get(id_, (kind, {}))
+        if kind == "revert_volume":
+            volume, snapshot = payload["volume_id"], payload["snapshot_id"]
+            self.contents.pop(volume, None)
+            if outcome != "done" or snapshot in self.unsure:
+                self.unsure.add(volume)
+            elif snapshot in self.contents:
+                self.contents[volume] = self.contents[snapshot]
+
+
+def _made_from(kind: str, payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    if kind == "create_volume":
+        return payload["volume_id"], payload.get("source_id")
+    if kind == "create_snapshot":
+        return payload["snapshot_id"], payload["volume_id"]
+    return None, None
+
+
+# --- at rest --------------------------------------------------------------------------------------------------------
+
+
+def is_quiet(tx: Connection) -> bool:
+    """Whether nothing is under way."""
+    return not unfinished(tx)
+
+
+def unfinished(tx: Connection) -> list[str]:
+    """*Termination*: what is still under way."""
+    found = [
+        f"operation {row.id} {row.kind} of {row.resource_id} (owner {row.owner}, epoch {row.epoch}, attempt {row.attempt})"
+        for row in tx.execute(select(operations))
+    ]
+    for table, transitional in ((volumes, VOLUME_TRANSITIONAL), (snapshots, SNAPSHOT_TRANSITIONAL)):
+        wanted = select(table.c.id, table.c.status).where(table.c.status.in_(transitional), ~table.c.tombstone)
+        found += [f"{table.name} {row.id} is {row.status}" for row in tx.execute(wanted)]
+    return found
+
+
+async def check_rest(tx: Connection, watcher: Watcher, disk: MemoryFiles, root: PurePosixPath, *, storage: bool) -> None:
+    """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
+    for problem in check.problems(tx):
+        watcher.violated("Accounts", problem)
+    rows = {
+        row["id"]: dict(row)
+        for table in (volumes, snapshots)
+        for row in tx.execute(select(table).where(~table.c.tombstone)).mappings()
+    }
+    _check_log(tx, watcher)
+    excused = _interrupted(tx, watcher, storage=storage)
+    there = await _objects(disk, root)
+    for path in there:
+        _check_object(path, rows, excused, watcher)
+    for row in rows.values():
+        await _check_row(row, disk, root, excused, watcher)
+
+
+def _check_log(tx: Connection, watcher: Watcher) -> None:
+    logged = {row.operation_id for row in tx.execute(select(operation_log.c.operation_id))}
+    for id_ in watcher.resources_of:
+        if id_ not in logged:
+            watcher.violated("Once", f"operation {id_} was accepted and is not in the log of what ended")
+
+
+def _interrupted(tx: Connection, watcher: Watcher, *, storage: bool) -> set[str]:
+    """Resources on which an operation ended without being able to clean up behind itself."""
+    found: set[str] = set()
+    for row in tx.execute(select(operation_log)):
+        if row.outcome in ("failed", "parked") or (row.outcome == "cancelled" and storage):
+            places = watcher.resources_of.get(row.operation_id, {})
+            found.update(resource for resource, seq in places.items() if watcher.exclusive[resource, seq])
+    return found
+
+
+async def _objects(disk: MemoryFiles, root: PurePosixPath) -> list[PurePosixPath]:
+    return [
+        root / folder / name
+        for folder in await _list(disk, root)
+        if len(folder) == 2
+        for name in await _list(disk, root / folder)
+    ]
+
+
+async def _list(disk: MemoryFiles, path: PurePosixPath) -> list[str]:
+    try:
+        return await disk.list_folder(path)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return []  # no node ever came so far as to make it
+        raise
+
+
+def _check_object(
+    path: PurePosixPath, rows: Mapping[str, Mapping[str, Any]], excused: set[str], watcher: Watcher
+) -> None:
+    """*Once*: no orphan."""
+    name = ObjectName.parse(path.name.removesuffix(PART))
+    row = rows.get(name.resource_id)
+    if row is None:
+        watcher.violated("Once", f"{path.name} is on storage, and its row is gone")
+    elif path.name != row["object_name"] and name.resource_id not in excused:
+        watcher.violated("Once", f"{path.name} is on storage, and its row is {row['object_name']} ({row['status']})")
+
+
+async def _check_row(
+    row: Mapping[str, Any], disk: MemoryFiles, root: PurePosixPath, excused: set[str], watcher: Watcher
+) -> None:
+    """*Once*: no row without its object. *Data*: it holds what it must."""
+    if row["object_name"] is None:
+        return
+    path = root / row["id"][:2] / row["object_name"]
+    try:
+        size = await disk.size(path)
+    except FileNotFoundError:
+        if row["id"] not in excused:
+            watcher.violated("Once", f"{row['object_name']} ({row['status']}) is not on storage")
+        return
+    if size < row["size_gib"] * GIB:
+        watcher.violated("Once", f"{row['object_name']} has {size} bytes, its row {row['size_gib']} GiB")
+    if row["id"] in watcher.contents and row["id"] not in watcher.unsure:
+        wanted = watcher.contents[row["id"]]
+        found = await disk.read_at(path, offset=0, length=len(wanted))
+        if found != wanted:
+            watcher.violated("Data", f"{row['object_name']} begins with {found!r}, expected {wanted!r}")

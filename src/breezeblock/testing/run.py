@@ -1,0 +1,228 @@
+"""One simulation from its seed, and many of them.
+
+    breezeblock sim --seed 1234            one run, its history printed
+    breezeblock sim --runs 500             many, from a drawn seed on
+"""
+
+import sys
+from collections.abc import Callable, Collection
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from random import Random
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import select
+
+from breezeblock.protocol.leases import Terms
+from breezeblock.store import tables
+from breezeblock.testing.clients import Clients, prepare
+from breezeblock.testing.cluster import ROOT, Cluster
+from breezeblock.testing.database import Database
+from breezeblock.testing.faults import Faults, Nemesis
+from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
+from breezeblock.testing.loop import PROCESS, Deadlock, Endless, VirtualLoop
+from breezeblock.testing.memory_files import Tokens
+from breezeblock.testing.virtual import EPOCH_US, VirtualClock
+
+__all__ = ["Failed", "Report", "main", "simulate"]
+
+TTL_S: Final = 3.0
+DRIFT: Final = 0.05
+# Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
+# postponed attempts, and the work itself.
+SETTLE_S: Final = 240.0
+GUEST_PAUSE_S: Final = 0.3
+SHOWN: Final = 120
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run did."""
+
+    seed: int
+    faults: frozenset[str]
+    history: list[str]
+    requests: int
+    accepted: int
+    ended: int
+    virtual_s: float
+
+
+class Failed(AssertionError):
+    """A run in which an invariant fell. The text has the seed, the end of the history, and how to see it again."""
+
+    def __init__(self, seed: int, violations: list[str], history: list[str]) -> None:
+        self.seed = seed
+        self.violations = violations
+        self.history = history
+        shown = "\n".join(history[-SHOWN:])
+        what = "\n".join(f"  {violation}" for violation in violations[:10])
+        super().__init__(
+            f"seed {seed}:\n{what}\nthe last lines of its history:\n{shown}\n"
+            f"Replay: breezeblock sim --seed {seed}, or breezeblock.testing.run.simulate({seed})."
+        )
+
+
+def simulate(seed: int, *, database: Database | None = None, only: Collection[str] | None = None) -> Report:
+    """Run one seed. Raises Failed. `only` overrides which faults are on; a `database` can serve many runs."""
+    own = Database() if database is None else None
+    try:
+        run = _Run(seed, database or own or Database(), only)
+        return run.go()
+    finally:
+        if own is not None:
+            own.close()
+
+
+class _Run:
+    """Everything of one run."""
+
+    def __init__(self, seed: int, database: Database, only: Collection[str] | None) -> None:
+        self._seed = seed
+        self._random = Random(f"{seed} cluster")
+        self.history: list[str] = []
+        self._loop = VirtualLoop(Random(f"{seed} loop"))
+        self._watcher = Watcher(self.tell)
+        self._faults = Faults.draw(Random(f"{seed} faults"), self.tell)
+        if only is not None:
+            self._faults.on = frozenset(only)
+        self._on = self._faults.on
+        self._database = database
+        database.begin_run(now_us=lambda: EPOCH_US + int(self._loop.time() * 1_000_000))
+        database.on_commit, database.on_rollback = self._watcher.on_commit, self._watcher.on_rollback
+        self._terms = Terms(ttl_s=TTL_S, drift=DRIFT)
+        self._cluster = Cluster(
+            loop=self._loop,
+            database=database,
+            faults=self._faults,
+            random=self._random,
+            terms=self._terms,
+            tell=self.tell,
+            mistake=lambda what: self._watcher.violated("Mistake", what),
+            on_effect=self._on_effect,
+        )
+        self._clients = Clients(
+            self._cluster,
+            self._watcher,
+            requests=self._random.choice((20, 40, 60)),
+            pause_s=self._random.choice((0.05, 0.3, 1.0)),
+        )
+
+    def tell(self, line: str) -> None:
+        """Add a line to the history."""
+        self.history.append(f"{self._loop.time():.6f} {line}")
+
+    def go(self) -> Report:
+        """Run, check, report."""
+        try:
+            with _logs_into(self), self._watcher.transitions():
+                self._loop.run(self._main())
+        except (Deadlock, Endless) as error:
+            self._watcher.violated("Termination", f"{type(error).__name__}: {error}")
+        for complaint in self._loop.complaints:
+            self._watcher.violated("Mistake", complaint)
+        if self._watcher.violations:
+            raise Failed(self._seed, self._watcher.violations, self.history)
+        answers = [request.answer for request in self._clients.requests]
+        with self._database.reading() as tx:
+            ended = len(tx.execute(select(tables.operation_log.c.operation_id)).all())
+        return Report(
+            seed=self._seed,
+            faults=self._on,
+            history=self.history,
+            requests=len(answers),
+            accepted=answers.count("accepted"),
+            ended=ended,
+            virtual_s=self._loop.time(),
+        )
+
+    async def _main(self) -> None:
+        self.tell(f"seed {self._seed}, faults {' '.join(sorted(self._on)) or 'none'}")
+        with self._database.transaction() as tx:
+            prepare(tx, at_us=EPOCH_US)
+        for number in range(self._random.choice((2, 3))):
+            self._spawn_supervised(f"node{number}", self._cluster.start_node)
+        for number in range(2):
+            self._spawn_supervised(f"api{number}", self._clients.start_api)
+        self._loop.create_task(self._guest(), name="guest")
+        until = self._loop.time() + self._random.choice((8.0, 20.0))
+        await Nemesis(self._faults, ttl_s=TTL_S, processes=lambda: self._cluster.processes).run(until)
+        self.tell("faults have stopped")
+        self._clients.stopped = True
+        await self._settle()
+
+    def _spawn_supervised(self, name: str, start: Callable[..., Any]) -> None:
+        self._loop.create_task(self._cluster.supervise(name, start), name=f"{name}.supervisor")
+
+    async def _settle(self) -> None:
+        give_up_at = self._loop.time() + SETTLE_S
+        await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile
+        while self._loop.time() < give_up_at:
+            with self._database.reading() as tx:
+                if is_quiet(tx):
+                    break
+            await VirtualClock().sleep(0.5)
+        self.tell("settled" if self._loop.time() < give_up_at else "never settled")
+        with self._database.reading() as tx:
+            for what in unfinished(tx):
+                self._watcher.violated("Termination", what)
+            if not self._watcher.violations:
+                self._clients.check(tx)
+                await check_rest(tx, self._watcher, self._cluster.disk, ROOT, storage="storage" in self._on)
+
+    async def _guest(self) -> None:
+        """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
+        number = 0
+        while True:
+            await VirtualClock().sleep(self._random.expovariate(1 / GUEST_PAUSE_S))
+            with self._database.reading() as tx:
+                locked = select(tables.operation_locks.c.resource_id)
+                free = select(tables.volumes.c.id, tables.volumes.c.object_name).where(
+                    tables.volumes.c.status == "available",
+                    tables.volumes.c.object_name.is_not(None),
+                    tables.volumes.c.id.not_in(locked),
+                )
+                rows = tx.execute(free.order_by(tables.volumes.c.id)).all()
+            if rows:
+                number += 1
+                chosen = self._random.choice(rows)
+                text = f"{number} of {chosen.id}".encode()
+                path = ROOT / chosen.id[:2] / chosen.object_name
+                await self._cluster.disk.write_at(path, offset=0, data=text.ljust(64))
+                self._watcher.contents[chosen.id] = text.ljust(64)
+                self.tell(f"guest writes {number} to {chosen.object_name}")
+
+    def _on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
+        self._watcher.on_effect(process, call, path, tokens)
+
+    def logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """A line of the services' own log."""
+        process = PROCESS.get()
+        shown = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if name != "exc_info")
+        self.tell(f"{process.name if process else '-'} log {event} {shown}")
+        if fields.get("exc_info"):
+            error = sys.exc_info()[1]
+            self._watcher.violated("Mistake", f"{event}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _logs_into(run: _Run) -> Any:
+    """While inside, log lines become lines of the history."""
+
+    def take(logger: object, level: str, fields: Any) -> Any:
+        run.logged(level, str(fields.pop("event", "")), dict(fields))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[take], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def main(seed: int | None, runs: int, minutes: float | None) -> int:
+    """The command. Prints what it finds; returns the exit status."""
+    raise NotImplementedError
