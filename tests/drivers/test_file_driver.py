@@ -46,7 +46,7 @@ async def content(files: Files, path: PurePosixPath) -> str:
 
 async def given_volume(place: Place, *extents: Extent, size_bytes: int = MIB) -> ObjectName:
     name = fresh()
-    await place.driver().check()
+    await place.driver().check(known=False)
     await place.driver().create(name, size_bytes=size_bytes)
     for offset, data in extents:
         await place.files.write_at(place.path(name), offset=offset, data=data)
@@ -126,7 +126,7 @@ def test_what_is_half_made_does_not_exist_and_is_no_volume_s_content(place: Plac
     """A part left by a crash is not seen as whole, and what is in it does not shine through."""
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         name = fresh()
         await place.files.make_folder(place.part(name).parent)
         await place.files.create(place.part(name), size_bytes=0)
@@ -148,7 +148,7 @@ def test_only_an_id_ever_becomes_a_file_name(place: Place, resource_id: str) -> 
     """Whatever else arrives is a mistake of ours, and stops there."""
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         with pytest.raises(AssertionError):
             await place.driver().create(ObjectName(resource_id, 1, 1), size_bytes=1)
 
@@ -220,7 +220,7 @@ def test_a_copy_of_nothing_fails_and_leaves_nothing(place: Place) -> None:
     """The message says whose fault it is."""
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         target = fresh()
         with pytest.raises(BackendFailed, match="source of the copy is not on backend fast"):
             await place.driver().copy(fresh(), target, size_bytes=MIB, progress=Saved())
@@ -432,7 +432,7 @@ def test_extending_what_is_not_there_fails(place: Place) -> None:
     """It does not make an empty volume in its place."""
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         name = fresh()
         with pytest.raises(BackendFailed, match="not on backend fast"):
             await place.driver().extend(name, size_bytes=MIB)
@@ -462,7 +462,7 @@ def test_a_resource_s_names_come_in_the_order_of_their_tokens(place: Place) -> N
 
     async def story() -> None:
         driver, resource_id = place.driver(), str(uuid.uuid4())
-        await driver.check()
+        await driver.check(known=False)
         names = [ObjectName(resource_id, *token) for token in ((2, 1), (9, 10), (10, 2))]
         for name in reversed(names):
             await driver.create(name, size_bytes=1)
@@ -487,7 +487,7 @@ def test_foreign_files_are_left_alone(place: Place) -> None:
         for path in (place.root / "notes.txt", folder / "notes.txt", folder / f"{name}.bak", folder / "x.01.2"):
             await place.files.create(path, size_bytes=1)
 
-        await place.driver().check()
+        await place.driver().check(known=False)
 
         assert await place.driver().every_name() == (name,)
         assert await place.files.size(place.root / "notes.txt") == 1
@@ -499,7 +499,7 @@ def test_the_report_is_what_the_filesystem_says(place: Place) -> None:
     """One pool, named after the backend."""
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         space = await place.files.space(place.root)
 
         (pool,) = await place.driver().report()
@@ -619,9 +619,9 @@ def test_a_crash_at_any_effect_of_the_first_check_is_completed_by_the_next(place
             root = place.root.with_name(f"fast{nth}")
             other = Place(place.files, root)
             try:
-                await other.driver(files=other.files.guarded(CrashAt(nth, after=after))).check()
+                await other.driver(files=other.files.guarded(CrashAt(nth, after=after))).check(known=False)
             finally:
-                await other.driver().check()
+                await other.driver().check(known=False)
                 assert await other.driver().every_name() == ()
                 assert await other.files.list_folder(root) == [MARKER]
 
@@ -718,7 +718,7 @@ def test_a_guard_that_never_opens_again_ends_the_call(place: Place) -> None:
             raise Fenced
 
     async def story() -> None:
-        await place.driver().check()
+        await place.driver().check(known=False)
         name = fresh()
         with pytest.raises(Fenced):
             await place.driver().bind(Over(1, after=False)).create(name, size_bytes=1)
@@ -801,7 +801,7 @@ def test_a_filesystem_that_can_be_mounted_is_empty_but_for_lost_and_found(
 
     async def story() -> None:
         driver = Place(RealFiles(threads), PurePosixPath(tiny_ext4)).driver()
-        await driver.check()
+        await driver.check(known=False)
         assert await driver.every_name() == ()
 
     run(story())
@@ -815,7 +815,7 @@ def test_a_folder_with_other_things_in_it_is_refused(place: Place) -> None:
         await place.files.create(place.root / "thesis.odt", size_bytes=1)
 
         with pytest.raises(BackendFailed, match=r"not ours; it contains thesis\.odt"):
-            await place.driver().check()
+            await place.driver().check(known=False)
 
         assert await place.files.list_folder(place.root) == ["thesis.odt"]
 
@@ -831,7 +831,7 @@ def test_the_marker_of_another_backend_is_refused(place: Place, text: bytes) -> 
         await place.files.create(place.root / MARKER, size_bytes=0)
         await place.files.write_at(place.root / MARKER, offset=0, data=text)
 
-        for act in (place.driver().check(), place.driver().every_name(), place.driver().report()):
+        for act in (place.driver().check(known=False), place.driver().every_name(), place.driver().report()):
             with pytest.raises(BackendFailed, match="belongs to something else"):
                 await act
 
@@ -843,7 +843,7 @@ def test_a_backend_whose_parent_folder_is_missing_is_refused(place: Place) -> No
 
     async def story() -> None:
         with pytest.raises(BackendFailed):
-            await Place(place.files, place.root / "a" / "b").driver().check()
+            await Place(place.files, place.root / "a" / "b").driver().check(known=False)
 
     run(story())
 
@@ -883,11 +883,11 @@ def test_a_backend_that_was_there_is_never_made_anew(place: Place) -> None:
 
     async def story() -> None:
         driver = place.driver()
-        await driver.check()
+        await driver.check(known=False)
         await place.files.remove(place.root / MARKER)
 
         with pytest.raises(BackendFailed, match="probably not mounted"):
-            await driver.check()
+            await driver.check(known=False)
 
     run(story())
 
@@ -900,7 +900,7 @@ def test_a_backend_known_to_be_in_use_is_never_initialised(place: Place) -> None
         driver = FileDriver(place.files, name="fast", path=place.root, clock=FakeClock(), may_initialise=False)
 
         with pytest.raises(BackendFailed, match="probably not mounted"):
-            await driver.check()
+            await driver.check(known=False)
 
     run(story())
 
@@ -909,7 +909,7 @@ def test_many_nodes_may_begin_at_once(place: Place) -> None:
     """All of them find the backend in order."""
 
     async def story() -> None:
-        await asyncio.gather(*(place.driver().check() for _ in range(5)))
+        await asyncio.gather(*(place.driver().check(known=False) for _ in range(5)))
 
         assert await place.driver().every_name() == ()
 

@@ -110,8 +110,12 @@ class Driver(Protocol):
         """The same driver for one running operation: every change it makes asks `guard` first."""
         ...
 
-    async def check(self) -> None:
-        """Make sure that the storage is there and ours (create what is missing on first use, refuse what is foreign)."""
+    async def check(self, *, known: bool) -> None:
+        """Make sure that the storage is there and ours, and refuse what is foreign.
+
+        Only when the backend was never seen before (`known` is False) may anything that is missing be made: a known
+        backend that looks empty is one whose filesystem is not mounted.
+        """
         ...
 
     async def report(self) -> tuple[PoolReport, ...]:

@@ -113,11 +113,11 @@ class FileDriver:
 
     # The backend as a whole.
 
-    async def check(self) -> None:
+    async def check(self, *, known: bool) -> None:
         """Make sure that the folder is this backend's. Makes and marks it on first use, and never again."""
         async with self._explained("check"):
             if await self._marker() is None:
-                await self._initialise()
+                await self._initialise(known=known)
             await self._require_marker()
             self._may_initialise = False
 
@@ -310,8 +310,8 @@ class FileDriver:
                 f"{', '.join(says[1:]) or 'nothing'}; expected format: {FORMAT_VERSION}, name: {self._name}."
             )
 
-    async def _initialise(self) -> None:
-        if not self._may_initialise:
+    async def _initialise(self, *, known: bool) -> None:
+        if known or not self._may_initialise:
             return  # the caller finds the marker missing, and says so
         await self._files.make_folder(self._root)
         foreign = [entry for entry in await self._files.list_folder(self._root) if entry not in NOT_FOREIGN]

@@ -23,6 +23,7 @@ from breezeblock.node.gate import Gate
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Prove, Watch
 from breezeblock.node.reports import report
+from breezeblock.placement import allocate
 from breezeblock.protocol import membership, queue, steps
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon
@@ -140,7 +141,9 @@ class Worker:
     async def _prepare(self, backend: Backend) -> None:
         """See that the storage is there, and report it. A backend that fails now is reported again later."""
         try:
-            await backend.driver.check()
+            pool = f"{backend.queue}#{backend.name}"
+            known = await self._store.read(allocate.report_seq, name=pool) is not None
+            await backend.driver.check(known=known)
         except BackendFailed as error:
             log.error("backend.unusable", backend=backend.name, reason=error.message)
             return

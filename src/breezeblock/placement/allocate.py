@@ -7,7 +7,7 @@ row, and the next one is tried.
 import json
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.placement.choose import Pool, Wish, in_order, refusal
@@ -33,28 +33,21 @@ def fits(tx: Connection, pool_name: str, wish: Wish) -> str | None:
 
 def allocate(tx: Connection, pool_name: str, size_gib: int) -> bool:
     """Promise `size_gib` more in a pool, unless that exceeds its limit. The row itself decides."""
-    usable = pools.c.total_gib * (100 - pools.c.reserved_percentage) // 100
-    limit = usable * pools.c.over_subscription_percent // 100
-    room = update(pools).where(
-        pools.c.name == pool_name, pools.c.enabled.is_(True), pools.c.allocated_gib + size_gib <= limit
-    )
-    return tx.execute(room.values(allocated_gib=pools.c.allocated_gib + size_gib)).rowcount > 0
+    return tx.execute(_ALLOCATE, {"pool": pool_name, "size_gib": size_gib}).rowcount > 0
 
 
 def record(tx: Connection, pool_name: str, size_gib: int) -> None:
     """Count what is there whatever the limit says: snapshots, and (negative) what goes away."""
     if size_gib:
-        tx.execute(
-            update(pools).where(pools.c.name == pool_name).values(allocated_gib=pools.c.allocated_gib + size_gib)
-        )
+        tx.execute(_RECORD, {"pool": pool_name, "size_gib": size_gib})
 
 
 def read_pools(tx: Connection) -> list[Pool]:
     """All pools, each with whether a live node serves it."""
     live: set[str] = set()
-    for queues_json in tx.execute(select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE))).scalars():
+    for queues_json in tx.execute(_LIVE_QUEUES).scalars():
         live.update(json.loads(queues_json))
-    return [_pool(row, live) for row in tx.execute(select(pools)).mappings()]
+    return [_pool(row, live) for row in tx.execute(_POOLS).mappings()]
 
 
 def _pool(row: Any, live: set[str]) -> Pool:
@@ -113,3 +106,12 @@ def report(
 def report_seq(tx: Connection, *, name: str) -> int | None:
     """The number to `report` against, read before measuring."""
     return tx.execute(select(pools.c.report_seq).where(pools.c.name == name)).scalar()
+
+
+_USABLE = pools.c.total_gib * (100 - pools.c.reserved_percentage) // 100
+_LIMIT = _USABLE * pools.c.over_subscription_percent // 100
+_MORE = bindparam("size_gib", type_=BigInteger())
+_RECORD = update(pools).where(pools.c.name == bindparam("pool")).values(allocated_gib=pools.c.allocated_gib + _MORE)
+_ALLOCATE = _RECORD.where(pools.c.enabled.is_(True), pools.c.allocated_gib + _MORE <= _LIMIT)
+_LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE))
+_POOLS = select(pools)

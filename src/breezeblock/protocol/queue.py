@@ -154,7 +154,7 @@ def claimable(
     What a node owns is read here, never remembered: after a lost commit acknowledgement an operation may be ours without
     our knowing. The caller leaves out what is running.
     """
-    rows = tx.execute(_claimable(tuple(queues)), {"me": incarnation, "most": most}).all()
+    rows = tx.execute(_CLAIMABLE, {"queues": list(queues), "me": incarnation, "most": most}).all()
     return [(row.id, row.epoch, row.attempt) for row in rows if kinds.get(row.kind, 0) >= row.version]
 
 
@@ -166,8 +166,7 @@ def claim(
     The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other.
     Steps, state and locks are read after the swap, never before: the previous owner may have saved in between.
     """
-    alive = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "up")
-    if tx.execute(alive.values(claims=nodes.c.claims + 1)).rowcount == 0:
+    if tx.execute(_COUNT_CLAIM, {"me": incarnation}).rowcount == 0:
         raise NothingWon
     won = [
         operation_id
@@ -181,9 +180,9 @@ def claim(
 
 def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
     locks: dict[str, list[Lock]] = {}
-    for row in tx.execute(select(operation_locks).where(operation_locks.c.operation_id.in_(ids))):
+    for row in tx.execute(_LOCKS_OF, {"ids": list(ids)}):
         locks.setdefault(row.operation_id, []).append(Lock(row.resource_id, row.seq, row.exclusive))
-    rows = tx.execute(select(operations).where(operations.c.id.in_(ids))).mappings().all()
+    rows = tx.execute(_OPERATIONS, {"ids": list(ids)}).mappings().all()
     columns = [name for name in Claim.__slots__ if name not in ("operation_id", "locks")]
     claims = [
         Claim(
@@ -214,45 +213,39 @@ def save(
     Saving the same twice succeeds: rowcount counts matched rows on all our databases, not changed ones.
     """
     values: dict[str, Any] = {
-        "direction": direction,
-        "step": step,
-        "state_json": state_json,
-        "saved_epoch": claimed.epoch,
-        "failure_json": failure_json,
+        "new_direction": direction,
+        "new_step": step,
+        "new_state": state_json,
+        "new_failure": failure_json,
     }
-    if tx.execute(update(operations).where(_owned(claimed)).values(**values)).rowcount == 0:
+    if tx.execute(_SAVE, _own(claimed) | values).rowcount == 0:
         raise Fenced(claimed.operation_id)
-    if (
-        direction == DO
-        and tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar()
-    ):
+    if direction == DO and was_cancelled(tx, claimed):
         raise Cancelled(claimed.operation_id)
 
 
 def guard(tx: Connection, claimed: Claim) -> None:
     """Assert inside a step's transaction that the operation is still ours, by writing it. Raises Fenced."""
-    mine = update(operations).where(_owned(claimed)).values(saved_epoch=claimed.epoch)
-    if tx.execute(mine).rowcount == 0:
+    if tx.execute(_GUARD, _own(claimed)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
 
 def hand_back(tx: Connection, claimed: Claim) -> None:
     """Give an operation back in good order (a drain): the next claim goes on from its checkpoint. Raises Fenced."""
-    if tx.execute(update(operations).where(_owned(claimed)).values(owner=None)).rowcount == 0:
+    if tx.execute(_OWNED.values(owner=None), _own(claimed)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
 
 def postpone(tx: Connection, claimed: Claim, *, pause_us: int) -> None:
     """Give back an operation that a mistake of ours brought down: later, and one attempt nearer to being parked."""
-    later = update(operations).where(_owned(claimed))
     values = {"owner": None, "attempt": operations.c.attempt + 1, "not_before_us": db_now_us() + pause_us}
-    if tx.execute(later.values(**values)).rowcount == 0:
+    if tx.execute(_OWNED.values(**values), _own(claimed)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
 
 def was_cancelled(tx: Connection, claimed: Claim) -> bool:
     """Whether a later request has cancelled it. Asked inside Finish, after `close`'s guard would have matched."""
-    return bool(tx.execute(select(operations.c.cancel).where(operations.c.id == claimed.operation_id)).scalar())
+    return bool(tx.execute(_CANCELLED, {"op": claimed.operation_id}).scalar())
 
 
 def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, now_us: int) -> bool:
@@ -358,25 +351,39 @@ def _someone_before() -> Any:
     )
 
 
-def _claimable(queues: tuple[str, ...]) -> Any:
+def _claimable() -> Any:
     free = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
     ours = operations.c.owner == bindparam("me")
     return (
         select(operations.c.id, operations.c.epoch, operations.c.attempt, operations.c.kind, operations.c.version)
-        .where(operations.c.queue.in_(queues), or_(free, ours))
+        .where(operations.c.queue.in_(bindparam("queues", expanding=True)), or_(free, ours))
         .order_by(operations.c.created_at_us, operations.c.id)
         .limit(bindparam("most", type_=Integer()))
     )
 
 
-def _owned(claimed: Claim) -> Any:
-    return and_(
-        operations.c.id == claimed.operation_id,
-        operations.c.owner == claimed.owner,
-        operations.c.epoch == claimed.epoch,
-    )
+def _own(claimed: Claim) -> dict[str, Any]:
+    return {"op": claimed.operation_id, "me": claimed.owner, "mine": claimed.epoch}
 
 
+_OWNED = update(operations).where(
+    operations.c.id == bindparam("op"), operations.c.owner == bindparam("me"), operations.c.epoch == bindparam("mine")
+)
+_GUARD = _OWNED.values(saved_epoch=bindparam("mine"))
+_SAVE = _OWNED.values(
+    direction=bindparam("new_direction"),
+    step=bindparam("new_step"),
+    state_json=bindparam("new_state"),
+    failure_json=bindparam("new_failure"),
+    saved_epoch=bindparam("mine"),
+)
+_CANCELLED = select(operations.c.cancel).where(operations.c.id == bindparam("op"))
+_COUNT_CLAIM = (
+    update(nodes).where(nodes.c.incarnation == bindparam("me"), nodes.c.state == "up").values(claims=nodes.c.claims + 1)
+)
+_LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
+_OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
+_CLAIMABLE = _claimable()
 _INSERT_OPERATION = insert(operations)
 _INSERT_LOCK = insert(operation_locks)
 _INSERT_LOG = insert(operation_log)

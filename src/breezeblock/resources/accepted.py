@@ -1,16 +1,17 @@
 """What an accepted request hands back to its handler, and the small things all resources share."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
 from breezeblock.store.tables import messages, snapshots, volumes
-from breezeblock.store.transitions import Transition, lock_rows, read_row
+from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
@@ -106,14 +107,25 @@ def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
 def vanish(tx: Connection, table: Table, row_id: str) -> None:
     """Remove a deleted resource's row, or leave it as a tombstone while operations still stand in its line."""
     if queue.someone_waits(tx, resource_id=row_id):
-        tx.execute(update(table).where(table.c.id == row_id).values(tombstone=True, status="deleted", object_name=None))
+        change_row(tx, table, row_id, tombstone=True, status="deleted", object_name=None)
     else:
-        tx.execute(delete(table).where(table.c.id == row_id))
+        tx.execute(_remove(table), {"row_id": row_id})
 
 
 def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:
     """The object on storage that a resource is, as its row says now; None when it has none, or is not there."""
-    return tx.execute(select(table.c.object_name).where(table.c.id == row_id)).scalar()
+    name: str | None = tx.execute(_object(table), {"row_id": row_id}).scalar()
+    return name
+
+
+@functools.cache
+def _object(table: Table) -> Select[Any]:
+    return select(table.c.object_name).where(table.c.id == bindparam("row_id"))
+
+
+@functools.cache
+def _remove(table: Table) -> Delete:
+    return delete(table).where(table.c.id == bindparam("row_id"))
 
 
 def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:

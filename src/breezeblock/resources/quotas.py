@@ -4,16 +4,24 @@ There are no reservations to commit, roll back or leak: a charge is there exactl
 first and checked afterwards, so two requests that would both just fit cannot both pass.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Integer, String, and_, bindparam, case, insert, select, update
 
 from breezeblock.model.errors import OverQuota
 from breezeblock.model.ids import ProjectId
 from breezeblock.store.tables import quota_classes, quota_usage, quotas
 
 UNLIMITED = -1
+
+_OWN_SIZE = select(quotas.c.hard_limit).where(
+    quotas.c.project_id == bindparam("project"), quotas.c.resource == "per_volume_gigabytes"
+)
+_CLASS_SIZE = select(quota_classes.c.hard_limit).where(
+    quota_classes.c.class_name == "default", quota_classes.c.resource == "per_volume_gigabytes"
+)
 
 
 def volume_deltas(*, volumes: int, gib: int, type_name: str | None) -> dict[str, int]:
@@ -39,7 +47,7 @@ def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, 
     """
     _add(tx, project_id, deltas)
     raised = [resource for resource, delta in deltas.items() if delta > 0]
-    for row in tx.execute(_limits(raised), {"project": project_id}).mappings():
+    for row in tx.execute(_limits(), {"project": project_id, "resources": raised}).mappings():
         limit = row["project_limit"]
         limit = row["class_limit"] if limit is None else limit
         limit = defaults.get(row["resource"], UNLIMITED) if limit is None else limit
@@ -58,15 +66,9 @@ def refund(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
 
 def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, defaults: Mapping[str, int]) -> None:
     """Raise OverQuota when one volume of this size is more than the project may have in one piece."""
-    own = select(quotas.c.hard_limit).where(
-        quotas.c.project_id == project_id, quotas.c.resource == "per_volume_gigabytes"
-    )
-    limit = tx.execute(own).scalar()
+    limit = tx.execute(_OWN_SIZE, {"project": project_id}).scalar()
     if limit is None:
-        shared = select(quota_classes.c.hard_limit).where(
-            quota_classes.c.class_name == "default", quota_classes.c.resource == "per_volume_gigabytes"
-        )
-        limit = tx.execute(shared).scalar()
+        limit = tx.execute(_CLASS_SIZE).scalar()
     limit = defaults.get("per_volume_gigabytes", UNLIMITED) if limit is None else limit
     if limit not in (None, UNLIMITED) and size_gib > limit:
         raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
@@ -76,10 +78,12 @@ def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     deltas = {resource: delta for resource, delta in sorted(deltas.items()) if delta}
     if not deltas:
         return
-    mine = and_(quota_usage.c.project_id == project_id, quota_usage.c.resource.in_(list(deltas)))
-    change = case(deltas, value=quota_usage.c.resource)
-    if tx.execute(update(quota_usage).where(mine).values(in_use=quota_usage.c.in_use + change)).rowcount == len(deltas):
+    values: dict[str, Any] = {"project": project_id}
+    for position, (resource, delta) in enumerate(deltas.items()):
+        values |= {f"resource_{position}": resource, f"delta_{position}": delta}
+    if tx.execute(_add_to(len(deltas)), values).rowcount == len(deltas):
         return
+    mine = and_(quota_usage.c.project_id == project_id, quota_usage.c.resource.in_(list(deltas)))
     there = set(tx.execute(select(quota_usage.c.resource).where(mine)).scalars())
     first: list[dict[str, Any]] = [
         {"project_id": project_id, "resource": resource, "in_use": delta}
@@ -89,7 +93,22 @@ def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     tx.execute(insert(quota_usage), first)
 
 
-def _limits(resources: list[str]) -> Any:
+@functools.cache
+def _add_to(count: int) -> Any:
+    named = [bindparam(f"resource_{position}", type_=String()) for position in range(count)]
+    change = case(
+        *(
+            (quota_usage.c.resource == name, bindparam(f"delta_{position}", type_=Integer()))
+            for position, name in enumerate(named)
+        ),
+        else_=0,
+    )
+    mine = and_(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource.in_(named))
+    return update(quota_usage).where(mine).values(in_use=quota_usage.c.in_use + change)
+
+
+@functools.cache
+def _limits() -> Any:
 
     return (
         select(
@@ -107,6 +126,9 @@ def _limits(resources: list[str]) -> Any:
                 and_(quota_classes.c.class_name == "default", quota_classes.c.resource == quota_usage.c.resource),
             )
         )
-        .where(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource.in_(resources))
+        .where(
+            quota_usage.c.project_id == bindparam("project"),
+            quota_usage.c.resource.in_(bindparam("resources", expanding=True)),
+        )
         .order_by(quota_usage.c.resource)
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -19,7 +19,17 @@ from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import Accepted, message_for_failure, queue_of, settle
 from breezeblock.resources.volumes import SNAPSHOT_DELETE_FAILED, forget_snapshot
 from breezeblock.store.tables import snapshots, volumes
-from breezeblock.store.transitions import Must, Transition, differs, is_in, lock_row, lock_rows, new, read_row
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    change_row,
+    differs,
+    is_in,
+    lock_row,
+    lock_rows,
+    new,
+    read_row,
+)
 
 
 class CreateSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +47,7 @@ class DeleteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
 
 
+_INSERT = insert(snapshots)
 _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
 )
@@ -161,7 +172,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
         "consumes_quota": True,
         "created_at_us": origin.at_us,
     }
-    tx.execute(insert(snapshots).values(**row))
+    tx.execute(_INSERT, row)
     payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])
     job = Job("create_snapshot", 1, queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), queue.shared(volume)))
@@ -172,8 +183,7 @@ def finish_create(tx: Connection, claim: Claim, payload: CreateSnapshot, state: 
     """The snapshot's object is whole: publish it."""
     lock_row(tx, snapshots, payload.snapshot_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    published = update(snapshots).where(snapshots.c.id == payload.snapshot_id)
-    tx.execute(published.values(object_name=state["object"], updated_at_us=now_us))
+    change_row(tx, snapshots, payload.snapshot_id, object_name=state["object"], updated_at_us=now_us)
     settle(tx, CREATED, payload.snapshot_id)
 
 

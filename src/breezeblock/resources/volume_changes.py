@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Conflict
@@ -18,7 +18,18 @@ from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import Accepted, message_for_failure, message_for_request, queue_of, settle
 from breezeblock.store.tables import snapshots, volume_types, volumes
-from breezeblock.store.transitions import Must, Transition, differs, equals, is_in, lock_row, lock_rows, new, read_row
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    change_row,
+    differs,
+    equals,
+    is_in,
+    lock_row,
+    lock_rows,
+    new,
+    read_row,
+)
 
 
 class ExtendVolume(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +222,7 @@ def finish_extend(tx: Connection, claim: Claim, payload: ExtendVolume, state: di
     """The object has its new size."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    resized = update(volumes).where(volumes.c.id == payload.volume_id)
-    tx.execute(resized.values(size_gib=payload.size_gib_new, updated_at_us=now_us))
+    change_row(tx, volumes, payload.volume_id, size_gib=payload.size_gib_new, updated_at_us=now_us)
     settle(tx, EXTENDED, payload.volume_id)
 
 
@@ -229,7 +239,7 @@ def fail_extend(
         allocate.record(tx, row["pool_name"], -more_gib)
         name = types.name_of(tx, row["charged_type_id"])
         quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=0, gib=more_gib, type_name=name))
-        tx.execute(update(volumes).where(volumes.c.id == payload.volume_id).values(charged_gib=row["size_gib"]))
+        change_row(tx, volumes, payload.volume_id, charged_gib=row["size_gib"])
     if settle(tx, EXTEND_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="extend_volume", text=failure.message, now_us=now_us)
 
@@ -265,7 +275,7 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
 def publish_reverted(tx: Connection, *, volume_id: str, object_name: str, now_us: int) -> None:
     """From here on the volume is the copy of the snapshot; the old object may go. Runs inside a step."""
     lock_row(tx, volumes, volume_id)
-    tx.execute(update(volumes).where(volumes.c.id == volume_id).values(object_name=object_name, updated_at_us=now_us))
+    change_row(tx, volumes, volume_id, object_name=object_name, updated_at_us=now_us)
 
 
 def finish_revert(tx: Connection, claim: Claim, payload: RevertVolume, state: dict[str, Any], *, now_us: int) -> None:
@@ -342,8 +352,7 @@ def finish_retype(tx: Connection, claim: Claim, payload: RetypeVolume, state: di
     """The volume has its new type; it has been charged for it since the request."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    retyped = update(volumes).where(volumes.c.id == payload.volume_id)
-    tx.execute(retyped.values(volume_type_id=payload.type_id_new, updated_at_us=now_us))
+    change_row(tx, volumes, payload.volume_id, volume_type_id=payload.type_id_new, updated_at_us=now_us)
     settle(tx, RETYPED, payload.volume_id)
 
 
@@ -357,8 +366,7 @@ def fail_retype(
     assert row is not None, "its lock names the row"
     if not row["tombstone"] and row["charged_type_id"] == payload.type_id_new:
         _charge_type(tx, row, old=payload.type_id_new, new_id=payload.type_id_old, defaults=None)
-        back = update(volumes).where(volumes.c.id == payload.volume_id)
-        tx.execute(back.values(charged_type_id=payload.type_id_old))
+        change_row(tx, volumes, payload.volume_id, charged_type_id=payload.type_id_old)
     if settle(tx, RETYPED, payload.volume_id):
         message_for_failure(tx, claim, event="retype", text=failure.message, now_us=now_us)
 
@@ -400,7 +408,7 @@ def reset_status(
     if migration_status is not None:
         values["migration_status"] = None if migration_status == "none" else migration_status
     if values:
-        tx.execute(update(volumes).where(volumes.c.id == volume_id).values(**values))
+        change_row(tx, volumes, volume_id, **values)
     row = read_row(tx, volumes, volume_id)
     assert row is not None, "a locked row is there"
     return Accepted(None, row)

@@ -33,6 +33,7 @@ from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
+    change_row,
     differs,
     equals,
     has_no,
@@ -62,6 +63,8 @@ class DeleteVolume(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     snapshot_ids: list[str] = []
 
+
+_INSERT = insert(volumes)
 
 # --- transitions ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     row["pool_name"] = None if pool is None else pool.name
     row["status"] = states.ERROR if pool is None else states.CREATING
     row["availability_zone"] = wanted.availability_zone or ("nova" if pool is None else pool.availability_zone)
-    tx.execute(insert(volumes).values(**row))
+    tx.execute(_INSERT, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
         message_for_request(
@@ -252,11 +255,7 @@ def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: di
     """The volume's object is whole: publish it."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    tx.execute(
-        update(volumes)
-        .where(volumes.c.id == payload.volume_id)
-        .values(object_name=state["object"], updated_at_us=now_us)
-    )
+    change_row(tx, volumes, payload.volume_id, object_name=state["object"], updated_at_us=now_us)
     settle(tx, CREATED, payload.volume_id)
 
 

@@ -9,6 +9,7 @@ it conflict, on every database. The conditions are asked by a later statement, w
 other way round, PostgreSQL asks a sub-query of its old snapshot, and Galera certifies no reads at all.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    Update,
     and_,
     bindparam,
     case,
@@ -137,7 +139,7 @@ class Transition:
             name: row[f"set_{name}"] if isinstance(value, ColumnElement) else value for name, value in self.sets.items()
         }
         if values:
-            tx.execute(update(self.table).where(self.table.c.id == row_id).values(**values))
+            change_row(tx, self.table, row_id, **values)
         return {column.name: row[column.name] for column in self.table.c} | values
 
     def check_locked(self, tx: Connection, row_id: str, **params: Any) -> Row:
@@ -165,12 +167,9 @@ def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None
     With an `origin`, only a row that this caller can see: not a tombstone, and their project's unless they are admin.
     Raises NotFound.
     """
-    mine = table.c.id == row_id
-    if "tombstone" in table.c and origin is not None:
-        mine &= table.c.tombstone.is_(False)
-    if origin is not None and not origin.is_admin and "project_id" in table.c:
-        mine &= table.c.project_id == origin.project_id
-    if tx.execute(update(table).where(mine).values(op_seq=table.c.op_seq + 1)).rowcount == 0:
+    seen_by = None if origin is None or origin.is_admin else origin.project_id
+    statement = _lock(table, living=origin is not None, owned=seen_by is not None)
+    if tx.execute(statement, {"row_id": row_id, "seen_by": seen_by}).rowcount == 0:
         raise NotFound(f"{NOUNS.get(table.name, table.name)} {row_id} could not be found.")
 
 
@@ -182,5 +181,36 @@ def lock_rows(tx: Connection, targets: Iterable[tuple[Table, str]], *, origin: O
 
 def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:
     """The row now, or None."""
-    row = tx.execute(select(table).where(table.c.id == row_id)).mappings().one_or_none()
+    row = tx.execute(_read(table), {"row_id": row_id}).mappings().one_or_none()
     return None if row is None else dict(row)
+
+
+# Statements are built once: building one costs several times as much as running it.
+
+
+@functools.cache
+def _lock(table: Table, *, living: bool, owned: bool) -> Update:
+    mine = table.c.id == bindparam("row_id")
+    if living and "tombstone" in table.c:
+        mine &= table.c.tombstone.is_(False)
+    if owned and "project_id" in table.c:
+        mine &= table.c.project_id == bindparam("seen_by")
+    return update(table).where(mine).values(op_seq=table.c.op_seq + 1)
+
+
+@functools.cache
+def _read(table: Table) -> Select[Any]:
+    return select(table).where(table.c.id == bindparam("row_id"))
+
+
+@functools.cache
+def _change(table: Table, names: tuple[str, ...]) -> Update:
+    values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return update(table).where(table.c.id == bindparam("row_id")).values(**values)
+
+
+def change_row(tx: Connection, table: Table, row_id: str, **values: Any) -> None:
+    """Set columns of a row that this transaction has locked. Not for a status: that is what transitions are for."""
+    tx.execute(
+        _change(table, tuple(values)), {"row_id": row_id} | {f"new_{name}": value for name, value in values.items()}
+    )
