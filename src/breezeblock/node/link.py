@@ -53,3 +53,7 @@ class SocketLink:
         except (ConnectionError, ValueError):
             return None
         return line.decode().strip() or None
+
+    def close(self) -> None:
+        """Give the line up."""
+        self._writer.close()

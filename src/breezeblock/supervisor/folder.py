@@ -1,0 +1,102 @@
+"""The data folder: where each thing lies, who may run on it, and what the running service says of itself."""
+
+import contextlib
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+# A log that has grown this long begins anew; one older part is kept.
+LOG_BYTES_MOST: Final = 64 * 1024**2
+
+
+class InUse(Exception):
+    """Another `up` runs on this folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The places inside one data folder."""
+
+    path: Path
+
+    @property
+    def told(self) -> Path:
+        """What the running service says of itself, for `status`: pids and the endpoint."""
+        return self.path / "run" / "up.json"
+
+    def node(self, name: str) -> Path:
+        """Where a node keeps its lock files."""
+        return self.path / "nodes" / name
+
+    def log(self, name: str) -> Path:
+        """Where a process's log lines go."""
+        return self.path / "log" / f"{name}.log"
+
+    def drained(self, name: str) -> Path:
+        """The mark of a node that an operator has taken out: it stays out, over restarts too, until it is removed."""
+        return self.path / "nodes" / f"{name}.drained"
+
+    def make(self) -> None:
+        """Make the folders. Readable by nobody else: the database has everybody's volumes."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("run", "log", "nodes", "volumes"):
+            (self.path / name).mkdir(mode=0o700, exist_ok=True)
+
+    def lock(self) -> int:
+        """Claim the folder for this process's life; returns the open file. Raises InUse."""
+        file = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(file, 32, 0).decode(errors="replace").strip()
+            os.close(file)
+            raise InUse(f"breezeblock is running on {self.path} already (pid {pid or 'unknown'}).") from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        return file
+
+    def is_in_use(self) -> bool:
+        """Whether an `up` runs on this folder now."""
+        try:
+            file = os.open(self.path / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Replace what the service says of itself, in one piece."""
+        new = self.told.with_suffix(".new")
+        new.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        new.replace(self.told)
+
+    def read_told(self) -> dict[str, Any]:
+        """What the running service says of itself; empty when none runs, whatever an earlier one has left here."""
+        if not self.is_in_use():
+            return {}
+        try:
+            told: dict[str, Any] = json.loads(self.told.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return told
+
+    def open_log(self, name: str) -> int:
+        """Open a log for appending, for a child to inherit."""
+        return os.open(self.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def bound_logs(self) -> None:
+        """Begin a log anew that has grown too long. Its writers append, so they go on at the new beginning."""
+        for path in (self.path / "log").glob("*.log"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size > LOG_BYTES_MOST:
+                    old = path.with_suffix(".log.1")
+                    old.write_bytes(path.read_bytes())
+                    os.truncate(path, 0)

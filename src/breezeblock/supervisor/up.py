@@ -1,0 +1,222 @@
+"""`breezeblock up`, from its first look at the folder to the last child's end."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from breezeblock import logs
+from breezeblock.settings import Settings
+from breezeblock.supervisor import ready
+from breezeblock.supervisor.folder import DataFolder
+from breezeblock.supervisor.guard import WriteLockGuard
+from breezeblock.supervisor.post import Post
+from breezeblock.supervisor.posts import ApiPost, KeeperPost
+
+log = structlog.get_logger(__name__)
+
+BACKLOG: Final = 1024
+# After a killed `up` its children may need a moment to let go of the port.
+BIND_LIMIT_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.05
+BOUND_LOGS_EVERY_S: Final = 60.0
+# A keeper gives its worker a minute to hand back what it runs; then it ends by itself.
+KEEPERS_LEAVE_S: Final = 65.0
+APIS_LEAVE_MORE_S: Final = 2.0
+KILLED_S: Final = 10.0
+
+
+class CannotStart(Exception):
+    """The service cannot be started; the text says why and what to do."""
+
+
+def say(text: str) -> None:
+    """A line for whoever watches the terminal."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def run(chosen: Settings) -> int:
+    """Start everything, keep it running, and end it in good order. Raises CannotStart, InUse."""
+    folder = DataFolder(Path(chosen.service.data_dir).absolute())
+    try:
+        folder.make()
+        locked = folder.lock()
+    except OSError as error:
+        raise CannotStart(f"The data folder {folder.path} cannot be used: {error.strerror}.") from error
+    log_file = os.fdopen(folder.open_log("up"), "a", buffering=1)
+    logs.configure(chosen.log.level, chosen.log.format, log_file)
+    database_path = _prepare_database(chosen)
+    listening = _listen(chosen.api.host, chosen.api.port)
+    status = asyncio.run(_Service(chosen, folder, database_path, listening).run())
+    folder.told.unlink(missing_ok=True)
+    os.close(locked)
+    return status
+
+
+def _prepare_database(chosen: Settings) -> str:
+    # Loaded only here, and Alembic only when there is something to do: a restart should take no longer than it must.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from breezeblock.store import schema
+    from breezeblock.store.dialects import sqlite_path
+
+    url = chosen.database.url
+    path = sqlite_path(url)
+    if path is None:
+        raise CannotStart(f"database.url: this release runs on SQLite files only, not on {url.split(':')[0]}.")
+    try:
+        if schema.upgrade(url):
+            log.info("database.upgraded", revision=schema.head())
+    except (SQLAlchemyError, schema.TooNew) as error:
+        raise CannotStart(f"The database {path} cannot be used: {getattr(error, 'orig', None) or error}.") from error
+    return path
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    until = time.monotonic() + BIND_LIMIT_S
+    while True:
+        try:
+            listening = socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < until:
+                time.sleep(LOOK_EVERY_S)
+                continue
+            if error.errno == errno.EADDRINUSE:
+                hint = "another program listens there; stop it, or choose another with --port (0 takes a free one)"
+                raise CannotStart(f"Port {port} on {host} is taken: {hint}.") from error
+            raise CannotStart(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from error
+        listening.setblocking(False)
+        listening.set_inheritable(True)
+        return listening
+
+
+class _Service:
+    """All posts of one `up`."""
+
+    def __init__(self, chosen: Settings, folder: DataFolder, database_path: str, listening: socket.socket) -> None:
+        self._chosen = chosen
+        self._folder = folder
+        self._database_path = database_path
+        self._listening = listening
+        host, port = listening.getsockname()[:2]
+        self.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._stop = asyncio.Event()
+        self._ready = False
+        self._apis = [
+            ApiPost(
+                f"api-{number + 1}",
+                chosen=chosen,
+                folder=folder,
+                listening=listening,
+                say=say,
+                changed=self._tell,
+            )
+            for number in range(chosen.api.workers)
+        ]
+        self._keepers = [
+            KeeperPost(
+                f"node-{number + 1}",
+                chosen=chosen,
+                folder=folder,
+                database_path=database_path,
+                say=say,
+                changed=self._tell,
+            )
+            for number in range(chosen.nodes.count)
+        ]
+
+    async def run(self) -> int:
+        """Until told to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+        log.info("up.started", pid=os.getpid(), endpoint=self.endpoint)
+        keeping = {post: asyncio.ensure_future(post.keep()) for post in (*self._keepers, *self._apis)}
+        guard = WriteLockGuard(self._database_path, ttl_s=self._chosen.nodes.ttl_s, say=say)
+        background = [asyncio.ensure_future(work) for work in (guard.watch(), self._greet(), self._bound_logs())]
+        stopping = asyncio.ensure_future(self._stop.wait())
+        # Only the stop ends by itself: any other that ends has met a mistake of ours.
+        await asyncio.wait([stopping, *background, *keeping.values()], return_when=asyncio.FIRST_COMPLETED)
+        broken = [task for task in (*background, *keeping.values()) if task.done()] if not stopping.done() else []
+        for task in background:
+            task.cancel()
+        await self._leave(keeping)
+        for task in broken:
+            task.result()  # shown after everything has ended in good order
+        log.info("up.stopped")
+        return 0
+
+    # --- the beginning ----------------------------------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if all(post.answers for post in self._apis) and self._storage_is_ready():
+                break
+        self._ready = True
+        self._tell()
+        log.info("up.ready", endpoint=self.endpoint)
+        print(ready.greeting(self.endpoint, data=str(self._folder.path)), flush=True)
+        await self._stop.wait()
+
+    def _storage_is_ready(self) -> bool:
+        if not any(post.wanted for post in self._keepers):
+            return True  # an operator has taken all nodes out: there is nothing to wait for
+        pids = [post.child.pid for post in self._keepers if post.child is not None]
+        return ready.storage_is_ready(self._database_path, pids)
+
+    def _tell(self) -> None:
+        def running(posts: Sequence[Post]) -> list[dict[str, object]]:
+            return [{"name": post.name, "pid": post.child.pid if post.child else None} for post in posts]
+
+        self._folder.tell(
+            {
+                "pid": os.getpid(),
+                "endpoint": self.endpoint,
+                "ready": self._ready,
+                "api": running(self._apis),
+                "keepers": running(self._keepers),
+            }
+        )
+
+    async def _bound_logs(self) -> None:
+        while True:
+            self._folder.bound_logs()
+            await asyncio.sleep(BOUND_LOGS_EVERY_S)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            say("stopping at once")
+            for post in (*self._apis, *self._keepers):
+                post.kill()
+            return
+        say("stopping: requests and operations under way are finished or handed back (again: stop at once)")
+        self._stop.set()
+
+    async def _leave(self, keeping: Mapping[Post, "asyncio.Task[None]"]) -> None:
+        """First nothing more comes in, then what runs is handed back. Whoever takes too long is killed."""
+        self._listening.close()
+        await _end(self._apis, keeping, most_s=self._chosen.api.drain_s + APIS_LEAVE_MORE_S)
+        await _end(self._keepers, keeping, most_s=KEEPERS_LEAVE_S)
+
+
+async def _end(posts: Sequence[Post], keeping: Mapping[Post, "asyncio.Task[None]"], *, most_s: float) -> None:
+    for post in posts:
+        post.leave()
+    _, late = await asyncio.wait([keeping[post] for post in posts], timeout=most_s)
+    if late:
+        log.warning("up.killing_the_late", children=[post.name for post in posts if keeping[post] in late])
+        for post in posts:
+            post.kill()
+        await asyncio.wait(late, timeout=KILLED_S)
