@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, ins
 from breezeblock.model import states
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
-from breezeblock.store.tables import messages, snapshots, volumes
-from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
+from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
+from breezeblock.store.transitions import NOUNS, Must, Transition, change_row, has_no, lock_rows, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
@@ -104,12 +104,33 @@ def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
     return True
 
 
+def at_rest(table: Table) -> Must:
+    """Nothing is changing the resource, nor stands in line to.
+
+    A status alone does not say so: an operator may have reset it while the operation that it stood for still runs. A second
+    extend would then be charged from the size before the first one, and a snapshot be taken of what is being deleted.
+    """
+    changing = select(operation_locks.c.seq).where(
+        operation_locks.c.resource_id == table.c.id, operation_locks.c.exclusive
+    )
+    return Must(
+        has_no(changing, of=table),
+        f"{NOUNS[table.name]} {{id}} is still being worked on, although its status was reset; wait until that has ended.",
+    )
+
+
 def vanish(tx: Connection, table: Table, row_id: str) -> None:
     """Remove a deleted resource's row, or leave it as a tombstone while operations still stand in its line."""
     if queue.someone_waits(tx, resource_id=row_id):
         change_row(tx, table, row_id, tombstone=True, status="deleted", object_name=None)
     else:
         tx.execute(_remove(table), {"row_id": row_id})
+
+
+def _bury(table: Table) -> Transition:
+    # From any status: an operator may have reset it while the deletion was already under way.
+    sets = {"status": "deleted", "tombstone": True, "object_name": None}
+    return Transition(table, name=f"{table.name}.bury", musts=(), sets=sets, moves=((None, "deleted"),))
 
 
 def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:

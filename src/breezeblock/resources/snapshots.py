@@ -16,7 +16,7 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
-from breezeblock.resources.accepted import Accepted, message_for_failure, queue_of, settle
+from breezeblock.resources.accepted import Accepted, at_rest, message_for_failure, queue_of, settle
 from breezeblock.resources.volumes import SNAPSHOT_DELETE_FAILED, forget_snapshot
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import (
@@ -59,6 +59,7 @@ BE_SNAPSHOT = Transition(
             is_in(volumes.c.status, (states.AVAILABLE,)),
             "Volume {id} has status {status}; it must be available to be snapshot, or in-use with force.",
         ),
+        at_rest(volumes),
         _PLACED,
     ),
     sets={},
@@ -71,6 +72,7 @@ BE_SNAPSHOT_IN_USE = Transition(
             is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
             "Volume {id} has status {status}; it must be available or in-use to be snapshot.",
         ),
+        at_rest(volumes),
         _PLACED,
     ),
     sets={},

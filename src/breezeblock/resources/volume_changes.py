@@ -16,7 +16,14 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
-from breezeblock.resources.accepted import Accepted, message_for_failure, message_for_request, queue_of, settle
+from breezeblock.resources.accepted import (
+    Accepted,
+    at_rest,
+    message_for_failure,
+    message_for_request,
+    queue_of,
+    settle,
+)
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -63,6 +70,8 @@ _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
 )
 
+_AT_REST = at_rest(volumes)
+
 EXTEND = Transition(
     volumes,
     name="volume.extend",
@@ -71,6 +80,7 @@ EXTEND = Transition(
             equals(volumes.c.status, states.AVAILABLE),
             "Volume {id} has status {status}; it must be available to be extended.",
         ),
+        _AT_REST,
         _PLACED,
         Must(
             volumes.c.size_gib < new("size_gib_new"),
@@ -109,6 +119,7 @@ REVERT = Transition(
             "Volume {id} has status {status}; it must be available to be reverted.",
             error=Conflict,
         ),
+        _AT_REST,
         _PLACED,
     ),
     sets={"status": states.REVERTING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")},
@@ -123,6 +134,7 @@ RESTORE = Transition(
             "Snapshot {id} has status {status}; it must be available to revert its volume to it.",
             error=Conflict,
         ),
+        at_rest(snapshots),
     ),
     sets={"status": states.RESTORING, "previous_status": snapshots.c.status},
     moves=((states.AVAILABLE, states.RESTORING),),
@@ -157,6 +169,7 @@ RETYPE = Transition(
             "Volume {id} has status {status}; it must be available or in-use to be retyped.",
         ),
         _NOT_MIGRATING,
+        _AT_REST,
         _PLACED,
         Must(differs(volumes.c.volume_type_id, new("type_id")), "Volume {id} already has this type."),
     ),

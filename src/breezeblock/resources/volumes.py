@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest
@@ -23,6 +23,7 @@ from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
+    at_rest,
     message_for_failure,
     message_for_request,
     queue_of,
@@ -46,6 +47,7 @@ from breezeblock.store.transitions import (
 
 # Statuses from which a volume may be deleted without force.
 DELETABLE: Final = ("available", "error", "error_restoring", "error_extending", "error_managing", "error_deleting")
+SNAPSHOT_DELETABLE: Final = ("available", "error", "error_deleting")
 
 
 class CreateVolume(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ DELETE_CASCADE = Transition(
         _NOT_MIGRATING,
         _MAY_BE_DELETED,
         Must(
-            has_no(_SNAPSHOTS.where(snapshots.c.status.not_in(("available", "error", "error_deleting"))), of=volumes),
+            has_no(_SNAPSHOTS.where(snapshots.c.status.not_in(SNAPSHOT_DELETABLE)), of=volumes),
             "Volume {id} has snapshots that are neither available nor in error; wait for them, or reset their status.",
         ),
     ),
@@ -123,6 +125,17 @@ FORCE_DELETE_CASCADE = Transition(
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
+# What a deletion with cascade does to the snapshots; whether it may, the volume's transition has asked.
+DOOMED = Transition(
+    snapshots,
+    name="snapshot.doomed",
+    musts=(),
+    sets={"status": states.DELETING, "previous_status": snapshots.c.status},
+    moves=tuple((status, states.DELETING) for status in SNAPSHOT_DELETABLE),
+)
+DOOMED_BY_FORCE = Transition(
+    snapshots, name="snapshot.doomed_by_force", musts=(), sets=DOOMED.sets, moves=((None, states.DELETING),)
+)
 BE_CLONED = Transition(
     volumes,
     name="volume.be_cloned",
@@ -131,6 +144,7 @@ BE_CLONED = Transition(
             is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
             "Source volume {id} has status {status}; it must be available or in-use to be copied.",
         ),
+        at_rest(volumes),
         Must(
             volumes.c.size_gib <= new("size_gib"),
             "The new volume's size of {size_gib} GiB is smaller than its source's; it must be at least as large.",
@@ -146,6 +160,7 @@ BE_SOURCE = Transition(
             equals(snapshots.c.status, states.AVAILABLE),
             "Snapshot {id} has status {status}; it must be available to make a volume from it.",
         ),
+        at_rest(snapshots),
         Must(
             snapshots.c.size_gib <= new("size_gib"),
             "The new volume's size of {size_gib} GiB is smaller than the snapshot's; it must be at least as large.",
@@ -296,9 +311,8 @@ def _begin_delete(
     if force:
         for resource_id in (volume_id, *doomed):
             queue.cancel_earlier(tx, resource_id=resource_id)
-    if doomed:
-        gone = update(snapshots).where(snapshots.c.id.in_(doomed))
-        tx.execute(gone.values(status=states.DELETING, previous_status=snapshots.c.status))
+    for snapshot_id in doomed:
+        (DOOMED_BY_FORCE if force else DOOMED).apply_locked(tx, snapshot_id)
     if row["pool_name"] is None:
         # It never had a place on any storage: there is nothing that an operation could do.
         _forget(tx, volumes, row)
