@@ -62,11 +62,14 @@ class Gate:
         """The keeper has renewed the lease."""
         self._shut = False
 
-    async def shut(self) -> None:
-        """Let no call start any more, and return when none is under way."""
+    def shut(self) -> None:
+        """Let no call start any more, from this very moment: an `open` that comes later must find it shut already."""
         if not self._shut:
             self._shut = True
             self._shuts += 1
+
+    async def wait_idle(self) -> None:
+        """Return when no call is under way."""
         while self._under_way:
             await self._clock.sleep(LOOK_EVERY_S / 5)
 

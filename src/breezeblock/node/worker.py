@@ -156,7 +156,9 @@ class Worker:
             if word == words.PING:
                 self._link.send(words.PONG)
             elif word == words.SHUT:
-                self._spawn(self._shut())
+                # At once: both words may have waited while we were stopped, and a task would shut what `open` has opened.
+                self._gate.shut()
+                self._spawn(self._confirm_shut())
             elif word == words.OPEN:
                 self._gate.open()
             elif word == words.DRAIN:
@@ -165,8 +167,8 @@ class Worker:
                 self._wake.set()
         log.warning("worker.keeper_gone")
 
-    async def _shut(self) -> None:
-        await self._gate.shut()
+    async def _confirm_shut(self) -> None:
+        await self._gate.wait_idle()
         self._link.send(words.IS_SHUT)
 
     # --- claiming ---------------------------------------------------------------------------------------------------
