@@ -100,8 +100,8 @@ class Run(Generic[P, T]):
         return await self._store.insist(guarded)
 
     async def read(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
-        """Read what the operation's locks keep from changing."""
-        return await self._store.read(f, *args, **kwargs)
+        """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
+        return await self._store.insist_read(f, *args, **kwargs)
 
     async def _save(self) -> None:
         await self._store.insist(

@@ -69,6 +69,18 @@ class Store:
         """As `run`, for the work of a node: a database outage of any length pauses it and fails nothing."""
         return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=None)
 
+    async def insist_read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, for the work of a node: it waits through a database outage as `insist` does."""
+        attempt = 0
+        while True:
+            try:
+                return await self._lane.read(lambda tx: f(tx, *args, **kwargs))
+            except (Contended, Unavailable) as error:
+                attempt += 1
+                if attempt % REQUEST_ATTEMPTS == 0:
+                    log.warning("store.waiting", attempts=attempt, error=str(error))
+            await self._pause(attempt)
+
     async def probe(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function inside a *writing* transaction, once, without an id and without retries.
 
