@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, insert, select
 
 from breezeblock.env.contract import Env
-from breezeblock.model.errors import Rejected, Unavailable
+from breezeblock.model.errors import NotFound, Rejected, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
@@ -28,18 +28,18 @@ from breezeblock.testing.virtual import VirtualClock
 __all__ = ["Clients", "prepare"]
 
 PROJECTS: Final = ("red", "blue")
-QUOTA: Final = {"volumes": 6, "snapshots": 5, "gigabytes": 24}
+QUOTA: Final = {"volumes": 6, "snapshots": 6, "gigabytes": 30}
 OTHER_TYPE: Final = "22222222-2222-4222-8222-222222222222"
 TYPES: Final = ("__DEFAULT__", "gold")
 # Requests go to one of the latest so many resources: few enough to meet.
-HOT: Final = 3
+HOT: Final = 4
 CALLS: Final = (
     ("create_volume", 6),
     ("create_from_volume", 3),
     ("create_from_snapshot", 3),
     ("create_snapshot", 6),
-    ("extend", 4),
-    ("revert", 4),
+    ("extend", 5),
+    ("revert", 7),
     ("retype", 3),
     ("delete_volume", 3),
     ("delete_cascade", 2),
@@ -54,6 +54,10 @@ CALLS: Final = (
 def prepare(tx: Connection, *, at_us: int) -> None:
     """A second volume type, for retypes."""
     tx.execute(insert(tables.volume_types).values(id=OTHER_TYPE, name="gold", op_seq=0, created_at_us=at_us))
+
+
+# A transaction, a word about it that begins with the id it is for, and its arguments.
+Call = tuple[Callable[..., Any], str, dict[str, Any]]
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Clients:
         self._pause_s = pause_s
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
+        self._project_of: dict[str, str] = {}
         self.requests: list[Request] = []
         self.stopped = False
 
@@ -84,6 +89,7 @@ class Clients:
 
     async def _serve(self, process: Process, clock: VirtualClock) -> None:
         env = self._cluster.env(process, clock)
+        await env.clock.sleep(0.5)  # at the very beginning no backend has reported yet
         store = Store(SimLane(self._cluster.database, process, self._cluster.faults, self._cluster.random), env)
         await asyncio.gather(self._client(process, env, store), self._client(process, env, store))
 
@@ -98,18 +104,20 @@ class Clients:
         """One request, as its handler makes it."""
         random = self._cluster.random
         kind = random.choices([kind for kind, _ in CALLS], [weight for _, weight in CALLS])[0]
-        origin = self._origin(env, admin="force" in kind or "reset" in kind)
-        call = getattr(self, f"_{kind}")(env, origin)
+        call: Call | None = getattr(self, f"_{kind}")(env)
         if call is None:
             return
+        f, said, arguments = call
+        origin = self._origin(env, said.partition(" ")[0], admin="force" in kind or "reset" in kind)
         request = Request(origin.operation_id, kind)
         self.requests.append(request)
-        f, said, arguments = call
         self._cluster.tell(f"{process.name}: {kind} {said} of {origin.project_id}, operation {origin.operation_id}")
         try:
             accepted: Accepted = await store.run(f, origin=origin, **arguments)
         except Rejected as error:
             request.answer = "refused"
+            if isinstance(error, NotFound) or kind.startswith("create"):
+                self._forget(said.partition(" ")[0])
             self._cluster.tell(f"{process.name}: {kind} refused: {error.message}")
             return
         except Unavailable:
@@ -120,9 +128,10 @@ class Clients:
         if accepted.queue is not None:
             self._cluster.bell.ring(accepted.queue)
 
-    def _origin(self, env: Env, *, admin: bool) -> Origin:
+    def _origin(self, env: Env, resource: str, *, admin: bool) -> Origin:
+        project = self._project_of.setdefault(resource, self._cluster.random.choice(PROJECTS))
         return Origin(
-            project_id=ProjectId(self._cluster.random.choice(PROJECTS)),
+            project_id=ProjectId(project),
             user_id=UserId("ann"),
             is_admin=admin or self._cluster.random.random() < 0.3,
             request_id=f"req-{len(self.requests)}",
@@ -130,6 +139,10 @@ class Clients:
             operation_id=OperationId(env.ids.uuid()),
             message_id=MessageId(env.ids.uuid()),
         )
+
+    def _forget(self, resource: str) -> None:
+        self._volumes = [id_ for id_ in self._volumes if id_ != resource]
+        self._snapshots = [(id_, volume) for id_, volume in self._snapshots if resource not in (id_, volume)]
 
     # --- the requests -----------------------------------------------------------------------------------------------
 
@@ -139,84 +152,87 @@ class Clients:
     def _snapshot(self) -> tuple[str, str] | None:
         return self._cluster.random.choice(self._snapshots[-HOT:]) if self._snapshots else None
 
-    def _create(self, env: Env, **source: Any) -> Any:
+    def _create(self, env: Env, **source: Any) -> Call:
         id_ = env.ids.uuid()
         self._volumes.append(id_)
+        for of in source.values():
+            self._project_of[id_] = self._project_of[of]
         size = self._cluster.random.choice((None, 1, 2, 3)) if source else self._cluster.random.randint(1, 3)
         kind = self._cluster.random.choice((None, *TYPES))
         wanted = NewVolume(id=VolumeId(id_), size_gib=size, volume_type=kind, **source)
         return volumes.begin_create, f"{id_} {source}", {"wanted": wanted, "quota_defaults": QUOTA}
 
-    def _create_volume(self, env: Env, origin: Origin) -> Any:
+    def _create_volume(self, env: Env) -> Call | None:
         return self._create(env)
 
-    def _create_from_volume(self, env: Env, origin: Origin) -> Any:
+    def _create_from_volume(self, env: Env) -> Call | None:
         volume = self._volume()
         return None if volume is None else self._create(env, source_volid=VolumeId(volume))
 
-    def _create_from_snapshot(self, env: Env, origin: Origin) -> Any:
+    def _create_from_snapshot(self, env: Env) -> Call | None:
         snapshot = self._snapshot()
         return None if snapshot is None else self._create(env, snapshot_id=SnapshotId(snapshot[0]))
 
-    def _create_snapshot(self, env: Env, origin: Origin) -> Any:
+    def _create_snapshot(self, env: Env) -> Call | None:
         if (volume := self._volume()) is None:
             return None
         id_ = env.ids.uuid()
         self._snapshots.append((id_, volume))
+        self._project_of[id_] = self._project_of[volume]
         wanted = NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume), force=self._cluster.random.random() < 0.3)
         return snapshots.begin_create, f"{id_} of {volume}", {"wanted": wanted, "quota_defaults": QUOTA}
 
-    def _extend(self, env: Env, origin: Origin) -> Any:
+    def _extend(self, env: Env) -> Call | None:
         size = self._cluster.random.randint(2, 6)
         return self._on_volume(volume_changes.begin_extend, size_gib_new=size, quota_defaults=QUOTA)
 
-    def _revert(self, env: Env, origin: Origin) -> Any:
+    def _revert(self, env: Env) -> Call | None:
         if (snapshot := self._snapshot()) is None:
             return None
         ids = {"volume_id": VolumeId(snapshot[1]), "snapshot_id": SnapshotId(snapshot[0])}
         return volume_changes.begin_revert, f"{snapshot[1]} to {snapshot[0]}", ids
 
-    def _retype(self, env: Env, origin: Origin) -> Any:
+    def _retype(self, env: Env) -> Call | None:
         kind = self._cluster.random.choice(TYPES)
         return self._on_volume(
             volume_changes.begin_retype, new_type=kind, migration_policy="never", quota_defaults=QUOTA
         )
 
-    def _delete_volume(self, env: Env, origin: Origin) -> Any:
+    def _delete_volume(self, env: Env) -> Call | None:
         return self._on_volume(volumes.begin_delete, cascade=False)
 
-    def _delete_cascade(self, env: Env, origin: Origin) -> Any:
+    def _delete_cascade(self, env: Env) -> Call | None:
         return self._on_volume(volumes.begin_delete, cascade=True)
 
-    def _force_delete(self, env: Env, origin: Origin) -> Any:
+    def _force_delete(self, env: Env) -> Call | None:
         return self._on_volume(volumes.begin_force_delete, cascade=self._cluster.random.random() < 0.5)
 
-    def _delete_snapshot(self, env: Env, origin: Origin) -> Any:
+    def _delete_snapshot(self, env: Env) -> Call | None:
         return self._on_snapshot(snapshots.begin_delete)
 
-    def _force_delete_snapshot(self, env: Env, origin: Origin) -> Any:
+    def _force_delete_snapshot(self, env: Env) -> Call | None:
         return self._on_snapshot(snapshots.begin_force_delete)
 
-    def _reset_status(self, env: Env, origin: Origin) -> Any:
+    def _reset_status(self, env: Env) -> Call | None:
         status = self._cluster.random.choice(("available", "error"))
         call = self._on_volume(volume_changes.reset_status, status=status, attach_status=None, migration_status=None)
         if call is not None:
             self._watcher.unsure.add(call[2]["volume_id"])
         return call
 
-    def _reset_snapshot_status(self, env: Env, origin: Origin) -> Any:
+    def _reset_snapshot_status(self, env: Env) -> Call | None:
         status = self._cluster.random.choice(("available", "error"))
         call = self._on_snapshot(snapshots.reset_status, status=status)
         if call is not None:
             self._watcher.unsure.add(call[2]["snapshot_id"])
         return call
 
-    def _on_volume(self, f: Callable[..., Any], **arguments: Any) -> Any:
+    def _on_volume(self, f: Callable[..., Any], **arguments: Any) -> Call | None:
         volume = self._volume()
         shown = {name: value for name, value in arguments.items() if name != "quota_defaults"}
         return None if volume is None else (f, f"{volume} {shown}", {"volume_id": VolumeId(volume), **arguments})
 
-    def _on_snapshot(self, f: Callable[..., Any], **arguments: Any) -> Any:
+    def _on_snapshot(self, f: Callable[..., Any], **arguments: Any) -> Call | None:
         snapshot = self._snapshot()
         if snapshot is None:
             return None

@@ -1,10 +1,10 @@
 """What goes wrong, drawn from the seed: each run switches on a random subset, so that faults also meet alone.
 
-    crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
-    stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
-    lost       a commit happened and its answer was lost; a transaction lost against another one
-    cut        processes, or all of them, do not reach the database for a while; slowness
-    storage    a storage call fails with EIO or ENOSPC; slowness
+crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
+stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
+lost       a commit happened and its answer was lost; a transaction lost against another one
+cut        processes, or all of them, do not reach the database for a while; slowness
+storage    a storage call fails with EIO or ENOSPC; slowness
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Faults:
             tell=tell,
             on=on,
             pace_s=random.choice((0.0005, 0.002, 0.01)),
-            storage_pace_s=random.choice((0.001, 0.02, 0.2)),
+            storage_pace_s=random.choice((0.005, 0.1, 0.6)),
         )
 
     def stop(self) -> None:

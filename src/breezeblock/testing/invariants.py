@@ -212,7 +212,9 @@ def unfinished(tx: Connection) -> list[str]:
     return found
 
 
-async def check_rest(tx: Connection, watcher: Watcher, disk: MemoryFiles, root: PurePosixPath, *, storage: bool) -> None:
+async def check_rest(
+    tx: Connection, watcher: Watcher, disk: MemoryFiles, root: PurePosixPath, *, storage: bool
+) -> None:
     """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
     for problem in check.problems(tx):
         watcher.violated("Accounts", problem)

@@ -1,7 +1,7 @@
 """One simulation from its seed, and many of them.
 
-    breezeblock sim --seed 1234            one run, its history printed
-    breezeblock sim --runs 500             many, from a drawn seed on
+breezeblock sim --seed 1234            one run, its history printed
+breezeblock sim --runs 500             many, from a drawn seed on
 """
 
 import sys
@@ -106,8 +106,8 @@ class _Run:
         self._clients = Clients(
             self._cluster,
             self._watcher,
-            requests=self._random.choice((20, 40, 60)),
-            pause_s=self._random.choice((0.05, 0.3, 1.0)),
+            requests=self._random.choice((30, 60, 120)),
+            pause_s=self._random.choice((0.03, 0.2, 0.6)),
         )
 
     def tell(self, line: str) -> None:
