@@ -94,6 +94,7 @@ class FileDriver:
         self._clock = clock
         self._pace = _Pace(clock, copy_rate_limit_bytes_per_s)
         self._may_initialise = may_initialise
+        self._folders: set[PurePosixPath] = set()  # those known to be there; shared by all that `bind` makes
         self._capabilities = Capabilities(
             fence=FenceScope.NONE if trusted_shared else FenceScope.SAME_MACHINE,
             settle_s=SHARED_SETTLE_S if trusted_shared else 0.0,
@@ -138,14 +139,11 @@ class FileDriver:
 
     async def create(self, name: ObjectName, *, size_bytes: int) -> None:
         assert size_bytes >= 0
-        async with self._call("create"):
-            if await self._done_before(name):
-                return
-            await self._files.make_folder(self._folder(name.resource_id))
+        async with self._explained("create"):
+            await self._make_folder(name.resource_id)
             async with self._leaving_nothing_half_made(name):
-                await self._drop_part(name)  # it must read as zeros, whoever left something there
-                await self._files.create(self._part(name), size_bytes=size_bytes)
-                await self._publish(name)
+                # A part that is there is begun anew: a volume must read as zeros, whoever left something in it.
+                await self._files.make_whole(self._part(name), self._whole(name), size_bytes=size_bytes)
 
     async def copy(self, source: ObjectName, target: ObjectName, *, size_bytes: int, progress: Progress) -> None:
         """See the contract. Shares the blocks where the filesystem can, else copies the data and leaves out the holes.
@@ -159,7 +157,7 @@ class FileDriver:
             source_bytes = await self._size(self._whole(source))
             if source_bytes is None:
                 raise BackendFailed(f"The source of the copy is not on backend {self._name}.")
-            await self._files.make_folder(self._folder(target.resource_id))
+            await self._make_folder(target.resource_id)
             async with self._leaving_nothing_half_made(target):
                 start = await self._usable_progress(target, progress)
                 if start > 0 or not await self._share(source, target):
@@ -175,8 +173,7 @@ class FileDriver:
 
     async def delete(self, name: ObjectName) -> None:
         async with self._call("delete"):
-            await self._files.remove(self._whole(name))
-            await self._files.remove(self._part(name))
+            await self._files.remove(self._whole(name), self._part(name))
 
     async def exists(self, name: ObjectName) -> bool:
         async with self._call("exists"):
@@ -222,9 +219,19 @@ class FileDriver:
         return True
 
     async def _publish(self, name: ObjectName) -> None:
-        """Give a finished part its real name: the moment from which the object exists."""
-        await self._files.sync(self._part(name))
+        """Give a finished part its real name: the moment from which the object exists. `grow` has synced it."""
         await self._files.rename(self._part(name), self._whole(name))
+
+    async def _make_folder(self, resource_id: str) -> None:
+        """Make the folder that an object belongs into, on a backend that is there; once in a process's life is enough.
+
+        A folder that was made and then is gone tells as much as a missing marker: then the next call fails.
+        """
+        folder = self._folder(resource_id)
+        if folder not in self._folders:
+            await self._require_marker()
+            await self._files.make_folder(folder)
+            self._folders.add(folder)
 
     async def _drop_part(self, name: ObjectName) -> None:
         if await self._size(self._part(name)) is not None:

@@ -96,6 +96,14 @@ class Files(Protocol):
         """Make a sparse file of that length, or leave an existing one that is at least as long; synced with its folder."""
         ...
 
+    async def make_whole(self, part: PurePosixPath, target: PurePosixPath, *, size_bytes: int) -> None:
+        """Make `target` a sparse file of zeros of that length, by way of `part` in the same folder; synced with the folder.
+
+        Whole or absent: `target` gets its name when it is complete. One that is there already is left as it is; a `part`
+        that is there is begun anew. One call, because creating a volume is what everybody waits for.
+        """
+        ...
+
     async def grow(self, path: PurePosixPath, *, size_bytes: int) -> None:
         """Make a file at least `size_bytes` long by a call that cannot shrink it, however late it lands; synced."""
         ...
@@ -128,8 +136,8 @@ class Files(Protocol):
         """Rename within one folder, and sync the folder. FileNotFoundError when `source` is not there."""
         ...
 
-    async def remove(self, path: PurePosixPath) -> None:
-        """Remove a file, and sync its folder. A missing one is fine."""
+    async def remove(self, *paths: PurePosixPath) -> None:
+        """Remove files of one folder, and sync the folder. Missing ones are fine."""
         ...
 
     async def space(self, path: PurePosixPath) -> Space:

@@ -67,6 +67,23 @@ class RealFiles:
 
         await self._change(change)
 
+    async def make_whole(self, part: PurePosixPath, target: PurePosixPath, *, size_bytes: int) -> None:
+        assert part.parent == target.parent, "a rename moves within one folder, so that one sync makes it durable"
+
+        def change() -> None:
+            if not os.path.lexists(target):
+                if os.path.lexists(part):
+                    with suppress(FileNotFoundError), self._effect():
+                        os.unlink(part)
+                with _opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._effect) as fd:
+                    self._grow(fd, size_bytes)
+                    os.fsync(fd)
+                with self._effect():
+                    os.rename(part, target)
+            _sync(target.parent)  # also when it was there: an earlier attempt may have died before its sync
+
+        await self._change(change)
+
     async def grow(self, path: PurePosixPath, *, size_bytes: int) -> None:
         def change() -> None:
             with _opened(path, os.O_RDWR) as fd:
@@ -134,13 +151,16 @@ class RealFiles:
 
         await self._change(change)
 
-    async def remove(self, path: PurePosixPath) -> None:
+    async def remove(self, *paths: PurePosixPath) -> None:
+        (folder,) = {path.parent for path in paths}
+
         def change() -> None:
-            with suppress(FileNotFoundError), self._effect():
-                os.unlink(path)
+            for path in paths:
+                with suppress(FileNotFoundError), self._effect():
+                    os.unlink(path)
             # Also when there was nothing: an earlier attempt may have removed it and died before the sync.
             with suppress(FileNotFoundError):
-                _sync(path.parent)
+                _sync(folder)
 
         await self._change(change)
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     RowMapping,
     and_,
+    bindparam,
     delete,
     exists,
     insert,
@@ -42,6 +43,9 @@ DEFAULT_TYPE_DESCRIPTION: Final = "Default Volume Type"
 
 IN_USE: Final = "Volume Type is currently in use."
 
+
+_DEFAULT = select(volume_types).where(volume_types.c.id == DEFAULT_TYPE_ID)
+_NAME = select(volume_types.c.name).where(volume_types.c.id == bindparam("type"))
 
 # --- finding ----------------------------------------------------------------------------------------------------------
 
@@ -69,7 +73,7 @@ def get_type(tx: Connection, *, type_id: str, origin: Origin) -> RowMapping:
 
 def default_type(tx: Connection) -> RowMapping:
     """The type of volumes whose request names none. Raises NotFound only where the migration never ran."""
-    row = tx.execute(select(volume_types).where(volume_types.c.id == DEFAULT_TYPE_ID)).mappings().first()
+    row = tx.execute(_DEFAULT).mappings().first()
     if row is None:
         raise NotFound("Default volume type can not be found.")
     return row
@@ -77,7 +81,7 @@ def default_type(tx: Connection) -> RowMapping:
 
 def name_of(tx: Connection, type_id: str | None) -> str | None:
     """The name of a type, or None where there is none."""
-    return tx.execute(select(volume_types.c.name).where(volume_types.c.id == type_id)).scalar()
+    return tx.execute(_NAME, {"type": type_id}).scalar()
 
 
 # What types can be filtered and sorted by.

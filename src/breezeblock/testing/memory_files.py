@@ -8,6 +8,7 @@ it twice, and a copy of a sparse GiB costs next to nothing. `lose_power` takes a
 """
 
 import errno
+import functools
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -176,6 +177,14 @@ class MemoryFiles:
         self._disk.file(path).sync()
         self._disk.folder(path.parent).sync()
 
+    async def make_whole(self, part: PurePosixPath, target: PurePosixPath, *, size_bytes: int) -> None:
+        if self._disk.find(target) is None:
+            if self._disk.find(part) is not None:
+                await self.remove(part)
+            await self.create(part, size_bytes=size_bytes)
+            await self.rename(part, target)
+        self._disk.folder(target.parent).sync()
+
     async def grow(self, path: PurePosixPath, *, size_bytes: int) -> None:
         await self._change("grow", path, lambda: self._grow(path, size_bytes))
         self._disk.file(path).sync()
@@ -223,15 +232,18 @@ class MemoryFiles:
         await self._change("rename", target, change)
         self._disk.folder(target.parent).sync()
 
-    async def remove(self, path: PurePosixPath) -> None:
-        def change() -> None:
+    async def remove(self, *paths: PurePosixPath) -> None:
+        (folder,) = {path.parent for path in paths}
+
+        def change(path: PurePosixPath) -> None:
             if self._disk.find(path) is not None:
                 self._disk.file(path)  # a folder is not removed
-                del self._disk.folder(path.parent).entries[path.name]
+                del self._disk.folder(folder).entries[path.name]
 
-        await self._change("remove", path, change)
-        if self._disk.find(path.parent) is not None:
-            self._disk.folder(path.parent).sync()
+        for path in paths:
+            await self._change("remove", path, functools.partial(change, path))
+        if self._disk.find(folder) is not None:
+            self._disk.folder(folder).sync()
 
     # What only looks, or hastens what was written.
 
