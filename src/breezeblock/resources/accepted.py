@@ -11,7 +11,7 @@ from breezeblock.model import states
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
 from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
-from breezeblock.store.transitions import NOUNS, Must, Transition, change_row, has_no, lock_rows, read_row
+from breezeblock.store.transitions import NOUNS, Must, Transition, has_no, lock_rows, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
@@ -122,11 +122,12 @@ def at_rest(table: Table) -> Must:
 def vanish(tx: Connection, table: Table, row_id: str) -> None:
     """Remove a deleted resource's row, or leave it as a tombstone while operations still stand in its line."""
     if queue.someone_waits(tx, resource_id=row_id):
-        change_row(tx, table, row_id, tombstone=True, status="deleted", object_name=None)
+        _bury(table).apply_locked(tx, row_id)
     else:
         tx.execute(_remove(table), {"row_id": row_id})
 
 
+@functools.cache
 def _bury(table: Table) -> Transition:
     # From any status: an operator may have reset it while the deletion was already under way.
     sets = {"status": "deleted", "tombstone": True, "object_name": None}
