@@ -1,48 +1,279 @@
-"""The command line."""
+"""The command line: names, options, and how refusals look. What commands do is in `commands/`, loaded when called.
 
+Exit status: 0 done · 1 refused, or problems were found · 2 wrong usage or settings · 130 interrupted.
+"""
+
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from breezeblock import settings
+from breezeblock import __version__, settings
+from breezeblock.commands.failure import Failed
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from breezeblock.settings import Loaded
+
+WATCH_EVERY_S: Final = 1.0
+DRAIN_WAIT_S: Final = 90.0
+
+app = typer.Typer(
+    name="breezeblock",
+    help="Block storage behind the OpenStack Block Storage API v3.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+node_app = typer.Typer(
+    help="Look at nodes, take them out, bring them back.", no_args_is_help=True, rich_markup_mode=None
+)
+db_app = typer.Typer(
+    help="The database: its schema, and whether it is sound.", no_args_is_help=True, rich_markup_mode=None
+)
+config_app = typer.Typer(help="The settings in effect.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(node_app, name="node")
+app.add_typer(db_app, name="db")
+app.add_typer(config_app, name="config")
+
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The node's name, such as node-1.")]
 
 
-@app.callback()
-def _root() -> None:
-    """Breezeblock."""
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
 
 
 @app.command()
 def up(
-    data: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
-    host: Annotated[str | None, typer.Option()] = None,
-    port: Annotated[int | None, typer.Option()] = None,
-    nodes: Annotated[int | None, typer.Option()] = None,
-    workers: Annotated[int | None, typer.Option()] = None,
-    config: Annotated[Path | None, typer.Option()] = None,
+    data: Data = None,
+    port: Annotated[int | None, typer.Option(help="The API's port (api.port); 0 takes a free one.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="How many nodes to run here (nodes.count).")] = None,
+    workers: Annotated[int | None, typer.Option(help="How many API processes (api.workers).")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on (api.host).")] = None,
+    config: Config = None,
 ) -> None:
-    """Run."""
-    from breezeblock.supervisor.up import run
+    """Run the whole service on this machine until Ctrl-C."""
+    chosen = _load(
+        config,
+        data,
+        {"api.port": port, "nodes.count": nodes, "api.workers": workers, "api.host": host},
+    ).settings
+    from breezeblock.supervisor import up as supervisor
+    from breezeblock.supervisor.folder import InUse
 
-    overrides: dict[str, Any] = {
-        "service.data_dir": data,
-        "api.host": host,
-        "api.port": port,
-        "api.workers": workers,
-        "nodes.count": nodes,
-    }
-    loaded = settings.load(config, os.environ, overrides)
-    sys.exit(run(loaded.settings))
+    try:
+        status = supervisor.run(chosen)
+    except (supervisor.CannotStart, InUse) as error:
+        raise Failed(str(error)) from error
+    raise typer.Exit(status)
+
+
+@app.command()
+def status(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option(help="Show it again every second, until Ctrl-C.")] = False,
+    config: Config = None,
+) -> None:
+    """Show what runs, what waits, and what went over to another node. Also works while the service is down."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.status import gather
+
+    if as_json:
+        _show_json(lambda: gather(chosen), watch=watch)
+        return
+    from rich.console import Console
+
+    from breezeblock.commands.status_view import render
+
+    if not watch:
+        Console().print(render(gather(chosen)))
+        return
+    import time
+
+    from rich.live import Live
+
+    with Live(render(gather(chosen)), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        while True:
+            time.sleep(WATCH_EVERY_S)
+            live.update(render(gather(chosen)), refresh=True)
+
+
+def _show_json(gather: "Callable[[], dict[str, object]]", *, watch: bool) -> None:
+    """One document; or, watching, one a line."""
+    if not watch:
+        print(json.dumps(gather(), indent=1))
+        return
+    import time
+
+    while True:
+        print(json.dumps(gather()), flush=True)
+        time.sleep(WATCH_EVERY_S)
+
+
+@app.command()
+def sim(
+    seed: Annotated[int | None, typer.Option(help="Replay this one.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
+    minutes: Annotated[float | None, typer.Option(min=0, help="For how long, instead of how many.")] = None,
+) -> None:
+    """Run whole clusters in one process, with every interleaving and fault drawn from a seed."""
+    from breezeblock.testing.run import main as simulate
+
+    raise typer.Exit(simulate(seed, runs, minutes))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+# --- node -------------------------------------------------------------------------------------------------------------
+
+
+@node_app.command("list")
+def node_list(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: Config = None,
+) -> None:
+    """Show every node that is not gone, and those taken out."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.status import gather
+
+    found = gather(chosen)["nodes"]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    from rich.console import Console
+
+    from breezeblock.commands.status_view import nodes_table
+
+    Console().print(nodes_table(found))
+
+
+@node_app.command("drain")
+def node_drain(
+    name: Name,
+    data: Data = None,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for it.")] = DRAIN_WAIT_S,
+    config: Config = None,
+) -> None:
+    """Take a node out: it hands back what it was doing. It stays out, after restarts too, until `node resume`."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import node
+
+    print(node.drain(chosen, name, wait_s=wait))
+
+
+@node_app.command("resume")
+def node_resume(name: Name, data: Data = None, config: Config = None) -> None:
+    """Let a drained node work again."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import node
+
+    print(node.resume(chosen, name))
+
+
+@node_app.command("fence")
+def node_fence(
+    name: Name,
+    data: Data = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="I am certain that it writes no more.")] = False,
+    config: Config = None,
+) -> None:
+    """Give your word that a lost node is dead, where the service found no proof. Wrong words destroy data."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import node
+
+    print(node.fence(chosen, name, confirmed=confirm))
+
+
+# --- db ---------------------------------------------------------------------------------------------------------------
+
+
+@db_app.command("upgrade")
+def db_upgrade(data: Data = None, config: Config = None) -> None:
+    """Bring the database to this release's schema. `up` does it by itself."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import database
+
+    print(database.upgrade(chosen))
+
+
+@db_app.command("current")
+def db_current(data: Data = None, config: Config = None) -> None:
+    """Show the schema's revision."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import database
+
+    print(database.current(chosen))
+
+
+@db_app.command("check")
+def db_check(data: Data = None, config: Config = None) -> None:
+    """Look for contradictions in the tables, and between them and the storage. Status 1 when there are any."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.check import check
+
+    found = check(chosen)
+    for one in found:
+        print(one)
+    if found:
+        raise Failed(f"{len(found)} problem{'s' * (len(found) > 1)} found.")
+    print("No problems found.")
+
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+@config_app.command("show")
+def config_show(data: Data = None, config: Config = None) -> None:
+    """Print every setting in effect, and where it came from. Secrets are hidden."""
+    print(settings.render_effective(_load(config, data)), end="")
+
+
+@config_app.command("check")
+def config_check(data: Data = None, config: Config = None) -> None:
+    """Say whether the settings can be used, and all that is wrong with them."""
+    _load(config, data)
+    print("The settings can be used.")
+
+
+def _load(config: Path | None, data: Path | None, more: "dict[str, object] | None" = None) -> "Loaded":
+    return settings.load(config, os.environ, {"service.data_dir": data, **(more or {})})
 
 
 def main() -> None:
-    """Entry."""
-    app()
+    """The entry point. Mistakes of ours keep their traceback; everybody else's become a line."""
+    try:
+        app()
+    except settings.SettingsError as error:
+        _end("The settings cannot be used:\n" + "\n".join(f"  {problem}" for problem in error.problems), 2)
+    except Failed as error:
+        _end(str(error), error.status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
+        sys.exit(1)
+
+
+def _end(text: str, status: int) -> None:
+    print(f"breezeblock: {text}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""The status for people: tables, the troubles first in colour."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Found = dict[str, Any]
+
+STATE_STYLES: Final = {"up": "green", "draining": "yellow", "drained": "yellow", "expired": "bold red", "fenced": "red"}
+
+
+def render(found: Found) -> RenderableType:
+    """Everything worth a look; tables without rows are left out."""
+    parts: list[RenderableType] = [_headline(found)]
+    if found["running"]:
+        parts.append(Text("API processes: " + ", ".join(str(one["pid"] or "(starting)") for one in found["api"])))
+    parts += [
+        table
+        for table in (
+            _nodes(found["nodes"]),
+            _pools(found["pools"]),
+            _queues(found["queues"]),
+            _operations(found["operations"]),
+            _failovers(found["failovers"]),
+            _resumed(found["resumed_operations"]),
+        )
+        if table.row_count
+    ]
+    return Group(*parts)
+
+
+def nodes_table(rows: list[Found]) -> Table:
+    """The nodes alone, for `node list`."""
+    return _nodes(rows)
+
+
+def _headline(found: Found) -> Text:
+    if not found["running"]:
+        return Text(
+            f"Not running (data in {found['data']}). What follows is what the database remembers.", "bold yellow"
+        )
+    state = "ready" if found["ready"] else "starting"
+    return Text(f"Breezeblock is {state} at {found['endpoint']} (pid {found['pid']}, data in {found['data']})", "bold")
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", title_style="bold")
+
+
+def _nodes(rows: Iterable[Found]) -> Table:
+    table = _table("Nodes", "name", "state", "keeper", "worker", "renewed", "incarnation")
+    for row in rows:
+        state = _node_state(row)
+        if row["fence_error"]:
+            state.append(f"\n{row['fence_error']}", "red")
+        renewed = f"{row['renewed_s_ago']} s ago" if row["keeper_pid"] else ""
+        table.add_row(
+            row["name"],
+            state,
+            _or_dash(row["keeper_pid"]),
+            _or_dash(row["worker_pid"]),
+            renewed,
+            (row["incarnation"] or "-")[:8],
+        )
+    return table
+
+
+def _node_state(row: Found) -> Text:
+    # Fenced by nobody: it ended in good order, or its own keeper saw its worker gone.
+    word = "ended" if row["state"] == "fenced" and row["fencer"] is None else row["state"]
+    return Text(word + " (drained)" * (row["drained"] and word != "drained"), STATE_STYLES.get(word, ""))
+
+
+def _pools(rows: Iterable[Found]) -> Table:
+    table = _table("Pools", "name", "total GiB", "free GiB", "allocated GiB", "enabled")
+    for row in rows:
+        sizes = (str(row[key]) for key in ("total_gib", "free_gib", "allocated_gib"))
+        table.add_row(row["name"], *sizes, "yes" if row["enabled"] else Text("no", "yellow"))
+    return table
+
+
+def _queues(rows: Iterable[Found]) -> Table:
+    table = _table("Queues", "queue", "operations", "running")
+    for row in rows:
+        table.add_row(row["queue"], str(row["depth"]), str(row["running"]))
+    return table
+
+
+def _operations(rows: Iterable[Found]) -> Table:
+    table = _table("Operations", "kind", "resource", "owner", "step", "attempt", "age", "id")
+    for row in rows:
+        owner = row["owner"] or ("waiting" if not row["not_before_in_s"] else f"in {row['not_before_in_s']} s")
+        table.add_row(
+            row["kind"],
+            f"{row['resource_type']} {row['resource_id']}",
+            owner,
+            row["step"] or "",
+            str(row["attempt"]),
+            f"{row['age_s']} s",
+            row["id"],
+        )
+    return table
+
+
+def _failovers(rows: Iterable[Found]) -> Table:
+    table = _table("Failovers in the last hour", "node", "state", "fenced by", "when", "incarnation")
+    for row in rows:
+        state = Text(row["state"], STATE_STYLES.get(row["state"], ""))
+        table.add_row(row["node"], state, row["fencer"] or "", f"{row['s_ago']} s ago", row["incarnation"])
+    return table
+
+
+def _resumed(rows: Iterable[Found]) -> Table:
+    table = _table(
+        "Operations that more than one claim worked on", "kind", "resource", "outcome", "by", "claims", "ended"
+    )
+    for row in rows:
+        table.add_row(
+            row["kind"],
+            row["resource_id"],
+            row["outcome"],
+            row["owner"] or "",
+            str(row["epoch"]),
+            f"{row['s_ago']} s ago",
+        )
+    return table
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
