@@ -9,9 +9,9 @@ nothing is released before the fence (architecture §6).
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from breezeblock.env.contract import Clock
 
@@ -62,14 +62,18 @@ class Gate:
         """The keeper has renewed the lease."""
         self._shut = False
 
-    def shut(self) -> None:
-        """Let no call start any more, from this very moment: an `open` that comes later must find it shut already."""
+    def shut(self) -> Coroutine[Any, Any, None]:
+        """Let no call start any more; the coroutine that this returns ends when none is under way.
+
+        The gate is shut when this returns, not when the coroutine is first run: an `open` that comes in between would be
+        undone by it, and the gate would stay shut for good.
+        """
         if not self._shut:
             self._shut = True
             self._shuts += 1
+        return self._wait_idle()
 
-    async def wait_idle(self) -> None:
-        """Return when no call is under way."""
+    async def _wait_idle(self) -> None:
         while self._under_way:
             await self._clock.sleep(LOOK_EVERY_S / 5)
 

@@ -6,7 +6,7 @@ tables at every poll; an operation that is marked ours and does not run here is 
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -156,9 +156,7 @@ class Worker:
             if word == words.PING:
                 self._link.send(words.PONG)
             elif word == words.SHUT:
-                # At once: both words may have waited while we were stopped, and a task would shut what `open` has opened.
-                self._gate.shut()
-                self._spawn(self._confirm_shut())
+                self._spawn(self._confirm_shut(self._gate.shut()))
             elif word == words.OPEN:
                 self._gate.open()
             elif word == words.DRAIN:
@@ -167,8 +165,8 @@ class Worker:
                 self._wake.set()
         log.warning("worker.keeper_gone")
 
-    async def _confirm_shut(self) -> None:
-        await self._gate.wait_idle()
+    async def _confirm_shut(self, no_call_is_under_way: Coroutine[Any, Any, None]) -> None:
+        await no_call_is_under_way
         self._link.send(words.IS_SHUT)
 
     # --- claiming ---------------------------------------------------------------------------------------------------
