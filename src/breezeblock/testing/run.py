@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import select
 
+from breezeblock.env.real import RealClock
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
@@ -35,6 +36,10 @@ DRIFT: Final = 0.05
 SETTLE_S: Final = 240.0
 GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
+_WRITABLE: Final = (
+    "SELECT id, object_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
+    " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class _Run:
         self._seed = seed
         self._random = Random(f"{seed} cluster")
         self.history: list[str] = []
-        self._loop = VirtualLoop(Random(f"{seed} loop"))
+        self._loop = VirtualLoop(Random(f"{seed} loop"))  # type: ignore[abstract]  # all that tasks need of a loop
         self._watcher = Watcher(self.tell)
         self._faults = Faults.draw(Random(f"{seed} faults"), self.tell)
         if only is not None:
@@ -177,22 +182,15 @@ class _Run:
         number = 0
         while True:
             await VirtualClock().sleep(self._random.expovariate(1 / GUEST_PAUSE_S))
-            with self._database.reading() as tx:
-                locked = select(tables.operation_locks.c.resource_id)
-                free = select(tables.volumes.c.id, tables.volumes.c.object_name).where(
-                    tables.volumes.c.status == "available",
-                    tables.volumes.c.object_name.is_not(None),
-                    tables.volumes.c.id.not_in(locked),
-                )
-                rows = tx.execute(free.order_by(tables.volumes.c.id)).all()
+            rows = self._database.raw.execute(_WRITABLE).fetchall()
             if rows:
                 number += 1
-                chosen = self._random.choice(rows)
-                text = f"{number} of {chosen.id}".encode()
-                path = ROOT / chosen.id[:2] / chosen.object_name
+                id_, object_name = self._random.choice(rows)
+                text = f"{number} of {id_}".encode()
+                path = ROOT / id_[:2] / object_name
                 await self._cluster.disk.write_at(path, offset=0, data=text.ljust(64))
-                self._watcher.contents[chosen.id] = text.ljust(64)
-                self.tell(f"guest writes {number} to {chosen.object_name}")
+                self._watcher.contents[id_] = text.ljust(64)
+                self.tell(f"guest writes {number} to {object_name}")
 
     def _on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
         self._watcher.on_effect(process, call, path, tokens)
@@ -224,5 +222,24 @@ def _logs_into(run: _Run) -> Any:
 
 
 def main(seed: int | None, runs: int, minutes: float | None) -> int:
-    """The command. Prints what it finds; returns the exit status."""
-    raise NotImplementedError
+    """The command: `runs` seeds from `seed` on, or as many as fit into `minutes`. Returns the exit status.
+
+    One run of one seed prints its whole history; of many, only those that fail.
+    """
+    first = Random().randrange(1 << 32) if seed is None else seed
+    give_up_at = None if minutes is None else RealClock().boottime() + minutes * 60
+    database = Database()
+    done = failed = accepted = 0
+    while done < runs if give_up_at is None else RealClock().boottime() < give_up_at:
+        try:
+            report = simulate(first + done, database=database)
+            accepted += report.accepted
+            if runs == 1 and minutes is None:
+                print("\n".join(report.history))
+        except Failed as error:
+            failed += 1
+            print("\n".join(error.history) if runs == 1 else "", error, sep="\n", flush=True)
+        done += 1
+    database.close()
+    print(f"{done} runs from seed {first}: {accepted} requests accepted, {failed} runs failed")
+    return 1 if failed else 0
