@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest
@@ -16,9 +16,9 @@ from breezeblock.model.ids import VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
-from breezeblock.placement.choose import Wish
+from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import (
@@ -210,12 +210,10 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     source_table, source_id = _source_of(wanted)
     guess = None if source_table is None else read_row(tx, source_table, source_id)
     type_id = _type_id(tx, wanted, guess, origin)
-    if source_table is not None:
-        lock_rows(tx, ((source_table, source_id),), origin=origin)
-    lock_row(tx, volume_types, type_id)
+    decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
+    lock_rows(tx, decided_on, origin=origin)
     volume_type = read_row(tx, volume_types, type_id)
     assert volume_type is not None, "a locked row is there"
-
     source = None if source_table is None else read_row(tx, source_table, source_id)
     size_gib = _size(wanted, source)
     if source_table is volumes:
@@ -235,35 +233,34 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_name=volume_type["name"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
-    row = _new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source)
-    row["pool_name"] = None if pool is None else pool.name
-    row["status"] = states.ERROR if pool is None else states.CREATING
-    row["availability_zone"] = wanted.availability_zone or ("nova" if pool is None else pool.availability_zone)
+    row = _new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source, pool=pool)
     tx.execute(_INSERT, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
-        message_for_request(
-            tx,
-            origin=origin,
-            resource_type="volume",
-            resource_id=wanted.id,
-            event="schedule_allocate_volume",
-            text=why_not,
-        )
+        event = "schedule_allocate_volume"
+        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
         return Accepted(None, row)
-
-    payload = CreateVolume(
-        volume_id=wanted.id,
-        size_gib=size_gib,
-        source_type=None if source_table is None else str(source_table.name),
-        source_id=source_id or None,
-    )
-    locks = [Lock(wanted.id, 1, exclusive=True)]
-    if source is not None:
-        locks.append(queue.shared(source))
-    job = Job("create_volume", 1, pool.queue, "volume", wanted.id, payload)
-    queue.enqueue(tx, job, origin=origin, locks=locks)
+    _enqueue_create(tx, origin, row, pool, source_table=source_table, source=source)
     return Accepted(pool.queue, row)
+
+
+def _enqueue_create(
+    tx: Connection,
+    origin: Origin,
+    row: Mapping[str, Any],
+    pool: Pool,
+    *,
+    source_table: Table | None,
+    source: Mapping[str, Any] | None,
+) -> None:
+    payload = CreateVolume(
+        volume_id=row["id"],
+        size_gib=row["size_gib"],
+        source_type=None if source_table is None else str(source_table.name),
+        source_id=None if source is None else source["id"],
+    )
+    locks = [queue.exclusive(row)] + ([] if source is None else [queue.shared(source)])
+    queue.enqueue(tx, Job("create_volume", 1, pool.queue, "volume", row["id"], payload), origin=origin, locks=locks)
 
 
 def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: dict[str, Any], *, now_us: int) -> None:
@@ -413,7 +410,13 @@ def _check_zone(tx: Connection, zone: str | None) -> None:
 
 
 def _new_row(
-    wanted: NewVolume, origin: Origin, *, size_gib: int, type_id: str, source: Mapping[str, Any] | None
+    wanted: NewVolume,
+    origin: Origin,
+    *,
+    size_gib: int,
+    type_id: str,
+    source: Mapping[str, Any] | None,
+    pool: Pool | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {column.name: None for column in volumes.c}
     return row | {
@@ -425,6 +428,9 @@ def _new_row(
         "name": wanted.name,
         "description": wanted.description,
         "size_gib": size_gib,
+        "status": states.ERROR if pool is None else states.CREATING,
+        "pool_name": None if pool is None else pool.name,
+        "availability_zone": wanted.availability_zone or ("nova" if pool is None else pool.availability_zone),
         "volume_type_id": type_id,
         "snapshot_id": wanted.snapshot_id,
         "source_volid": wanted.source_volid,
