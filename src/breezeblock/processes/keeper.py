@@ -62,32 +62,6 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> tuple[Ending, list[str]]:
     lock_file = _hold(lock_path, lock_id)
     page = Page.make()
 
-    async def launch() -> WorkerProcess:
-        ours, theirs = socket.socketpair()
-        theirs.set_inheritable(True)
-        told = dataclasses.replace(
-            brief,
-            incarnation=incarnation,
-            lock_path=str(lock_path),
-            lock_id=lock_id,
-            parent_pid=os.getpid(),
-            page_file=page.file,
-            link_file=theirs.fileno(),
-        )
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "breezeblock.processes.worker",
-            stdin=asyncio.subprocess.PIPE,
-            # The worker holds the lock file open as well: the lock is free only when both are gone.
-            pass_fds=(page.file, theirs.fileno(), lock_file),
-        )
-        theirs.close()
-        assert process.stdin is not None
-        process.stdin.write(told.to_text().encode())
-        process.stdin.close()
-        return WorkerProcess(process, await SocketLink.open(ours))
-
     keeper = Keeper(
         env=env,
         table=LeaseTable(SqliteLane(brief.database_path, env.threads, PRAGMAS)),
@@ -103,13 +77,35 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> tuple[Ending, list[str]]:
             keeper_pid=os.getpid(),
         ),
         page=page,
-        launch=launch,
+        launch=lambda: _launch(
+            dataclasses.replace(brief, incarnation=incarnation, lock_path=str(lock_path), lock_id=lock_id),
+            page=page,
+            lock_file=lock_file,
+        ),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.leave)
     ending = await keeper.run()
     return ending, keeper.buried
+
+
+async def _launch(brief: NodeBrief, *, page: Page, lock_file: int) -> WorkerProcess:
+    """Start the worker. It holds the lock file open as well: the lock is free only when both are gone."""
+    ours, theirs = socket.socketpair()
+    told = dataclasses.replace(brief, parent_pid=os.getpid(), page_file=page.file, link_file=theirs.fileno())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "breezeblock.processes.worker",
+        stdin=asyncio.subprocess.PIPE,
+        pass_fds=(page.file, theirs.fileno(), lock_file),
+    )
+    theirs.close()
+    assert process.stdin is not None
+    process.stdin.write(told.to_text().encode())
+    process.stdin.close()
+    return WorkerProcess(process, await SocketLink.open(ours))
 
 
 def _hold(path: Path, lock_id: str) -> int:
