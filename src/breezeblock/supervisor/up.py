@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -62,22 +63,47 @@ def run(chosen: Settings) -> int:
 
 
 def _prepare_database(chosen: Settings) -> str:
-    # Loaded only here, and Alembic only when there is something to do: a restart should take no longer than it must.
+    """Bring the database to this release's schema; returns its file.
+
+    In a forked child: this process stays small, since it never loads SQLAlchemy, and it has never had the database open
+    when it begins to look for holders of its locks (see `guard`).
+    """
+    url = chosen.database.url
+    path = url.removeprefix("sqlite:///")
+    if path == url:
+        raise CannotStart(f"database.url: this release runs on SQLite files only, not on {url.split(':')[0]}.")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        refused = "a mistake of ours, shown above"
+        try:
+            refused = _upgrade(url)
+        finally:
+            if sys.exc_info()[0] is not None:
+                traceback.print_exc()
+            os.write(writing, refused.encode()[:4096])
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        refused = answer.read()
+    os.waitpid(child, 0)
+    if refused:
+        raise CannotStart(f"The database {path} cannot be used: {refused}.")
+    return path
+
+
+def _upgrade(url: str) -> str:
+    """Returns why not, or nothing."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from breezeblock.store import schema
-    from breezeblock.store.dialects import sqlite_path
 
-    url = chosen.database.url
-    path = sqlite_path(url)
-    if path is None:
-        raise CannotStart(f"database.url: this release runs on SQLite files only, not on {url.split(':')[0]}.")
     try:
         if schema.upgrade(url):
             log.info("database.upgraded", revision=schema.head())
-    except (SQLAlchemyError, schema.TooNew) as error:
-        raise CannotStart(f"The database {path} cannot be used: {getattr(error, 'orig', None) or error}.") from error
-    return path
+    except (SQLAlchemyError, schema.TooNew, OSError) as error:
+        return str(getattr(error, "orig", None) or error)
+    return ""
 
 
 def _listen(host: str, port: int) -> socket.socket:
