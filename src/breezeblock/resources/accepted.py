@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, insert, select
+from sqlalchemy import Connection, Delete, Select, Table, and_, bindparam, delete, exists, insert, select, update
 
 from breezeblock.model import states
 from breezeblock.model.origin import Origin
@@ -134,6 +134,26 @@ def _bury(table: Table) -> Transition:
     return Transition(table, name=f"{table.name}.bury", musts=(), sets=sets, moves=((None, "deleted"),))
 
 
+def clear_tombstones(tx: Connection, claim: queue.Claim) -> None:
+    """Remove the deleted rows that this operation was the last one to name. The last word of each Finish.
+
+    Written before it is asked who else names them: of two that end together, the second sees that the first is gone. No
+    row becomes a tombstone meanwhile, since a deletion that stands in line behind us has not run, and one before us has.
+    """
+    ids = [at.resource_id for at in claim.locks]
+    for table in (volumes, snapshots):
+        touch, remove = _clearing(table)
+        if tx.execute(touch, {"ids": ids}).rowcount:
+            tx.execute(remove, {"ids": ids})
+
+
+@functools.cache
+def _clearing(table: Table) -> tuple[Any, Any]:
+    ours = and_(table.c.id.in_(bindparam("ids", expanding=True)), table.c.tombstone.is_(True))
+    named = exists().where(operation_locks.c.resource_id == table.c.id)
+    return update(table).where(ours).values(op_seq=table.c.op_seq + 1), delete(table).where(ours, ~named)
+
+
 def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:
     """The object on storage that a resource is, as its row says now; None when it has none, or is not there."""
     name: str | None = tx.execute(_object(table), {"row_id": row_id}).scalar()
@@ -162,6 +182,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
         transitional = states.VOLUME_TRANSITIONAL if table is volumes else states.SNAPSHOT_TRANSITIONAL
         settle(tx, _park(table, tuple(sorted(transitional))), row_id)
     message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 def _park(table: Table, transitional: tuple[str, ...]) -> Transition:

@@ -16,7 +16,7 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
-from breezeblock.resources.accepted import Accepted, at_rest, message_for_failure, queue_of, settle
+from breezeblock.resources.accepted import Accepted, at_rest, clear_tombstones, message_for_failure, queue_of, settle
 from breezeblock.resources.volumes import SNAPSHOT_DELETE_FAILED, forget_snapshot
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import (
@@ -187,6 +187,7 @@ def finish_create(tx: Connection, claim: Claim, payload: CreateSnapshot, state: 
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     change_row(tx, snapshots, payload.snapshot_id, object_name=state["object"], updated_at_us=now_us)
     settle(tx, CREATED, payload.snapshot_id)
+    clear_tombstones(tx, claim)
 
 
 def fail_create(
@@ -197,6 +198,7 @@ def fail_create(
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if settle(tx, CREATE_FAILED, payload.snapshot_id):
         message_for_failure(tx, claim, event="create_snapshot", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 def begin_delete(tx: Connection, *, origin: Origin, snapshot_id: SnapshotId) -> Accepted:
@@ -239,6 +241,7 @@ def finish_delete(tx: Connection, claim: Claim, payload: DeleteSnapshot, state: 
     row = read_row(tx, snapshots, payload.snapshot_id)
     assert row is not None, "its lock names the row"
     forget_snapshot(tx, row)
+    clear_tombstones(tx, claim)
 
 
 def fail_delete(
@@ -249,6 +252,7 @@ def fail_delete(
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if settle(tx, SNAPSHOT_DELETE_FAILED, payload.snapshot_id):
         message_for_failure(tx, claim, event="delete_snapshot", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 def reset_status(tx: Connection, *, origin: Origin, snapshot_id: SnapshotId, status: str) -> Accepted:

@@ -19,6 +19,7 @@ from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
+    clear_tombstones,
     message_for_failure,
     message_for_request,
     queue_of,
@@ -237,6 +238,7 @@ def finish_extend(tx: Connection, claim: Claim, payload: ExtendVolume, state: di
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     change_row(tx, volumes, payload.volume_id, size_gib=payload.size_gib_new, updated_at_us=now_us)
     settle(tx, EXTENDED, payload.volume_id)
+    clear_tombstones(tx, claim)
 
 
 def fail_extend(
@@ -255,6 +257,7 @@ def fail_extend(
         change_row(tx, volumes, payload.volume_id, charged_gib=row["size_gib"])
     if settle(tx, EXTEND_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="extend_volume", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 # --- revert ---------------------------------------------------------------------------------------------------------
@@ -297,6 +300,7 @@ def finish_revert(tx: Connection, claim: Claim, payload: RevertVolume, state: di
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     settle(tx, REVERTED, payload.volume_id)
     settle(tx, RESTORED, payload.snapshot_id)
+    clear_tombstones(tx, claim)
 
 
 def fail_revert(
@@ -308,6 +312,7 @@ def fail_revert(
     settle(tx, RESTORED, payload.snapshot_id)
     if settle(tx, REVERT_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="revert_volume", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 def _latest_snapshot(tx: Connection, volume_id: str) -> Mapping[str, Any] | None:
@@ -367,6 +372,7 @@ def finish_retype(tx: Connection, claim: Claim, payload: RetypeVolume, state: di
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     change_row(tx, volumes, payload.volume_id, volume_type_id=payload.type_id_new, updated_at_us=now_us)
     settle(tx, RETYPED, payload.volume_id)
+    clear_tombstones(tx, claim)
 
 
 def fail_retype(
@@ -382,6 +388,7 @@ def fail_retype(
         change_row(tx, volumes, payload.volume_id, charged_type_id=payload.type_id_old)
     if settle(tx, RETYPED, payload.volume_id):
         message_for_failure(tx, claim, event="retype", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 def _charge_type(

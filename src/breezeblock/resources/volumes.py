@@ -24,6 +24,7 @@ from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
+    clear_tombstones,
     message_for_failure,
     message_for_request,
     queue_of,
@@ -269,6 +270,7 @@ def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: di
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     change_row(tx, volumes, payload.volume_id, object_name=state["object"], updated_at_us=now_us)
     settle(tx, CREATED, payload.volume_id)
+    clear_tombstones(tx, claim)
 
 
 def fail_create(
@@ -279,6 +281,7 @@ def fail_create(
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if settle(tx, CREATE_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="create_volume", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------
@@ -329,6 +332,7 @@ def finish_delete(tx: Connection, claim: Claim, payload: DeleteVolume, state: di
     for snapshot_id in payload.snapshot_ids:
         _forget(tx, snapshots, _locked(tx, snapshots, snapshot_id))
     _forget(tx, volumes, _locked(tx, volumes, payload.volume_id))
+    clear_tombstones(tx, claim)
 
 
 def fail_delete(
@@ -342,6 +346,7 @@ def fail_delete(
         settle(tx, SNAPSHOT_DELETE_FAILED, snapshot_id)
     if settle(tx, DELETE_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="delete_volume", text=failure.message, now_us=now_us)
+    clear_tombstones(tx, claim)
 
 
 # --- helpers --------------------------------------------------------------------------------------------------------
