@@ -5,6 +5,7 @@ registering looks first, renewing is an increment whose lost answer renews nothi
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -131,6 +132,9 @@ class SqliteLane:
         self._threads = threads
         self._pragmas = tuple(pragmas)
         self._turnstile = Turnstile(database_path)
+        # A call that nobody waits for any more (its task was cancelled) may still be on its thread when the next one comes:
+        # the turnstile keeps out other processes, not us, and a connection that one closes under the other ends the process.
+        self._one_at_a_time = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     async def write(self, f: Callable[[Executor], T]) -> T:
@@ -138,7 +142,7 @@ class SqliteLane:
         return await self._threads.run(lambda: self._transact(f))
 
     def _transact(self, f: Callable[[Executor], T]) -> T:
-        with self._turnstile:
+        with self._one_at_a_time, self._turnstile:
             try:
                 if self._connection is None:
                     self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
