@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -62,7 +63,6 @@ class Service:
     process: subprocess.Popen[bytes]
     output: Path
     environ: dict[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
 
     @property
     def told(self) -> dict[str, Any]:
@@ -83,14 +83,20 @@ class Service:
         return bool(told.get("ready")) and told.get("pid") == self.process.pid
 
     def wait_ready(self) -> None:
-        """Return when it answers and storage was reported; fail at once when it has ended."""
+        """Return when it answers and every node that it runs serves; fail at once when it has ended."""
 
         def ready_or_ended() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"`up` ended with {self.process.returncode}:\n{self.output.read_text()}")
-            return self.is_ready
+            return self.is_ready and self.serving_keepers() >= set(self.keeper_pids.values())
 
         eventually(ready_or_ended, within_s=START_LIMIT_S, message="the service is not ready")
+
+    def serving_keepers(self) -> set[int]:
+        """The pids of the keepers whose workers claim operations."""
+        query = "SELECT keeper_pid FROM nodes WHERE state = 'up' AND worker_pid IS NOT NULL"
+        with contextlib.closing(sqlite3.connect(f"file:{self.data}/breezeblock.db?mode=ro", uri=True)) as connection:
+            return {row[0] for row in connection.execute(query)}
 
     def request(
         self,
@@ -217,7 +223,7 @@ def start(
             env=os.environ | given,
             start_new_session=True,
         )
-    service = Service(data=data, process=process, output=output, environ=given, arguments=options)
+    service = Service(data=data, process=process, output=output, environ=given)
     if wait:
         try:
             service.wait_ready()
