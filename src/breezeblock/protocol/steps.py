@@ -156,7 +156,7 @@ async def execute(
     """
     if run.direction == DO:
         try:
-            if run.claim.cancel:
+            if run.claim.cancel and _can_turn_back(operation, run.claim):
                 raise Cancelled(run.claim.operation_id)
             await _walk(operation.steps, run, lease, direction=DO)
             await store.insist(operation.finish, run.claim, run.payload, run.state, now_us=now_us())
@@ -169,6 +169,15 @@ async def execute(
             failure = Failure(message=error.message, detail_id=error.detail_id)
         await turn_back(operation, run, failure)
     await compensate(operation, run, store, lease, now_us)
+
+
+def _can_turn_back(operation: Operation, claim: Claim) -> bool:
+    """Whether a cancelled operation may still end as if it had not begun.
+
+    One without a compensation (a deletion) that an earlier claim may have half done goes on to its end: else a volume would
+    remain whose object is gone.
+    """
+    return bool(operation.undo) or claim.epoch == 1
 
 
 async def turn_back(operation: Operation, run: Run[Any, Any], failure: Failure) -> None:
