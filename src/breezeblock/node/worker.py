@@ -201,21 +201,24 @@ class Worker:
             (id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and not self._risky(attempt)
         ]
         risky = [(id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and self._risky(attempt)]
+        alone = False
         if not wanted and risky and not self._running:
             # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it.
-            wanted, self._alone = risky[:1], True
+            wanted, alone = risky[:1], True
         if not wanted:
             return []
         try:
-            return await self._store.run(
+            claimed = await self._store.run(
                 queue.claim,
                 wanted=wanted[: sum(free.values())],
                 incarnation=self._me.incarnation,
                 now_us=self._env.clock.now_us(),
             )
         except NothingWon:
-            self._alone = False
             return []
+        # Only now: after a claim that failed for want of a database nothing runs here, and nothing would ever end it.
+        self._alone = alone
+        return claimed
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
