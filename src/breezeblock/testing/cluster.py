@@ -94,12 +94,20 @@ class Cluster:
                 self.mistake(f"{process.name} ended with {type(error).__name__}: {error}")
         process.kill()
 
+    def stop_node(self, process: Process, seconds: float) -> None:
+        """Stop a process and all others of its node, as a frozen machine does."""
+        node = process.name.partition(".")[0]
+        self.tell(f"stop {node} at a storage call for {seconds:.2f} s")
+        for other in self.processes:
+            if other.name.partition(".")[0] == node:
+                other.stopped_until = max(other.stopped_until, self.loop.time() + seconds)
+
     def env(self, process: Process, clock: VirtualClock) -> Env:
         """A process's view of the world."""
         random = Random(f"{self.random.random()} {process.name}")
         files = self.disk.view(
             before=lambda call, path, changes: self.faults.before_storage(process, call, path, changes),
-            stalled=lambda call, path, changes: self.faults.right_before_effect(),
+            stalled=lambda call, path, changes: self.faults.right_before_effect(lambda s: self.stop_node(process, s)),
             effect=lambda call, path, tokens: self.on_effect(process.name, call, path, tokens),
         )
         return VirtualEnv(

@@ -101,9 +101,12 @@ class Faults:
             self.tell(f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}")
             raise OSError(number, os.strerror(number), str(path))
 
-    async def right_before_effect(self) -> None:
-        """Between the guard's yes and the system call: where a process can be stopped."""
-        if self.random.random() < 0.1:
+    async def right_before_effect(self, stop_node: Callable[[float], None]) -> None:
+        """Between the guard's yes and the system call: the worst place to be stopped, so it happens here on purpose, too."""
+        if "stop" in self.on and self.random.random() < 0.02:
+            stop_node(self.random.choice((0.5, 4.0, 10.0)))
+            await VirtualClock().sleep(0.0)
+        elif self.random.random() < 0.1:
             await VirtualClock().sleep(self.random.expovariate(1.0) * 0.002)
 
 
