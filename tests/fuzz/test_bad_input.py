@@ -14,6 +14,9 @@ from tests.fuzz.world import Answer, FuzzApi
 from breezeblock.api.errors import FAULT_NAMES, OTHER_FAULT
 from breezeblock.api.routes import ROUTES, TOP
 
+# A request that fails may be a long one, about which Hypothesis warns in the middle of its report.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "", "get", "É")
 # Actions whose body nobody looks at.
 WITHOUT_BODY: Final = {"os-force_delete"}

@@ -18,7 +18,6 @@ import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import Response
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from breezeblock.api import auth, bodies, errors, microversions, routes
@@ -37,15 +36,16 @@ log = structlog.get_logger(__name__)
 BODY_BYTES_MAX: Final = 114_688
 JSON_TYPES: Final = ("application/json", "application/vnd.openstack.volume+json")
 _REQUEST_ID = re.compile(r"req-[0-9a-fA-F-]{36}\Z")
+_DIGITS = re.compile(r"[0-9]{1,20}\Z")
 UNKNOWN_URL: Final = "There is no such URL."
 
 
 def build_app(services: Services, *, authenticate: auth.Authenticate = auth.believe_everyone) -> Starlette:
     """The whole API on these services."""
-    return Starlette(
-        routes=[Mount("/", app=Dispatch(services, authenticate))],
-        middleware=[Middleware(RequestIds, ids=services.env.ids)],
-    )
+    app = Starlette(middleware=[Middleware(RequestIds, ids=services.env.ids)])
+    # For whatever matches none of its routes, of which it has none: a pattern would leave out paths with a line break.
+    app.router.default = Dispatch(services, authenticate)
+    return app
 
 
 class RequestIds:
@@ -189,7 +189,7 @@ def _handler(route: Route, call: Call) -> Handler:
 async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     """The whole body, if it is JSON and not too long. Raises Refused."""
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+    if _DIGITS.match(declared) and int(declared) > BODY_BYTES_MAX:
         raise Refused(413, f"The body has {declared} bytes: at most {BODY_BYTES_MAX} are taken.")
     body = b""
     more = True

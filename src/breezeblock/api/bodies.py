@@ -14,6 +14,8 @@ from breezeblock.model.errors import BadRequest
 T = TypeVar("T")
 
 MALFORMED: Final = "Malformed request body: it must be JSON"
+# What the decoder raises for bytes that it does not take: not JSON, not UTF-8, or nested without an end in sight.
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?\Z", re.DOTALL)
 # A value in a message is for recognising it, not for echoing a whole body.
 _SHOWN_VALUE_MAX: Final = 80
@@ -28,7 +30,7 @@ def read(raw: bytes | msgspec.Raw, kind: type[T], *, at: str = "") -> T:
         return msgspec.json.decode(raw, type=kind, dec_hook=_read_custom)
     except msgspec.ValidationError as error:
         raise BadRequest(_explain(str(error), raw, kind, at)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise BadRequest(f"{MALFORMED}.") from error
 
 
@@ -36,7 +38,7 @@ def single_key(raw: bytes) -> tuple[str, msgspec.Raw]:
     """The one key of an action's body, and what is under it. Raises BadRequest."""
     try:
         found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise BadRequest(f"{MALFORMED} with one key, the name of the action.") from error
     if len(found) != 1:
         raise BadRequest(f"Malformed request body: expected one key, the name of the action, and found {len(found)}.")
@@ -60,7 +62,10 @@ def _explain(problem: str, raw: bytes | msgspec.Raw, kind: Any, at: str) -> str:
     name = ".".join(part for part in (at, path.removeprefix("$").lstrip(".")) if part) or "body"
     if found["key"]:
         return f"Invalid key in {name}: {what}."
-    body = msgspec.json.decode(raw)
+    try:
+        body = msgspec.json.decode(raw)
+    except NOT_JSON:
+        return f"{MALFORMED}."  # the first mistake was seen before the decoder came to the end
     if path.endswith(IN_MAP):
         entry = _bad_entry(body, path.removesuffix(IN_MAP), kind)
         path, name = path.replace(IN_MAP, f".{entry}"), name.replace(IN_MAP, f".{entry}")

@@ -146,7 +146,8 @@ CHANGES: Final[dict[int, str]] = {
     71: "An extend of a volume in use is completed by the compute service.",
 }
 
-_FORM = re.compile(r"([0-9]+)\.([0-9]+)\Z")
+# Few digits: Python refuses to read a number of thousands of them.
+_FORM = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\Z")
 
 
 def negotiate(header: str | None) -> Version:

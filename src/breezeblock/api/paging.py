@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 from sqlalchemy import Row
 
+from breezeblock.api import bodies
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import (
     BOOTABLE_FILTER,
@@ -27,10 +28,12 @@ from breezeblock.api.microversions import (
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources.listing import Condition, Direction, Op, Page
 
-# What all our databases take as a row count or an offset.
-OFFSET_MAX: Final = 2**31 - 1
-# A filter on metadata is a handful of pairs; each is a condition of the query.
-METADATA_PAIRS_MAX: Final = 32
+# What all our databases take as a row count, an offset or a size.
+NUMBER_MAX: Final = 2**31 - 1
+# A filter on metadata or extra specs is a handful of pairs; each is a condition of the query.
+PAIRS_MAX: Final = 32
+# What `ast.literal_eval` raises for texts that are no literal; TypeError is for a map with a list as its key.
+LITERAL_ERRORS: Final = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 TIME_OPERATORS: Final = ("gt", "gte", "eq", "neq", "lt", "lte")
 
 TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
@@ -79,7 +82,7 @@ def read(call: Call, lists: Lists) -> Page:
         project_id=None if everybody and call.origin.is_admin else call.origin.project_id,
         limit=limit(call),
         marker=query.get("marker"),
-        offset=_whole(query.get("offset", "0"), "offset", most=OFFSET_MAX),
+        offset=_whole(query.get("offset", "0"), "offset", most=NUMBER_MAX),
         sort=_sort(query, lists),
         where=_where(call, lists),
         with_count=counted,
@@ -179,14 +182,14 @@ def _conditions(call: Call, name: str, attribute: str, kind: Kind, value: str, *
         case Kind.TEXT:
             return [Condition(attribute, "like" if like else "eq", value)]
         case Kind.NUMBER:
-            return [Condition(attribute, "eq", _whole(value, name))]
+            return [Condition(attribute, "eq", _whole(value, name, most=NUMBER_MAX))]
         case Kind.FLAG:
             return [Condition(attribute, "eq", _flag_filter(call, name, value))]
         case Kind.TIME:
             return [_time(name, attribute, part) for part in value.split(",")]
         case Kind.PAIRS:
             return [
-                Condition(attribute, "has", f"{_json(key)}:{_json(one)}") for key, one in _pairs(name, value).items()
+                Condition(attribute, "has", f"{_json(key)}:{_json(one)}") for key, one in pairs(name, value).items()
             ]
         case Kind.NOTHING:
             return [Condition("id", "eq", "")]  # no row has an empty id
@@ -218,21 +221,32 @@ def _time(name: str, attribute: str, part: str) -> Condition:
     return Condition(attribute, cast(Op, operator), int(time.timestamp()) * 1_000_000 + time.microsecond)
 
 
-def _pairs(name: str, text: str) -> dict[str, str]:
-    """A map as JSON, or as Python writes it, which is what this API's own client sends."""
+def pairs(name: str, text: str) -> dict[str, str]:
+    """A map as JSON, or as Python writes it, which is what this API's own client sends. Raises BadRequest."""
     value: Any
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except bodies.NOT_JSON:
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except LITERAL_ERRORS:
             value = None
-    if not isinstance(value, dict) or len(value) > METADATA_PAIRS_MAX:
-        raise BadRequest(
-            f"Invalid {name} = {text[:80]!r}: expected {Kind.PAIRS.value}, at most {METADATA_PAIRS_MAX} of them."
-        )
+    if not isinstance(value, dict) or len(value) > PAIRS_MAX or not _is_text(found := _as_texts(value)):
+        raise BadRequest(f"Invalid {name} = {text[:80]!r}: expected {Kind.PAIRS.value}, at most {PAIRS_MAX} of them.")
+    return found
+
+
+def _as_texts(value: dict[Any, Any]) -> dict[str, str]:
     return {str(key): str(one) for key, one in value.items()}
+
+
+def _is_text(found: dict[str, str]) -> bool:
+    """Python's literals, unlike JSON, may hold halves of characters, which no database takes."""
+    try:
+        msgspec.json.encode(found)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json(text: str) -> str:

@@ -1,6 +1,5 @@
 """Volume types and their extra specs."""
 
-import ast
 from dataclasses import replace
 from typing import Final
 
@@ -32,7 +31,6 @@ LISTS: Final = Lists(
     sort_aliases={},
 )
 DEFAULT: Final = "default"
-EXTRA_SPECS_MAX: Final = 32
 
 
 async def list_types(call: Call) -> Response:
@@ -175,13 +173,4 @@ def _extra_specs_filter(call: Call) -> dict[str, str]:
     text = call.query.get("extra_specs")
     if text is None or not (call.origin.is_admin or call.microversion >= TYPE_EXTRA_SPECS_FILTER):
         return {}
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or len(value) > EXTRA_SPECS_MAX:
-        raise BadRequest(
-            f"Invalid extra_specs = {text[:80]!r}: expected a map such as {{'key': 'value'}}, "
-            f"at most {EXTRA_SPECS_MAX} of them."
-        )
-    return {str(key): str(one) for key, one in value.items()}
+    return paging.pairs("extra_specs", text)
