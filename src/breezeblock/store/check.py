@@ -49,7 +49,7 @@ class Rows:
 
 def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
     """*Accounts*: what each project is charged is the sum of what it has."""
-    names: dict[str, str] = dict(tx.execute(select(volume_types.c.id, volume_types.c.name)).tuples().all())
+    names = {row.id: row.name for row in tx.execute(select(volume_types.c.id, volume_types.c.name))}
     due: Counter[tuple[str, str]] = Counter()
     for noun, table_rows in (("volumes", rows.volumes), ("snapshots", rows.snapshots)):
         for row in table_rows:
@@ -78,7 +78,7 @@ def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
     for row in (*rows.volumes, *rows.snapshots):
         if row["pool_name"] is not None and not row["tombstone"]:
             due[row["pool_name"]] += row["charged_gib"]
-    promised: dict[str, int] = dict(tx.execute(select(pools.c.name, pools.c.allocated_gib)).tuples().all())
+    promised = {row.name: row.allocated_gib for row in tx.execute(select(pools.c.name, pools.c.allocated_gib))}
     return [
         f"Pool {name} has promised {promised.get(name, 0)} GiB, but {due[name]} GiB are in it."
         for name in sorted(promised.keys() | due.keys())

@@ -1,0 +1,171 @@
+"""Bugs that the simulation found, each as the interleaving that it was, with the seed that found it."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+from tests.sim.regressions.stage import QUOTA, Stage
+
+from breezeblock.model.errors import InvalidState, Unavailable
+from breezeblock.node.gate import Gate
+from breezeblock.protocol.queue import DO, Claim
+from breezeblock.protocol.steps import Operation, Run, execute
+from breezeblock.resources import snapshots, volume_changes, volumes
+from breezeblock.store.run import Store
+from breezeblock.testing.database import Database
+from breezeblock.testing.loop import VirtualLoop
+from breezeblock.testing.memory_files import MemoryFiles
+from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+
+
+@pytest.fixture
+def stage(database: Database) -> Stage:
+    return Stage(database)
+
+
+class Page:
+    """A lease that holds."""
+
+    until = float("inf")
+    lapses = 0
+
+
+def in_virtual_time(main: Any) -> Any:
+    return VirtualLoop(Random(1)).run(main)  # type: ignore[abstract]
+
+
+def env() -> VirtualEnv:
+    random = Random(1)
+    return VirtualEnv(
+        clock=VirtualClock(),
+        random=random,
+        ids=VirtualIds(random),
+        files=MemoryFiles(),
+        processes=LockFiles(),
+        threads=VirtualThreads(),
+    )
+
+
+def test_a_gate_that_was_shut_and_opened_while_its_worker_was_stopped_is_open() -> None:
+    """Seed 1325, *Termination*: both words waited; a task shut the gate after it had been opened, for good."""
+
+    async def words_that_waited() -> bool:
+        gate = Gate(VirtualClock(), Page())
+        no_call_is_under_way = asyncio.ensure_future(gate.shut())
+        gate.open()
+        await no_call_is_under_way
+        return gate.is_open()
+
+    assert in_virtual_time(words_that_waited())
+
+
+class Away:
+    """A database that is out of reach for the first calls."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+
+    async def read(self, body: Callable[[Connection], Any]) -> Any:
+        self._left -= 1
+        if self._left >= 0:
+            raise Unavailable("away")
+        return "there"
+
+    async def write(self, body: Callable[[Connection], Any]) -> Any:
+        raise AssertionError("nothing is written here")
+
+
+def test_a_read_inside_a_step_waits_for_the_database() -> None:
+    """Seed 1367: an outage brought the operation down as if by a mistake, one attempt nearer to being parked."""
+    store = Store(Away(calls=50), env())
+
+    assert in_virtual_time(store.insist_read(lambda tx: None)) == "there"
+
+
+def test_an_extend_is_refused_while_another_one_runs_under_a_reset_status(stage: Stage) -> None:
+    """Seed 1167, *Accounts*: the second was charged from the size before the first."""
+    volume_id = stage.given_volume(size_gib=1)
+    extend = {"volume_id": volume_id, "quota_defaults": QUOTA}
+    stage.run(volume_changes.begin_extend, origin=stage.origin(), size_gib_new=3, **extend)  # type: ignore[arg-type]
+    stage.run(
+        volume_changes.reset_status,
+        origin=stage.origin(),
+        volume_id=volume_id,
+        status="available",
+        attach_status=None,
+        migration_status=None,
+    )
+
+    with pytest.raises(InvalidState, match="still being worked on"):
+        stage.run(volume_changes.begin_extend, origin=stage.origin(), size_gib_new=5, **extend)  # type: ignore[arg-type]
+
+    stage.end(stage.claim())
+    assert stage.problems() == []
+
+
+def test_the_last_reader_of_a_deleted_volume_removes_its_tombstone(stage: Stage) -> None:
+    """Seed 5004: a snapshot is deleted by force while its volume goes in a cascade; the volume's tombstone stayed."""
+    volume_id = stage.given_volume()
+    snapshot_id = stage.given_snapshot(volume_id)
+    stage.run(volumes.begin_delete, origin=stage.origin(), volume_id=volume_id, cascade=True)
+    cascade = stage.claim()
+    stage.run(snapshots.begin_force_delete, origin=stage.origin(), snapshot_id=snapshot_id)
+
+    stage.end(cascade)
+    stage.end(stage.claim())
+
+    assert stage.waiting() == 0
+    assert stage.problems() == []
+
+
+def test_a_deletion_that_may_be_half_done_is_not_cancelled() -> None:
+    """Seed 211, *Once*: its node died after the object was gone; cancelled since, the volume stayed without its object."""
+    ended: list[str] = []
+
+    async def resumed() -> None:
+        operation = Operation(
+            kind="delete_volume",
+            version=1,
+            payload=dict,
+            steps=(),
+            finish=lambda *args, **kwargs: ended.append("finished"),
+            fail=lambda *args, **kwargs: ended.append("failed"),
+        )
+        store = Store(Present(), env())
+        run: Run[Any, Any] = Run(claimed(epoch=3, cancel=True), {}, None, store, leaving=lambda: False)
+        await execute(operation, run, store, Gate(VirtualClock(), Page()), lambda: 0)
+
+    in_virtual_time(resumed())
+
+    assert ended == ["finished"]
+
+
+class Present:
+    """A database in which every transaction happens, on no rows."""
+
+    async def read(self, body: Callable[[Any], Any]) -> Any:
+        return body(Nothing())
+
+    async def write(self, body: Callable[[Any], Any]) -> Any:
+        return body(Nothing())
+
+
+class Nothing:
+    """A connection whose statements match one row."""
+
+    rowcount = 1
+
+    def execute(self, *args: object) -> "Nothing":
+        return self
+
+    def scalar(self) -> None:
+        return None
+
+
+def claimed(**different: Any) -> Claim:
+    columns: dict[str, Any] = dict.fromkeys(Claim.__slots__, "")
+    columns |= {"direction": DO, "step": None, "state_json": "{}", "failure_json": None, "locks": (), "attempt": 0}
+    return Claim(**(columns | different))
