@@ -93,18 +93,16 @@ def status(
     if as_json:
         _show_json(lambda: gather(chosen), watch=watch)
         return
-    from rich.console import Console
-
-    from breezeblock.commands.status_view import render
+    from breezeblock.commands.status_view import console, render
 
     if not watch:
-        Console().print(render(gather(chosen)))
+        console().print(render(gather(chosen)))
         return
     import time
 
     from rich.live import Live
 
-    with Live(render(gather(chosen)), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+    with Live(render(gather(chosen)), console=console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
         while True:
             time.sleep(WATCH_EVERY_S)
             live.update(render(gather(chosen)), refresh=True)
@@ -157,11 +155,9 @@ def node_list(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    from rich.console import Console
+    from breezeblock.commands.status_view import console, nodes_table
 
-    from breezeblock.commands.status_view import nodes_table
-
-    Console().print(nodes_table(found))
+    console().print(nodes_table(found))
 
 
 @node_app.command("drain")

@@ -1,5 +1,6 @@
 """`breezeblock up` with real processes: it starts, keeps what it started running, and leaves nothing behind."""
 
+import http.client
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.service import Service, StartService, eventually, is_running
@@ -144,6 +147,41 @@ def test_a_second_ctrl_c_ends_it_at_once(running_service: StartService) -> None:
     assert still_waiting
     assert service.process.wait(5) == 0
     eventually(lambda: none_running(pids), within_s=1)
+
+
+def test_a_stop_waits_for_requests_under_way_and_not_for_idle_connections(running_service: StartService) -> None:
+    """A request that waits for the database is answered; a connection that waits for its client is closed."""
+    service = running_service(nodes=1, ttl_s=6)
+    idle = http.client.HTTPConnection("127.0.0.1", urlsplit(service.endpoint).port or 0)
+    idle.request("GET", "/healthcheck")
+    idle.getresponse().read()
+    stranger = sqlite3.connect(service.data / "breezeblock.db", isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.create_volume)
+        time.sleep(0.3)
+
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.7)
+        stranger.close()
+        volume = waiting.result(10)
+    status = service.process.wait(8)  # less than the drain_s for which a request would be waited
+
+    assert status == 0
+    idle.close()
+    again = running_service(data=service.data)
+    again.wait_status(volume)
+
+
+def test_it_can_be_stopped_before_it_is_ready(running_service: StartService) -> None:
+    """At any instant of its start."""
+    service = running_service(wait=False)
+    eventually(lambda: service.told)
+
+    status = service.interrupt()
+
+    assert status == 0
+    assert "Traceback" not in service.output.read_text()
 
 
 # --- what dies is replaced --------------------------------------------------------------------------------------------
@@ -282,19 +320,21 @@ def test_the_status_says_what_runs(running_service: StartService) -> None:
 def test_the_status_shows_what_waits(running_service: StartService) -> None:
     """An operation that nobody can run yet is there with its age and without an owner."""
     service = running_service(nodes=1)
+    volume = service.create_volume()
+    service.wait_status(volume)
     assert service.command("node", "drain", "node-1").returncode == 0
 
-    volume = service.create_volume()
+    assert service.request("DELETE", f"/v3/admin/volumes/{volume}").status == 202
     found = service.status()
 
     (waiting,) = found["operations"]
-    assert (waiting["kind"], waiting["resource_type"], waiting["resource_id"]) == ("create_volume", "volume", volume)
+    assert (waiting["kind"], waiting["resource_type"], waiting["resource_id"]) == ("delete_volume", "volume", volume)
     assert (waiting["owner"], waiting["attempt"]) == (None, 0)
     assert waiting["age_s"] >= 0
     assert found["queues"] == [{"queue": "breezeblock@file", "depth": 1, "running": 0}]
     human = service.command("status")
     assert human.returncode == 0
-    assert "create_volume" in human.stdout
+    assert "delete_volume" in human.stdout
 
 
 def test_a_drained_node_stays_out_until_it_is_resumed(running_service: StartService) -> None:

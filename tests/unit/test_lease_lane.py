@@ -39,7 +39,7 @@ def test_a_call_that_fails_does_not_take_the_connection_from_the_next(tmp_path: 
     stranger = sqlite3.connect(path, isolation_level=None)
     stranger.execute("BEGIN IMMEDIATE")
 
-    async def twice() -> list[BaseException | None]:
+    async def twice() -> tuple[BaseException | None, BaseException | None]:
         lane = SqliteLane(path, real_env().threads, ("PRAGMA busy_timeout = 300",))
         first = asyncio.ensure_future(lane.write(lambda tx: None))
         await asyncio.sleep(0.1)

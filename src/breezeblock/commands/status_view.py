@@ -1,9 +1,10 @@
 """The status for people: tables, the troubles first in colour."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +33,11 @@ def render(found: Found) -> RenderableType:
     return Group(*parts)
 
 
+def console() -> Console:
+    """Where it is shown; wide where nobody looks, so that lines can be searched."""
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
 def nodes_table(rows: list[Found]) -> Table:
     """The nodes alone, for `node list`."""
     return _nodes(rows)
@@ -47,7 +53,10 @@ def _headline(found: Found) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # an id that is cut short cannot be pasted
+    return table
 
 
 def _nodes(rows: Iterable[Found]) -> Table:

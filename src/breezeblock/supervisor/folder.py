@@ -4,10 +4,13 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+LOCK_TRIES: Final = 10
+LOCK_PAUSE_S: Final = 0.05
 # A log that has grown this long begins anew; one older part is kept.
 LOG_BYTES_MOST: Final = 64 * 1024**2
 
@@ -48,12 +51,16 @@ class DataFolder:
     def lock(self) -> int:
         """Claim the folder for this process's life; returns the open file. Raises InUse."""
         file = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOCK_PAUSE_S)  # it may be a `status` that is only asking
+        else:
             pid = os.pread(file, 32, 0).decode(errors="replace").strip()
             os.close(file)
-            raise InUse(f"breezeblock is running on {self.path} already (pid {pid or 'unknown'}).") from None
+            raise InUse(f"breezeblock is running on {self.path} already (pid {pid or 'unknown'}).")
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         return file

@@ -1,0 +1,247 @@
+"""The supervisor's parts: posts that are filled again, the guard of the write lock, the data folder."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from breezeblock.api.microversions import NEWEST
+from breezeblock.supervisor import post, proc, ready
+from breezeblock.supervisor.child import Child
+from breezeblock.supervisor.folder import DataFolder, InUse
+from breezeblock.supervisor.guard import WriteLockGuard
+from breezeblock.supervisor.post import Post
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    made = DataFolder(tmp_path / "data")
+    made.make()
+    return made
+
+
+# --- posts ------------------------------------------------------------------------------------------------------------
+
+
+class Short(Post):
+    """A post whose process ends at once."""
+
+    def __init__(self, folder: DataFolder) -> None:
+        self.said: list[str] = []
+        self.begun: list[float] = []
+        super().__init__("short", say=self.said.append, changed=lambda: None)
+        self._folder = folder
+
+    async def start(self) -> Child:
+        self.begun.append(time.monotonic())
+        return await Child.start("short", "this", brief="", folder=self._folder)
+
+    async def attend(self, child: Child) -> None:
+        return
+
+
+class Unstartable(Short):
+    """A post whose first two processes cannot be started."""
+
+    async def start(self) -> Child:
+        if len(self.begun) < 2:
+            self.begun.append(time.monotonic())
+            raise OSError("no more processes")
+        return await super().start()
+
+
+async def keep_for(kept: Post, seconds: float) -> None:
+    keeping = asyncio.ensure_future(kept.keep())
+    await asyncio.sleep(seconds)
+    kept.leave()
+    await asyncio.wait_for(keeping, 10)
+
+
+def test_what_dies_at_once_is_started_again_with_growing_pauses(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first time without a pause; never given up."""
+    monkeypatch.setattr(post, "PAUSE_FIRST_S", 0.2)
+    kept = Short(folder)
+
+    asyncio.run(keep_for(kept, 1.6))
+
+    pauses = [after - before for before, after in zip(kept.begun, kept.begun[1:], strict=False)]
+    assert len(kept.begun) >= 4
+    assert pauses[0] < 0.2
+    assert pauses[1] >= 0.2
+    assert pauses[2] >= 0.4
+    assert kept.said[0].endswith("ended with status 0, starting it again")
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, no more processes: that passes."""
+    monkeypatch.setattr(post, "PAUSE_FIRST_S", 0.05)
+    kept = Unstartable(folder)
+
+    asyncio.run(keep_for(kept, 0.6))
+
+    assert len(kept.begun) >= 3
+    assert kept.said
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(0, "ended with status 0"), (1, "ended with status 1"), (-9, "was ended by SIGKILL")]
+)
+def test_an_exit_status_is_said_in_words(status: int, said: str) -> None:
+    """Signals by name."""
+    assert post.in_words(status) == said
+
+
+# --- the process table ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_the_process_table_is_read(sleeper: "subprocess.Popen[bytes]") -> None:
+    """State, parent, command, descent."""
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 5
+    while proc.state(sleeper.pid) != proc.STOPPED and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert proc.state(sleeper.pid) == proc.STOPPED
+    assert proc.parent(sleeper.pid) == os.getpid()
+    assert proc.command(sleeper.pid) == "sleep 60"
+    assert proc.descends_from(sleeper.pid, os.getpid())
+    assert not proc.descends_from(os.getpid(), sleeper.pid)
+    assert proc.state(2**22 + 1) is None
+
+
+def test_a_process_is_killed_only_if_it_still_is_the_one(sleeper: "subprocess.Popen[bytes]") -> None:
+    """Asked once it is pinned."""
+    spared = proc.kill_if(sleeper.pid, lambda: False)
+    alive = sleeper.poll() is None
+    killed = proc.kill_if(sleeper.pid, lambda: True)
+
+    assert (spared, alive, killed) == (False, True, True)
+    assert sleeper.wait(5) == -signal.SIGKILL
+    assert not proc.kill_if(sleeper.pid, lambda: True)
+
+
+# --- the guard of the write lock --------------------------------------------------------------------------------------
+
+HOLDER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.execute("CREATE TABLE IF NOT EXISTS t (x)")
+hold_s = float(sys.argv[2])
+while True:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO t VALUES (1)")
+    print("held", flush=True)
+    time.sleep(hold_s)
+    connection.execute("COMMIT")
+"""
+
+
+def guard_beside(path: Path, *, hold_s: float, watch_s: float) -> tuple[int | None, list[str]]:
+    """What becomes of a child that holds the lock for that long each time, and what was said of it."""
+    said: list[str] = []
+    command = [sys.executable, "-c", HOLDER, str(path), str(hold_s)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        guard = WriteLockGuard(str(path), ttl_s=0.6, say=said.append)
+
+        async def watch() -> None:
+            watching = asyncio.ensure_future(guard.watch())
+            await asyncio.sleep(watch_s)
+            watching.cancel()
+
+        asyncio.run(watch())
+        ended = holder.poll()
+        holder.kill()
+    return ended, said
+
+
+def test_a_child_that_holds_the_lock_and_does_not_move_is_killed(tmp_path: Path) -> None:
+    """After at least a second, however short the leases are."""
+    ended, said = guard_beside(tmp_path / "x.db", hold_s=60, watch_s=2.0)
+
+    assert ended == -signal.SIGKILL
+    assert len(said) == 1
+    assert "did not move" in said[0]
+
+
+def test_a_busy_child_is_left_alone(tmp_path: Path) -> None:
+    """It holds the lock at nearly every look, and commits."""
+    ended, said = guard_beside(tmp_path / "x.db", hold_s=0.2, watch_s=2.5)
+
+    assert ended is None
+    assert said == []
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_belongs_to_one_at_a_time(folder: DataFolder) -> None:
+    """And is free again when that one is gone."""
+    before = folder.is_in_use()
+    file = folder.lock()
+    with pytest.raises(InUse, match=rf"already \(pid {os.getpid()}\)"):
+        folder.lock()
+    during = folder.is_in_use()
+    os.close(file)
+
+    assert (before, during, folder.is_in_use()) == (False, True, False)
+
+
+def test_what_a_dead_service_said_of_itself_is_not_believed(folder: DataFolder) -> None:
+    """Its pids are others' by now."""
+    file = folder.lock()
+    folder.tell({"pid": os.getpid()})
+    during = folder.read_told()
+    os.close(file)
+
+    assert during == {"pid": os.getpid()}
+    assert folder.read_told() == {}
+
+
+def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writers go on in the same file; one older part is kept."""
+    monkeypatch.setattr("breezeblock.supervisor.folder.LOG_BYTES_MOST", 10)
+    writer = folder.open_log("api-1")
+    os.write(writer, b"eleven bytes\n")
+
+    folder.bound_logs()
+    os.write(writer, b"new\n")
+    os.close(writer)
+
+    assert folder.log("api-1").read_text() == "new\n"
+    assert folder.log("api-1").with_suffix(".log.1").read_text() == "eleven bytes\n"
+
+
+# --- readiness --------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
+    """Without tables, and locked by somebody."""
+    path = tmp_path / "x.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE other (x)")
+
+    assert not ready.storage_is_ready(str(path), [1])
+
+
+def test_the_greeting_names_the_newest_microversion() -> None:
+    """It is written there as a text, so that the supervisor need not load the API."""
+    assert str(NEWEST) == ready.NEWEST_MICROVERSION
