@@ -1,0 +1,214 @@
+"""A database in memory with the real schema, and rows with defaults: a test names only what it is about."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from random import Random
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.sql.schema import Table
+
+from breezeblock.env.contract import Env
+from breezeblock.model.ids import Incarnation, MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
+from breezeblock.model.origin import Origin
+from breezeblock.model.requests import NewSnapshot, NewVolume
+from breezeblock.protocol import queue
+from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.resources import snapshots, types, volumes
+from breezeblock.resources.accepted import Accepted
+from breezeblock.store import check, tables
+from breezeblock.store.dialects import open_engine, translate
+from breezeblock.store.run import Store
+from breezeblock.testing.loop import VirtualLoop
+from breezeblock.testing.memory_files import MemoryFiles
+from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+from breezeblock.work.catalogue import CATALOGUE
+
+T = TypeVar("T")
+
+NOW_US = 1_700_000_000_000_000
+QUEUE = "c@b"
+POOL = "c@b#p"
+KINDS = {"copy": 1} | {kind: operation.version for kind, operation in CATALOGUE.items()}
+UNLIMITED: Mapping[str, int] = {}
+ME, OTHER = Incarnation("node-1"), Incarnation("node-2")
+
+
+class Base:
+    """One database. `now_us` is its clock, which only moves when told to."""
+
+    def __init__(self) -> None:
+        self.now_us = NOW_US
+        self._engine = open_engine("sqlite://", now_us=lambda: self.now_us)
+        self._connection = self._engine.connect()
+        with self.tx() as tx:
+            tables.metadata.create_all(tx)
+            types.ensure_default_type(tx)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+    @contextmanager
+    def tx(self) -> Iterator[Connection]:
+        """One transaction, as a lane makes it."""
+        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
+
+    def run(self, f: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """`f` in a transaction of its own."""
+        with self.tx() as tx:
+            return f(tx, *args, **kwargs)
+
+    # --- lanes: `run.Lane` and `lease_table.Lane` over the same database, without a thread ---------------------------
+
+    async def write(self, body: Callable[[Connection], T]) -> T:
+        try:
+            with self.tx() as tx:
+                return body(tx)
+        except Exception as error:
+            raise translate(error, committing=False) from error
+
+    read = write
+
+    @property
+    def raw(self) -> Any:
+        return self._connection.connection.dbapi_connection
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        with self.tx() as tx:
+            return [dict(row) for row in tx.execute(select(table)).mappings()]
+
+    def row(self, table: Table, row_id: str) -> dict[str, Any]:
+        (key,) = list(table.primary_key)[:1]
+        return next(row for row in self.rows(table) if row[key.name] == row_id)
+
+    def change(self, table: Table, row_id: str, **values: Any) -> None:
+        (key,) = list(table.primary_key)[:1]
+        with self.tx() as tx:
+            tx.execute(update(table).where(key == row_id).values(**values))
+
+    def add(self, table: Table, **values: Any) -> None:
+        with self.tx() as tx:
+            tx.execute(insert(table).values(**values))
+
+    def node(self, incarnation: str = ME, **values: Any) -> Incarnation:
+        row: dict[str, Any] = {
+            "incarnation": incarnation, "name": incarnation, "cluster": "c", "boot_id": "b", "state": "up",
+            "heartbeat": 1, "queues_json": json.dumps([QUEUE]), "kinds_json": json.dumps(KINDS), "version": "1",
+            "lock_path": f"/run/{incarnation}", "lock_id": "l", "keeper_pid": 1, "started_at_us": NOW_US,
+        }  # fmt: skip
+        self.add(tables.nodes, **(row | values))
+        return Incarnation(incarnation)
+
+    def pool(self, name: str = POOL, **values: Any) -> str:
+        row: dict[str, Any] = {
+            "name": name, "queue": name.partition("#")[0], "total_gib": 1000, "free_gib": 1000,
+            "availability_zone": "nova",
+        }  # fmt: skip
+        self.add(tables.pools, **(row | values))
+        return name
+
+    def volume_type(self, name: str, **values: Any) -> str:
+        self.add(tables.volume_types, **({"id": name, "name": name, "created_at_us": NOW_US} | values))
+        return name
+
+    # --- the protocol ------------------------------------------------------------------------------------------------
+
+    def enqueue(
+        self, *locks: Lock, at_us: int = NOW_US, name: str | None = None, job: Job | None = None
+    ) -> OperationId:
+        """An operation with these places in line, by its id."""
+        asked = origin(at_us=at_us, operation_id=name)
+        job = job or Job("copy", 1, QUEUE, "volume", locks[0].resource_id, {})
+        self.run(queue.enqueue, job, origin=asked, locks=locks)
+        return asked.operation_id
+
+    def claimable(self, node: Incarnation = ME, *, most: int = 100, kinds: Mapping[str, int] = KINDS) -> list[str]:
+        """The ids of what a node could claim now."""
+        found = self.run(queue.claimable, queues=[QUEUE], kinds=kinds, incarnation=node, most=most)
+        return [operation_id for operation_id, _, _ in found]
+
+    def claim(self, operation_id: str, node: Incarnation = ME, *, seen: int | None = None) -> Claim:
+        """Claim one operation under the epoch that it has, or was seen to have."""
+        epoch = self.row(tables.operations, operation_id)["epoch"] if seen is None else seen
+        wanted = [(OperationId(operation_id), epoch)]
+        return self.run(queue.claim, wanted=wanted, incarnation=node, now_us=self.now_us)[0]
+
+    # --- what must hold ----------------------------------------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        return self.run(check.problems)
+
+    def accounts(self) -> dict[str, int]:
+        """What is charged and promised, zeros left out."""
+        used = {row["resource"]: row["in_use"] for row in self.rows(tables.quota_usage)}
+        promised = {row["name"]: row["allocated_gib"] for row in self.rows(tables.pools)}
+        return {name: amount for name, amount in (used | promised).items() if amount}
+
+
+def origin(
+    *, is_admin: bool = False, project_id: str = "p1", at_us: int = NOW_US, operation_id: str | None = None
+) -> Origin:
+    return Origin(
+        project_id=ProjectId(project_id),
+        user_id=UserId("u"),
+        is_admin=is_admin,
+        request_id="req-1",
+        at_us=at_us,
+        operation_id=OperationId(operation_id or str(uuid.uuid4())),
+        message_id=MessageId(str(uuid.uuid4())),
+    )
+
+
+def new_volume(id_: str = "v1", **values: Any) -> NewVolume:
+    return NewVolume(id=VolumeId(id_), **({"size_gib": 1} | values))
+
+
+def new_snapshot(id_: str = "s1", volume_id: str = "v1", **values: Any) -> NewSnapshot:
+    return NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume_id), **values)
+
+
+def create_volume(base: Base, id_: str = "v1", **values: Any) -> Accepted:
+    return base.run(volumes.begin_create, origin=origin(), wanted=new_volume(id_, **values), quota_defaults=UNLIMITED)
+
+
+def create_snapshot(base: Base, id_: str = "s1", volume_id: str = "v1", **values: Any) -> Accepted:
+    wanted = new_snapshot(id_, volume_id, **values)
+    return base.run(snapshots.begin_create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
+
+
+def virtual_env(seed: int = 1) -> Env:
+    """An environment whose time is the loop's."""
+    random = Random(seed)
+    return VirtualEnv(
+        clock=VirtualClock(),
+        random=random,
+        ids=VirtualIds(Random(seed)),
+        files=MemoryFiles(capacity_bytes=1 << 30).view(),
+        processes=LockFiles(),
+        threads=VirtualThreads(),
+    )
+
+
+def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; sleeping costs nothing."""
+    return VirtualLoop(Random(1)).run(main)  # type: ignore[abstract]
+
+
+def in_real_time(main: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(main)
+
+
+def store_on(base: Base, env: Env | None = None) -> Store:
+    return Store(base, env or virtual_env())
