@@ -1,0 +1,322 @@
+"""Clients that ask for all kinds of things at once, write down every answer, and know what must be there afterwards.
+
+Each client has resources of its own and asks one thing at a time, so what it was answered says exactly what must exist:
+a request that was accepted has happened, one that was refused has left nothing, and one without an answer has happened as a
+whole or not at all. Names are unique, so that a request without an answer can be found again.
+"""
+
+import contextlib
+import http.client
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+ACCEPTED: Final = "accepted"
+REFUSED: Final = "refused"
+UNAVAILABLE: Final = "unavailable"  # 503 that promises that nothing was changed
+UNKNOWN: Final = "unknown"
+UNSENT: Final = "unsent"
+BROKEN: Final = "broken"  # 500 and the like: never right
+
+REQUEST_TIMEOUT_S: Final = 20.0
+WAIT_MOST_S: Final = 8.0
+LOOK_EVERY_S: Final = 0.1
+VOLUMES_MOST: Final = 6
+SIZE_MOST_GIB: Final = 9
+TYPES: Final = ("gold", "silver")
+PROJECT: Final = "load"
+BUSY: Final = ("creating", "deleting", "extending", "reverting", "retyping", "restoring")
+NOTHING_CHANGED: Final = "Nothing was changed"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request and what came of it."""
+
+    client: int
+    kind: str
+    name: str
+    outcome: str
+    status: int | None
+    request_id: str | None
+    message: str
+    sent_at: float
+    took_s: float
+
+
+@dataclass
+class Snapshot:
+    """What a client knows of one of its snapshots."""
+
+    name: str
+    id: str | None
+    sizes: set[int]
+    there: set[bool]
+
+
+@dataclass
+class Volume:
+    """What a client knows of one of its volumes: every value that it may have."""
+
+    name: str
+    id: str | None
+    sizes: set[int]
+    types: set[str | None]
+    there: set[bool]
+    metadata: dict[str, set[str | None]] = field(default_factory=dict)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+class Http:
+    """A connection that is kept while it works."""
+
+    def __init__(self, endpoint: str) -> None:
+        at = urlsplit(endpoint)
+        self._host, self._port = str(at.hostname), at.port
+        self._connection: http.client.HTTPConnection | None = None
+
+    def send(self, method: str, path: str, body: object = None) -> tuple[int, Any, dict[str, str]]:
+        """Raises ConnectionRefusedError before anything was sent, and OSError or HTTPException when nobody knows."""
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_TIMEOUT_S)
+            self._connection.connect()
+        headers = {"OpenStack-API-Version": "volume 3.71", "Content-Type": "application/json"}
+        try:
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = self._connection.getresponse()
+            raw = answer.read()
+        except BaseException:
+            self.close()
+            raise
+        said = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, json.loads(raw) if raw[:1] in (b"{", b"[") else None, said
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+class Client:
+    """One client with its own resources, until it is told to stop."""
+
+    def __init__(self, number: int, endpoint: str, seed: int) -> None:
+        self.number = number
+        self.volumes: list[Volume] = []
+        self.asked: list[Asked] = []
+        self._http = Http(endpoint)
+        self._random = random.Random(f"{seed}-client-{number}")
+        self._made = 0
+
+    def run(self, ended: Callable[[], bool]) -> None:
+        try:
+            while not ended():
+                self._act()
+        finally:
+            self._http.close()
+
+    def known_snapshots(self) -> list[Snapshot]:
+        return [one for volume in self.volumes for one in volume.snapshots]
+
+    # --- choosing ---------------------------------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        mine = [one for one in self.volumes if one.there == {True} and one.id is not None]
+        if not mine or (len(mine) < VOLUMES_MOST and self._random.random() < 0.25):
+            self._create(mine)
+            return
+        volume = self._random.choice(mine)
+        if self._random.random() < 0.8:
+            self._wait(volume)
+        if len(mine) >= VOLUMES_MOST:
+            self._random.choice((self._delete, self._cascade))(volume)
+            return
+        actions: list[tuple[Callable[[Volume], None], int]] = [
+            (self._extend, 4), (self._snapshot, 5), (self._drop_snapshot, 3), (self._delete, 2), (self._cascade, 1),
+            (self._retype, 3), (self._revert, 3), (self._label, 3),
+        ]  # fmt: skip
+        (act,) = self._random.choices([one for one, _ in actions], [weight for _, weight in actions])
+        act(volume)
+
+    def _name(self, what: str) -> str:
+        self._made += 1
+        return f"{what}-{self.number}-{self._made}"
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, kind: str, name: str, method: str, path: str, body: object = None) -> tuple[str, Any]:
+        """Ask once, write down what came of it. Nothing is asked again: only the database knows whether it happened."""
+        started = time.monotonic()
+        status, answer, said = None, None, dict[str, str]()
+        try:
+            status, answer, said = self._http.send(method, f"/v3/{PROJECT}{path}", body)
+            outcome = _outcome(status, answer)
+        except ConnectionRefusedError as error:
+            outcome, answer = UNSENT, repr(error)
+            time.sleep(LOOK_EVERY_S)
+        except (OSError, http.client.HTTPException) as error:
+            outcome, answer = UNKNOWN, repr(error)
+        text = "" if outcome == ACCEPTED else _message(answer)
+        self.asked.append(
+            Asked(
+                self.number, kind, name, outcome, status, said.get("x-openstack-request-id"), text, started,
+                time.monotonic() - started,
+            )
+        )  # fmt: skip
+        return outcome, answer
+
+    def _wait(self, volume: Volume) -> None:
+        """Until it is at rest, or for a while. Reading may be repeated."""
+        until = time.monotonic() + WAIT_MOST_S
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, answer, _ = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
+                if status == 404 or (status == 200 and answer["volume"]["status"] not in BUSY):
+                    return
+            time.sleep(LOOK_EVERY_S)
+
+    def _create(self, mine: list[Volume]) -> None:
+        name = self._name("volume")
+        size, type_ = self._random.randint(1, 2), self._random.choice((*TYPES, None))
+        wanted: dict[str, Any] = {"name": name, "metadata": {"made": "here"}}
+        kind, types = "create", {type_}
+        how, source = self._random.random(), self._random.choice(mine) if mine else None
+        snapshots = [one for one in source.snapshots if one.there == {True} and one.id] if source else []
+        if source is not None and how < 0.3:
+            kind, wanted["source_volid"] = "create_from_volume", source.id
+            size, types = max(source.sizes), {type_} if type_ else set(source.types)
+        elif snapshots and how < 0.6:
+            snapshot = self._random.choice(snapshots)
+            kind, wanted["snapshot_id"] = "create_from_snapshot", snapshot.id
+            size, types = max(snapshot.sizes), {type_, *TYPES, None} if type_ is None else {type_}
+        wanted |= {"size": size} | ({"volume_type": type_} if type_ else {})
+        outcome, answer = self._ask(kind, name, "POST", "/volumes", {"volume": wanted})
+        volume = Volume(name, None, {size}, types, _there(outcome), {"made": {"here"}})
+        if outcome == ACCEPTED:
+            volume.id = answer["volume"]["id"]
+        self.volumes.append(volume)
+
+    def _extend(self, volume: Volume) -> None:
+        size = max(volume.sizes) + self._random.randint(1, 2)
+        if size > SIZE_MOST_GIB:
+            return
+        outcome, _ = self._on(volume, "extend", "os-extend", {"new_size": size})
+        volume.sizes = _after(outcome, volume.sizes, size)
+
+    def _retype(self, volume: Volume) -> None:
+        wanted = self._random.choice(TYPES)
+        body = {"new_type": wanted, "migration_policy": "never"}
+        outcome, _ = self._on(volume, "retype", "os-retype", body)
+        volume.types = _after(outcome, volume.types, wanted)
+
+    def _revert(self, volume: Volume) -> None:
+        known = [one for one in volume.snapshots if one.id is not None and True in one.there]
+        if known:
+            self._on(volume, "revert", "revert", {"snapshot_id": known[-1].id})
+
+    def _label(self, volume: Volume) -> None:
+        key, value = self._random.choice("abc"), str(self._random.randrange(1000))
+        body = {"metadata": {key: value}}
+        outcome, _ = self._ask("metadata", volume.name, "POST", f"/volumes/{volume.id}/metadata", body)
+        volume.metadata[key] = _after(outcome, volume.metadata.get(key, {None}), value)
+
+    def _snapshot(self, volume: Volume) -> None:
+        name = self._name("snapshot")
+        body = {"snapshot": {"volume_id": volume.id, "name": name}}
+        outcome, answer = self._ask("snapshot", name, "POST", "/snapshots", body)
+        id_ = answer["snapshot"]["id"] if outcome == ACCEPTED else None
+        volume.snapshots.append(Snapshot(name, id_, set(volume.sizes), _there(outcome)))
+
+    def _drop_snapshot(self, volume: Volume) -> None:
+        known = [one for one in volume.snapshots if one.id is not None and one.there == {True}]
+        if known:
+            snapshot = self._random.choice(known)
+            outcome, _ = self._ask("delete_snapshot", snapshot.name, "DELETE", f"/snapshots/{snapshot.id}")
+            snapshot.there = _after(outcome, snapshot.there, False)
+
+    def _delete(self, volume: Volume) -> None:
+        outcome, _ = self._ask("delete", volume.name, "DELETE", f"/volumes/{volume.id}")
+        volume.there = _after(outcome, volume.there, False)
+
+    def _cascade(self, volume: Volume) -> None:
+        outcome, _ = self._ask("cascade", volume.name, "DELETE", f"/volumes/{volume.id}?cascade=true")
+        volume.there = _after(outcome, volume.there, False)
+        for snapshot in volume.snapshots:
+            snapshot.there = _after(outcome, snapshot.there, False)
+
+    def _on(self, volume: Volume, kind: str, action: str, body: object) -> tuple[str, Any]:
+        return self._ask(kind, volume.name, "POST", f"/volumes/{volume.id}/action", {action: body})
+
+
+def _outcome(status: int, answer: Any) -> str:
+    if status < 300:
+        return ACCEPTED
+    if status < 500:
+        return REFUSED
+    if status == 503:
+        return UNAVAILABLE if NOTHING_CHANGED in _message(answer) else UNKNOWN
+    return BROKEN
+
+
+def _message(answer: Any) -> str:
+    if isinstance(answer, dict) and len(answer) == 1:
+        (inner,) = answer.values()
+        if isinstance(inner, dict):
+            return str(inner.get("message"))
+    return str(answer)
+
+
+def _there(outcome: str) -> set[bool]:
+    return {ACCEPTED: {True}, UNKNOWN: {True, False}, BROKEN: {True, False}}.get(outcome, {False})
+
+
+def _after(outcome: str, before: set[Any], wanted: Any) -> set[Any]:
+    """What may be after a request for `wanted`."""
+    if outcome == ACCEPTED:
+        return {wanted}
+    return before | {wanted} if outcome in (UNKNOWN, BROKEN) else before
+
+
+class Load:
+    """Several clients at once."""
+
+    def __init__(self, endpoint: str, *, clients: int, seed: int) -> None:
+        self.clients = [Client(number, endpoint, seed) for number in range(clients)]
+        self._ended = threading.Event()
+        self._failed: list[BaseException] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(client,), name=f"client-{client.number}", daemon=True)
+            for client in self.clients
+        ]
+
+    def _run(self, client: Client) -> None:
+        try:
+            client.run(self._ended.is_set)
+        except BaseException as error:
+            self._failed.append(error)
+            raise
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Every client has its last answer afterwards."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(REQUEST_TIMEOUT_S * 2)
+        assert not any(thread.is_alive() for thread in self._threads)
+        assert not self._failed, self._failed
+
+    @property
+    def asked(self) -> list[Asked]:
+        return [one for client in self.clients for one in client.asked]
+
+    def outcomes(self) -> Counter[str]:
+        return Counter(one.outcome for one in self.asked)
