@@ -187,8 +187,9 @@ class Clients:
         return self._on_volume(volume_changes.begin_extend, size_gib_new=size, quota_defaults=QUOTA)
 
     def _revert(self, env: Env) -> Call | None:
-        if (snapshot := self._snapshot()) is None:
+        if not self._snapshots:
             return None
+        snapshot = self._cluster.random.choice(self._snapshots[-2:])
         ids = {"volume_id": VolumeId(snapshot[1]), "snapshot_id": SnapshotId(snapshot[0])}
         return volume_changes.begin_revert, f"{snapshot[1]} to {snapshot[0]}", ids
 

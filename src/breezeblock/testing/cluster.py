@@ -169,6 +169,7 @@ class Cluster:
             page=node.page,
             launch=launch,
         )
+        process.on_term = keeper.leave
         ending = await keeper.run()
         self.tell(f"{process.name} ends: {ending.value}")
 

@@ -1,6 +1,6 @@
 """What goes wrong, drawn from the seed: each run switches on a random subset, so that faults also meet alone.
 
-crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
+crash      kill -9 of a keeper, a worker, an API or a whole node, at any await; or SIGTERM to a keeper
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
 cut        processes, or all of them, do not reach the database for a while; slowness
@@ -156,6 +156,10 @@ class Nemesis:
 
     def _crash(self) -> None:
         for process in self._victims():
+            if process.on_term is not None and self._random.random() < 0.3:
+                self._faults.tell(f"tell {process.name} to leave")
+                process.on_term()
+                continue
             self._faults.tell(f"crash {process.name}")
             process.kill()
 

@@ -36,6 +36,8 @@ class Process:
     alive: bool = True
     stopped_until: float = float("-inf")
     on_exit: list[Callable[[], None]] = field(default_factory=list)
+    on_term: Callable[[], None] | None = None
+    """What SIGTERM does, where a process has a way to leave in good order."""
 
     def kill(self) -> None:
         """As kill -9: nothing of it runs any more. Whoever watches it is told."""

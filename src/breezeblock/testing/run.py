@@ -5,7 +5,7 @@ breezeblock sim --runs 500             many, from a drawn seed on
 """
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,7 +20,7 @@ from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
 from breezeblock.testing.cluster import ROOT, Cluster
-from breezeblock.testing.database import Database
+from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, VirtualLoop
@@ -36,6 +36,11 @@ DRIFT: Final = 0.05
 SETTLE_S: Final = 240.0
 GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
+_PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
+_OBJECT: Final = (
+    "SELECT object_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
+    " SELECT object_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
+)
 _WRITABLE: Final = (
     "SELECT id, object_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
@@ -96,7 +101,7 @@ class _Run:
         self._on = self._faults.on
         self._database = database
         database.begin_run(now_us=lambda: EPOCH_US + int(self._loop.time() * 1_000_000))
-        database.on_commit, database.on_rollback = self._watcher.on_commit, self._watcher.on_rollback
+        database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         self._terms = Terms(ttl_s=TTL_S, drift=DRIFT)
         self._cluster = Cluster(
             loop=self._loop,
@@ -192,6 +197,25 @@ class _Run:
                 self._watcher.contents[id_] = text.ljust(64)
                 self.tell(f"guest writes {number} to {object_name}")
 
+    def _committed(self, seen: list[Seen]) -> None:
+        """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
+        self._watcher.on_commit(seen)
+        for what, id_, before, after in seen:
+            if what == "ended" and before == "done" and after in _PUBLISH:
+                for path, content in self._published(id_):
+                    found = _at_once(self._cluster.disk.read_at(path, offset=0, length=len(content)))
+                    if found != content:
+                        self._watcher.violated("Data", f"{after} left {found!r} in {path.name}, not {content!r}")
+
+    def _published(self, operation: str) -> list[tuple[PurePosixPath, bytes]]:
+        """The objects of what an operation held exclusively, and what they must begin with."""
+        watcher, found = self._watcher, []
+        for resource, seq in watcher.resources_of.get(operation, {}).items():
+            if watcher.exclusive[resource, seq] and resource in watcher.contents.keys() - watcher.unsure:
+                for (name,) in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
+                    found.append((ROOT / resource[:2] / name, watcher.contents[resource]))
+        return found
+
     def _on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
         self._watcher.on_effect(process, call, path, tokens)
 
@@ -203,6 +227,17 @@ class _Run:
         if fields.get("exc_info"):
             error = sys.exc_info()[1]
             self._watcher.violated("Mistake", f"{event}: {type(error).__name__}: {error}")
+
+
+def _at_once(reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+    """What a coroutine that waits for nothing returns. None where there is no such file."""
+    try:
+        reading.send(None)
+    except StopIteration as done:
+        return bytes(done.value)
+    except FileNotFoundError:
+        return None
+    raise AssertionError("the disk in memory has no reason to wait")
 
 
 @contextmanager
