@@ -6,7 +6,7 @@ was taken out stays out when the service is restarted.
 """
 
 import asyncio
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,11 +55,8 @@ def drain(settings: Settings, name: str, *, wait_s: float) -> str:
     mark.touch()
     if not folder.is_in_use():
         return f"{name} is marked as drained: it stays out at the next start, until `breezeblock node resume {name}`."
-    until = time.monotonic() + wait_s
-    while _keeper_pid(folder, name) is not None:
-        if time.monotonic() >= until:
-            raise Failed(f"{name} is still handing back its operations; `breezeblock status` shows them.")
-        time.sleep(LOOK_EVERY_S)
+    if not _comes(lambda: _keeper_pid(folder, name) is None, within_s=wait_s):
+        raise Failed(f"{name} is still handing back its operations; `breezeblock status` shows them.")
     return f"{name} is drained. It stays out, also after a restart, until `breezeblock node resume {name}`."
 
 
@@ -72,11 +69,8 @@ def resume(settings: Settings, name: str) -> str:
     mark.unlink(missing_ok=True)
     if not folder.is_in_use():
         return f"{name} will be started with the service."
-    until = time.monotonic() + RESUME_LIMIT_S
-    while _keeper_pid(folder, name) is None:
-        if time.monotonic() >= until:
-            raise Failed(f"{name} is not started by the service that runs on {folder.path} (it has fewer nodes now?).")
-        time.sleep(LOOK_EVERY_S)
+    if not _comes(lambda: _keeper_pid(folder, name) is not None, within_s=RESUME_LIMIT_S):
+        raise Failed(f"{name} is not started by the service that runs on {folder.path} (it has fewer nodes now?).")
     return f"{name} is started."
 
 
@@ -144,6 +138,21 @@ def _keeper_pid(folder: DataFolder, name: str) -> int | None:
             pid: int | None = one["pid"]
             return pid
     return None
+
+
+def _comes(what: Callable[[], bool], *, within_s: float) -> bool:
+    """Whether it comes true in that time."""
+
+    async def wait() -> bool:
+        clock = real_env().clock
+        until = clock.boottime() + within_s
+        while not what():
+            if clock.boottime() >= until:
+                return False
+            await clock.sleep(LOOK_EVERY_S)
+        return True
+
+    return asyncio.run(wait())
 
 
 def _folder(settings: Settings) -> DataFolder:

@@ -61,7 +61,6 @@ class ApiPost(Post):
         """See `Post`."""
         self.answers = False
         ours, theirs = socket.socketpair()
-        theirs.set_inheritable(True)
         brief = ApiBrief(
             name=self.name,
             settings_json=settings.to_json(self._chosen),
@@ -71,14 +70,18 @@ class ApiPost(Post):
             link_file=theirs.fileno(),
             parent_pid=os.getpid(),
         )
-        child = await Child.start(
-            self.name,
-            "breezeblock.processes.api",
-            brief=brief.to_text(),
-            folder=self._folder,
-            pass_files=(self._listening.fileno(), theirs.fileno()),
-        )
-        theirs.close()
+        with theirs:
+            try:
+                child = await Child.start(
+                    self.name,
+                    "breezeblock.processes.api",
+                    brief=brief.to_text(),
+                    folder=self._folder,
+                    pass_files=(self._listening.fileno(), theirs.fileno()),
+                )
+            except OSError:
+                ours.close()
+                raise
         self._ours = ours
         return child
 
