@@ -29,7 +29,6 @@ from breezeblock.api.microversions import NEWEST, OLDEST, Version
 from breezeblock.api.routing import Action, Route
 from breezeblock.model import errors, states
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import accepted
 from breezeblock.store import tables
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.invariants import BORN
@@ -137,10 +136,7 @@ def state_tables() -> str:
     """Moves and conditions of each resource, and a diagram."""
     found = list(_transitions())
     parts = []
-    for resource, transitional in (
-        (tables.volumes, states.VOLUME_TRANSITIONAL),
-        (tables.snapshots, states.SNAPSHOT_TRANSITIONAL),
-    ):
+    for resource, transitional in TRANSITIONAL.items():
         ours = [transition for transition in found if transition.table is resource]
         words = ", ".join(code(word) for word in sorted(transitional))
         parts += [
@@ -152,16 +148,32 @@ def state_tables() -> str:
     return page("Status changes", "the Transition declarations in resources/", STATES, *parts)
 
 
+TRANSITIONAL = {tables.volumes: states.VOLUME_TRANSITIONAL, tables.snapshots: states.SNAPSHOT_TRANSITIONAL}
+
+
 def _transitions() -> Iterator[Transition]:
+    """Those that modules declare, and those that a function of theirs declares for a table."""
     seen: set[int] = set()
     for info in pkgutil.iter_modules(resources.__path__):
         module = importlib.import_module(f"{resources.__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, Transition) and id(value) not in seen:
-                seen.add(id(value))
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, Transition):
                 yield value
-    yield accepted._park(tables.volumes, tuple(sorted(states.VOLUME_TRANSITIONAL)))
-    yield accepted._park(tables.snapshots, tuple(sorted(states.SNAPSHOT_TRANSITIONAL)))
+            elif callable(value) and getattr(value, "__module__", "") == module.__name__:
+                yield from _made(value)
+
+
+def _made(function: Callable[..., Any]) -> Iterator[Transition]:
+    signature = inspect.signature(function)
+    if signature.return_annotation is not Transition:
+        return
+    for resource, transitional in TRANSITIONAL.items():
+        known: dict[str, Any] = {"table": resource, "transitional": tuple(sorted(transitional))}
+        assert set(signature.parameters) <= set(known), f"{function} makes transitions out of something unknown"
+        yield function(**{name: known[name] for name in signature.parameters})
 
 
 def _transition_row(transition: Transition) -> tuple[str, str, str]:
