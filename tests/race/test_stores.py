@@ -1,0 +1,85 @@
+"""The same races below HTTP: several processes with stores of their own on one database file."""
+
+import os
+import random
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import insert
+from tests.api.builders import NODE, POOL, default_type, volume_row
+from tests.chaos import verdict
+from tests.race.model import Answered, State, explain
+from tests.race.processes import PROJECT, Wanted, run_rounds
+
+from breezeblock.env.real import real_env
+from breezeblock.resources.types import DEFAULT_TYPE_ID
+from breezeblock.store import schema, tables
+from breezeblock.store.dialects import open_engine
+
+PROOF: Final = os.environ.get("BREEZEBLOCK_PROOF") == "1"
+SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
+ROUNDS: Final = 200 if PROOF else 40
+VOLUMES: Final = 4
+PROCESSES: Final = 4
+KINDS: Final = ("delete", "cascade", "extend", "retype", "snapshot", "clone", "force_delete", "reset")
+
+
+def given_database(path: Path, volume_ids: list[str]) -> None:
+    """A database of this release with these volumes at rest, each of 1 GiB and charged for."""
+    schema.upgrade(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us)
+    charged = {"charged_gib": 1, "charged_type_id": DEFAULT_TYPE_ID}
+    used = len(volume_ids)
+    with engine.connect() as tx:
+        tx.exec_driver_sql("BEGIN IMMEDIATE")
+        if not verdict.rows(path, "SELECT 1 FROM volume_types"):
+            tx.execute(insert(tables.volume_types).values(**default_type()))
+        tx.execute(insert(tables.volume_types).values(**(default_type() | {"id": "gold-id", "name": "gold"})))
+        tx.execute(insert(tables.nodes).values(**NODE))
+        tx.execute(insert(tables.pools).values(**(POOL | {"allocated_gib": used})))
+        for id_ in volume_ids:
+            tx.execute(
+                insert(tables.volumes).values(**volume_row(id=id_, object_name=f"{id_}.1.1", op_seq=1, **charged))
+            )
+        for resource in ("volumes", "gigabytes", "volumes___DEFAULT__", "gigabytes___DEFAULT__") if used else ():
+            tx.execute(insert(tables.quota_usage).values(project_id=PROJECT, resource=resource, in_use=used))
+        tx.exec_driver_sql("COMMIT")
+    engine.dispose()
+
+
+def test_transactions_of_several_processes_have_one_order(tmp_path: Path) -> None:
+    """Each round thirty-two transactions on four fresh volumes: one order explains the answers for each of them."""
+    chance = random.Random(f"{SEED}-stores")
+    names = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(ROUNDS * VOLUMES)]
+    given_database(tmp_path / "race.db", names)
+    rounds = []
+    for start in range(0, len(names), VOLUMES):
+        wanted = [Wanted(chance.choice(KINDS), name) for name in names[start : start + VOLUMES] for _ in KINDS]
+        chance.shuffle(wanted)
+        rounds.append(wanted)
+
+    found = run_rounds(tmp_path / "race.db", rounds, processes=PROCESSES)
+
+    answers: dict[str, list[Answered]] = defaultdict(list)
+    for one in found:
+        answers[one.wanted.volume_id].append(Answered(one.wanted.kind, one.accepted, one.message))
+    for name in names:
+        assert len(answers[name]) == len(KINDS)
+        told = "\n".join(map(str, sorted(answers[name])))
+        assert explain(State(), answers[name]) is not None, f"no order explains these, BREEZEBLOCK_SEED={SEED}:\n{told}"
+    assert verdict.contradictions(tmp_path / "race.db") == []
+    queued = {row["id"] for row in verdict.rows(tmp_path / "race.db", "SELECT id FROM operations")}
+    assert queued == {one.operation_id for one in found if one.accepted and one.wanted.kind != "reset"}
+    print(f"\nBREEZEBLOCK_SEED={SEED} {Counter((one.wanted.kind, one.accepted) for one in found)}")
+
+
+def test_processes_share_one_quota_exactly(tmp_path: Path) -> None:
+    """Sixty-four creates at once, and room for eleven."""
+    given_database(tmp_path / "race.db", [])
+
+    found = run_rounds(tmp_path / "race.db", [[Wanted("create", "")] * 64], processes=PROCESSES, quota=11)
+
+    assert Counter(one.accepted for one in found) == {True: 11, False: 53}
+    assert all("Quota exceeded for volumes" in one.message for one in found if not one.accepted)
+    assert verdict.contradictions(tmp_path / "race.db") == []
