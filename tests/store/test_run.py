@@ -247,10 +247,6 @@ def test_a_refusal_is_not_tried_again_and_leaves_nothing(files: Files) -> None:
     assert (files.counter, files.ids) == (0, 0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="run() turns a last ambiguous commit into Unavailable, which the API words as 'Nothing was changed'",
-)
 def test_a_request_whose_commit_stays_unknown_does_not_say_that_nothing_was_changed(files: Files) -> None:
     """The commit's answer was lost, and then the database stayed away: only Ambiguous is true of that."""
 

@@ -62,7 +62,11 @@ class Store:
         raise Unavailable("The database is too busy to answer; try again later.")
 
     async def run(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `f` as one transaction, exactly once. Raises what `f` raises (nothing was written), or Unavailable."""
+        """Run `f` as one transaction, exactly once.
+
+        Raises what `f` raises (nothing was written), Unavailable (nothing was written), or Ambiguous: an answer was lost, and
+        nobody could be asked since.
+        """
         return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=REQUEST_ATTEMPTS)
 
     async def insist(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,13 +100,17 @@ class Store:
     async def _run(self, f: Body[T], *, attempts: int | None) -> T:
         tx_id = self._env.ids.uuid()
         results: dict[int, T] = {}
-        attempt = 0
+        attempt, in_doubt = 0, False
         while True:
             try:
                 return await self._lane.write(_Attempt(f, tx_id, attempt, results))
             except (Contended, Ambiguous, Unavailable) as error:
                 attempt += 1
+                in_doubt = in_doubt or isinstance(error, Ambiguous)
                 if attempts is not None and attempt >= attempts:
+                    # "Nothing was changed" would be a guess when an earlier commit's answer was lost.
+                    if in_doubt:
+                        raise Ambiguous("Whether the transaction was committed could not be found out.") from error
                     raise Unavailable("The database does not answer in time; try again later.") from error
                 if attempt % REQUEST_ATTEMPTS == 0:
                     log.warning("store.waiting", attempts=attempt, error=str(error))
