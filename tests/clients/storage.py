@@ -1,0 +1,114 @@
+"""What a test sees behind the API: the file driver's files, and the tables."""
+
+import fcntl
+import hashlib
+import os
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tests.service import Service
+
+GIB: Final = 1024**3
+BLOCK: Final = 4096
+_NO_DATA: Final = bytes(BLOCK)
+_FICLONE: Final = 0x40049409
+
+
+class Sighting(NamedTuple):
+    """An operation at one moment: its claim, and how much of its copy is saved."""
+
+    epoch: int
+    owner: str | None
+    done_bytes: int
+    object_name: str | None
+
+
+class Storage:
+    """The files and tables of one running service."""
+
+    def __init__(self, service: Service) -> None:
+        self._data = service.data
+
+    def file_of(self, kind: str, resource_id: str) -> Path:
+        """The file that a volume or snapshot is; `kind` is its table."""
+        (name,) = self.ask(f"SELECT object_name FROM {kind} WHERE id = ?", resource_id)  # noqa: S608
+        assert name is not None, f"{resource_id} has no object"
+        (found,) = self._data.glob(f"volumes/*/{name[:2]}/{name}")
+        return found
+
+    def content_of(self, kind: str, resource_id: str) -> str:
+        """A digest of its bytes."""
+        return digest(self.file_of(kind, resource_id))
+
+    def ask(self, query: str, *values: object) -> Any:
+        """One row of the database."""
+        with closing(sqlite3.connect(f"file:{self._data}/breezeblock.db?mode=ro", uri=True, timeout=5)) as connection:
+            return connection.execute(query, values).fetchone()
+
+    def operation_on(self, resource_id: str) -> Sighting | None:
+        """The operation that is under way on a resource."""
+        return self._sighting(
+            self.ask(
+                "SELECT epoch, owner, json_extract(state_json, '$.done_bytes'), json_extract(state_json, '$.object')"
+                " FROM operations WHERE resource_id = ?",
+                resource_id,
+            )
+        )
+
+    def worker_of(self, incarnation: str) -> int:
+        """The process that runs an owner's operations."""
+        (pid,) = self.ask("SELECT worker_pid FROM nodes WHERE incarnation = ?", incarnation)
+        return int(pid)
+
+    def shares_blocks(self) -> bool:
+        """Whether a copy costs nothing on this filesystem; then there is no middle of a copy."""
+        one, other = (self._data / f"volumes/{name}" for name in ("reflink-source", "reflink-target"))
+        one.write_bytes(_NO_DATA)
+        try:
+            with one.open("rb") as source, other.open("wb") as target:
+                fcntl.ioctl(target, _FICLONE, source.fileno())
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            one.unlink()
+            other.unlink()
+
+    def _sighting(self, row: Any) -> Sighting | None:
+        return None if row is None else Sighting(row[0], row[1], row[2] or 0, row[3])
+
+
+def fill(path: Path, numbers: random.Random, *, offset: int, length: int) -> None:
+    """Write bytes of chance into a volume, as an attached machine would."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(numbers.randbytes(length))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def digest(path: Path) -> str:
+    """Of every block that is not zeros, and where it is: the same for a file with holes and one without."""
+    found = hashlib.blake2b()
+    with path.open("rb") as file:
+        for offset, block in _blocks(file.fileno()):
+            if block != _NO_DATA[: len(block)]:
+                found.update(offset.to_bytes(8) + block)
+    return found.hexdigest()
+
+
+def _blocks(file: int) -> Iterator[tuple[int, bytes]]:
+    end = 0
+    while True:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError:  # nothing but a hole until the end
+            return
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        for offset in range(start - start % BLOCK, end, BLOCK):
+            yield offset, os.pread(file, BLOCK, offset)

@@ -1,0 +1,72 @@
+"""Which call of the API was asked for by which client: all of them, and as `docs/reference/clients.md` has it.
+
+This file comes last in a session, and is left out of one that does not run all the others. To write the page anew:
+
+    BREEZEBLOCK_WRITE_DOCS=1 pytest tests/clients
+"""
+
+import os
+from pathlib import Path
+
+from tests.clients.conftest import PAGE
+from tests.clients.requests import CINDER, CINDERCLIENT, CLIENTS, OPENSTACK, SDK, Asked, every_call
+
+# What no client has a method or a command for; tests/api has each of them.
+BY_NO_CLIENT = {
+    "GET /healthcheck": "is for load balancers",
+    "GET /v3/types/{type_id}/extra_specs/{key}": "clients read all extra specs at once",
+    "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
+    "GET /v3/extensions/{alias}": "clients list all extensions",
+}
+NAMES_SHOWN = 3
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+
+
+def test_every_call_was_made_by_some_client(asked: Asked) -> None:
+    """Or there is a reason why not."""
+    made = {call for call, _, _ in asked.seen}
+
+    missing = [call for call in every_call() if call not in made and call not in BY_NO_CLIENT]
+    assert not missing
+
+
+def test_the_reasons_are_still_needed(asked: Asked) -> None:
+    """A call that some client makes needs none."""
+    made = {call for call, _, _ in asked.seen}
+
+    assert not made & BY_NO_CLIENT.keys()
+    assert BY_NO_CLIENT.keys() <= set(every_call())
+
+
+def test_the_page_says_what_was_seen(asked: Asked) -> None:
+    """The table of the page, line by line."""
+    if os.environ.get("BREEZEBLOCK_WRITE_DOCS"):
+        write(PAGE, asked)
+
+    written = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+
+    assert written.splitlines() == table(asked)
+
+
+def write(page: Path, asked: Asked) -> None:
+    """Put the table between its marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(before + BEGIN + "\n".join(table(asked)) + "\n" + END + after, encoding="utf-8")
+
+
+def table(asked: Asked) -> list[str]:
+    """A line for each call of the API, with the names that clients have for it."""
+    lines = ["", "| Call | python-cinderclient | openstacksdk | `openstack` | `cinder` |", "|---|---|---|---|---|"]
+    assert CLIENTS == (CINDERCLIENT, SDK, OPENSTACK, CINDER)
+    for call in every_call():
+        cells = [_cell(asked.names(call, client)) for client in CLIENTS]
+        reason = BY_NO_CLIENT.get(call)
+        lines.append(f"| `{call}` | {' | '.join(cells)} |" if reason is None else f"| `{call}` | {reason} | | | |")
+    return [*lines, ""]
+
+
+def _cell(names: list[str]) -> str:
+    """The names of a call, the first of them when it is a step of many."""
+    shown = ", ".join(f"`{name}`" for name in names[:NAMES_SHOWN])
+    return f"{shown}, …" if len(names) > NAMES_SHOWN else shown or "-"
