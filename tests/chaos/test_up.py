@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -10,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.service import Service, StartService, eventually, is_running
+from tests.service import Service, StartService, eventually, is_running, start
 
 from breezeblock.store.turnstile import holders
 
@@ -43,6 +45,14 @@ def stop_while_it_holds_the_lock(service: Service, pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.003)
     raise AssertionError(f"process {pid} was never seen with the lock")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One small service for the tests that leave it as it was."""
+    service = start(tmp_path_factory.mktemp("shared") / "service", nodes=1, environ=NO_QUOTA)
+    yield service
+    service.end()
 
 
 class Load:
@@ -94,15 +104,14 @@ def test_a_first_run_serves_and_leaves_nothing_running(running_service: StartSer
     assert (check.returncode, check.stdout) == (0, "No problems found.\n")
 
 
-def test_a_second_one_on_the_same_folder_is_refused(running_service: StartService) -> None:
+def test_a_second_one_on_the_same_folder_is_refused(shared: Service) -> None:
     """It names the one that runs, and disturbs nothing."""
-    service = running_service(nodes=1, workers=1)
 
-    second = service.command("up", "--port", "0")
+    second = shared.command("up", "--port", "0")
 
     assert second.returncode == 1
-    assert second.stderr.strip().endswith(f"is running on {service.data} already (pid {service.process.pid}).")
-    assert service.volume_status(service.create_volume()) in ("creating", "available")
+    assert second.stderr.strip().endswith(f"is running on {shared.data} already (pid {shared.process.pid}).")
+    assert shared.volume_status(shared.create_volume()) in ("creating", "available")
 
 
 def test_a_port_that_is_taken_is_said_in_a_line(running_service: StartService, tmp_path: Path) -> None:
@@ -371,26 +380,22 @@ def test_a_lost_node_is_shown_and_its_work_is_taken_over(running_service: StartS
     service.wait_status(service.create_volume())
 
 
-def test_fencing_by_hand_asks_for_a_word_and_does_not_believe_it_against_the_facts(
-    running_service: StartService,
-) -> None:
+def test_fencing_by_hand_asks_for_a_word_and_does_not_believe_it_against_the_facts(shared: Service) -> None:
     """A node whose processes run on this very machine is not dead, whatever the operator says."""
-    service = running_service(nodes=1)
 
-    unconfirmed = service.command("node", "fence", "node-1")
-    confirmed = service.command("node", "fence", "node-1", "--confirm")
+    unconfirmed = shared.command("node", "fence", "node-1")
+    confirmed = shared.command("node", "fence", "node-1", "--confirm")
 
     assert unconfirmed.returncode == 1
     assert "--confirm" in unconfirmed.stderr
     assert confirmed.returncode == 1
     assert "is not dead" in confirmed.stderr
-    assert [one["state"] for one in service.status()["nodes"]] == ["up"]
+    assert [one["state"] for one in shared.status()["nodes"] if one["name"] == "node-1"] == ["up"]
 
 
-def test_a_lost_node_of_another_machine_is_fenced_by_a_word(running_service: StartService) -> None:
+def test_a_lost_node_of_another_machine_is_fenced_by_a_word(shared: Service) -> None:
     """Its operations become claimable at once."""
-    service = running_service(nodes=1)
-    with sqlite3.connect(service.data / "breezeblock.db") as connection:
+    with sqlite3.connect(shared.data / "breezeblock.db") as connection:
         connection.execute(
             "INSERT INTO nodes (incarnation, name, cluster, boot_id, state, heartbeat, claims, fence_tries, fence_after_us,"
             " queues_json, kinds_json, version, lock_path, lock_id, keeper_pid, started_at_us) VALUES"
@@ -398,22 +403,22 @@ def test_a_lost_node_of_another_machine_is_fenced_by_a_word(running_service: Sta
             " '[]', '{}', '0', '/nowhere/lock', 'x', 1, 1)"
         )
 
-    done = service.command("node", "fence", "elsewhere", "--confirm")
+    done = shared.command("node", "fence", "elsewhere", "--confirm")
 
     assert done.returncode == 0, done.stderr
-    eventually(lambda: "elsewhere" not in [one["name"] for one in service.status()["nodes"]])
+    eventually(lambda: "elsewhere" not in [one["name"] for one in shared.status()["nodes"]])
 
 
-def test_check_finds_what_storage_has_lost_and_what_nobody_names(running_service: StartService) -> None:
-    """Beside a running service."""
-    service = running_service(nodes=1)
-    volume = service.create_volume()
-    service.wait_status(volume)
-    (whole,) = (service.data / "volumes" / "file" / volume[:2]).iterdir()
+def test_check_finds_what_storage_has_lost_and_what_nobody_names(shared: Service) -> None:
+    """Beside a running shared."""
+    volume = shared.create_volume()
+    shared.wait_status(volume)
+    (whole,) = (shared.data / "volumes" / "file" / volume[:2]).iterdir()
     stray = whole.with_name(whole.name[:-1] + "7")
     whole.rename(stray)
 
-    found = service.command("db", "check")
+    found = shared.command("db", "check")
+    stray.rename(whole)
 
     assert found.returncode == 1
     assert f"volume {volume}: its object {whole.name} is not on backend breezeblock@file." in found.stdout
@@ -421,15 +426,14 @@ def test_check_finds_what_storage_has_lost_and_what_nobody_names(running_service
 
 
 @pytest.mark.slow
-def test_the_lines_it_prints_work_when_they_are_pasted(running_service: StartService) -> None:
+def test_the_lines_it_prints_work_when_they_are_pasted(shared: Service) -> None:
     """For each client, and for our own command, in one shell that has nothing set."""
-    service = running_service(nodes=1)
-    greeting = service.output.read_text()
-    lines = greeting[greeting.index("# openstack\n") :].splitlines()
+    greeting = shared.output.read_text()
+    lines = re.findall(r"^# openstack\n.*^breezeblock status .*?$", greeting, re.DOTALL | re.MULTILINE)[0].splitlines()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     shell = ["bash", "-e", "-x", "-c", "\n".join(lines)]
-    environ = {"PATH": path, "HOME": str(service.data)}
+    environ = {"PATH": path, "HOME": str(shared.data)}
     done = subprocess.run(shell, env=environ, capture_output=True, text=True, timeout=100, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
