@@ -24,7 +24,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.errors import Unavailable
 from breezeblock.node import link as words
 from breezeblock.node.lease_table import LeaseTable, Registration
-from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
+from breezeblock.protocol.leases import GATE_MARGIN, RENEWALS_PER_TTL, Lease, Terms
 
 R = TypeVar("R")
 
@@ -95,9 +95,10 @@ class Keeper:
         self._leaving = asyncio.Event()
         self._worker: WorkerHandle | None = None
         self._ready = False
-        self._shut_asked = False
+        self._shut_asked = 0
+        self._shut_asks = 0
         self._shut_confirmed = False
-        self._heard_at = float("-inf")
+        self._unanswered = 0
         self._ending: asyncio.Future[Ending] | None = None
         self.buried: list[str] = []
         """Lock files of predecessors that are recorded as fenced: nobody needs them any more."""
@@ -109,11 +110,13 @@ class Keeper:
     async def run(self) -> Ending:
         """Be the node until its end, and say why it ended."""
         self._ending = asyncio.get_running_loop().create_future()
-        await self._bury_predecessors()
-        await self._enter()
+        try:
+            await self._bury_predecessors()
+            await self._enter()
+        except _Told:
+            return Ending.LEFT
         if self._ending.done():
             return self._ending.result()  # expired before it began
-        self._heard_at = self._env.clock.boottime()
         self._worker = await self._launch()
         tasks = [
             asyncio.ensure_future(work)
@@ -134,8 +137,7 @@ class Keeper:
             await self._worker.wait()
         ending = self._ending.result()
         log.info("keeper.ended", why=ending.value)
-        if ending is not Ending.EXPIRED:
-            await self._record_own_end()
+        await self._record_own_end()
         return ending
 
     # --- the beginning ----------------------------------------------------------------------------------------------
@@ -161,10 +163,14 @@ class Keeper:
         """Register, and only then renew: the first renewal that succeeds begins the lease."""
         await self._insist(lambda: self._table.register(self._me, now_us=self._env.clock.now_us()))
         while not await self._renew_once() and self._ending is not None and not self._ending.done():
+            if self._leaving.is_set():
+                raise _Told
             await self._env.clock.sleep(RETRY_S)
 
     async def _insist(self, call: Callable[[], Awaitable[R]]) -> R:
         while True:
+            if self._leaving.is_set():
+                raise _Told
             try:
                 return await call()
             except Unavailable as error:
@@ -198,28 +204,31 @@ class Keeper:
         self._page.publish(until=self._lease.gate_until, lapses=self._lapses)
         if self._shut_asked:
             log.info("keeper.lease_regained", lapses=self._lapses)
-            self._shut_asked = self._shut_confirmed = False
+            self._shut_asked, self._shut_confirmed = 0, False
             self._say(words.OPEN)
         return True
 
     async def _guard(self) -> None:
         """See to it that the worker has stopped before the lease may be taken as lost, and that it answers at all."""
         pinged_at = shut_at = float("-inf")
+        launched_at = self._env.clock.boottime()
         while True:
             now = self._env.clock.boottime()
             if now >= self._lease.gate_until and not self._shut_asked:
-                self._shut_asked, shut_at = True, now
-                self._say(words.SHUT)
+                self._shut_asks += 1
+                self._shut_asked, shut_at = self._shut_asks, now
+                self._say(f"{words.SHUT} {self._shut_asked}")
             # Counted from the question, too: when the keeper itself was stopped, the page has shut the gate long ago, and
             # the worker has only to say so.
             confirm_by = max(self._lease.until, shut_at + self._terms.ttl_s * GATE_MARGIN)
             if self._shut_asked and not self._shut_confirmed and now >= confirm_by:
                 self._end(Ending.LEASE_LOST)
-            patience = self._terms.ttl_s if self._ready else START_LIMIT_S
-            if now - self._heard_at > patience:
+            # Unanswered pings are counted, not seconds: while the keeper itself stood still, nobody was asked anything.
+            if self._unanswered > RENEWALS_PER_TTL if self._ready else now - launched_at > START_LIMIT_S:
                 self._end(Ending.WORKER_HUNG)
             if now - pinged_at >= self._terms.renew_every_s:
                 pinged_at = now
+                self._unanswered += 1
                 self._say(words.PING)
             await self._env.clock.sleep(self._terms.ttl_s / 30)
 
@@ -228,11 +237,12 @@ class Keeper:
     async def _listen(self) -> None:
         assert self._worker is not None
         while (word := await self._worker.receive()) is not None:
-            self._heard_at = self._env.clock.boottime()
+            self._unanswered = 0
             if word == words.READY:
                 self._ready = True
-            elif word == words.IS_SHUT:
-                self._shut_confirmed = self._shut_asked
+            elif word.startswith(words.IS_SHUT):
+                # An answer to an earlier question says nothing: the gate may have been opened since.
+                self._shut_confirmed = word == f"{words.IS_SHUT} {self._shut_asked}"
             elif word == words.DRAINED:
                 self._end(Ending.LEFT)
 
@@ -261,11 +271,21 @@ class Keeper:
 
     async def _record_own_end(self) -> None:
         """The worker is reaped: that is proof, so nobody needs to wait for our silence."""
-        give_up_at = self._env.clock.boottime() + BURY_LIMIT_S
-        while self._env.clock.boottime() < give_up_at:
+        recording = asyncio.ensure_future(self._bury_until_done())
+        timer = asyncio.ensure_future(self._env.clock.sleep(BURY_LIMIT_S))
+        await asyncio.wait((recording, timer), return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        recording.cancel()
+
+    async def _bury_until_done(self) -> None:
+        while True:
             try:
                 await self._table.bury(self._me.incarnation, now_us=self._env.clock.now_us())
             except Unavailable:
                 await self._env.clock.sleep(RETRY_S)
             else:
                 return
+
+
+class _Told(Exception):
+    """Told to leave before there was anything to drain."""

@@ -147,7 +147,9 @@ class SqliteLane:
                 if self._connection is None:
                     self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
                     for pragma in self._pragmas:
-                        self._connection.execute(pragma)
+                        answer = self._connection.execute(pragma).fetchone()
+                        if "journal_mode" in pragma and answer[0] != "wal":
+                            raise sqlite3.NotSupportedError(f"no write-ahead logging on this filesystem: {answer}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 result = f(self._connection)
                 self._connection.execute("COMMIT")

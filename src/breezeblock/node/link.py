@@ -1,7 +1,10 @@
 """The line between a keeper and its worker: a few words each way over a socket pair.
 
-keeper → worker   ping · shut · open · drain
-worker → keeper   ready · pong · is-shut · drained
+keeper → worker   ping · shut N · open · drain
+worker → keeper   ready · pong · is-shut N · drained
+
+`shut` is numbered, and its answer carries the number: one that was on its way while the gate was opened again must not
+pass for the answer to the next question.
 """
 
 import asyncio

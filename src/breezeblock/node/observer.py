@@ -4,7 +4,9 @@ Everything it is responsible for is read from the table each time, never remembe
 again because the row still names this node as its fencer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import structlog
 
@@ -16,6 +18,9 @@ from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
+
+# A proof of death takes milliseconds; one that takes this long hangs in a system call.
+FENCE_LIMIT_S: Final = 30.0
 
 Prove = Callable[[NodeRow], Awaitable[bool]]
 
@@ -44,7 +49,10 @@ class Watch:
         self._prove_dead = prove_dead
         self._on_release = on_release
         self._observer = Observer(terms)
-        self.live_queues: dict[str, dict[str, int]] = {}
+        self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
+        self._reading_since: float | None = None
+        self._last_read: float | None = None
+        self._served_at: dict[tuple[str, str, int], float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -59,7 +67,7 @@ class Watch:
     async def _round(self) -> None:
         rows = await self._store.probe(membership.read_nodes, cluster=self._cluster)
         at = self._env.clock.boottime()
-        self.live_queues = _served(rows)
+        self._note_served(rows, at)
         live = {row.incarnation: row for row in rows if row.state in NODE_LIVE}
         counters = {incarnation: row.heartbeat for incarnation, row in live.items() if incarnation != self._me}
         for incarnation, heartbeat in self._observer.read(at=at, counters=counters):
@@ -75,6 +83,24 @@ class Watch:
                 log.info("operations.released", queues=released)
                 self._on_release(released)
 
+    def unserved_for(self, queue: str, kind: str, version: int) -> float:
+        """For how many seconds no live node has served this, by our own uninterrupted readings; 0 when we cannot tell."""
+        if self._reading_since is None or self._last_read is None:
+            return 0.0
+        newest = [at for (q, k, v), at in self._served_at.items() if (q, k) == (queue, kind) and v >= version]
+        return self._last_read - max([self._reading_since, *newest])
+
+    def _note_served(self, rows: list[NodeRow], at: float) -> None:
+        # As with silence: what happened in a gap between our readings, nobody has seen.
+        if self._last_read is None or at - self._last_read > self._terms.observer_gap_s:
+            self._reading_since = at
+        self._last_read = at
+        for row in rows:
+            if row.state in NODE_LIVE:
+                for queue in row.queues:
+                    for kind, version in row.kinds.items():
+                        self._served_at[queue, kind, version] = at
+
     async def _expire(self, row: NodeRow, heartbeat: int) -> None:
         expired = await self._store.run(
             membership.expire,
@@ -85,7 +111,7 @@ class Watch:
         )
         if expired:
             log.warning("node.expired", node=row.name, incarnation_expired=row.incarnation)
-            await self._fence(row)
+            self._begin_fence(row)
 
     async def _see_to_fence(self, row: NodeRow, live: Mapping[Incarnation, NodeRow]) -> None:
         if row.fencer != self._me:
@@ -96,26 +122,39 @@ class Watch:
             )
             if not taken:
                 return
-        await self._fence(row)
+        self._begin_fence(row)
+
+    def _begin_fence(self, row: NodeRow) -> None:
+        """Fence beside the readings: they must not stop while a fence takes its time."""
+        if row.incarnation not in self._fencing:
+            task = asyncio.ensure_future(self._fence(row))
+            self._fencing[row.incarnation] = task
+            task.add_done_callback(lambda done: self._fence_ended(row.incarnation, done))
+
+    def _fence_ended(self, incarnation: Incarnation, done: "asyncio.Task[None]") -> None:
+        # The row still says what is to be done: whatever went wrong, the next round begins again.
+        del self._fencing[incarnation]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.warning("node.fence_interrupted", incarnation_expired=incarnation, reason=str(error))
+
+    async def _prove_in_time(self, row: NodeRow) -> bool:
+        """The proof, or False when it does not come: a fence that hangs must be handed on."""
+        proof = asyncio.ensure_future(self._prove_dead(row))
+        timer = asyncio.ensure_future(self._env.clock.sleep(FENCE_LIMIT_S))
+        await asyncio.wait((proof, timer), return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        if proof.done():
+            return proof.result()
+        proof.cancel()
+        return False
 
     async def _fence(self, row: NodeRow) -> None:
         """Make sure that the node writes no more, and only then say so."""
         now_us = self._env.clock.now_us
-        if await self._prove_dead(row):
+        if await self._prove_in_time(row):
             if await self._store.run(membership.record_fenced, incarnation=row.incarnation, now_us=now_us()):
                 log.warning("node.fenced", node=row.name, incarnation_fenced=row.incarnation)
             return
         error = f"no proof that the processes holding {row.lock_path} are gone"
         log.error("node.fence_failed", node=row.name, incarnation_expired=row.incarnation, reason=error)
         await self._store.run(membership.record_fence_failed, incarnation=row.incarnation, me=self._me, error=error)
-
-
-def _served(rows: list[NodeRow]) -> dict[str, dict[str, int]]:
-    served: dict[str, dict[str, int]] = {}
-    for row in rows:
-        if row.state in NODE_LIVE:
-            for queue in row.queues:
-                kinds = served.setdefault(queue, {})
-                for kind, version in row.kinds.items():
-                    kinds[kind] = max(version, kinds.get(kind, 0))
-    return served

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from breezeblock.doorbells.contract import Doorbell, Listener
 from breezeblock.env.contract import Env
@@ -26,9 +27,9 @@ from breezeblock.node.reports import report
 from breezeblock.placement import allocate
 from breezeblock.protocol import membership, queue, steps
 from breezeblock.protocol.leases import Terms
-from breezeblock.protocol.queue import Claim, NothingWon
+from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
-from breezeblock.resources.accepted import park_unknown
+from breezeblock.resources.charges import park_unknown
 from breezeblock.store.run import Store
 from breezeblock.work.tools import Tools
 
@@ -39,7 +40,12 @@ PRUNE_EVERY_S: Final = 30.0
 PRUNE_ROUNDS: Final = 50
 # After a mistake of ours brought an operation down: wait before the next attempt.
 POSTPONE_US: Final = 5_000_000
-INTERNAL = "The operation failed by an internal error; the service's log has the details under its request id."
+# How long an operation that must run alone waits for the node to be idle before nothing else is begun.
+RISKY_PATIENCE_S: Final = 10.0
+# More attempts than any operation can have: it is parked long before.
+ATTEMPTS_MOST: Final = 1_000_000
+PARK_MOST: Final = 100
+INTERNAL: Final = "The operation failed by an internal error; the service's log has the details under its request id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class Worker:
         self._limits = limits
         self._running: dict[OperationId, Claim] = {}
         self._alone = False
+        self._unserved: list[Wanted] = []
+        self._risky_since: float | None = None
         self._draining = False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -155,8 +163,9 @@ class Worker:
         while (word := await self._link.receive()) is not None:
             if word == words.PING:
                 self._link.send(words.PONG)
-            elif word == words.SHUT:
-                self._spawn(self._confirm_shut(self._gate.shut()))
+            elif word.startswith(words.SHUT):
+                number = word.removeprefix(words.SHUT).strip()
+                self._spawn(self._confirm_shut(self._gate.shut(), number))
             elif word == words.OPEN:
                 self._gate.open()
             elif word == words.DRAIN:
@@ -165,9 +174,9 @@ class Worker:
                 self._wake.set()
         log.warning("worker.keeper_gone")
 
-    async def _confirm_shut(self, no_call_is_under_way: Coroutine[Any, Any, None]) -> None:
+    async def _confirm_shut(self, no_call_is_under_way: Coroutine[Any, Any, None], number: str) -> None:
         await no_call_is_under_way
-        self._link.send(words.IS_SHUT)
+        self._link.send(f"{words.IS_SHUT} {number}")
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
@@ -186,33 +195,14 @@ class Worker:
         self._link.send(words.DRAINED)
 
     async def _claim(self) -> list[Claim]:
-        free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
-        queues = [name for name, slots in free.items() if slots > 0]
-        if self._draining or self._alone or not queues or not self._gate.is_open():
+        if self._draining or self._alone or not self._gate.is_open():
             return []
-        found = await self._store.read(
-            queue.claimable,
-            queues=queues,
-            kinds=self.kinds,
-            incarnation=self._me.incarnation,
-            most=sum(free.values()) + len(self._running),
-        )
-        wanted = [
-            (id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and not self._risky(attempt)
-        ]
-        risky = [(id_, epoch) for id_, epoch, attempt in found if id_ not in self._running and self._risky(attempt)]
-        alone = False
-        if not wanted and risky and not self._running:
-            # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it.
-            wanted, alone = risky[:1], True
+        wanted, alone = await self._choose()
         if not wanted:
             return []
         try:
             claimed = await self._store.run(
-                queue.claim,
-                wanted=wanted[: sum(free.values())],
-                incarnation=self._me.incarnation,
-                now_us=self._env.clock.now_us(),
+                queue.claim, wanted=wanted, incarnation=self._me.incarnation, now_us=self._env.clock.now_us()
             )
         except NothingWon:
             return []
@@ -220,11 +210,44 @@ class Worker:
         self._alone = alone
         return claimed
 
+    async def _choose(self) -> tuple[list[Wanted], bool]:
+        """What to claim now, and whether it has to run alone. One place for all claims, so that no two cross.
+
+        First of all what is marked ours and does not run here, whatever it is; then what nobody else can run and is to be
+        parked; then what the free slots of each backend allow.
+        """
+        ours = await self._store.read(queue.owned, incarnation=self._me.incarnation)
+        lost = [one for one in ours if one.operation_id not in self._running]
+        if lost or self._unserved:
+            unserved, self._unserved = self._unserved, []
+            return lost + unserved, False
+        free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
+        normal, risky = await self._store.read(self._look, free={name: n for name, n in free.items() if n > 0})
+        if not risky:
+            self._risky_since = None
+            return normal, False
+        # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it. When it has waited
+        # for that moment long enough, nothing else is begun until the moment is there.
+        now = self._env.clock.boottime()
+        if self._risky_since is None:
+            self._risky_since = now
+        if not self._running and (not normal or now - self._risky_since > RISKY_PATIENCE_S):
+            self._risky_since = None
+            return risky[:1], True
+        return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (normal, False)
+
+    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> tuple[list[Wanted], list[Wanted]]:
+        half = (self._limits.poison_limit + 1) // 2
+        normal: list[Wanted] = []
+        risky: list[Wanted] = []
+        for name, slots in free.items():
+            look = functools.partial(queue.claimable, tx, queue=name, kinds=self.kinds)
+            normal += look(most=slots, attempts=range(half))
+            risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
+        return normal, risky
+
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
-
-    def _risky(self, attempt: int) -> bool:
-        return attempt * 2 >= self._limits.poison_limit
 
     async def _wait(self) -> None:
         """Until somebody rings, an operation ends here, or the slow poll is due."""
@@ -243,6 +266,8 @@ class Worker:
     # --- running ----------------------------------------------------------------------------------------------------
 
     def _start(self, claim: Claim) -> None:
+        running = self._running.get(claim.operation_id)
+        assert running is None or running.epoch < claim.epoch, "claims are made one after another"
         self._running[claim.operation_id] = claim
         self._spawn(self._perform(claim))
 
@@ -267,7 +292,8 @@ class Worker:
             log.exception("operation.crashed")
             await self._postpone(claim)
         finally:
-            self._running.pop(claim.operation_id, None)
+            if self._running.get(claim.operation_id) is claim:
+                del self._running[claim.operation_id]
             self._alone = self._alone and bool(self._running)
             self._wake.set()
 
@@ -282,18 +308,29 @@ class Worker:
         run = self._run_of(claim, operation, backend)
         now_us = self._env.clock.now_us
         if claim.attempt >= self._limits.poison_limit or backend is None:
-            why = (
-                f"It was given up after {claim.attempt} attempts in which the service stopped while working on it."
-                if backend is not None
-                else f"No running node serves '{claim.queue}'."
-            )
-            log.error("operation.parked", attempt=claim.attempt, reason=why)
-            failure = Failure(message=why, detail_id="parked", outcome="parked")
-            await self._store.insist(operation.fail, claim, run.payload, run.state, failure=failure, now_us=now_us())
+            await self._park(claim, operation, run, served=backend is not None)
             return
         log.info("operation.begun", step=claim.step, attempt=claim.attempt)
         await steps.execute(operation, run, self._store, self._gate, now_us)
         log.info("operation.ended", outcome=run.failure.outcome if run.failure else "done")
+
+    async def _park(self, claim: Claim, operation: Operation, run: Run[Any, Any], *, served: bool) -> None:
+        """End an operation that is not to be run any more, in its error state.
+
+        What it has half made is undone first, where there is a backend for it; if that, too, brings the node down, the
+        next claim finds the direction saved and leaves it at that.
+        """
+        why = f"No running node serves '{claim.queue}'."
+        if served:
+            why = f"It was given up after {claim.attempt} attempts in which the service stopped while working on it."
+        log.error("operation.parked", attempt=claim.attempt, reason=why)
+        failure = Failure(message=why, detail_id="parked", outcome="parked")
+        now_us = self._env.clock.now_us
+        if served and run.direction == queue.DO:
+            await steps.turn_back(operation, run, failure)
+            await steps.compensate(operation, run, self._store, self._gate, now_us)
+            return
+        await self._store.insist(operation.fail, claim, run.payload, run.state, failure=failure, now_us=now_us())
 
     def _run_of(self, claim: Claim, operation: Operation, backend: Backend | None) -> Run[Any, Any]:
         payload = msgspec.json.decode(claim.payload_json, type=operation.payload)
@@ -332,7 +369,7 @@ class Worker:
     async def _housekeep(self) -> None:
         while True:
             await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
-            await self._attempt(self._park_overdue)
+            await self._attempt(self._find_unserved)
             await self._attempt(self._prune)
 
     async def _attempt(self, work: Callable[[], Any]) -> None:
@@ -346,20 +383,16 @@ class Worker:
             if not await self._store.prune():
                 return
 
-    async def _park_overdue(self) -> None:
-        """Claim, only to end them, operations that no live node can run: a delete must not wait behind them for ever."""
-        if self._draining or not self._gate.is_open():
-            return
-        found = await self._store.read(
-            queue.overdue, waited_us=int(self._limits.park_after_s * 1_000_000), live_queues=self._watch.live_queues
-        )
-        if not found:
-            return
-        try:
-            claimed = await self._store.run(
-                queue.claim, wanted=found, incarnation=self._me.incarnation, now_us=self._env.clock.now_us()
-            )
-        except NothingWon:
-            return
-        for claim in claimed:
-            self._start(claim)
+    async def _find_unserved(self) -> None:
+        """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.
+
+        How long nobody served them is what counts, by our own readings; not how long they have waited, which may be for
+        another operation, or through a night in which everything was off.
+        """
+        found: list[Wanted] = []
+        for name, kind, version in await self._store.read(queue.waiting_kinds):
+            if self._watch.unserved_for(name, kind, version) > self._limits.park_after_s:
+                found += await self._store.read(queue.unserved, queue=name, kind=kind, version=version, most=PARK_MOST)
+        if found:
+            self._unserved = found
+            self._wake.set()

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from breezeblock import logs
 from breezeblock.env.real import real_env
@@ -54,8 +55,8 @@ class WorkerProcess:
         await self._process.wait()
 
 
-async def keep(brief: NodeBrief, *, boot_id: str) -> tuple[Ending, list[str]]:
-    """Be the keeper of one incarnation. Returns its end, and the lock files that nobody needs any more."""
+async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:
+    """Be the keeper of one incarnation, and end the process with it."""
     env = real_env()
     incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
     lock_path = Path(brief.state_folder) / f"{incarnation}.lock"
@@ -86,8 +87,19 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> tuple[Ending, list[str]]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.leave)
-    ending = await keeper.run()
-    return ending, keeper.buried
+    _leave(await keeper.run(), keeper.buried)
+
+
+def _leave(ending: Ending, buried: list[str]) -> NoReturn:
+    """End this process at once: 0 when the node left in good order, 1 when it was lost in any other way.
+
+    Threads that still wait for the database must not keep it, since its lock file is what others wait for; the event
+    loop's own end would wait for them.
+    """
+    for path in buried:
+        Path(path).unlink(missing_ok=True)
+    sys.stderr.flush()
+    os._exit(0 if ending is Ending.LEFT else 1)
 
 
 async def _launch(brief: NodeBrief, *, page: Page, lock_file: int) -> WorkerProcess:
@@ -122,18 +134,13 @@ def _hold(path: Path, lock_id: str) -> int:
     return file
 
 
-def main() -> int:
-    """Exit status 0 when the node left in good order, 1 when it was lost in any other way."""
+def main() -> None:
+    """Run until the node's end."""
     brief = NodeBrief.from_stdin()
     die_with_parent(brief.parent_pid)
     logs.configure(brief.log_level, brief.log_format)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    ending, buried = asyncio.run(keep(brief, boot_id=boot_id))
-    for path in buried:
-        Path(path).unlink(missing_ok=True)
-    # Threads that still wait for the database must not keep the process: its lock file is what others wait for.
-    sys.stderr.flush()
-    os._exit(0 if ending is Ending.LEFT else 1)
+    asyncio.run(keep(brief, boot_id=boot_id))
 
 
 if __name__ == "__main__":

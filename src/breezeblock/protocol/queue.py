@@ -6,7 +6,8 @@ out under the resource's row, so lower ones can no longer appear: *once claimabl
 question needs no lock, and why no operation ever waits for another while it holds something.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,22 +147,39 @@ def someone_waits(tx: Connection, *, resource_id: str, exclusively: bool = False
 # --- claim ----------------------------------------------------------------------------------------------------------
 
 
-def claimable(
-    tx: Connection, *, queues: Iterable[str], kinds: Mapping[str, int], incarnation: Incarnation, most: int
-) -> list[tuple[OperationId, int, int]]:
-    """(id, epoch, attempt) of operations that could be claimed now, oldest first; and of those marked ours already.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An operation as it was seen before claiming it."""
+
+    operation_id: OperationId
+    epoch: int
+    queue: str
+    attempt: int
+
+
+def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, attempts: range) -> list[Wanted]:
+    """Operations of one queue that could be claimed now, oldest first, of kinds and versions that the caller can run.
+
+    Per queue, so that a backlog of one backend hides nothing of another; per span of attempts, so that operations which
+    have brought nodes down, and must run alone, neither hide the others nor are hidden by them.
+    """
+    values = {"queue": queue, "most": most, "attempts_from": attempts.start, "attempts_below": attempts.stop}
+    rows = tx.execute(_claimable(tuple(sorted(kinds.items()))), values).all()
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in rows]
+
+
+def owned(tx: Connection, *, incarnation: Incarnation) -> list[Wanted]:
+    """Everything that is marked as this node's, whatever its queue or kind.
 
     What a node owns is read here, never remembered: after a lost commit acknowledgement an operation may be ours without
     our knowing. The caller leaves out what is running.
     """
-    rows = tx.execute(_CLAIMABLE, {"queues": list(queues), "me": incarnation, "most": most}).all()
-    return [(row.id, row.epoch, row.attempt) for row in rows if kinds.get(row.kind, 0) >= row.version]
+    rows = tx.execute(_MARKED_OURS, {"me": incarnation}).all()
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in rows]
 
 
-def claim(
-    tx: Connection, *, wanted: Sequence[tuple[OperationId, int]], incarnation: Incarnation, now_us: int
-) -> list[Claim]:
-    """Make operations ours; returns those that we got. Each is (id, epoch as it was seen). Raises NothingWon.
+def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation, now_us: int) -> list[Claim]:
+    """Make operations ours, as they were seen; returns those that we got. Raises NothingWon.
 
     The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other.
     Steps, state and locks are read after the swap, never before: the previous owner may have saved in between.
@@ -169,9 +187,9 @@ def claim(
     if tx.execute(_COUNT_CLAIM, {"me": incarnation}).rowcount == 0:
         raise NothingWon
     won = [
-        operation_id
-        for operation_id, epoch in wanted
-        if tx.execute(_CLAIM, {"op": operation_id, "seen": epoch, "me": incarnation, "now_us": now_us}).rowcount
+        one.operation_id
+        for one in wanted
+        if tx.execute(_CLAIM, {"op": one.operation_id, "seen": one.epoch, "me": incarnation, "now_us": now_us}).rowcount
     ]
     if not won:
         raise NothingWon  # rolls back, so that losing costs no commit
@@ -314,21 +332,15 @@ def release_dead(tx: Connection) -> list[str]:
     return sorted({row.queue for row in rows})
 
 
-def overdue(
-    tx: Connection, *, waited_us: int, live_queues: Mapping[str, Mapping[str, int]]
-) -> list[tuple[OperationId, int]]:
-    """(id, epoch) of operations that no live node can claim and that have waited too long: they are parked.
+def waiting_kinds(tx: Connection) -> list[tuple[str, str, int]]:
+    """(queue, kind, version) of everything that nobody owns: which of them no node serves is for the caller to know."""
+    return [(row.queue, row.kind, row.version) for row in tx.execute(_WAITING_KINDS)]
 
-    `live_queues` maps each queue that a live node serves to the newest version of each kind that is known there.
-    """
-    old = select(
-        operations.c.id, operations.c.epoch, operations.c.queue, operations.c.kind, operations.c.version
-    ).where(operations.c.owner.is_(None), operations.c.created_at_us < db_now_us() - waited_us, ~_someone_before())
-    return [
-        (row.id, row.epoch)
-        for row in tx.execute(old.limit(100))
-        if live_queues.get(row.queue, {}).get(row.kind, 0) < row.version
-    ]
+
+def unserved(tx: Connection, *, queue: str, kind: str, version: int, most: int) -> list[Wanted]:
+    """The heads of lines among operations that no live node can claim: they are claimed only to be parked."""
+    values = {"queue": queue, "kind": kind, "version": version, "most": most}
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in tx.execute(_UNSERVED, values)]
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
@@ -351,12 +363,37 @@ def _someone_before() -> Any:
     )
 
 
-def _claimable() -> Any:
-    free = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
-    ours = operations.c.owner == bindparam("me")
+_SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt)
+_FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
+_MARKED_OURS = select(*_SEEN).where(operations.c.owner == bindparam("me"))
+_WAITING_KINDS = (
+    select(operations.c.queue, operations.c.kind, operations.c.version).where(operations.c.owner.is_(None)).distinct()
+)
+_UNSERVED = (
+    select(*_SEEN)
+    .where(
+        operations.c.queue == bindparam("queue"),
+        operations.c.kind == bindparam("kind"),
+        operations.c.version == bindparam("version"),
+        _FREE,
+    )
+    .order_by(operations.c.created_at_us, operations.c.id)
+    .limit(bindparam("most", type_=Integer()))
+)
+
+
+@functools.cache
+def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
+    known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
     return (
-        select(operations.c.id, operations.c.epoch, operations.c.attempt, operations.c.kind, operations.c.version)
-        .where(operations.c.queue.in_(bindparam("queues", expanding=True)), or_(free, ours))
+        select(*_SEEN)
+        .where(
+            operations.c.queue == bindparam("queue"),
+            operations.c.attempt >= bindparam("attempts_from"),
+            operations.c.attempt < bindparam("attempts_below"),
+            known,
+            _FREE,
+        )
         .order_by(operations.c.created_at_us, operations.c.id)
         .limit(bindparam("most", type_=Integer()))
     )
@@ -383,7 +420,6 @@ _COUNT_CLAIM = (
 )
 _LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
 _OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
-_CLAIMABLE = _claimable()
 _INSERT_OPERATION = insert(operations)
 _INSERT_LOCK = insert(operation_locks)
 _INSERT_LOG = insert(operation_log)

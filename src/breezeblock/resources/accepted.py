@@ -11,7 +11,7 @@ from breezeblock.model import states
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
 from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
-from breezeblock.store.transitions import NOUNS, Must, Transition, has_no, lock_rows, read_row
+from breezeblock.store.transitions import NOUNS, Must, Transition, has_no, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
@@ -96,12 +96,34 @@ def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
     later wins, and the operation ends without touching the status. Returns whether it was changed.
     """
     row = read_row(tx, transition.table, row_id)
-    if row is None or row["tombstone"] or row["status"] not in {before for before, _ in transition.moves}:
+    before = {status for status, _ in transition.moves}
+    if row is None or row["tombstone"] or not (None in before or row["status"] in before):
         return False
     if queue.someone_waits(tx, resource_id=row_id, exclusively=True):
         return False
     transition.apply_locked(tx, row_id)
     return True
+
+
+def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
+    """Let no resource rest as `available` without an object. The last word but one of each Fail.
+
+    An operator may have reset the status of what was still being made, and the deletion that stood in line behind it been
+    cancelled by the same word: then no other Finish is left to say that there is nothing.
+    """
+    for at in claim.locks:
+        for table in (volumes, snapshots):
+            row = read_row(tx, table, at.resource_id) if at.exclusive else None
+            if row is not None and row["status"] == states.AVAILABLE and row["object_name"] is None:
+                settle(tx, _nothing_there(table), at.resource_id)
+
+
+@functools.cache
+def _nothing_there(table: Table) -> Transition:
+    sets = {"status": states.ERROR}
+    return Transition(
+        table, name=f"{table.name}.nothing_there", musts=(), sets=sets, moves=((states.AVAILABLE, states.ERROR),)
+    )
 
 
 def at_rest(table: Table) -> Must:
@@ -168,23 +190,3 @@ def _object(table: Table) -> Select[Any]:
 @functools.cache
 def _remove(table: Table) -> Delete:
     return delete(table).where(table.c.id == bindparam("row_id"))
-
-
-def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:
-    """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
-    held = [at.resource_id for at in claim.locks if at.exclusive]
-    ours = [
-        (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
-    ]
-    lock_rows(tx, ours)
-    queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
-    for table, row_id in ours:
-        transitional = states.VOLUME_TRANSITIONAL if table is volumes else states.SNAPSHOT_TRANSITIONAL
-        settle(tx, _park(table, tuple(sorted(transitional))), row_id)
-    message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
-    clear_tombstones(tx, claim)
-
-
-def _park(table: Table, transitional: tuple[str, ...]) -> Transition:
-    moves = tuple((status, states.ERROR) for status in transitional)
-    return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)

@@ -40,6 +40,11 @@ def snapshot_deltas(*, snapshots: int, gib: int, type_name: str | None) -> dict[
     return deltas
 
 
+def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """What `before` was charged more than `after`: to be refunded to get from the one to the other."""
+    return {resource: before.get(resource, 0) - after.get(resource, 0) for resource in before.keys() | after.keys()}
+
+
 def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, defaults: Mapping[str, int]) -> None:
     """Add to a project's usage. Raises OverQuota, naming the first limit that this would break.
 

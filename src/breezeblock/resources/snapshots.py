@@ -16,8 +16,16 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import quotas, types
-from breezeblock.resources.accepted import Accepted, at_rest, clear_tombstones, message_for_failure, queue_of, settle
-from breezeblock.resources.volumes import SNAPSHOT_DELETE_FAILED, forget_snapshot
+from breezeblock.resources.accepted import (
+    Accepted,
+    at_rest,
+    clear_tombstones,
+    message_for_failure,
+    queue_of,
+    settle,
+    tell_the_truth,
+)
+from breezeblock.resources.volumes import SNAPSHOT_DELETE_CANCELLED, SNAPSHOT_DELETE_FAILED, forget_snapshot
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -198,6 +206,7 @@ def fail_create(
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if settle(tx, CREATE_FAILED, payload.snapshot_id):
         message_for_failure(tx, claim, event="create_snapshot", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 
@@ -250,8 +259,11 @@ def fail_delete(
     """The storage would not let go: the snapshot stays, in `error_deleting`, and can be deleted again."""
     lock_row(tx, snapshots, payload.snapshot_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    if settle(tx, SNAPSHOT_DELETE_FAILED, payload.snapshot_id):
+    # A cancelled one has not touched the storage; after any other a part may be gone, whatever the status says by now.
+    begun = failure.outcome != "cancelled"
+    if settle(tx, SNAPSHOT_DELETE_FAILED if begun else SNAPSHOT_DELETE_CANCELLED, payload.snapshot_id):
         message_for_failure(tx, claim, event="delete_snapshot", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Conflict
@@ -24,7 +24,9 @@ from breezeblock.resources.accepted import (
     message_for_request,
     queue_of,
     settle,
+    tell_the_truth,
 )
+from breezeblock.resources.charges import restore_charge
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -101,7 +103,7 @@ EXTENDED = Transition(
     volumes,
     name="volume.extended",
     musts=(),
-    sets={"status": volumes.c.previous_status},
+    sets={"status": states.AVAILABLE},
     moves=((states.EXTENDING, states.AVAILABLE),),
 )
 EXTEND_FAILED = Transition(
@@ -186,7 +188,8 @@ RETYPED = Transition(
     volumes,
     name="volume.retyped",
     musts=(),
-    sets={"status": volumes.c.previous_status},
+    # Not simply the previous status: an operator may have reset this one to `retyping` meanwhile.
+    sets={"status": case((volumes.c.previous_status == states.IN_USE, states.IN_USE), else_=states.AVAILABLE)},
     moves=((states.RETYPING, states.AVAILABLE), (states.RETYPING, states.IN_USE)),
 )
 RESET = Transition(
@@ -247,16 +250,10 @@ def fail_extend(
     """The volume keeps its size, and what was charged for the rest is given back."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    row = read_row(tx, volumes, payload.volume_id)
-    assert row is not None, "its lock names the row"
-    more_gib = row["charged_gib"] - row["size_gib"]
-    if more_gib and not row["tombstone"]:
-        allocate.record(tx, row["pool_name"], -more_gib)
-        name = types.name_of(tx, row["charged_type_id"])
-        quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=0, gib=more_gib, type_name=name))
-        change_row(tx, volumes, payload.volume_id, charged_gib=row["size_gib"])
+    restore_charge(tx, payload.volume_id)
     if settle(tx, EXTEND_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="extend_volume", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 
@@ -269,11 +266,10 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
     if latest is None:
         lock_row(tx, volumes, volume_id, origin=origin)  # NotFound comes before anything else about the volume
         raise BadRequest(f"Volume {volume_id} has no snapshots.")
-    lock_rows(tx, [(volumes, volume_id)], origin=origin)
+    lock_rows(tx, [(volumes, volume_id), (snapshots, latest["id"])], origin=origin, asked_for=volume_id)
     latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
     if latest is None or latest["id"] != snapshot_id:
         raise BadRequest(f"Snapshot {snapshot_id} is not the latest one of volume {volume_id}.")
-    lock_row(tx, snapshots, snapshot_id)
     row = REVERT.apply_locked(tx, volume_id, now_us=origin.at_us)
     snapshot = RESTORE.apply_locked(tx, snapshot_id)
     if row["size_gib"] != snapshot["size_gib"]:
@@ -312,6 +308,7 @@ def fail_revert(
     settle(tx, RESTORED, payload.snapshot_id)
     if settle(tx, REVERT_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="revert_volume", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 
@@ -343,8 +340,7 @@ def begin_retype(
     A type that the pool does not offer would need a migration: the volume keeps its type and a message says so.
     """
     type_id = types.find_type(tx, name_or_id=new_type, origin=origin)["id"]
-    lock_row(tx, volumes, volume_id, origin=origin)
-    lock_row(tx, volume_types, type_id)
+    lock_rows(tx, [(volumes, volume_id), (volume_types, type_id)], origin=origin)
     target = read_row(tx, volume_types, type_id)
     assert target is not None, "a locked row is there"
     row = RETYPE.check_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
@@ -358,7 +354,11 @@ def begin_retype(
         )
         message_for_request(tx, origin=origin, resource_type="volume", resource_id=volume_id, event="retype", text=text)
         return Accepted(None, row)
-    _charge_type(tx, row, old=row["charged_type_id"], new_id=type_id, defaults=quota_defaults)
+    before = quotas.volume_deltas(
+        volumes=1, gib=row["charged_gib"], type_name=types.name_of(tx, row["charged_type_id"])
+    )
+    after = quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_name=target["name"])
+    quotas.charge(tx, row["project_id"], quotas.difference(after, before), defaults=quota_defaults)
     changed = RETYPE.apply_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
     payload = RetypeVolume(volume_id=volume_id, type_id_old=row["volume_type_id"], type_id_new=type_id)
     job = Job("retype_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
@@ -381,28 +381,11 @@ def fail_retype(
     """The volume keeps its old type, and its charge goes back to it."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    row = read_row(tx, volumes, payload.volume_id)
-    assert row is not None, "its lock names the row"
-    if not row["tombstone"] and row["charged_type_id"] == payload.type_id_new:
-        _charge_type(tx, row, old=payload.type_id_new, new_id=payload.type_id_old, defaults=None)
-        change_row(tx, volumes, payload.volume_id, charged_type_id=payload.type_id_old)
+    restore_charge(tx, payload.volume_id)
     if settle(tx, RETYPED, payload.volume_id):
         message_for_failure(tx, claim, event="retype", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
-
-
-def _charge_type(
-    tx: Connection, row: Mapping[str, Any], *, old: str | None, new_id: str | None, defaults: Mapping[str, int] | None
-) -> None:
-    """Move the per-type part of a volume's charge from one type to another; without `defaults` no limit is asked."""
-    deltas: dict[str, int] = {}
-    for type_id, sign in ((old, -1), (new_id, 1)):
-        if (name := types.name_of(tx, type_id)) is not None:
-            deltas |= {f"volumes_{name}": sign, f"gigabytes_{name}": sign * row["charged_gib"]}
-    if defaults is None:
-        quotas.refund(tx, row["project_id"], {resource: -delta for resource, delta in deltas.items()})
-    else:
-        quotas.charge(tx, row["project_id"], deltas, defaults=defaults)
 
 
 # --- reset ----------------------------------------------------------------------------------------------------------

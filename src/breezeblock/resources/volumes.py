@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Table, insert, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import BadRequest
+from breezeblock.model.errors import BadRequest, Contended
 from breezeblock.model.ids import VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
@@ -29,6 +29,7 @@ from breezeblock.resources.accepted import (
     message_for_request,
     queue_of,
     settle,
+    tell_the_truth,
     vanish,
 )
 from breezeblock.store.tables import snapshots, volume_types, volumes
@@ -189,6 +190,21 @@ DELETE_FAILED = Transition(
     name="volume.delete_failed",
     musts=(),
     sets={"status": states.ERROR_DELETING},
+    # From any status: a reset in the meantime cannot make a volume whole of which a part may be gone.
+    moves=((None, states.ERROR_DELETING),),
+)
+DELETE_CANCELLED = Transition(
+    volumes,
+    name="volume.delete_cancelled",
+    musts=(),
+    sets={"status": states.ERROR_DELETING},
+    moves=((states.DELETING, states.ERROR_DELETING),),
+)
+SNAPSHOT_DELETE_CANCELLED = Transition(
+    snapshots,
+    name="snapshot.delete_cancelled",
+    musts=(),
+    sets={"status": states.ERROR_DELETING},
     moves=((states.DELETING, states.ERROR_DELETING),),
 )
 SNAPSHOT_DELETE_FAILED = Transition(
@@ -196,7 +212,7 @@ SNAPSHOT_DELETE_FAILED = Transition(
     name="snapshot.delete_failed",
     musts=(),
     sets={"status": states.ERROR_DELETING},
-    moves=((states.DELETING, states.ERROR_DELETING),),
+    moves=((None, states.ERROR_DELETING),),
 )
 
 # --- create ---------------------------------------------------------------------------------------------------------
@@ -281,6 +297,7 @@ def fail_create(
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if settle(tx, CREATE_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="create_volume", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 
@@ -303,10 +320,10 @@ def _begin_delete(
     tx: Connection, transition: Transition, origin: Origin, volume_id: str, *, cascade: bool, force: bool = False
 ) -> Accepted:
     doomed = _snapshot_ids(tx, volume_id) if cascade else []
-    lock_rows(tx, [(volumes, volume_id)], origin=origin)
-    # The volume's row is ours now, so no snapshot can be added any more; those that are there are locked after it.
-    doomed = _snapshot_ids(tx, volume_id) if cascade else doomed
-    lock_rows(tx, [(snapshots, snapshot_id) for snapshot_id in doomed])
+    together = [(volumes, volume_id), *((snapshots, snapshot_id) for snapshot_id in doomed)]
+    lock_rows(tx, together, origin=origin, asked_for=volume_id)
+    if cascade and doomed != _snapshot_ids(tx, volume_id):
+        raise Contended("a snapshot came or went before the volume's row was ours")
     row = transition.apply_locked(tx, volume_id, now_us=origin.at_us)
     if force:
         for resource_id in (volume_id, *doomed):
@@ -342,10 +359,12 @@ def fail_delete(
     doomed = [(snapshots, snapshot_id) for snapshot_id in payload.snapshot_ids]
     lock_rows(tx, [(volumes, payload.volume_id), *doomed])
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    begun = failure.outcome != "cancelled"  # a cancelled one has not touched the storage
     for snapshot_id in payload.snapshot_ids:
-        settle(tx, SNAPSHOT_DELETE_FAILED, snapshot_id)
-    if settle(tx, DELETE_FAILED, payload.volume_id):
+        settle(tx, SNAPSHOT_DELETE_FAILED if begun else SNAPSHOT_DELETE_CANCELLED, snapshot_id)
+    if settle(tx, DELETE_FAILED if begun else DELETE_CANCELLED, payload.volume_id):
         message_for_failure(tx, claim, event="delete_volume", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
     clear_tombstones(tx, claim)
 
 

@@ -65,7 +65,7 @@ def open_engine(url: str, *, now_us: Callable[[], int]) -> Engine:
         raw: sqlite3.Connection = connection  # type: ignore[assignment]
         raw.create_function("breezeblock_now_us", 0, now_us)
         for pragma in sqlite_pragmas(in_memory=in_memory):
-            raw.execute(pragma)
+            require_wal(pragma, raw.execute(pragma).fetchone())
 
     return engine
 
@@ -80,6 +80,13 @@ def sqlite_pragmas(*, in_memory: bool = False) -> tuple[str, ...]:
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
     )
+
+
+def require_wal(pragma: str, answer: tuple[Any, ...] | None) -> None:
+    """Refuse a database that cannot have a write-ahead log (some network filesystems): readers would block writers there,
+    and nobody could tell who holds the write lock."""
+    if "journal_mode" in pragma and (answer is None or answer[0] != "wal"):
+        raise sqlite3.NotSupportedError(f"the database's filesystem cannot do write-ahead logging: {answer}")
 
 
 _RUN_AGAIN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -101,10 +108,10 @@ def translate(error: Exception, *, committing: bool) -> Exception:
     if isinstance(raw, sqlite3.IntegrityError):
         return Contended(str(raw))  # two transactions made the same row; the next run sees the other one's
     if not isinstance(raw, sqlite3.Error):
-        return error
+        return Ambiguous(str(raw)) if committing else error
     code = getattr(raw, "sqlite_errorcode", 0) & 0xFF
     if code in _RUN_AGAIN:
         return Contended(str(raw))
-    if code in _OUT_OF_REACH:
-        return Ambiguous(str(raw)) if committing else Unavailable(str(raw))
-    return error
+    if committing:
+        return Ambiguous(str(raw))
+    return Unavailable(str(raw)) if code in _OUT_OF_REACH else error

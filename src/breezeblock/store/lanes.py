@@ -6,7 +6,9 @@ answered before that COMMIT. It is the same as running them one after another, w
 """
 
 import asyncio
+import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +26,9 @@ T = TypeVar("T")
 # Enough to share a sync among a crowd, few enough that the write lock is held for milliseconds.
 GROUP_MOST: Final = 48
 # A transaction that has not begun after this long is given up, so that no request hangs behind a stopped process.
-BEGIN_TIMEOUT_S: Final = 20.0
+BEGIN_TIMEOUT_S: Final = 8.0
 READERS: Final = 3
+NO_ANSWER: Final = "The database does not answer in time; try again later."
 
 
 class _Job:
@@ -79,11 +82,11 @@ class SqliteLane:
 
     @staticmethod
     def _give_up(job: _Job) -> None:
-        # The writer sets `started` and then looks at `abandoned`; we do it the other way round, so one of us sees the
-        # other. A transaction that has started is waited for: only its commit knows.
+        # The writer sets `started` and then looks at `abandoned`; we do it the other way round, so at least one of us sees
+        # the other, and the writer answers what it leaves out. What has started is waited for: only its commit knows.
         job.abandoned = True
         if not job.started and not job.future.done():
-            job.future.set_exception(Unavailable("The database does not answer in time; try again later."))
+            job.future.set_exception(Unavailable(NO_ANSWER))
 
     def _read(self, body: Callable[[Connection], T]) -> T:
         connection: Connection | None = getattr(self._connections, "open", None)
@@ -106,61 +109,74 @@ class SqliteLane:
         connection: Connection | None = None
         while (first := self._jobs.get()) is not None:
             jobs = [first]
-            with self._turnstile:
-                # Whatever came while we stood in the queue goes along.
-                while len(jobs) < GROUP_MOST and not self._jobs.empty():
-                    job = self._jobs.get()
-                    if job is None:
-                        self._jobs.put(None)
-                        break
-                    jobs.append(job)
-                jobs = [job for job in jobs if self._begins(job)]
-                try:
+            try:
+                with self._turnstile:
+                    self._join(jobs)
+                    begun = [job for job in jobs if self._begins(job)]
                     connection = connection or self._engine.connect()
-                    self._transact(connection, jobs)
-                except Exception as error:
-                    _fail_all(jobs, translate(error, committing=False))
-                    _discard(connection)
-                    connection = None
+                    self._transact(connection, begun)
+            except Exception as error:
+                # Whatever it was, this thread goes on: nobody else answers those who wait.
+                _fail_all(jobs, error.error if isinstance(error, _GroupLost) else translate(error, committing=False))
+                _discard(connection)
+                connection = None
             self._answer(jobs)
         _discard(connection)
+
+    def _join(self, jobs: list[_Job]) -> None:
+        """Whatever came while we stood in the queue goes along."""
+        while len(jobs) < GROUP_MOST and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                return
+            jobs.append(job)
 
     @staticmethod
     def _begins(job: _Job) -> bool:
         job.started = True
+        if job.abandoned:
+            job.error = Unavailable(NO_ANSWER)
         return not job.abandoned
 
-    def _transact(self, connection: Connection, jobs: list[_Job]) -> None:
+    @staticmethod
+    def _transact(connection: Connection, jobs: list[_Job]) -> None:
         """Run the jobs in one transaction; each one's result or error is its own. Raises when the whole was lost."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
-            for job in jobs:
-                _run_in_savepoint(connection, job)
-        except BaseException:
-            connection.rollback()
-            raise
+        for job in jobs:
+            _run_in_savepoint(connection, job)
         if all(job.error for job in jobs):
             connection.rollback()
             return
         try:
             connection.commit()
         except Exception as error:
-            connection.rollback()
-            # A job that was refused may have been refused because of one that is now not there: it runs again, too.
-            _fail_all(jobs, translate(error, committing=True))
+            # A job that was refused may have been refused because of one that is now not there: it runs again, too. The
+            # connection is given up with the transaction: after a failed COMMIT it may still hold the write lock.
+            raise _GroupLost(translate(error, committing=True)) from error
 
     def _answer(self, jobs: list[_Job]) -> None:
         def resolve() -> None:
             for job in jobs:
                 if job.future.done():
                     continue
-                if job.error is not None:
-                    job.future.set_exception(job.error)
-                else:
+                if job.error is None:
                     job.future.set_result(job.result)
+                elif isinstance(job.error, StopIteration):  # the one exception that a future refuses to carry
+                    job.future.set_exception(RuntimeError("a transaction raised StopIteration"))
+                else:
+                    job.future.set_exception(job.error)
 
         if jobs and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(resolve)
+
+
+class _GroupLost(Exception):
+    """Nothing of the group is known to be committed; `error` is what each of its jobs is told."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _run_in_savepoint(connection: Connection, job: _Job) -> None:
@@ -169,10 +185,16 @@ def _run_in_savepoint(connection: Connection, job: _Job) -> None:
         job.result = job.body(connection)
     except Exception as error:
         job.error = translate(error, committing=False)
-        if isinstance(job.error, (Unavailable, Ambiguous)):
-            raise  # SQLite may have rolled everything back (disk full, I/O error): nobody of this group was committed
+        if isinstance(job.error, (Unavailable, Ambiguous)) or not _in_transaction(connection):
+            # SQLite has rolled everything back by itself (disk full, I/O error, no memory): the whole group runs again.
+            raise _GroupLost(Unavailable(str(error))) from error
         connection.exec_driver_sql("ROLLBACK TO job")
     connection.exec_driver_sql("RELEASE job")
+
+
+def _in_transaction(connection: Connection) -> bool:
+    raw: Any = connection.connection.dbapi_connection
+    return bool(raw.in_transaction)
 
 
 def _fail_all(jobs: list[_Job], error: Exception) -> None:
@@ -181,5 +203,8 @@ def _fail_all(jobs: list[_Job], error: Exception) -> None:
 
 
 def _discard(connection: Connection | None) -> None:
+    """Close a connection for good, and with it whatever transaction it is still in."""
     if connection is not None:
-        connection.close()
+        with contextlib.suppress(DBAPIError, sqlite3.Error):
+            connection.invalidate()
+            connection.close()

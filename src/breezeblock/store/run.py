@@ -21,8 +21,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Body = Callable[[Connection], T]
 
-# A request gives up (503) after this many attempts; with the pauses below that is about twelve seconds.
+# A request gives up (503) after this many attempts, or this long, whichever comes first.
 REQUEST_ATTEMPTS: Final = 12
+REQUEST_PATIENCE_S: Final = 15.0
 PAUSE_FIRST_S: Final = 0.005
 PAUSE_MOST_S: Final = 2.0
 # Rows of tx_done are kept this long. Every retry that needs them ends long before: an API gives up within seconds, and a
@@ -101,13 +102,14 @@ class Store:
         tx_id = self._env.ids.uuid()
         results: dict[int, T] = {}
         attempt, in_doubt = 0, False
+        give_up_at = self._env.clock.boottime() + REQUEST_PATIENCE_S
         while True:
             try:
                 return await self._lane.write(_Attempt(f, tx_id, attempt, results))
             except (Contended, Ambiguous, Unavailable) as error:
                 attempt += 1
                 in_doubt = in_doubt or isinstance(error, Ambiguous)
-                if attempts is not None and attempt >= attempts:
+                if attempts is not None and (attempt >= attempts or self._env.clock.boottime() > give_up_at):
                     # "Nothing was changed" would be a guess when an earlier commit's answer was lost.
                     if in_doubt:
                         raise Ambiguous("Whether the transaction was committed could not be found out.") from error

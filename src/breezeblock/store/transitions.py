@@ -173,10 +173,15 @@ def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None
         raise NotFound(f"{NOUNS.get(table.name, table.name)} {row_id} could not be found.")
 
 
-def lock_rows(tx: Connection, targets: Iterable[tuple[Table, str]], *, origin: Origin | None = None) -> None:
-    """Lock several rows in the one order that everybody uses: by id, whatever the table."""
+def lock_rows(
+    tx: Connection, targets: Iterable[tuple[Table, str]], *, origin: Origin | None = None, asked_for: str | None = None
+) -> None:
+    """Lock several rows in the one order that everybody uses: by id, whatever the table.
+
+    With `asked_for`, only the row of that id has to be one that `origin` can see: the others come along with it.
+    """
     for table, row_id in sorted(set(targets), key=lambda target: (target[1], target[0].name)):
-        lock_row(tx, table, row_id, origin=origin)
+        lock_row(tx, table, row_id, origin=origin if asked_for in (None, row_id) else None)
 
 
 def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:

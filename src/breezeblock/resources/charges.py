@@ -1,0 +1,56 @@
+"""What a volume is charged for, brought back to what it is; and the end of operations that nobody could run."""
+
+import functools
+
+from sqlalchemy import Connection, Table
+
+from breezeblock.model import states
+from breezeblock.placement import allocate
+from breezeblock.protocol import queue
+from breezeblock.resources import quotas, types
+from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle
+from breezeblock.store.tables import snapshots, volumes
+from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
+
+
+def restore_charge(tx: Connection, volume_id: str) -> None:
+    """Charge a volume for the size and type that it has: its extend or retype is not going to happen.
+
+    The row must be locked. Doing it twice changes nothing, and a tombstone has been settled already.
+    """
+    row = read_row(tx, volumes, volume_id)
+    if row is None or row["tombstone"]:
+        return
+    charged, real = row["charged_gib"], row["size_gib"]
+    old_type, real_type = row["charged_type_id"], row["volume_type_id"]
+    if (charged, old_type) == (real, real_type):
+        return
+    if row["pool_name"] is not None:
+        allocate.record(tx, row["pool_name"], real - charged)
+    before = quotas.volume_deltas(volumes=1, gib=charged, type_name=types.name_of(tx, old_type))
+    after = quotas.volume_deltas(volumes=1, gib=real, type_name=types.name_of(tx, real_type))
+    quotas.refund(tx, row["project_id"], quotas.difference(before, after))
+    change_row(tx, volumes, volume_id, charged_gib=real, charged_type_id=real_type)
+
+
+def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:
+    """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
+    held = [at.resource_id for at in claim.locks if at.exclusive]
+    ours = [
+        (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
+    ]
+    lock_rows(tx, ours)
+    queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
+    for table, row_id in ours:
+        if table is volumes:
+            restore_charge(tx, row_id)
+        settle(tx, _park(table), row_id)
+    message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
+    clear_tombstones(tx, claim)
+
+
+@functools.cache
+def _park(table: Table) -> Transition:
+    transitional = states.VOLUME_TRANSITIONAL if table is volumes else states.SNAPSHOT_TRANSITIONAL
+    moves = tuple((status, states.ERROR) for status in sorted(transitional))
+    return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)
