@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import time
 from typing import Final
 
@@ -9,7 +10,8 @@ import pytest
 from tests.chaos import verdict
 from tests.chaos.load import Load
 from tests.chaos.nemesis import Nemesis
-from tests.service import Service, StartService
+from tests.chaos.test_up import stop_while_it_holds_the_lock
+from tests.service import Service, StartService, eventually, is_running
 
 PROOF: Final = os.environ.get("BREEZEBLOCK_PROOF") == "1"
 SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
@@ -67,3 +69,57 @@ def test_kills_and_stops_under_load_lose_nothing_and_do_nothing_twice(running_se
     judge(service, load)
     check = service.command("db", "check")
     assert (check.returncode, check.stdout) == (0, "No problems found.\n")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def accepted_more(load: Load, count: int) -> None:
+    """Wait until so many more requests were accepted: the load goes on."""
+    before = load.outcomes()["accepted"]
+    eventually(lambda: load.outcomes()["accepted"] >= before + count, within_s=60, message="the load stands still")
+
+
+def test_a_restart_in_the_middle_of_a_load_loses_nothing(running_service: StartService) -> None:
+    """First in good order, then by killing `up` itself: what was accepted before is done after."""
+    port = free_port()
+    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON)
+    given_types(service)
+    load = Load(service.endpoint, clients=CLIENTS, seed=SEED)
+
+    load.start()
+    accepted_more(load, 100)
+    assert service.interrupt() == 0
+    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
+    accepted_more(load, 100)
+    service.process.kill()
+    service.process.wait()
+    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
+    accepted_more(load, 100)
+    load.stop()
+
+    settled_s = verdict.settle(verdict.database(service), within_s=SETTLE_S)
+    tell(service, load, None, settled_s=settled_s)
+    judge(service, load)
+
+
+def test_a_worker_that_is_stopped_with_the_write_lock_is_killed(running_service: StartService) -> None:
+    """No keeper can renew; its own, or the guard of the lock, ends it within a lease, and the load goes on."""
+    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, environ=ENVIRON)
+    given_types(service)
+    load = Load(service.endpoint, clients=CLIENTS, seed=SEED)
+    stopped = service.worker_pid("node-1")
+    assert stopped is not None
+
+    load.start()
+    accepted_more(load, 20)
+    stop_while_it_holds_the_lock(service, stopped)
+    eventually(lambda: not is_running(stopped), within_s=3 * TTL_S, message="it is not killed")
+    accepted_more(load, 50)
+    load.stop()
+
+    settled_s = verdict.settle(verdict.database(service), within_s=SETTLE_S)
+    tell(service, load, None, settled_s=settled_s)
+    judge(service, load)
