@@ -16,7 +16,7 @@ from breezeblock.model.ids import Incarnation, MessageId, OperationId, ProjectId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Job, Lock, Wanted
 from breezeblock.resources import snapshots, types, volumes
 from breezeblock.resources.accepted import Accepted
 from breezeblock.store import check, tables
@@ -134,16 +134,21 @@ class Base:
         self.run(queue.enqueue, job, origin=asked, locks=locks)
         return asked.operation_id
 
-    def claimable(self, node: Incarnation = ME, *, most: int = 100, kinds: Mapping[str, int] = KINDS) -> list[str]:
-        """The ids of what a node could claim now."""
-        found = self.run(queue.claimable, queues=[QUEUE], kinds=kinds, incarnation=node, most=most)
-        return [operation_id for operation_id, _, _ in found]
+    def claimable(
+        self, *, most: int = 100, kinds: Mapping[str, int] = KINDS, attempts: range = range(100)
+    ) -> list[str]:
+        """The ids of what any node could claim now."""
+        found = self.run(queue.claimable, queue=QUEUE, kinds=kinds, most=most, attempts=attempts)
+        return [one.operation_id for one in found]
+
+    def owned(self, node: Incarnation = ME) -> list[str]:
+        """The ids of what is marked as a node's."""
+        return [one.operation_id for one in self.run(queue.owned, incarnation=node)]
 
     def claim(self, operation_id: str, node: Incarnation = ME, *, seen: int | None = None) -> Claim:
         """Claim one operation under the epoch that it has, or was seen to have."""
         epoch = self.row(tables.operations, operation_id)["epoch"] if seen is None else seen
-        wanted = [(OperationId(operation_id), epoch)]
-        return self.run(queue.claim, wanted=wanted, incarnation=node, now_us=self.now_us)[0]
+        return self.run(queue.claim, wanted=[wanted(operation_id, epoch)], incarnation=node, now_us=self.now_us)[0]
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -155,6 +160,11 @@ class Base:
         used = {row["resource"]: row["in_use"] for row in self.rows(tables.quota_usage)}
         promised = {row["name"]: row["allocated_gib"] for row in self.rows(tables.pools)}
         return {name: amount for name, amount in (used | promised).items() if amount}
+
+
+def wanted(operation_id: str, epoch: int) -> Wanted:
+    """An operation as it was seen."""
+    return Wanted(OperationId(operation_id), epoch, QUEUE, 0)
 
 
 def origin(
@@ -184,8 +194,8 @@ def create_volume(base: Base, id_: str = "v1", **values: Any) -> Accepted:
 
 
 def create_snapshot(base: Base, id_: str = "s1", volume_id: str = "v1", **values: Any) -> Accepted:
-    wanted = new_snapshot(id_, volume_id, **values)
-    return base.run(snapshots.begin_create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
+    asked = new_snapshot(id_, volume_id, **values)
+    return base.run(snapshots.begin_create, origin=origin(), wanted=asked, quota_defaults=UNLIMITED)
 
 
 def virtual_env(seed: int = 1) -> Env:

@@ -210,14 +210,7 @@ def test_a_commit_that_fails_fails_for_the_whole_group(place: Place, fault: str,
     assert [type(result) for result in results] == [error] * 3
 
 
-STAYS_OPEN = pytest.mark.xfail(
-    strict=True,
-    reason="SQLAlchemy forgets a transaction whose commit failed, so the lane's rollback after it does nothing: "
-    "the write lock stays taken, and the next group fails with 'cannot start a transaction within a transaction'",
-)
-
-
-@pytest.mark.parametrize("fault", ["before", "after", pytest.param("busy", marks=STAYS_OPEN)])
+@pytest.mark.parametrize("fault", ["before", "after", "busy"])
 def test_after_a_failed_commit_each_is_run_again_exactly_once(place: Place, fault: str) -> None:
     """Whether the commit happened or not, each transaction is there once."""
 

@@ -203,7 +203,7 @@ def test_a_fenced_node_is_released_and_buried(base: Base) -> None:
 
     assert (before, released, needed(base)) == (True, [QUEUE], False)
     assert (state(base)[0], base.row(operations, id_)["owner"]) == ("gone", None)
-    assert (base.claimable(OTHER), state(base, OTHER)[0]) == ([id_], "up")
+    assert (base.claimable(), state(base, OTHER)[0]) == ([id_], "up")
 
 
 @pytest.mark.parametrize("before", ["up", "draining", "expired"])
@@ -333,19 +333,6 @@ def test_burying_fences_and_takes_the_operations(base: Base, before: str) -> Non
 
     assert (buried, state(base)[0]) == ([True, False], "fenced")
     assert (base.row(operations, id_)["epoch"], base.row(operations, id_)["owner"]) == (2, ME)
-
-
-def test_predecessors_are_earlier_starts_that_nobody_has_fenced(base: Base) -> None:
-    """Of this name and this cluster, itself left out."""
-    for incarnation, values in {
-        "expired": {"state": "expired"}, "draining": {"state": "draining"}, "fenced": {"state": "fenced"},
-        "gone": {"state": "gone"}, "namesake": {"cluster": "d"}, "stranger": {"name": "else"}, "new": {},
-    }.items():  # fmt: skip
-        base.node(incarnation, **({"name": ME} | values))
-
-    found = in_virtual_time(LeaseTable(Raw(base)).predecessors(name=ME, cluster="c", incarnation="new"))
-
-    assert sorted(found) == [(name, f"/run/{name}", "l") for name in ("draining", "expired", ME)]
 
 
 # --- the keeper's lane ------------------------------------------------------------------------------------------------

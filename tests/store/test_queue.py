@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
-from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, origin
+from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, origin, wanted
 
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.protocol import membership, queue
@@ -95,7 +95,7 @@ def test_a_claimed_operation_keeps_its_place(base: Base) -> None:
     base.enqueue(changes("v", 2))
     base.claim(first)
 
-    assert base.claimable(OTHER) == []
+    assert base.claimable() == []
 
 
 def test_other_resources_and_other_queues_do_not_matter(base: Base) -> None:
@@ -121,10 +121,6 @@ def test_what_this_version_cannot_run_is_left_to_others(base: Base) -> None:
     assert base.claimable() == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="claimable() cuts at `most` rows before it leaves out what this version cannot run, so those hide the others",
-)
 def test_what_this_version_cannot_run_does_not_hide_what_it_can(base: Base) -> None:
     """In a rolling upgrade the oldest operations may all be of a version that only new nodes know."""
     base.enqueue(changes("v", 1), at_us=NOW_US, job=Job("copy", 2, QUEUE, "volume", "v", {}))
@@ -213,7 +209,7 @@ def test_of_several_wanted_those_that_are_free_are_won(base: Base) -> None:
     a, b, c = (base.enqueue(changes(name, 1)) for name in "abc")
     base.claim(b, OTHER)
 
-    won = base.run(queue.claim, wanted=[(c, 0), (b, 0), (a, 0)], incarnation=ME, now_us=NOW_US)
+    won = base.run(queue.claim, wanted=[wanted(c, 0), wanted(b, 0), wanted(a, 0)], incarnation=ME, now_us=NOW_US)
 
     assert [claim.operation_id for claim in won] == [c, a]
 
@@ -245,10 +241,10 @@ def test_what_is_marked_ours_is_taken_up_under_a_new_epoch(base: Base) -> None:
     id_ = base.enqueue(changes("v", 1))
     lost = base.claim(id_)
 
-    found = base.claimable(ME), base.claimable(OTHER)
+    found = base.owned(ME), base.owned(OTHER), base.claimable()
     again = base.claim(id_)
 
-    assert (found, again.epoch) == (([id_], []), 2)
+    assert (found, again.epoch) == (([id_], [], []), 2)
     with pytest.raises(Fenced):
         base.run(queue.guard, lost)
 
@@ -488,54 +484,47 @@ def test_epochs_only_rise(base: Base) -> None:
 # --- what nobody can run ----------------------------------------------------------------------------------------------
 
 
-def overdue(base: Base, served: dict[str, dict[str, int]], *, waited_us: int = 1_000) -> list[str]:
-    return [id_ for id_, _ in base.run(queue.overdue, waited_us=waited_us, live_queues=served)]
+def unserved(base: Base, *, kind: str = "copy", version: int = 1, most: int = 10) -> list[str]:
+    found = base.run(queue.unserved, queue=QUEUE, kind=kind, version=version, most=most)
+    return [one.operation_id for one in found]
 
 
-@pytest.mark.parametrize(
-    ("served", "parked"),
-    [
-        ({QUEUE: KINDS}, False),
-        ({}, True),
-        ({"c@other": KINDS}, True),
-        ({QUEUE: {}}, True),
-        ({QUEUE: {"copy": 0}}, True),
-        ({QUEUE: {"copy": 2}}, False),
-    ],
-)
-def test_what_no_live_node_can_run_is_overdue_in_time(
-    base: Base, served: dict[str, dict[str, int]], parked: bool
-) -> None:
-    """A dead backend, an unknown kind, a version that is too new."""
-    id_ = base.enqueue(changes("v", 1))
-    base.now_us += 1_000
-    before = overdue(base, served)
-    base.now_us += 1
+def test_what_waits_is_told_by_queue_kind_and_version(base: Base) -> None:
+    """Each once, however many there are; what somebody owns does not wait."""
+    _ = [base.enqueue(changes(f"v{number}", 1)) for number in range(200)]
+    base.enqueue(changes("w", 1), job=Job("copy", 2, "c@gone", "volume", "w", {}))
+    base.claim(base.enqueue(changes("x", 1), job=Job("paint", 1, QUEUE, "volume", "x", {})))
 
-    assert (before, overdue(base, served)) == ([], [id_] if parked else [])
+    assert sorted(base.run(queue.waiting_kinds)) == [(QUEUE, "copy", 1), ("c@gone", "copy", 2)]
 
 
-def test_who_waits_for_its_turn_or_is_running_is_not_overdue(base: Base) -> None:
-    """Only who could be claimed."""
+def test_of_what_nobody_serves_the_heads_of_lines_are_parked(base: Base) -> None:
+    """One after another, as they would have run: who is behind follows when the first has ended."""
     first = base.enqueue(changes("v", 1))
-    base.enqueue(changes("v", 2))
-    base.claim(first)
-    base.now_us += 10_000
+    second = base.enqueue(changes("v", 2))
+    before = unserved(base)
+    finish(base, base.claim(first))
 
-    assert overdue(base, {}) == []
+    assert (before, unserved(base)) == ([first], [second])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="overdue() looks at 100 rows before it leaves out those that live nodes can run: a backlog hides a dead queue",
-)
-def test_a_backlog_does_not_hide_what_nobody_can_run(base: Base) -> None:
-    """A hundred that wait for a busy node, and one whose backend is gone."""
-    _ = [base.enqueue(changes(f"v{number}", 1), name=f"a{number:03}") for number in range(100)]
-    lost = base.enqueue(changes("w", 1), name="b", job=Job("copy", 1, "c@gone", "volume", "w", {}))
-    base.now_us += 10_000
+def test_only_that_queue_kind_and_version_is_parked(base: Base) -> None:
+    """The others may be somebody's."""
+    base.enqueue(changes("a", 1), job=Job("copy", 1, "c@other", "volume", "a", {}))
+    base.enqueue(changes("b", 1), job=Job("paint", 1, QUEUE, "volume", "b", {}))
+    newer = base.enqueue(changes("c", 1), job=Job("copy", 2, QUEUE, "volume", "c", {}))
 
-    assert overdue(base, {QUEUE: KINDS}) == [lost]
+    assert (unserved(base), unserved(base, version=2)) == ([], [newer])
+
+
+def test_what_must_run_alone_neither_hides_the_others_nor_is_hidden(base: Base) -> None:
+    """By the attempts that it has cost already."""
+    risky = base.enqueue(changes("v", 1), at_us=NOW_US)
+    calm = base.enqueue(changes("w", 1), at_us=NOW_US + 1)
+    base.change(operations, risky, attempt=3)
+
+    assert base.claimable(most=1, attempts=range(3)) == [calm]
+    assert base.claimable(most=1, attempts=range(3, 100)) == [risky]
 
 
 def test_an_operation_without_a_place_is_refused(base: Base) -> None:

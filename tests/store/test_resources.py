@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.store.given import (
     ME,
     NOW_US,
@@ -28,7 +28,7 @@ from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import accepted, snapshots, volume_changes, volumes
+from breezeblock.resources import accepted, charges, snapshots, volume_changes, volumes
 from breezeblock.resources.types import DEFAULT_TYPE_NAME
 from breezeblock.store import tables
 from breezeblock.work.catalogue import CATALOGUE
@@ -478,7 +478,7 @@ def test_what_nobody_understands_ends_in_error(base: Base, begin: Begin) -> None
     """Parked: every resource that it held is left in a status at rest, and the accounts are those of what is there."""
     begin(base)
     claim = base.claim(base.claimable()[0])
-    base.run(accepted.park_unknown, claim, text="Nobody knows how.", now_us=NOW_US)
+    base.run(charges.park_unknown, claim, text="Nobody knows how.", now_us=NOW_US)
 
     held = {lock.resource_id for lock in claim.locks if lock.exclusive}
     assert {status(base, row_id) for row_id in held} == {"error"}
@@ -495,7 +495,7 @@ class Anything(RuleBasedStateMachine):
         super().__init__()
         self.base = Base()
         self.base.node(ME)
-        self.base.pool(total_gib=12, free_gib=12)
+        self.base.pool(total_gib=40, free_gib=40)
         self.base.volume_type("gold")
         self.count = 0
         self.running: list[Claim] = []
@@ -532,23 +532,36 @@ class Anything(RuleBasedStateMachine):
             is_admin=True, operation_id=f"o{self.count}-{len(self.base.rows(tables.operation_log))}-{self.fresh()}"
         )
 
-    @rule(size=st.integers(1, 5), source=st.sampled_from(["none", "volume", "snapshot"]), n=st.integers(0, 9))
+    @initialize()
+    def begin_with_some(self) -> None:
+        """Two volumes and a snapshot, all at rest."""
+        given_volume(self.base, "v1", size_gib=1)
+        given_volume(self.base, "v2", size_gib=2)
+        given_snapshot(self.base, "s1", "v1")
+
+    @rule(size=st.integers(1, 3), source=st.sampled_from(["none", "volume", "snapshot"]), n=st.integers(0, 9))
     def create(self, size: int, source: str, n: int) -> None:
         values: dict[str, Any] = {"size_gib": size}
         values |= {"source_volid": self.volume(n)} if source == "volume" else {}
         values |= {"snapshot_id": self.snapshot(n)} if source == "snapshot" else {}
         wanted = new_volume(self.fresh(), **values)
-        limits = {"gigabytes": 15, "volumes": 4}
+        limits = {"gigabytes": 30, "volumes": 4}
         self.attempt(volumes.begin_create, origin=self.asked(), wanted=wanted, quota_defaults=limits)
 
     @rule(n=st.integers(0, 9), force=st.booleans())
     def take_snapshot(self, n: int, force: bool) -> None:
         wanted = new_snapshot(self.fresh(), self.volume(n), force=force)
-        self.attempt(snapshots.begin_create, origin=self.asked(), wanted=wanted, quota_defaults={"gigabytes": 15})
+        self.attempt(snapshots.begin_create, origin=self.asked(), wanted=wanted, quota_defaults={"gigabytes": 30})
 
-    @rule(n=st.integers(0, 9), size=st.integers(2, 8))
-    def grow(self, n: int, size: int) -> None:
-        values = {"volume_id": self.volume(n), "size_gib_new": size, "quota_defaults": {"gigabytes": 15}}
+    @rule(n=st.integers(0, 9), more=st.integers(0, 3))
+    def grow(self, n: int, more: int) -> None:
+        sizes = {row["id"]: row["size_gib"] for row in self.base.rows(tables.volumes)}
+        volume_id = self.volume(n)
+        values = {
+            "volume_id": volume_id,
+            "size_gib_new": sizes.get(volume_id, 0) + more,
+            "quota_defaults": {"gigabytes": 30},
+        }
         self.attempt(volume_changes.begin_extend, origin=self.asked(), **values)
 
     @rule(n=st.integers(0, 9), name=st.sampled_from([TYPE, "gold"]))
@@ -556,9 +569,11 @@ class Anything(RuleBasedStateMachine):
         values: dict[str, Any] = {"new_type": name, "migration_policy": "never", "quota_defaults": UNLIMITED}
         self.attempt(volume_changes.begin_retype, origin=self.asked(), volume_id=self.volume(n), **values)
 
-    @rule(n=st.integers(0, 9), m=st.integers(0, 9))
-    def go_back(self, n: int, m: int) -> None:
-        values = {"volume_id": self.volume(n), "snapshot_id": self.snapshot(m)}
+    @rule(n=st.integers(0, 9))
+    def go_back(self, n: int) -> None:
+        of = {row["id"]: row["volume_id"] for row in self.base.rows(tables.snapshots)}
+        snapshot_id = self.snapshot(n)
+        values = {"volume_id": VolumeId(of.get(snapshot_id, "nobody")), "snapshot_id": snapshot_id}
         self.attempt(volume_changes.begin_revert, origin=self.asked(), **values)
 
     @rule(n=st.integers(0, 9), cascade=st.booleans(), force=st.booleans())
@@ -587,7 +602,24 @@ class Anything(RuleBasedStateMachine):
         if free:
             self.running.append(self.base.claim(free[n % len(free)]))
 
-    @rule(n=st.integers(0, 9), how=st.sampled_from(["done", "done", "failed", "cancelled"]))
+    @rule(how=st.lists(st.sampled_from(["done", "failed"]), min_size=1, max_size=4))
+    def work_for_a_while(self, how: list[str]) -> None:
+        """Most of what is asked for comes to its end before the next request."""
+        for one in how:
+            self.begin_work(0)
+            self.end_work(-1, one)
+
+    @rule(n=st.integers(0, 9))
+    def finish_one(self, n: int) -> None:
+        self.begin_work(n)
+        self.end_work(n, "done")
+
+    @rule(n=st.integers(0, 9))
+    def fail_one(self, n: int) -> None:
+        self.begin_work(n)
+        self.end_work(n, "failed")
+
+    @rule(n=st.integers(0, 9), how=st.sampled_from(["done", "failed", "cancelled"]))
     def end_work(self, n: int, how: str) -> None:
         if not self.running:
             return
@@ -603,7 +635,7 @@ class Anything(RuleBasedStateMachine):
         assert self.base.problems() == []
 
 
-Anything.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnything = Anything.TestCase
 
 

@@ -77,8 +77,12 @@ class ScriptedWorker:
 
     def send(self, word: str) -> None:
         self.heard.append((asyncio.get_running_loop().time() - START_S, word))
-        if answer := self._manners.answers.get(word):
-            self._said.put_nowait(answer)
+        question, _, number = word.partition(" ")
+        if answer := self._manners.answers.get(question):
+            self._said.put_nowait(f"{answer} {number}".strip())
+
+    def say(self, word: str) -> None:
+        self._said.put_nowait(word)
 
     async def receive(self) -> str | None:
         return await self._said.get()
@@ -96,7 +100,7 @@ class ScriptedWorker:
         await self._gone.wait()
 
     def times(self, word: str) -> list[float]:
-        return [at for at, heard in self.heard if heard == word]
+        return [at for at, heard in self.heard if heard.partition(" ")[0] == word]
 
 
 @dataclass
@@ -249,7 +253,7 @@ def test_a_worker_that_never_drains_is_killed_in_time(world: World) -> None:
 
 
 def test_expired_by_a_survivor_it_kills_its_worker_at_once(world: World) -> None:
-    """And leaves the row to the fencer."""
+    """Reaped is proof: the fencer need not look for it."""
 
     async def story(node: Node) -> None:
         await node.until_s(5)
@@ -258,7 +262,7 @@ def test_expired_by_a_survivor_it_kills_its_worker_at_once(world: World) -> None
     ending, at = world.run(story)
 
     assert world.node is not None
-    assert (ending, world.state()) == (Ending.EXPIRED, "expired")
+    assert (ending, world.state()) == (Ending.EXPIRED, "fenced")
     assert at - 5 <= TERMS.renew_every_s + 0.1
     assert world.node.process.killed_at is not None
 
@@ -275,13 +279,13 @@ def test_when_the_worker_dies_the_keeper_records_it(world: World) -> None:
     assert (ending, round(at), world.state()) == (Ending.WORKER_LOST, 5, "fenced")
 
 
-def test_a_worker_that_does_not_answer_is_killed_after_a_ttl(world: World) -> None:
+def test_a_worker_that_leaves_a_ttl_of_pings_unanswered_is_killed(world: World) -> None:
     """It is hung, or stopped; either way its work is somebody else's now."""
     ending, at = world.run(nothing, manners=Manners().without(words.PING))
 
     assert world.node is not None
     assert (ending, world.state()) == (Ending.WORKER_HUNG, "fenced")
-    assert TERMS.ttl_s < at < TERMS.ttl_s + 0.5
+    assert TERMS.ttl_s < at < TERMS.ttl_s + 2 * TERMS.renew_every_s
     assert world.node.process.killed_at is not None
 
 
@@ -385,6 +389,24 @@ def test_a_worker_that_does_not_confirm_is_killed_when_the_lease_ends(world: Wor
     assert lease_ends[0] <= killed_at < lease_ends[0] + 0.3
 
 
+def test_an_answer_to_an_earlier_question_confirms_nothing(world: World) -> None:
+    """The gate was opened in between: what was idle then may be at work now."""
+
+    async def story(node: Node) -> None:
+        await node.until_s(5.5)
+        node.take_database_away(4.4)
+        await node.until_s(15.5)
+        node.take_database_away(60)
+        await node.until_s(20.3)
+        node.process.say(f"{words.IS_SHUT} 1")
+
+    ending, at = world.run(story, manners=Manners().without(words.SHUT))
+
+    assert world.node is not None
+    assert (ending, len(world.node.process.times(words.SHUT))) == (Ending.LEASE_LOST, 2)
+    assert 20.3 < at < 30
+
+
 def test_a_short_outage_is_nobodys_business(world: World) -> None:
     """Shorter than the lease: no word is said."""
 
@@ -462,8 +484,9 @@ def test_a_predecessor_is_buried_only_with_proof(world: World) -> None:
     world.run(leave_at_5)
 
     assert world.node is not None
-    assert world.node.keeper.buried == ["/run/dead"]
-    assert [world.state(name) for name in ("dead", "alive", "other-file", "no-file")] == ["fenced", "up", "up", "up"]
+    names = ("dead", "alive", "other-file", "no-file")
+    assert [name for name in names if f"/run/{name}" in world.node.keeper.buried] == ["dead"]
+    assert [world.state(name) for name in names] == ["fenced", "up", "up", "up"]
 
 
 def test_a_namesake_in_another_cluster_is_no_predecessor(world: World) -> None:
@@ -492,14 +515,12 @@ class HangingLane:
         return await self._inner.write(f)
 
 
-HANGS = pytest.mark.xfail(
+@pytest.mark.xfail(
     strict=True,
     raises=TimeoutError,
-    reason="drain() and bury() are awaited without a bound: behind a stopped holder of the write lock a keeper never ends",
+    reason="_await_leave awaits drain() without a bound before it says DRAIN: behind a stopped holder of the write lock "
+    "the worker is never told, DRAIN_LIMIT_S never begins, and the keeper never ends",
 )
-
-
-@HANGS
 def test_a_database_that_hangs_does_not_keep_a_node_from_leaving(world: World) -> None:
     """SIGTERM while a stopped process holds the write lock: the worker is told all the same, and the keeper ends."""
 
@@ -516,7 +537,6 @@ def test_a_database_that_hangs_does_not_keep_a_node_from_leaving(world: World) -
     assert VirtualLoop(Random(1), start_s=START_S).run(main()) is Ending.LEFT  # type: ignore[abstract]
 
 
-@HANGS
 def test_a_database_that_hangs_does_not_keep_a_lost_node_alive(world: World) -> None:
     """The worker died and is reaped; recording it is tried for some seconds, not for ever."""
 

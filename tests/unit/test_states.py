@@ -63,8 +63,8 @@ class Graph:
         )
 
     def ways_out_of(self, status: str) -> set[str]:
-        """The transitions that start at a status by its name, operators' resets and forced deletes left out."""
-        return {name for before, after, name in self.moves if before == status and after != status}
+        """The transitions that may start at a status: those that name it, and those that start anywhere."""
+        return {name for before, after, name in self.moves if before in (status, None) and after != status}
 
     def drawn(self) -> list[str]:
         """One line an arrow, as a diagram has them."""
