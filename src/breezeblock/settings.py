@@ -75,7 +75,9 @@ class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     count: Annotated[int, Meta(ge=1, le=64, description="Nodes that `up` starts here.")] = 3
     ttl_s: Annotated[float, Meta(ge=0.3, le=3600, description="How long a lease holds after a renewal.")] = 6.0
-    drift: Annotated[float, Meta(ge=0, lt=1, description="How wrong a clock's rate may be.")] = 0.05
+    drift: Annotated[float, Meta(ge=0, lt=1, description="How much the rates of two machines' clocks may differ.")] = (
+        0.05
+    )
     slots: Annotated[int, Meta(ge=1, le=1024, description="Operations at the same time, for each backend.")] = 16
     poll_s: Annotated[Seconds, Meta(description="How often a node looks for work when no doorbell rings.")] = 1.0
     poison_limit: Annotated[int, Meta(ge=2, description="Deaths in one step after which it is given up.")] = 5
@@ -113,9 +115,6 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     capabilities: Annotated[
         dict[str, str], Meta(description="What volume types may ask for, besides the driver's.")
     ] = {}
-    trust_self_fencing: Annotated[bool, Meta(description="Go on without proof that a lost node stopped writing.")] = (
-        False
-    )
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -413,6 +412,8 @@ def _contradictions(loaded: Loaded) -> Iterator[Problem]:
         yield problem("database.url", url, "expected a URL such as postgresql://host/name")
     elif re.fullmatch(r"sqlite(\+\w+)?://(/?|/:memory:.*|.*[?&]mode=memory.*)", url):
         yield problem("database.url", url, "expected a database in a file; each process would have a memory of its own")
+    elif not url.startswith("sqlite:///"):
+        yield problem("database.url", url, "expected sqlite:///PATH: this release keeps its state in SQLite only")
     if nodes.poll_s >= nodes.park_after_s:
         yield problem("nodes.poll_s", nodes.poll_s, "expected less than nodes.park_after_s")
     if nodes.park_after_s <= nodes.ttl_s * (1 + nodes.drift):
@@ -423,6 +424,8 @@ def _contradictions(loaded: Loaded) -> Iterator[Problem]:
     # Two backends in one folder would count its space twice, and each would report the other's files as orphans.
     first: dict[Path, str] = {}
     for name, backend in settings.backends.items():
+        if backend.driver != "file":
+            yield problem(f"{_BACKENDS}.{name}.driver", backend.driver, "expected file, the one driver of this release")
         other = first.setdefault(backend.path, name)
         if other != name:
             yield problem(f"{_BACKENDS}.{name}.path", str(backend.path), f"backend {other} has this path already")

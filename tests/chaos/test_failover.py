@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from tests.chaos import verdict
+from tests.chaos.test_up import stop_while_it_holds_the_lock
 from tests.service import Service, StartService, eventually
 
 MIB: Final = 1024**2
@@ -32,6 +33,11 @@ def kill_keeper(service: Service, node: str) -> None:
 def stop_node(service: Service, node: str) -> None:
     for pid in (service.keeper_pids[node], service.worker_pid(node) or 0):
         os.kill(pid, signal.SIGSTOP)
+
+
+def stop_node_with_the_write_lock(service: Service, node: str) -> None:
+    stop_while_it_holds_the_lock(service, service.worker_pid(node) or 0)
+    os.kill(service.keeper_pids[node], signal.SIGSTOP)
 
 
 def file_of(service: Service, volume_id: str) -> Path:
@@ -66,7 +72,7 @@ def wait_for(what: Callable[[], Any], *, most_s: float) -> float:
 
 
 @pytest.mark.parametrize("ttl_s", [1.5, 6.0])
-@pytest.mark.parametrize("lose", [kill_worker, kill_keeper, stop_node])
+@pytest.mark.parametrize("lose", [kill_worker, kill_keeper, stop_node, stop_node_with_the_write_lock])
 def test_an_operation_of_a_lost_node_soon_runs_elsewhere(
     running_service: StartService, lose: Callable[[Service, str], None], ttl_s: float
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_rate_is_written_in_the_usual_units(text: str, count: int) -> None:
 
 def test_a_child_process_gets_the_same_settings() -> None:
     """Nothing is lost on the way through JSON, paths and passwords included."""
-    given = load(None, {}, {"database.url": "postgresql://u:p@h/d", "backends.a.capabilities": {"k": "v"}}).settings
+    given = load(None, {}, {"database.url": "sqlite:////tmp/d.db?password=p", "backends.a.capabilities": {"k": "v"}}).settings
 
     assert settings.from_json(settings.to_json(given)) == given
 
@@ -175,14 +175,35 @@ def test_what_is_shown_has_no_password() -> None:
             None,
             {},
             {
-                "database.url": "mysql://u:se/cr@et@h/d?ssl_password=hush&charset=utf8mb4",
+                "database.url": "sqlite:////d.db?key_password=hush&cache=private",
                 "backends.a.capabilities": {"api_token": "hush", "tier": "gold"},
             },
         )
     )
 
-    assert tomllib.loads(shown)["database"]["url"] == "mysql://u:***@h/d?ssl_password=***&charset=utf8mb4"
+    assert tomllib.loads(shown)["database"]["url"] == "sqlite:////d.db?key_password=***&cache=private"
     assert tomllib.loads(shown)["backends"]["a"]["capabilities"] == {"api_token": "***", "tier": "gold"}
+
+
+def test_a_url_is_shown_without_its_password() -> None:
+    """Whatever characters the password has, and wherever the URL keeps it."""
+    masked = settings.mask_url_secrets("mysql://u:se/cr@et@h/d?ssl_password=hush&charset=utf8mb4")
+
+    assert masked == "mysql://u:***@h/d?ssl_password=***&charset=utf8mb4"
+
+
+def test_a_database_that_this_release_cannot_use_is_refused() -> None:
+    """Better at the start than at the first request."""
+    told = refusal(database__url="postgresql://h/d")
+
+    assert "SQLite only" in told
+
+
+def test_a_driver_that_there_is_not_is_refused() -> None:
+    """A slip in the driver's name does not silently become another driver."""
+    told = refusal(backends__a__driver="flie")
+
+    assert "expected file" in told
 
 
 def test_a_refusal_shows_no_password() -> None:

@@ -54,7 +54,7 @@ class Space:
 class Guard(Protocol):
     """Asked right before each effect on storage: may this process still touch it?
 
-    `check` is called in the thread that makes the system call, with nothing between it and the call.
+    `enter` is called in the thread that makes the system call, with nothing between it and the call.
     """
 
     async def wait_open(self) -> None:

@@ -17,6 +17,8 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
     # A name or an id.
     volume_type: str | None = None
     availability_zone: str | None = None
+    # What a volume says that no pool could take.
+    default_zone: str = "nova"
     snapshot_id: SnapshotId | None = None
     source_volid: VolumeId | None = None
     metadata: dict[str, str] = {}

@@ -101,7 +101,7 @@ class Keeper:
         self._unanswered = 0
         self._ending: asyncio.Future[Ending] | None = None
         self.buried: list[str] = []
-        """Lock files of predecessors that are recorded as fenced: nobody needs them any more."""
+        """Lock files of incarnations that are recorded as fenced, in the end its own: nobody needs them any more."""
 
     def leave(self) -> None:
         """Drain the node and end. Safe to call again."""
@@ -152,12 +152,13 @@ class Keeper:
                 name=self._me.name, cluster=self._me.cluster, incarnation=self._me.incarnation
             )
         )
-        for incarnation, lock_path, lock_id in found:
-            if await self._env.processes.nobody_holds(lock_path, lock_id):
-                now_us = self._env.clock.now_us()
-                if await self._insist(functools.partial(self._table.bury, incarnation, now_us=now_us)):
-                    log.warning("keeper.buried_predecessor", predecessor=incarnation)
-                self.buried.append(lock_path)
+        for earlier in found:
+            if earlier.unfenced and not await self._env.processes.nobody_holds(earlier.lock_path, earlier.lock_id):
+                continue
+            now_us = self._env.clock.now_us()
+            if await self._insist(functools.partial(self._table.bury, earlier.incarnation, now_us=now_us)):
+                log.warning("keeper.buried_predecessor", predecessor=earlier.incarnation)
+            self.buried.append(earlier.lock_path)
 
     async def _enter(self) -> None:
         """Register, and only then renew: the first renewal that succeeds begins the lease."""
@@ -284,6 +285,7 @@ class Keeper:
             except Unavailable:
                 await self._env.clock.sleep(RETRY_S)
             else:
+                self.buried.append(self._me.lock_path)
                 return
 
 

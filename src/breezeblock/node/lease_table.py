@@ -52,20 +52,30 @@ class Registration:
     keeper_pid: int
 
 
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """An earlier start of the same node. `unfenced`: nobody has proved yet that it is dead."""
+
+    incarnation: str
+    lock_path: str
+    lock_id: str
+    unfenced: bool
+
+
 class LeaseTable:
     """The nodes table, as its keeper writes it."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def predecessors(self, *, name: str, cluster: str, incarnation: str) -> list[tuple[str, str, str]]:
-        """(incarnation, lock_path, lock_id) of earlier starts under this name that nobody has fenced yet."""
+    async def predecessors(self, *, name: str, cluster: str, incarnation: str) -> list[Predecessor]:
+        """Earlier starts under this name whose rows are still there."""
         query = (
-            "SELECT incarnation, lock_path, lock_id FROM nodes WHERE name = ? AND cluster = ? AND incarnation != ?"
-            " AND state IN ('up', 'draining', 'expired')"
+            "SELECT incarnation, lock_path, lock_id, state NOT IN ('fenced', 'gone') FROM nodes"
+            " WHERE name = ? AND cluster = ? AND incarnation != ?"
         )
         rows = await self._lane.write(lambda tx: tx.execute(query, (name, cluster, incarnation)).fetchall())
-        return [(row[0], row[1], row[2]) for row in rows]
+        return [Predecessor(row[0], row[1], row[2], bool(row[3])) for row in rows]
 
     async def register(self, me: Registration, *, now_us: int) -> None:
         """Enter the node as `up`. Registering twice is registering once."""

@@ -30,6 +30,7 @@ from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
 from breezeblock.resources.charges import park_unknown
+from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
 from breezeblock.work.tools import Tools
 
@@ -381,7 +382,8 @@ class Worker:
     async def _prune(self) -> None:
         for _ in range(PRUNE_ROUNDS):
             if not await self._store.prune():
-                return
+                break
+        await self._store.run(forget_old, now_us=self._env.clock.now_us())
 
     async def _find_unserved(self) -> None:
         """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.
@@ -391,6 +393,8 @@ class Worker:
         """
         found: list[Wanted] = []
         for name, kind, version in await self._store.read(queue.waiting_kinds):
+            if not name.startswith(f"{self._me.cluster}@"):
+                continue  # another cluster in the same database has nodes that we do not watch
             if self._watch.unserved_for(name, kind, version) > self._limits.park_after_s:
                 found += await self._store.read(queue.unserved, queue=name, kind=kind, version=version, most=PARK_MOST)
         if found:

@@ -454,7 +454,8 @@ def _new_row(
         "size_gib": size_gib,
         "status": states.ERROR if pool is None else states.CREATING,
         "pool_name": None if pool is None else pool.name,
-        "availability_zone": wanted.availability_zone or ("nova" if pool is None else pool.availability_zone),
+        "availability_zone": wanted.availability_zone
+        or (wanted.default_zone if pool is None else pool.availability_zone),
         "volume_type_id": type_id,
         "snapshot_id": wanted.snapshot_id,
         "source_volid": wanted.source_volid,

@@ -97,9 +97,8 @@ class Stage:
     def claim(self) -> queue.Claim:
         """Claim the one operation that can be claimed."""
         kinds = dict.fromkeys(CATALOGUE, 1)
-        found = self.run(queue.claimable, queues=["c@b"], kinds=kinds, incarnation=ME, most=9)
-        (id_, epoch, _) = found[0]
-        (claimed,) = self.run(queue.claim, wanted=[(id_, epoch)], incarnation=ME, now_us=NOW_US)
+        found = self.run(queue.claimable, queue="c@b", kinds=kinds, most=1, attempts=range(9))
+        (claimed,) = self.run(queue.claim, wanted=found, incarnation=ME, now_us=NOW_US)
         return claimed
 
     def end(self, claimed: queue.Claim, **state: Any) -> None:

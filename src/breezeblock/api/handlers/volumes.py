@@ -312,6 +312,7 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
         description=_text(asked.description, asked.display_description),
         volume_type=asked.volume_type or None,
         availability_zone=asked.availability_zone or None,
+        default_zone=call.settings.service.availability_zone,
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         source_volid=None if asked.source_volid is None else VolumeId(str(asked.source_volid)),
         metadata=asked.metadata or {},
