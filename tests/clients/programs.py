@@ -1,11 +1,12 @@
 """The programs `openstack` and `cinder`, as people run them in a shell."""
 
-import itertools
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from tests.clients.requests import CINDER, OPENSTACK, Asked
 
 BIN: Final = Path(sys.executable).parent
 LIMIT_S: Final = 60.0
-AT_ONCE: Final = 2
+_BEGINS: Final = re.compile(r"^[\[{]", re.MULTILINE)
 
 
 class Programs:
@@ -59,25 +60,40 @@ class Programs:
         assert done.returncode == 0, f"cinder {' '.join(words)}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def side_by_side(self, *commands: tuple[str, ...]) -> list[Any]:
-        """Run commands of `openstack` that do not wait for each other: most of their time is their start."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda words: self.openstack(*words), commands))
+    def together(self, *commands: tuple[str, ...]) -> list[Any]:
+        """Run several commands that answer in one `openstack` that reads them from its input: its start takes a second."""
+        done = self._feed(tuple((*words, "-f", "json") for words in commands))
+        answers = list(_documents(done.stdout))
+        assert len(answers) == len(commands), f"{commands}\n{done.stdout}\n{done.stderr[-3000:]}"
+        return answers
 
-    def tell_side_by_side(self, *commands: tuple[str, ...]) -> list[str]:
-        """The same for commands that print no JSON."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda words: self.tell(*words), commands))
+    def tell_together(self, *commands: tuple[str, ...]) -> None:
+        """The same for commands that print nothing. Whether they worked is for the test to find out."""
+        self._feed(commands)
 
-    def _run(self, program: str, environ: dict[str, str], words: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
-        command = [str(BIN / program), "--debug", *words]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        self._asked.read_debug(program, _command(program, words), done.stderr)
+    def _feed(self, commands: tuple[tuple[str, ...], ...]) -> "subprocess.CompletedProcess[str]":
+        return self._run(OPENSTACK, self._environ, (), "".join(f"{shlex.join(words)}\n" for words in commands))
+
+    def _run(
+        self, program: str, environ: dict[str, str], words: tuple[str, ...], typed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [str(BIN / program), "--debug", *words],
+            input=typed,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        self._asked.read_debug(program, words[0] if words else "", done.stderr)
         return done
 
 
-def _command(program: str, words: tuple[str, ...]) -> str:
-    """The words of a command before its options and values: `volume type set`."""
-    if program == CINDER:
-        return words[0]
-    return " ".join(itertools.takewhile(str.isalpha, words))
+def _documents(text: str) -> Iterator[Any]:
+    """The JSON texts among what a program printed."""
+    decoder = json.JSONDecoder()
+    at = 0
+    while found := _BEGINS.search(text, at):
+        document, at = decoder.raw_decode(text, found.start())
+        yield document

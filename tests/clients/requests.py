@@ -1,4 +1,4 @@
-"""What the clients ask for: every request that was answered well, by client, route and the client's own name for it.
+"""What the clients ask for: every request, by client, route and the client's own name for it.
 
 The libraries are watched where all of them pass: `Session.request` of keystoneauth, and `requests.get`, which
 cinderclient uses to discover versions. Programs are watched by what they print with `--debug`.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -38,6 +38,7 @@ LIBRARIES: Final = {
 }
 
 _SENT: Final = re.compile(r"REQ: curl .*?-X ([A-Z]+) (\S+)(.*)")
+_COMMAND: Final = re.compile(r"command: (.+) -> openstackclient\.")
 _BODY: Final = re.compile(r" -d '(.*)'\s*$")
 _ANSWERED: Final = re.compile(r"RESP: \[(\d+)\]")
 
@@ -70,26 +71,51 @@ def _names(route: Route) -> list[str]:
     return [f"{_name(route)}: {action}" for action in route.actions] if route.actions else [_name(route)]
 
 
+class Asking(NamedTuple):
+    """A call of the API, by a client that has its own name for it."""
+
+    call: str
+    client: str
+    name: str
+
+
 @dataclass
 class Asked:
-    """All that was asked and answered with success: call, client, the client's name for it."""
+    """All that was asked. What was only ever refused proves nothing about the client's understanding of our answers."""
 
-    seen: set[tuple[str, str, str]] = field(default_factory=set)
+    all: set[Asking] = field(default_factory=set)
+    answered: set[Asking] = field(default_factory=set)
 
     def add(self, client: str, name: str, *, method: str, url: str, body: str, status: int) -> None:
-        """Note one request. One that failed proves nothing about the client's understanding of our answers."""
-        call = call_of(method, url, body) if status < 400 else None
-        if call is not None:
-            self.seen.add((call, client, name))
+        """Note one request."""
+        call = call_of(method, url, body)
+        if call is None:
+            return
+        self.all.add(Asking(call, client, name))
+        if status < 400:
+            self.answered.add(Asking(call, client, name))
+
+    @property
+    def calls(self) -> set[str]:
+        """The calls that some client made, and that were answered well."""
+        return {asking.call for asking in self.answered}
 
     def names(self, call: str, client: str) -> list[str]:
-        """How the client calls this call of the API."""
-        return sorted({name for seen, by, name in self.seen if (seen, by) == (call, client)})
+        """How the client calls this call of the API.
+
+        Of a call that was answered well at least once, all: whether somebody who waits for the end of a volume ever sees
+        it is a matter of luck.
+        """
+        if not any((one.call, one.client) == (call, client) for one in self.answered):
+            return []
+        return sorted({one.name for one in self.all if (one.call, one.client) == (call, client)})
 
     def read_debug(self, client: str, name: str, text: str) -> None:
-        """Note the requests that a program printed."""
+        """Note the requests that a program printed; `openstack` also prints which of its commands they are for."""
         sent: re.Match[str] | None = None
         for line in text.splitlines():
+            command = _COMMAND.match(line)
+            name = command[1] if command else name
             found = _SENT.search(line)
             if found:
                 sent = found

@@ -49,9 +49,9 @@ def snapshot(cinder: Any, volume: Any) -> Any:
 def test_volumes_are_created(programs: Programs, cinder: Any, volume: Any, snapshot: Any) -> None:
     """Empty, from a snapshot, from a volume, with a hint; shown, and deleted together."""
     name = f"new-{uuid.uuid4()}"
-    empty, copied, cloned = programs.side_by_side(
+    empty, copied, cloned = programs.together(
         ("volume", "create", "--size", "2", "--property", "a=1", "--hint", f"different_host={volume.id}", name),
-        ("volume", "create", "--snapshot", snapshot.name, "--description", "a copy"),
+        ("volume", "create", "--snapshot", snapshot.name, "--description", "copy"),
         ("volume", "create", "--source", volume.name, "--bootable"),
     )
     made = [settled(cinder.volumes, cinder.volumes.get(one["id"])) for one in (empty, copied, cloned)]
@@ -62,14 +62,14 @@ def test_volumes_are_created(programs: Programs, cinder: Any, volume: Any, snaps
         gone(cinder.volumes, one)
     assert (empty["name"], empty["size"], empty["status"]) == (name, 2, "creating")
     assert empty["properties"] == {"a": "1"}
-    assert (copied["snapshot_id"], copied["description"], copied["size"]) == (snapshot.id, "a copy", 1)
+    assert (copied["snapshot_id"], copied["description"], copied["size"]) == (snapshot.id, "copy", 1)
     assert cloned["source_volid"] == volume.id
     assert [one.bootable for one in made] == ["false", "false", "true"]
 
 
 def test_volumes_are_shown(programs: Programs, volume: Any, snapshot: Any) -> None:
     """One, a list, a filtered one, the sum of all; and the same of snapshots."""
-    shown, listed, by_property, summary, shown_snapshot, snapshots = programs.side_by_side(
+    shown, listed, by_property, summary, shown_snapshot, snapshots = programs.together(
         ("volume", "show", volume.name),
         ("volume", "list", "--long", "--name", volume.name, "--status", "available"),
         ("volume", "list", "--property", "colour=red", "--limit", "1000", "--all-projects"),
@@ -92,7 +92,7 @@ def test_volumes_are_shown(programs: Programs, volume: Any, snapshot: Any) -> No
 def test_a_volume_is_changed(programs: Programs, cinder: Any, volume: Any) -> None:
     """Everything that `volume set` can do to an available volume, and `unset`."""
     changes = ("--name", "other", "--description", "words", "--bootable", "--read-only", "--property", "shape=round")
-    programs.tell_side_by_side(
+    programs.tell_together(
         ("volume", "set", *changes, volume.id), ("volume", "unset", "--property", "colour", volume.id)
     )
     programs.tell("volume", "set", "--size", "2", volume.id)
@@ -138,13 +138,13 @@ def test_a_snapshot_is_made_changed_and_deleted(programs: Programs, cinder: Any,
     made = programs.openstack("volume", "snapshot", "create", "--volume", volume.name, "--property", "k=v", name)
     snapshot = settled(cinder.volume_snapshots, cinder.volume_snapshots.get(made["id"]))
 
-    programs.tell_side_by_side(
+    programs.tell_together(
         ("volume", "snapshot", "set", "--description", "d", "--property", "n=2", "--state", "error", name),
         ("volume", "snapshot", "unset", "--property", "k", name),
     )
     changed = cinder.volume_snapshots.get(snapshot.id)
     other = settled(cinder.volume_snapshots, cinder.volume_snapshots.create(volume.id))
-    programs.tell_side_by_side(
+    programs.tell_together(
         ("volume", "snapshot", "delete", "--force", name), ("volume", "snapshot", "delete", other.id)
     )
 
@@ -158,12 +158,12 @@ def test_types(programs: Programs, cinder: Any) -> None:
     """Created with properties, changed, listed, deleted."""
     name = f"cli-{uuid.uuid4()}"
     made = programs.openstack("volume", "type", "create", "--private", "--property", "tier=1", name)
-    programs.tell_side_by_side(
+    programs.tell_together(
         ("volume", "type", "set", "--description", "words", "--property", "volume_backend_name=fast", name),
         ("volume", "type", "unset", "--property", "tier", name),
     )
     cinder.volume_type_access.add_project_access(made["id"], "clients")
-    shown, listed, default = programs.side_by_side(
+    shown, listed, default = programs.together(
         ("volume", "type", "show", name), ("volume", "type", "list", "--long"), ("volume", "type", "list", "--default")
     )
     programs.tell("volume", "type", "delete", name)
@@ -179,7 +179,7 @@ def test_types(programs: Programs, cinder: Any) -> None:
 
 def test_what_the_service_consists_of(programs: Programs) -> None:
     """Services, clusters, pools, zones, extensions, limits."""
-    services, clusters, cluster, pools, zones, extensions, limits = programs.side_by_side(
+    services, clusters, cluster, pools, zones, extensions, limits = programs.together(
         ("volume", "service", "list", "--service", "cinder-volume"),
         ("block", "storage", "cluster", "list", "--long"),
         ("block", "storage", "cluster", "show", QUEUE),
