@@ -7,6 +7,7 @@ from typing import Any
 import cinderclient.client
 import pytest
 from cinderclient import exceptions
+from cinderclient.v3.contrib.list_extensions import ListExtManager
 from tests.clients.conftest import CinderAt
 from tests.clients.waiting import gone, settled
 from tests.service import Service
@@ -562,6 +563,14 @@ def test_availability_zones(cinder: Any) -> None:
     assert [(one.zoneName, one.zoneState) for one in cinder.availability_zones.list()] == [
         ("nova", {"available": True})
     ]
+
+
+def test_extensions(cinder: Any) -> None:
+    """Through the manager that this client keeps apart."""
+    listed = {one.alias: one.name for one in ListExtManager(cinder).show_all()}
+
+    assert listed["os-services"] == "Services"
+    assert {"os-quota-sets", "os-types-extra-specs", "scheduler-stats"} <= listed.keys()
 
 
 def test_the_versions_of_the_server(cinder: Any, service: Service) -> None:
