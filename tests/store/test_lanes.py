@@ -260,10 +260,6 @@ def test_a_database_that_became_unreadable_is_unavailable_and_comes_back(place: 
     assert place.use(use) == (Unavailable, 1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="translate() takes every IntegrityError for a lost race: a mistake of ours is then tried for ever by insist()",
-)
 def test_a_row_that_can_never_be_is_no_lost_race(place: Place) -> None:
     """NOT NULL fails again on each attempt; only a duplicate key can be another transaction's."""
     with pytest.raises(Exception, match="NOT NULL") as caught:

@@ -515,12 +515,6 @@ class HangingLane:
         return await self._inner.write(f)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="_await_leave awaits drain() without a bound before it says DRAIN: behind a stopped holder of the write lock "
-    "the worker is never told, DRAIN_LIMIT_S never begins, and the keeper never ends",
-)
 def test_a_database_that_hangs_does_not_keep_a_node_from_leaving(world: World) -> None:
     """SIGTERM while a stopped process holds the write lock: the worker is told all the same, and the keeper ends."""
 

@@ -154,7 +154,9 @@ def test_a_rate_is_written_in_the_usual_units(text: str, count: int) -> None:
 
 def test_a_child_process_gets_the_same_settings() -> None:
     """Nothing is lost on the way through JSON, paths and passwords included."""
-    given = load(None, {}, {"database.url": "sqlite:////tmp/d.db?password=p", "backends.a.capabilities": {"k": "v"}}).settings
+    given = load(
+        None, {}, {"database.url": "sqlite:////tmp/d.db?password=p", "backends.a.capabilities": {"k": "v"}}
+    ).settings
 
     assert settings.from_json(settings.to_json(given)) == given
 

@@ -254,11 +254,16 @@ class Keeper:
 
     async def _await_leave(self) -> None:
         await self._leaving.wait()
-        with contextlib.suppress(Unavailable):  # it claims nothing more all the same: the worker is told, too
-            await self._table.drain(self._me.incarnation)
+        # The worker first: it stops claiming whatever the database does. The row says it to others, when it can be written.
         self._say(words.DRAIN)
+        saying = asyncio.ensure_future(self._say_draining())
         await self._env.clock.sleep(DRAIN_LIMIT_S)
+        saying.cancel()
         self._end(Ending.LEFT)
+
+    async def _say_draining(self) -> None:
+        with contextlib.suppress(Unavailable):
+            await self._table.drain(self._me.incarnation)
 
     def _say(self, word: str) -> None:
         if self._worker is not None:

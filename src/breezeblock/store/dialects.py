@@ -89,6 +89,7 @@ def require_wal(pragma: str, answer: tuple[Any, ...] | None) -> None:
         raise sqlite3.NotSupportedError(f"the database's filesystem cannot do write-ahead logging: {answer}")
 
 
+_SAME_ROW = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID}
 _RUN_AGAIN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _OUT_OF_REACH = {
     sqlite3.SQLITE_CANTOPEN,
@@ -106,7 +107,9 @@ def translate(error: Exception, *, committing: bool) -> Exception:
     """
     raw = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(raw, sqlite3.IntegrityError):
-        return Contended(str(raw))  # two transactions made the same row; the next run sees the other one's
+        # Two transactions made the same row, and the next run sees the other one's. Any other constraint is a mistake of
+        # ours, which running again would only repeat.
+        return Contended(str(raw)) if raw.sqlite_errorcode in _SAME_ROW else error
     if not isinstance(raw, sqlite3.Error):
         return Ambiguous(str(raw)) if committing else error
     code = getattr(raw, "sqlite_errorcode", 0) & 0xFF
