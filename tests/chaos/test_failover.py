@@ -79,7 +79,7 @@ def wait_for(what: Callable[[], Any], *, most_s: float) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("ttl_s", [1.5, 6.0])
+@pytest.mark.parametrize("ttl_s", [1.5, pytest.param(6.0, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("lose", [kill_worker, kill_keeper, stop_node, stop_node_with_the_write_lock])
 def test_an_operation_of_a_lost_node_soon_runs_elsewhere(
     running_service: StartService, lose: Callable[[Service, str], None], ttl_s: float

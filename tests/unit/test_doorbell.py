@@ -32,14 +32,29 @@ def ring(folder: Path, times: int = 1) -> None:
     bell.close()
 
 
-def test_a_ring_is_heard_by_every_listener(tmp_path: Path) -> None:
-    """Each worker looks for itself; which queue it was does not matter."""
+def test_rings_go_round_the_listeners(tmp_path: Path) -> None:
+    """One worker is enough to take the work; the next ring is the next one's."""
 
     async def main() -> None:
         one, two = asyncio.Event(), asyncio.Event()
         async with listening(tmp_path, "one", one.set), listening(tmp_path, "two", two.set):
-            ring(tmp_path)
+            ring(tmp_path, times=2)
             await heard(one, two)
+
+    asyncio.run(main())
+
+
+def test_a_ring_goes_past_a_listener_that_is_full(tmp_path: Path) -> None:
+    """A worker that was stopped has a full buffer: the others get its rings."""
+
+    async def main() -> None:
+        awake = asyncio.Event()
+        stopped = DatagramListener(str(tmp_path), "stopped")
+        ring(tmp_path, times=2_000)
+        async with listening(tmp_path, "two", awake.set):
+            ring(tmp_path)
+            await heard(awake)
+        stopped.close()
 
     asyncio.run(main())
 

@@ -1,7 +1,7 @@
 """Doorbells on one machine: within a process, and between processes by unix datagrams.
 
-Every worker binds a socket of its own in one folder; ringing sends one datagram to each. A worker that is stopped or slow
-has a full socket buffer, and the ring to it is dropped: it will look by itself.
+Every worker binds a socket of its own in one folder; ringing sends one datagram to one of them. A worker that is stopped
+or slow has a full socket buffer, and is passed over.
 """
 
 import asyncio
@@ -36,13 +36,19 @@ class InProcessBell:
 
 
 class DatagramBell:
-    """Rings every worker that listens in `folder`. Sockets are addressed through an open folder, so that paths stay short."""
+    """Rings one of the workers that listen in `folder`, each in its turn.
+
+    One, because all that wake look into the queue and try to claim the same: with two nodes every create cost a second
+    look and a lost claim. A ring that goes to a stopped worker is lost, and the others look by themselves within a second;
+    soon its buffer is full and it is passed over. Sockets are addressed through an open folder, so that paths stay short.
+    """
 
     def __init__(self, folder: str) -> None:
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
+        self._turn = 0
 
     def ring(self, queue: str) -> None:
         """See `contract.Doorbell`."""
@@ -50,9 +56,10 @@ class DatagramBell:
             self._ring(queue)
 
     def _ring(self, queue: str) -> None:
-        for name in os.listdir(self._folder):  # noqa: PTH208  by its open file, which a Path cannot
-            if not name.endswith(_SUFFIX):
-                continue
+        listeners = sorted(name for name in os.listdir(self._folder) if name.endswith(_SUFFIX))  # noqa: PTH208  by its open file
+        self._turn += 1
+        for position in range(len(listeners)):
+            name = listeners[(self._turn + position) % len(listeners)]
             try:
                 self._socket.sendto(queue.encode(), _address(self._folder, name))
             except ConnectionRefusedError:
@@ -60,7 +67,9 @@ class DatagramBell:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=self._folder)
             except OSError:
-                continue  # full, or just gone: losing a ring costs latency, nothing else
+                continue  # full, or just gone: the next one
+            else:
+                return
 
     def close(self) -> None:
         """Release the socket and the folder."""
