@@ -217,13 +217,13 @@ class Worker:
         First of all what is marked ours and does not run here, whatever it is; then what nobody else can run and is to be
         parked; then what the free slots of each backend allow.
         """
-        ours = await self._store.read(queue.owned, incarnation=self._me.incarnation)
-        lost = [one for one in ours if one.operation_id not in self._running]
+        free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
+        running = frozenset(self._running)
+        ours, normal, risky = await self._store.read(self._look, free={name: n for name, n in free.items() if n > 0})
+        lost = [one for one in ours if one.operation_id not in running]
         if lost or self._unserved:
             unserved, self._unserved = self._unserved, []
             return lost + unserved, False
-        free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
-        normal, risky = await self._store.read(self._look, free={name: n for name, n in free.items() if n > 0})
         if not risky:
             self._risky_since = None
             return normal, False
@@ -237,7 +237,8 @@ class Worker:
             return risky[:1], True
         return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (normal, False)
 
-    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> tuple[list[Wanted], list[Wanted]]:
+    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> tuple[list[Wanted], list[Wanted], list[Wanted]]:
+        """What is marked ours, and for each backend what is to be claimed: normal, and what must run alone."""
         half = (self._limits.poison_limit + 1) // 2
         normal: list[Wanted] = []
         risky: list[Wanted] = []
@@ -245,7 +246,7 @@ class Worker:
             look = functools.partial(queue.claimable, tx, queue=name, kinds=self.kinds)
             normal += look(most=slots, attempts=range(half))
             risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
-        return normal, risky
+        return queue.owned(tx, incarnation=self._me.incarnation), normal, risky
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
