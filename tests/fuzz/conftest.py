@@ -20,9 +20,9 @@ settings.register_profile(
     database=None,
     phases=_PHASES,
     suppress_health_check=_SLOW_IS_FINE,
-    max_examples=40,
+    max_examples=80,
 )
-settings.register_profile("fuzz-proof", settings.get_profile("fuzz"), max_examples=400)
+settings.register_profile("fuzz-proof", settings.get_profile("fuzz"), max_examples=800)
 settings.load_profile("fuzz-proof" if PROOF else "fuzz")
 
 
