@@ -272,7 +272,7 @@ def api() -> str:
             rows.append(_route_row(route, url, route.handler))
         for key, action in sorted((route.actions or {}).items()):
             rows.append(_route_row(action, f"{url}: {code(key)}", action.handler, method=route.method))
-    rules = [(code(rule), audience.value) for rule, audience in policy.RULES.items()]
+    rules = [(code(rule), audience.value) for rule, audience in sorted(policy.RULES.items())]
     return page(
         "API",
         "the route tables in api/",

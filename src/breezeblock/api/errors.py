@@ -59,6 +59,7 @@ FAULTS: Final[dict[type[Exception], Fault]] = {
     errors.Conflict: Fault(409),
     EtagMismatch: Fault(412),
     errors.OverQuota: Fault(413, retry_after_s=0),
+    errors.NotYet: Fault(503, retry_after_s=RETRY_AFTER_S),
     errors.Contended: Fault(503, UNREACHABLE, retry_after_s=RETRY_AFTER_S),
     errors.Ambiguous: Fault(
         503, "Whether the request took effect is not known; look before you repeat it.", retry_after_s=RETRY_AFTER_S

@@ -7,7 +7,8 @@
     │   ├── Forbidden         not this caller
     │   ├── NotFound          no such thing, or not for this caller
     │   ├── Conflict          something else holds or already is it
-    │   └── OverQuota         a limit of the project
+    │   ├── OverQuota         a limit of the project
+    │   └── NotYet            the service has just been installed and knows no storage yet
     ├── Contended           run the whole transaction again
     ├── Ambiguous           the commit may or may not have happened: look before running again
     ├── Unavailable         the database cannot be reached now; try later
@@ -30,6 +31,7 @@ __all__ = [
     "Forbidden",
     "InvalidState",
     "NotFound",
+    "NotYet",
     "OverQuota",
     "Rejected",
     "Unavailable",
@@ -74,6 +76,10 @@ class OverQuota(Rejected):
     def __init__(self, message: str, *, retry_after_s: int = 0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NotYet(Rejected):
+    """The service cannot do it yet, and soon will: no backend has ever reported."""
 
 
 class Contended(BreezeblockError):

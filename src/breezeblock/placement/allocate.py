@@ -9,20 +9,28 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
+from breezeblock.model.errors import NotYet
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.placement.choose import Pool, Wish, in_order, refusal
 from breezeblock.store.tables import nodes, pools, services
 
 
 def place(tx: Connection, wish: Wish) -> tuple[Pool | None, str]:
-    """Find a pool and allocate in it. Returns the pool, or None and the reasons as a sentence for the user."""
+    """Find a pool and allocate in it. Returns the pool, or None and the reasons as a sentence for the user.
+
+    Raises NotYet when no pool has ever been reported: in the first second of a new service a volume in `error` would help
+    nobody.
+    """
+    pools_now = in_order(read_pools(tx))
+    if not pools_now:
+        raise NotYet("No backend has reported its storage yet; try again in a moment.")
     reasons: list[str] = []
-    for pool in in_order(read_pools(tx)):
+    for pool in pools_now:
         why = refusal(pool, wish)
         if why is None and allocate(tx, pool.name, wish.size_gib):
             return pool, ""
         reasons.append(f"{pool.name} {why or 'just filled up'}")
-    return None, "No pool can take it: " + ("; ".join(reasons) if reasons else "no backend has reported yet") + "."
+    return None, "No pool can take it: " + "; ".join(reasons) + "."
 
 
 def fits(tx: Connection, pool_name: str, wish: Wish) -> str | None:
