@@ -22,7 +22,7 @@ settings.register_profile(
     suppress_health_check=_SLOW_IS_FINE,
     max_examples=80,
 )
-settings.register_profile("fuzz-proof", settings.get_profile("fuzz"), max_examples=800)
+settings.register_profile("fuzz-proof", settings.get_profile("fuzz"), max_examples=500)
 settings.load_profile("fuzz-proof" if PROOF else "fuzz")
 
 
