@@ -257,7 +257,17 @@ def _bare_list(data: Path, rows: int) -> float:
         " ORDER BY v.created_at_us DESC, v.id DESC LIMIT ?"
     )
     names = (
-        *("id", "name", "description", "size", "status", "migration_status", "availability_zone", "host", "snapshot_id"),
+        *(
+            "id",
+            "name",
+            "description",
+            "size",
+            "status",
+            "migration_status",
+            "availability_zone",
+            "host",
+            "snapshot_id",
+        ),
         *("source_volid", "bootable", "multiattach", "encrypted", "metadata", "tenant_id", "user_id", "created_at"),
         *("updated_at", "volume_type"),
     )

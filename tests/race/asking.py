@@ -1,7 +1,7 @@
 """Many requests at the same instant, each on a connection of its own that is already open."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,3 +138,6 @@ def at_rest(service: Service, collection: str, count: int) -> list[str]:
         return [one["id"] for one in found if one["status"] == "available"]
 
     return eventually(lambda: found if len(found := ids()) == count else [], within_s=60)
+
+
+CrowdOf = Callable[[Service], Crowd]

@@ -1,5 +1,23 @@
-"""What the race tests share: real services on temporary folders."""
+"""What the race tests share: real services on temporary folders, and crowds that hang up whatever happens."""
 
-from tests.service import running_service
+from collections.abc import Iterator
 
-__all__ = ["running_service"]
+import pytest
+from tests.race.asking import Crowd, CrowdOf
+from tests.service import Service, running_service
+
+__all__ = ["crowd_of", "running_service"]
+
+
+@pytest.fixture
+def crowd_of() -> Iterator[CrowdOf]:
+    """A crowd for a service; its connections are closed after the test."""
+    crowds: list[Crowd] = []
+
+    def gather(service: Service) -> Crowd:
+        crowds.append(Crowd(service))
+        return crowds[-1]
+
+    yield gather
+    for crowd in crowds:
+        crowd.close()

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from tests.chaos import verdict
-from tests.race.asking import PROJECT, THREADS, UNLIMITED, Ask, Crowd, Got, given_snapshots, given_volumes, on
+from tests.race.asking import PROJECT, THREADS, UNLIMITED, Ask, CrowdOf, Got, given_snapshots, given_volumes, on
 from tests.race.model import State, explain
 from tests.service import Service, StartService, eventually
 
@@ -50,12 +50,12 @@ def check_all(service: Service, got: list[Got]) -> None:
     "kinds", [KINDS, KINDS_WITH_SNAPSHOT, KINDS_OF_OPERATORS], ids=["users", "reverts", "operators"]
 )
 def test_conflicting_requests_have_one_winner_and_true_reasons(
-    running_service: StartService, kinds: tuple[str, ...]
+    running_service: StartService, crowd_of: CrowdOf, kinds: tuple[str, ...]
 ) -> None:
     """Nothing runs while they are asked. For the answers of each volume there is one order that explains them all."""
     service = running_service(nodes=1, workers=2, environ=UNLIMITED)
     assert service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": "gold"}}).status == 200
-    crowd, chance = Crowd(service), random.Random(f"{SEED}-{kinds}")
+    crowd, chance = crowd_of(service), random.Random(f"{SEED}-{kinds}")
     volumes = given_volumes(service, crowd, ROUNDS * VOLUMES_A_ROUND)
     reverts = "revert" in kinds
     snapshots = given_snapshots(service, crowd, volumes) if reverts else {}
@@ -82,14 +82,13 @@ def test_conflicting_requests_have_one_winner_and_true_reasons(
     print(f"\nBREEZEBLOCK_SEED={SEED} {len(got)} requests on {len(volumes)} volumes; accepted: {dict(winners)}")
     drain(service, "resume")
     check_all(service, got)
-    crowd.close()
 
 
-def test_conflicting_requests_while_everything_runs(running_service: StartService) -> None:
+def test_conflicting_requests_while_everything_runs(running_service: StartService, crowd_of: CrowdOf) -> None:
     """The same without a pause: volumes come and go under the requests, and every account is right in the end."""
     service = running_service(nodes=2, workers=2, ttl_s=3, environ=UNLIMITED)
     assert service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": "gold"}}).status == 200
-    crowd, chance = Crowd(service), random.Random(f"{SEED}-running")
+    crowd, chance = crowd_of(service), random.Random(f"{SEED}-running")
     kinds = sorted({*KINDS, *KINDS_OF_OPERATORS})
     volumes = given_volumes(service, crowd, 12)
     weights = [1 if "delete" in kind or kind == "cascade" else 8 for kind in kinds]
@@ -108,14 +107,15 @@ def test_conflicting_requests_while_everything_runs(running_service: StartServic
     assert {one.status for one in got} <= {202, 400, 404}
     assert all(one.message for one in got if not one.accepted)
     check_all(service, got)
-    crowd.close()
 
 
 @pytest.mark.parametrize("limit", [1, 7])
-def test_exactly_as_many_volumes_as_the_quota_has_room_for(running_service: StartService, limit: int) -> None:
+def test_exactly_as_many_volumes_as_the_quota_has_room_for(
+    running_service: StartService, crowd_of: CrowdOf, limit: int
+) -> None:
     """Thirty-two at once, round after round: the rest is told which limit, and usage is exact."""
     service = running_service(nodes=1, workers=2, environ=UNLIMITED)
-    crowd = Crowd(service)
+    crowd = crowd_of(service)
     quota = {"quota_set": {"volumes": limit}}
     assert service.request("PUT", f"/v3/{PROJECT}/os-quota-sets/{PROJECT}", quota).status == 200
     create = Ask("create", "", "POST", "/volumes", {"volume": {"size": 1}})
@@ -131,13 +131,12 @@ def test_exactly_as_many_volumes_as_the_quota_has_room_for(running_service: Star
         eventually(lambda: not service.request("GET", f"/v3/{PROJECT}/volumes").body["volumes"])
 
     check_all(service, got)
-    crowd.close()
 
 
-def test_exactly_as_many_extends_as_the_quota_has_room_for(running_service: StartService) -> None:
+def test_exactly_as_many_extends_as_the_quota_has_room_for(running_service: StartService, crowd_of: CrowdOf) -> None:
     """Sixteen volumes grow at once by one GiB each, and there is room for five."""
     service = running_service(nodes=1, workers=2, environ=UNLIMITED)
-    crowd = Crowd(service)
+    crowd = crowd_of(service)
     volumes = given_volumes(service, crowd, 16)
     quota = {"quota_set": {"gigabytes": 21}}
     assert service.request("PUT", f"/v3/{PROJECT}/os-quota-sets/{PROJECT}", quota).status == 200
@@ -149,4 +148,3 @@ def test_exactly_as_many_extends_as_the_quota_has_room_for(running_service: Star
     shown = service.request("GET", f"/v3/{PROJECT}/os-quota-sets/{PROJECT}?usage=true").body["quota_set"]
     assert shown["gigabytes"]["in_use"] == 21
     assert json.dumps(shown["volumes"]["in_use"]) == "16"
-    crowd.close()

@@ -80,7 +80,10 @@ class RequestIds:
         context = {"request_id": request_id}
         if _REQUEST_ID.match(global_id):
             context["global_request_id"] = global_id
-        with structlog.contextvars.bound_contextvars(**context):
+        with structlog.contextvars.bound_contextvars(**context, operation_id=None):
+            structlog.contextvars.unbind_contextvars(
+                "operation_id"
+            )  # bound when the request leaves one; undone after it
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
@@ -111,6 +114,9 @@ class Dispatch:
             response = errors.answer_for(error)
         if version is not None and scope["path"].startswith("/v3"):
             microversions.mark(response.headers, version)
+        if scope["method"] not in ("GET", "HEAD"):
+            # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
+            log.info("request.answered", method=scope["method"], path=scope["path"], status=response.status_code)
         await response(scope, receive, send)
 
     def _find(self, scope: Scope) -> Match | None:

@@ -6,6 +6,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
 from breezeblock.api import bodies, policy
@@ -122,4 +123,5 @@ class Call:
     def ring(self, queue: str | None) -> None:
         """Wake a queue's nodes after the commit; None is for changes that leave no work."""
         if queue is not None:
+            structlog.contextvars.bind_contextvars(operation_id=self.origin.operation_id)
             self.services.doorbell.ring(queue)

@@ -148,6 +148,10 @@ BE_CLONED = Transition(
         ),
         at_rest(volumes),
         Must(
+            differs(volumes.c.object_name, None),
+            "Source volume {id} has no storage: its creation has failed, whatever its status was reset to.",
+        ),
+        Must(
             volumes.c.size_gib <= new("size_gib"),
             "The new volume's size of {size_gib} GiB is smaller than its source's; it must be at least as large.",
         ),
@@ -163,6 +167,10 @@ BE_SOURCE = Transition(
             "Snapshot {id} has status {status}; it must be available to make a volume from it.",
         ),
         at_rest(snapshots),
+        Must(
+            differs(snapshots.c.object_name, None),
+            "Snapshot {id} has no storage: its creation has failed, whatever its status was reset to.",
+        ),
         Must(
             snapshots.c.size_gib <= new("size_gib"),
             "The new volume's size of {size_gib} GiB is smaller than the snapshot's; it must be at least as large.",
