@@ -5,6 +5,7 @@ worker, the page that they share, the doorbell, and the way a process starts and
 """
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.work.catalogue import CATALOGUE
 
-__all__ = ["BACKEND", "CLUSTER", "QUEUE", "ROOT", "Cluster"]
+__all__ = ["BACKEND", "CLUSTER", "FENCES", "QUEUE", "ROOT", "Cluster"]
 
 CLUSTER: Final = "sim"
 BACKEND: Final = "fast"
@@ -42,6 +43,12 @@ CAPACITY_BYTES: Final = 48 << 30
 RESTART_S: Final = (0.1, 3.0)
 # What a process may end with that is not a mistake of ours: its parent starts it again.
 EXCUSED: Final = ("Unavailable", "BackendFailed")
+
+# How a lost node is kept from writing. "kill": its processes are killed. "storage": the storage refuses it, and it lives on,
+# so that every guard of the database meets its late calls. "trust": nothing but its lease; only without stopped processes.
+FENCES: Final = ("kill", "storage", "trust")
+# Clock rates beyond the bound: a lease held by such a clock outlives its expiry by far.
+BEYOND: Final = (0.1, 0.5)
 
 OnEffect = Callable[[str, str, PurePosixPath, Tokens], None]
 
@@ -60,6 +67,8 @@ class Cluster:
         tell: Callable[[str], None],
         mistake: Callable[[str], None],
         on_effect: OnEffect,
+        fence: str = "kill",
+        beyond_drift: bool = False,
     ) -> None:
         self.loop = loop
         self.database = database
@@ -69,6 +78,10 @@ class Cluster:
         self.tell = tell
         self.mistake = mistake
         self.on_effect = on_effect
+        self.fence = fence
+        self.beyond_drift = beyond_drift
+        self.refused: set[str] = set()
+        """Lock files of the incarnations that the storage refuses."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
         self.bell = _Bell(self)
@@ -102,12 +115,18 @@ class Cluster:
             if other.name.partition(".")[0] == node:
                 other.stopped_until = max(other.stopped_until, self.loop.time() + seconds)
 
-    def env(self, process: Process, clock: VirtualClock) -> Env:
+    def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "") -> Env:
         """A process's view of the world."""
         random = Random(f"{self.random.random()} {process.name}")
+
+        async def stalled(call: str, path: PurePosixPath, changes: bool) -> None:
+            await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
+            if lock_path in self.refused:  # asked at the very instant of the effect, as storage does
+                raise OSError(errno.EACCES, "this client is fenced", str(path))
+
         files = self.disk.view(
             before=lambda call, path, changes: self.faults.before_storage(process, call, path, changes),
-            stalled=lambda call, path, changes: self.faults.right_before_effect(lambda s: self.stop_node(process, s)),
+            stalled=stalled,
             effect=lambda call, path, tokens: self.on_effect(process.name, call, path, tokens),
         )
         return VirtualEnv(
@@ -122,6 +141,8 @@ class Cluster:
     def new_clock(self) -> VirtualClock:
         """One machine's clocks: rates differ by less than the drift that the terms allow, wall clocks by much more."""
         rate = self.random.uniform(1.0, 1.0 + self.terms.drift * 0.99)
+        if self.beyond_drift and self.random.random() < 0.5:
+            rate = self.random.uniform(*BEYOND)
         return VirtualClock(rate=rate, skew_us=int(self.random.uniform(-20, 20) * 1_000_000))
 
     async def supervise(self, name: str, start: Callable[[str, int, VirtualClock], Process]) -> None:
@@ -130,7 +151,8 @@ class Cluster:
         number = 0
         while True:
             number += 1
-            process = start(name, number, clock)
+            renamed = "rename" in self.faults.on and self.random.random() < 0.5
+            process = start(f"{name}-{number}" if renamed else name, number, clock)
             ended = self.loop.create_future()
             process.on_exit.append(lambda ended=ended: ended.done() or ended.set_result(None))  # type: ignore[misc]
             await ended
@@ -188,12 +210,19 @@ class Cluster:
         return _WorkerHandle(worker, ours)
 
     async def _work(self, node: "_Node", process: Process, link: "_Link") -> None:
-        env = self.env(process, node.clock)
+        env = self.env(process, node.clock, lock_path=node.lock_path)
 
         async def prove_dead(row: NodeRow) -> bool:
-            return await env.processes.kill_holders(row.lock_path, row.lock_id)
+            if not await self.faults.fence_works():
+                return False
+            if self.fence == "kill":
+                return await env.processes.kill_holders(row.lock_path, row.lock_id)
+            if self.fence == "storage":
+                self.refused.add(row.lock_path)
+                self.tell(f"the storage refuses {row.incarnation}")
+            return True
 
-        driver = FileDriver(env.files, name=BACKEND, path=ROOT, clock=node.clock)
+        driver = FileDriver(env.files, name=BACKEND, path=ROOT, clock=node.clock, trusted_shared=self.fence == "trust")
         backend = Backend(name=BACKEND, queue=QUEUE, driver=driver, slots=self.slots, availability_zone="nova")
         await Worker(
             env=env,
@@ -312,7 +341,7 @@ class _WorkerHandle:
 
 
 class _Bell:
-    """The doorbell between processes: a ring may be late, and may be lost."""
+    """The doorbell between processes: a ring may be late, lost, or heard twice."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -322,7 +351,7 @@ class _Bell:
         """See `doorbells.contract.Doorbell`."""
         self._listeners = [heard for heard in self._listeners if heard[0].alive]
         for process, on_ring in self._listeners:
-            if self._cluster.random.random() < 0.8:
+            for _ in range(self._cluster.random.choice((0, 1, 1, 1, 2))):
                 later = self._cluster.random.expovariate(1.0) * 0.002
                 self._cluster.loop.call_later(later, on_ring, context=context_of(process))
 

@@ -4,7 +4,10 @@ crash      kill -9 of a keeper, a worker, an API or a whole node, at any await; 
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
 cut        processes, or all of them, do not reach the database for a while; slowness
-storage    a storage call fails with EIO or ENOSPC; slowness
+storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
+fence      a fence fails, is slow, or succeeds after it was given up
+burst      for a while every other transaction loses against another one
+rename     a node comes back under another name, so that nobody takes it for its predecessor
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["KINDS", "Faults", "Nemesis"]
 
-KINDS: Final = ("crash", "stop", "lost", "cut", "storage")
+KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename")
 Tell = Callable[[str], None]
 
 
@@ -35,6 +38,8 @@ class Faults:
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
     _cut_until: dict[str, float] = field(default_factory=dict)
+    _burst_until: float = float("-inf")
+    _full_until: float = float("-inf")
 
     @classmethod
     def draw(cls, random: Random, tell: Tell) -> "Faults":
@@ -58,6 +63,7 @@ class Faults:
         """From now on everything works."""
         self.on = frozenset()
         self._cut_until.clear()
+        self._burst_until = self._full_until = float("-inf")
 
     # --- the database -----------------------------------------------------------------------------------------------
 
@@ -78,13 +84,31 @@ class Faults:
         return self.random.choice((0.001, 0.05, 1.0, 4.0))
 
     def contended(self) -> bool:
+        if self._burst_until > asyncio.get_running_loop().time():
+            return self.random.random() < 0.5
         return "lost" in self.on and self.random.random() < 0.03
+
+    def burst(self, seconds: float) -> None:
+        """Let every other transaction lose for a while."""
+        self.tell(f"transactions are contended for {seconds:.2f} s")
+        self._burst_until = asyncio.get_running_loop().time() + seconds
 
     def loses_answer(self, process: Process) -> bool:
         if "lost" in self.on and self.random.random() < 0.06:
             self.tell(f"the commit's answer to {process.name} is lost")
             return True
         return False
+
+    # --- the fence ---------------------------------------------------------------------------------------------------
+
+    async def fence_works(self) -> bool:
+        """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same."""
+        if "fence" in self.on and self.random.random() < 0.5:
+            fate = self.random.choice(("fails", "is slow", "is late"))
+            self.tell(f"a fence {fate}")
+            await VirtualClock().sleep({"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate])
+            return fate != "fails"
+        return True
 
     # --- the storage ------------------------------------------------------------------------------------------------
 
@@ -96,10 +120,17 @@ class Faults:
             return
         if self.random.random() < 0.01:
             await VirtualClock().sleep(self.random.uniform(0.5, 8.0))
+        if changes and self._full_until > asyncio.get_running_loop().time():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if changes and self.random.random() < 0.03:
             number = self.random.choice((errno.EIO, errno.ENOSPC))
             self.tell(f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}")
             raise OSError(number, os.strerror(number), str(path))
+
+    def fill(self, seconds: float) -> None:
+        """Let the storage be full for a while."""
+        self.tell(f"the storage is full for {seconds:.2f} s")
+        self._full_until = asyncio.get_running_loop().time() + seconds
 
     async def right_before_effect(self, stop_node: Callable[[float], None]) -> None:
         """Between the guard's yes and the system call: the worst place to be stopped, so it happens here on purpose, too."""
@@ -129,6 +160,10 @@ class Nemesis:
             strikes += [self._stop]
         if "cut" in self._faults.on:
             strikes += [self._cut]
+        if "burst" in self._faults.on:
+            strikes += [lambda: self._faults.burst(self._random.choice((0.2, 2.0)))]
+        if "storage" in self._faults.on:
+            strikes += [lambda: self._faults.fill(self._random.choice((0.1, 1.0)))]
         loop = asyncio.get_running_loop()
         while strikes and loop.time() < until:
             await self._sleep(self._random.expovariate(1 / self._mean_s))

@@ -5,6 +5,7 @@ breezeblock sim --runs 500             many, from a drawn seed on
 """
 
 import sys
+import time
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from breezeblock.env.real import RealClock
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
-from breezeblock.testing.cluster import ROOT, Cluster
+from breezeblock.testing.cluster import FENCES, ROOT, Cluster
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
@@ -27,7 +28,7 @@ from breezeblock.testing.loop import PROCESS, Deadlock, Endless, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
-__all__ = ["Failed", "Report", "main", "simulate"]
+__all__ = ["Failed", "Report", "main", "shrink", "simulate"]
 
 TTL_S: Final = 3.0
 DRIFT: Final = 0.05
@@ -36,6 +37,7 @@ DRIFT: Final = 0.05
 SETTLE_S: Final = 240.0
 GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
+START_S: Final = 1_000.0  # where the loop's time begins
 _PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
 _OBJECT: Final = (
     "SELECT object_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
@@ -63,8 +65,9 @@ class Report:
 class Failed(AssertionError):
     """A run in which an invariant fell. The text has the seed, the end of the history, and how to see it again."""
 
-    def __init__(self, seed: int, violations: list[str], history: list[str]) -> None:
+    def __init__(self, seed: int, violations: list[str], history: list[str], faults: frozenset[str]) -> None:
         self.seed = seed
+        self.faults = faults
         self.violations = violations
         self.history = history
         shown = "\n".join(history[-SHOWN:])
@@ -75,11 +78,22 @@ class Failed(AssertionError):
         )
 
 
-def simulate(seed: int, *, database: Database | None = None, only: Collection[str] | None = None) -> Report:
-    """Run one seed. Raises Failed. `only` overrides which faults are on; a `database` can serve many runs."""
+def simulate(
+    seed: int,
+    *,
+    database: Database | None = None,
+    only: Collection[str] | None = None,
+    fence: str | None = None,
+    beyond_drift: bool = False,
+) -> Report:
+    """Run one seed. Raises Failed. A `database` can serve many runs.
+
+    `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
+    have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
+    """
     own = Database() if database is None else None
     try:
-        run = _Run(seed, database or own or Database(), only)
+        run = _Run(seed, database or own or Database(), only, fence=fence, beyond_drift=beyond_drift)
         return run.go()
     finally:
         if own is not None:
@@ -89,7 +103,9 @@ def simulate(seed: int, *, database: Database | None = None, only: Collection[st
 class _Run:
     """Everything of one run."""
 
-    def __init__(self, seed: int, database: Database, only: Collection[str] | None) -> None:
+    def __init__(
+        self, seed: int, database: Database, only: Collection[str] | None, *, fence: str | None, beyond_drift: bool
+    ) -> None:
         self._seed = seed
         self._random = Random(f"{seed} cluster")
         self.history: list[str] = []
@@ -112,6 +128,8 @@ class _Run:
             tell=self.tell,
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
+            fence=fence or Random(f"{seed} fence").choice(FENCES[:2]),
+            beyond_drift=beyond_drift,
         )
         self._clients = Clients(
             self._cluster,
@@ -134,7 +152,7 @@ class _Run:
         for complaint in self._loop.complaints:
             self._watcher.violated("Mistake", complaint)
         if self._watcher.violations:
-            raise Failed(self._seed, self._watcher.violations, self.history)
+            raise Failed(self._seed, self._watcher.violations, self.history, self._on)
         answers = [request.answer for request in self._clients.requests]
         with self._database.reading() as tx:
             ended = len(tx.execute(select(tables.operation_log.c.operation_id)).all())
@@ -149,7 +167,7 @@ class _Run:
         )
 
     async def _main(self) -> None:
-        self.tell(f"seed {self._seed}, faults {' '.join(sorted(self._on)) or 'none'}")
+        self.tell(f"seed {self._seed}, faults {' '.join(sorted(self._on)) or 'none'}, fence {self._cluster.fence}")
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
         for number in range(self._random.choice((2, 3))):
@@ -256,6 +274,17 @@ def _logs_into(run: _Run) -> Any:
         structlog.configure(**before)
 
 
+def shrink(failed: Failed, *, database: Database) -> frozenset[str]:
+    """The fewest kinds of faults with which the seed still fails: each is switched off in turn, and stays off if it can."""
+    needed = failed.faults
+    for kind in sorted(failed.faults):
+        try:
+            simulate(failed.seed, database=database, only=needed - {kind})
+        except Failed:
+            needed -= {kind}
+    return needed
+
+
 def main(seed: int | None, runs: int, minutes: float | None) -> int:
     """The command: `runs` seeds from `seed` on, or as many as fit into `minutes`. Returns the exit status.
 
@@ -265,16 +294,23 @@ def main(seed: int | None, runs: int, minutes: float | None) -> int:
     give_up_at = None if minutes is None else RealClock().boottime() + minutes * 60
     database = Database()
     done = failed = accepted = 0
+    virtual_s, started = 0.0, time.process_time()
     while done < runs if give_up_at is None else RealClock().boottime() < give_up_at:
         try:
             report = simulate(first + done, database=database)
             accepted += report.accepted
+            virtual_s += report.virtual_s - START_S
             if runs == 1 and minutes is None:
                 print("\n".join(report.history))
         except Failed as error:
             failed += 1
             print("\n".join(error.history) if runs == 1 else "", error, sep="\n", flush=True)
+            needed = shrink(error, database=database)
+            print(f"fewest faults that still fail: {' '.join(sorted(needed)) or 'none'}", flush=True)
         done += 1
     database.close()
-    print(f"{done} runs from seed {first}: {accepted} requests accepted, {failed} runs failed")
+    print(
+        f"{done} runs from seed {first}: {accepted} requests accepted, {failed} runs failed, "
+        f"{virtual_s / max(time.process_time() - started, 0.001):.0f} simulated cluster-hours per CPU-hour"
+    )
     return 1 if failed else 0
