@@ -13,7 +13,7 @@ WANTED = $$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
 QUICK = $(wildcard tests/unit tests/tidy tests/store tests/sim)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test venv up check test proof bench lint clean
+.PHONY: help install install-test venv up check test proof bench sim lint clean
 
 help:
 	@echo 'make up       run a cluster here: DATA=$(DATA) PORT=$(PORT) NODES=$(NODES)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test     every suite, each within its share of time'
 	@echo 'make proof    the long runs; stop and start it as you like'
 	@echo 'make bench    measure the API'
+	@echo 'make sim      simulate clusters from 500 seeds'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -64,6 +65,9 @@ test: install-test
 
 proof: install-test
 	@exec $(BIN)/python scripts/run_tests.py --proof
+
+sim: install-test
+	@exec $(BIN)/breezeblock sim --runs 500
 
 bench: install-test
 	@exec $(BIN)/python benchmarks/api.py

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, insert, select
 
 from breezeblock.env.contract import Env
-from breezeblock.model.errors import NotFound, Rejected, Unavailable
+from breezeblock.model.errors import Ambiguous, NotFound, Rejected, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
@@ -120,7 +120,7 @@ class Clients:
                 self._forget(said.partition(" ")[0])
             self._cluster.tell(f"{process.name}: {kind} refused: {error.message}")
             return
-        except Unavailable:
+        except (Ambiguous, Unavailable):
             self._cluster.tell(f"{process.name}: {kind} unavailable")
             return
         request.answer = "accepted" if accepted.queue is not None else "answered"
