@@ -8,6 +8,7 @@ killed by the supervisor because its event loop did not answer a ping for some s
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -78,6 +79,10 @@ async def serve(brief: ApiBrief) -> None:
     link = await SocketLink.open(socket.socket(fileno=brief.link_file))
     answering = asyncio.ensure_future(_answer_pings(link))
     link.send(words.READY)
+    # What was imported stays: looking through it again and again for garbage costs every long list some milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     log.info("api.serving")
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((serving, stopping, answering), return_when=asyncio.FIRST_COMPLETED)
