@@ -12,7 +12,7 @@ from breezeblock.testing.faults import KINDS
 from breezeblock.testing.run import simulate
 
 GROUPS = 10
-SEEDS = seeds(quick=160, proof=20_000)
+SEEDS = seeds(quick=240, proof=6_000)
 
 
 def history_in_another_process(seed: int, *, hash_seed: int) -> str:
