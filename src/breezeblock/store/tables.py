@@ -300,6 +300,50 @@ nodes = Table(
     Index("ix_nodes_cluster", "cluster", "state"),
 )
 
+node_backends = Table(
+    "node_backends",
+    metadata,
+    # One incarnation on one backend: what the storage knows it by, and whether that backend is fenced from it.
+    _id("incarnation", primary_key=True),
+    Column("queue", NAME, primary_key=True),
+    # Recorded before the storage is used for the first time: client address and nonce, reservation key and the like.
+    Column("identity_json", Text, nullable=False, default="{}"),
+    # How it was made sure that this incarnation writes there no more; NULL while that is not sure.
+    Column("fenced_by", String(32)),
+    Column("fenced_at_us", BigInteger),
+)
+
+backends = Table(
+    "backends",
+    metadata,
+    # A cluster's backend as a resource of its own: operations on it as a whole take places in its line.
+    _id("id", primary_key=True),
+    Column("op_seq", BigInteger, nullable=False, default=0),
+    Column("queue", NAME, nullable=False, unique=True),
+    Column("frozen", Boolean, nullable=False, default=False),
+    # disabled, enabled, failing-over, failed-over, error: as the API shows it.
+    Column("replication_status", String(36), nullable=False, default="disabled"),
+    # The replication target that every node works on now; NULL is the backend that is configured.
+    Column("active_backend_id", NAME),
+    # Raised by each change of the target: what was begun on another one is not to be continued.
+    Column("generation", BigInteger, nullable=False, default=0),
+    Column("updated_at_us", BigInteger),
+)
+
+node_events = Table(
+    "node_events",
+    metadata,
+    # What happened to nodes, for operators to read: expired, fenced, a fence that failed, an operator's word. Pruned.
+    _id("id", primary_key=True),
+    Column("cluster", NAME, nullable=False),
+    Column("node", NAME, nullable=False),
+    _id("incarnation"),
+    Column("event", String(64), nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_node_events_at", "at_us"),
+)
+
 services = Table(
     "services",
     metadata,
