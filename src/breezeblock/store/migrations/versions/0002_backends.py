@@ -1,4 +1,4 @@
-"""Fences per backend, backends as resources, and events of nodes: new tables only, so the release before works on beside this one."""
+"""Fences per backend, backends as resources, events of nodes: new tables only, so the release before works on beside it."""
 
 from typing import Final
 
