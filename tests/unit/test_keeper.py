@@ -52,6 +52,12 @@ class Weather:
     def loses_answer(self, process: Process) -> bool:
         return False
 
+    def overlap_s(self) -> float:
+        return 0.0
+
+    def lag_s(self) -> float:
+        return 0.0
+
 
 class Page:
     """What was published, and when."""

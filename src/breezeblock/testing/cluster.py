@@ -6,12 +6,12 @@ worker, the page that they share, the doorbell, and the way a process starts and
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Env
@@ -31,6 +31,8 @@ from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.work.catalogue import CATALOGUE
 
+T = TypeVar("T")
+
 __all__ = ["BACKEND", "CLUSTER", "FENCES", "QUEUE", "ROOT", "Cluster"]
 
 CLUSTER: Final = "sim"
@@ -49,6 +51,8 @@ EXCUSED: Final = ("Unavailable", "BackendFailed")
 FENCES: Final = ("kill", "storage", "trust")
 # Clock rates beyond the bound: a lease held by such a clock outlives its expiry by far.
 BEYOND: Final = (0.1, 0.5)
+# How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
+TRUST_SETTLE_S: Final = 2.0
 
 OnEffect = Callable[[str, str, PurePosixPath, Tokens], None]
 
@@ -82,6 +86,8 @@ class Cluster:
         self.beyond_drift = beyond_drift
         self.refused: set[str] = set()
         """Lock files of the incarnations that the storage refuses."""
+        self.nodes: dict[str, _Node] = {}
+        """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
         self.bell = _Bell(self)
@@ -121,12 +127,33 @@ class Cluster:
 
         async def stalled(call: str, path: PurePosixPath, changes: bool) -> None:
             await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
+
+        def land(effect: Callable[[], T]) -> T:
             if lock_path in self.refused:  # asked at the very instant of the effect, as storage does
-                raise OSError(errno.EACCES, "this client is fenced", str(path))
+                raise OSError(errno.EACCES, "this client is fenced")
+            return effect()
+
+        async def arrive(effect: Callable[[], T], later_s: float) -> T:
+            self.locks.count_call(lock_path, 1)
+            try:
+                await VirtualClock().sleep(later_s)
+                return land(effect)
+            finally:
+                self.locks.count_call(lock_path, -1)
+
+        async def ship(effect: Callable[[], T]) -> T:
+            later_s = self.faults.late_s(process)
+            if later_s == 0.0:
+                return land(effect)
+            # In nobody's context: a write that is on its way lands, whatever becomes of its process.
+            way = asyncio.get_running_loop().create_task(arrive(effect, later_s), context=Context())
+            way.add_done_callback(lambda done: done.exception(), context=Context())
+            return await asyncio.shield(way)
 
         files = self.disk.view(
             before=lambda call, path, changes: self.faults.before_storage(process, call, path, changes),
             stalled=stalled,
+            ship=ship,
             effect=lambda call, path, tokens: self.on_effect(process.name, call, path, tokens),
         )
         return VirtualEnv(
@@ -167,7 +194,9 @@ class Cluster:
     async def _keep(self, name: str, number: int, process: Process, clock: VirtualClock) -> None:
         env = self.env(process, clock)
         incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
-        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", _Page())
+        process.incarnation = incarnation
+        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", _Page(), keeper=process)
+        self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
         self.tell(f"{process.name} is incarnation {incarnation}")
 
@@ -198,6 +227,8 @@ class Cluster:
     def _launch(self, node: "_Node", keeper: Process) -> "_WorkerHandle":
         ours, theirs = _Link.pair()
         worker = self.spawn(f"{node.name}.worker{node.number}", lambda process: self._work(node, process, theirs))
+        worker.incarnation, worker.works = node.incarnation, True
+        node.worker = worker
         self.locks.inherit(node.lock_path, holder=worker)
         keeper.on_exit.append(theirs.close)
         worker.on_exit.append(ours.close)
@@ -207,7 +238,7 @@ class Cluster:
             self.loop.call_later(self.random.uniform(0, 0.01), worker.kill, context=Context())
 
         keeper.on_exit.append(die_with_parent)
-        return _WorkerHandle(worker, ours)
+        return _WorkerHandle(worker, ours, lambda: self.locks.calls_to_return(node.lock_path))
 
     async def _work(self, node: "_Node", process: Process, link: "_Link") -> None:
         env = self.env(process, node.clock, lock_path=node.lock_path)
@@ -220,6 +251,8 @@ class Cluster:
             if self.fence == "storage":
                 self.refused.add(row.lock_path)
                 self.tell(f"the storage refuses {row.incarnation}")
+            else:
+                await node.clock.sleep(TRUST_SETTLE_S)
             return True
 
         driver = FileDriver(env.files, name=BACKEND, path=ROOT, clock=node.clock, trusted_shared=self.fence == "trust")
@@ -239,8 +272,36 @@ class Cluster:
             prove_dead=prove_dead,
         ).run()
 
+    # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------
 
-@dataclass(frozen=True)
+    def still_writes(self, incarnation: str) -> str | None:
+        """See `rules.World`."""
+        node = self.nodes.get(incarnation)
+        if node is None or node.worker is None or node.lock_path in self.refused:
+            return None
+        over_s = (node.clock.boottime() - node.page.until) / node.clock.rate
+        if self.fence == "trust" and over_s >= TRUST_SETTLE_S / (1 + self.terms.drift):
+            return None
+        if node.worker.alive:
+            return f"{node.worker.name} runs"
+        if self.locks.calls_under_way(node.lock_path):
+            return f"a storage call of {node.worker.name} is under way"
+        return None
+
+    def holds_lease(self, incarnation: str) -> bool:
+        """See `rules.World`."""
+        node = self.nodes.get(incarnation)
+        return node is not None and node.keeper.alive and node.clock.boottime() < node.page.until
+
+    def is_healthy(self, incarnation: str) -> bool:
+        """See `rules.World`."""
+        node = self.nodes.get(incarnation)
+        if node is None or not node.keeper.alive or node.page.until == float("-inf"):
+            return False
+        return max(node.keeper.stopped_until, node.keeper.impeded_at) < self.loop.time() - 3 * self.terms.ttl_s
+
+
+@dataclass
 class _Node:
     """One incarnation of a node, as its keeper and its worker know it."""
 
@@ -250,6 +311,8 @@ class _Node:
     incarnation: Incarnation
     lock_path: str
     page: "_Page"
+    keeper: Process
+    worker: Process | None = None
 
 
 def context_of(process: Process) -> Context:
@@ -313,9 +376,10 @@ class _Link:
 class _WorkerHandle:
     """Implements `node.keeper.WorkerHandle`."""
 
-    def __init__(self, process: Process, link: _Link) -> None:
+    def __init__(self, process: Process, link: _Link, calls_to_return: Callable[[], Awaitable[None]]) -> None:
         self._process = process
         self._link = link
+        self._calls_to_return = calls_to_return
         self._gone = asyncio.get_running_loop().create_future()
         process.on_exit.append(self._exited)
 
@@ -334,6 +398,7 @@ class _WorkerHandle:
     async def wait(self) -> None:
         """See `node.keeper.WorkerHandle`."""
         await asyncio.shield(self._gone)
+        await self._calls_to_return()  # a process inside a system call is not reaped before it returns
 
     def _exited(self) -> None:
         if not self._gone.done():

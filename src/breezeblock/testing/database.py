@@ -1,16 +1,18 @@
 """The simulated database: one SQLite in memory, the real schema and the real SQL, and what can go wrong on the way to it.
 
-A transaction runs at one instant, as serial as SQLite's writers are. Around it lie two journeys, there and back, that take
-virtual time and on which everything may be lost: the request, the answer, or the process that waits for it.
+A transaction runs at one instant, as serial as the writers of SQLite, or on a snapshot beside others. Around it lie two
+journeys, there and back, that take virtual time and on which everything may be lost: the request, the answer, or the process
+that waits for it.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 from sqlalchemy import Connection, insert
 
@@ -19,11 +21,15 @@ from breezeblock.resources.types import DEFAULT_TYPE_DESCRIPTION, DEFAULT_TYPE_I
 from breezeblock.store.dialects import open_engine, translate
 from breezeblock.store.tables import metadata, volume_types
 from breezeblock.testing.loop import Process
+from breezeblock.testing.replicated import Change, Journal
 from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["Database", "KeeperLane", "Seen", "SimLane", "Weather"]
 
 T = TypeVar("T")
+
+# A journey that takes longer is noted: whoever waited for it may miss what it had to do in time.
+SLOW_S: Final = 0.2
 
 # A row of what a transaction did: (what, id, before, after). Written by triggers, so nothing can escape it.
 Seen = tuple[str, str, str | None, str | None]
@@ -41,7 +47,16 @@ CREATE TRIGGER seen_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD
 CREATE TRIGGER seen_operation AFTER INSERT ON operations BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('enqueued', NEW.id, NEW.kind, NEW.payload_json); END;
 CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('owner', NEW.id, NEW.owner, NEW.epoch); END;
+  INSERT INTO seen (what, id, before, after) VALUES ('owner', NEW.id, NEW.owner, NEW.epoch || ' ' || NEW.queue); END;
+CREATE TRIGGER seen_save AFTER UPDATE OF saved_epoch ON operations BEGIN
+  INSERT INTO seen (what, id, before, after)
+  VALUES ('saved', NEW.id, NEW.owner, NEW.saved_epoch || ' ' || NEW.direction || ' ' || ifnull(NEW.step, '')); END;
+CREATE TRIGGER seen_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.queue, NEW.fenced_by); END;
+CREATE TRIGGER seen_fence AFTER UPDATE OF fenced_by ON node_backends WHEN NEW.fenced_by IS NOT OLD.fenced_by BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.queue, NEW.fenced_by); END;
+CREATE TRIGGER seen_charge AFTER UPDATE OF in_use ON quota_usage BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('charged', NEW.project_id, OLD.in_use, NEW.in_use); END;
 CREATE TRIGGER seen_lock AFTER INSERT ON operation_locks BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
@@ -77,29 +92,63 @@ class Weather(Protocol):
         """Whether a commit that happened is not told."""
         ...
 
+    def overlap_s(self) -> float:
+        """How long a transaction is open beside others, on a database where they overlap."""
+        ...
+
+    def lag_s(self) -> float:
+        """How far behind a database node is, where nobody waits for it to catch up."""
+        ...
+
+
+@dataclass
+class Begun(Generic[T]):
+    """A transaction that has run on its snapshot and is not committed yet."""
+
+    result: T
+    snapshot: int
+    changes: tuple[Change, ...]
+    seen: list[Seen]
+    carried: object
+
 
 class Database:
     """One for many runs: compiled statements are kept, rows are not."""
 
     def __init__(self) -> None:
         self._now_us: Callable[[], int] = lambda: 0
-        self.on_commit: Callable[[list[Seen]], None] = lambda seen: None
-        self.on_rollback: Callable[[], None] = lambda: None
+        self.on_commit: Callable[[list[Seen], Process | None], None] = lambda seen, writer: None
+        self.on_rollback: Callable[[], object] = lambda: None
+        """A transaction was taken back; what is returned is given to `on_resume` if it goes on after all."""
+        self.on_resume: Callable[[Any], None] = lambda carried: None
         self._engine = open_engine("sqlite://", now_us=lambda: self._now_us())
         metadata.create_all(self._engine)
         self._connection = self._engine.connect()
         self.raw: sqlite3.Connection = self._connection.connection.dbapi_connection  # type: ignore[assignment]
         self.raw.executescript(_WATCH)
+        self._all_journal = Journal(self.raw, metadata.sorted_tables)
+        self.journal: Journal | None = None
+        """In a run in which transactions overlap."""
 
-    def begin_run(self, *, now_us: Callable[[], int]) -> None:
-        """Empty all tables, as a migrated database is empty."""
+    def begin_run(self, *, now_us: Callable[[], int], replicated: bool = False) -> None:
+        """Empty all tables, as a migrated database is empty.
+
+        `replicated`: transactions overlap and see snapshots, as on a database with several writing nodes (`replicated.py`).
+        Otherwise each runs at one instant, as on SQLite.
+        """
+        if self.journal is not None:
+            self.journal.end()
+            self.journal = None
         self._now_us = now_us
-        self.on_commit, self.on_rollback = lambda seen: None, lambda: None
+        self.on_commit, self.on_rollback = lambda seen, writer: None, lambda: None
         for table in reversed(metadata.sorted_tables):
             self.raw.execute(f"DELETE FROM {table.name}")  # noqa: S608  names of our own tables
         with self.transaction() as tx:
             kind = {"description": DEFAULT_TYPE_DESCRIPTION, "is_public": True, "op_seq": 0, "created_at_us": now_us()}
             tx.execute(insert(volume_types).values(id=DEFAULT_TYPE_ID, name=DEFAULT_TYPE_NAME, **kind))
+        if replicated:
+            self.journal = self._all_journal
+            self.journal.begin()
 
     def close(self) -> None:
         """Let the database go."""
@@ -107,34 +156,89 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, writer: Process | None = None) -> Iterator[Connection]:
         """One transaction at this very instant: for the simulated world itself, and for whoever's turn it is."""
         connection = self._connection
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield connection
-            seen = self.raw.execute("SELECT what, id, before, after FROM seen ORDER BY number").fetchall()
-            if seen:
-                self.raw.execute("DELETE FROM seen")
+            seen = self._take_seen()
+            changes = self.journal.taken() if self.journal is not None else ()
             connection.commit()
         except BaseException:
             connection.rollback()
             self.on_rollback()
             raise
-        self.on_commit(seen)
+        if self.journal is not None:
+            self.journal.committed(_now(), changes)
+        self.on_commit(seen, writer)
+
+    def _take_seen(self) -> list[Seen]:
+        seen = self.raw.execute("SELECT what, id, before, after FROM seen ORDER BY number").fetchall()
+        if seen:
+            self.raw.execute("DELETE FROM seen")
+        return seen
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One snapshot."""
+    def reading(self, *, at: float | None = None) -> Iterator[Connection]:
+        """One snapshot: the present, or a past one."""
         self._connection.exec_driver_sql("BEGIN")
         try:
+            if at is not None and self.journal is not None:
+                self.journal.go_back(self.journal.since(self.journal.snapshot(at)))
             yield self._connection
         finally:
             self._connection.rollback()
 
+    def begin(self, body: Callable[[Connection], T], *, at: float) -> Begun[T]:
+        """Run a transaction on the snapshot of an instant, and take it back for now. Raises what `body` raises."""
+        assert self.journal is not None
+        connection, snapshot = self._connection, self.journal.snapshot(at)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            self.journal.go_back(self.journal.since(snapshot))
+            self.raw.execute("DELETE FROM journal")
+            self.raw.execute("DELETE FROM seen")
+            result = body(connection)
+            changes, seen = self.journal.taken(), self._take_seen()
+        finally:
+            connection.rollback()
+            carried = self.on_rollback()
+        return Begun(result, snapshot, changes, seen, carried)
+
+    def commit(self, begun: Begun[T], writer: Process | None) -> T:
+        """Commit a transaction that was begun earlier. Raises Contended when another one changed one of its rows."""
+        assert self.journal is not None
+        self.journal.certify(begun.changes, snapshot=begun.snapshot)
+        connection = self._connection
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            self.journal.apply(begun.changes)
+            self.raw.execute("DELETE FROM journal")
+            self.raw.execute("DELETE FROM seen")
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        self.journal.committed(_now(), begun.changes)
+        self.on_resume(begun.carried)
+        self.on_commit(begun.seen, writer)
+        return begun.result
+
+
+def _now() -> float:
+    """The loop's time; before there is a loop, the beginning of time."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return float("-inf")
+
 
 class _Journey:
     """How calls of one process reach the database and come back."""
+
+    barrier = True
+    """Whether a transaction waits until its database node has everything that was committed anywhere before it begins."""
 
     def __init__(self, database: Database, process: Process, weather: Weather, random: Random) -> None:
         self._database = database
@@ -142,42 +246,66 @@ class _Journey:
         self._weather = weather
         self._random = random
 
-    async def _call(self, job: Callable[[], T], *, writes: bool) -> T:
+    async def _call(self, arrived: Callable[[], Awaitable[T]], *, writes: bool) -> T:
         # In nobody's context: what is on its way arrives, whatever becomes of its sender.
-        travel = asyncio.get_running_loop().create_task(self._travel(job, writes), context=Context())
+        travel = asyncio.get_running_loop().create_task(self._travel(arrived, writes), context=Context())
         travel.add_done_callback(_look_at, context=Context())
         return await asyncio.shield(travel)
 
-    async def _travel(self, job: Callable[[], T], writes: bool) -> T:
+    async def _travel(self, arrived: Callable[[], Awaitable[T]], writes: bool) -> T:
         process, weather = self._process, self._weather
         if weather.is_cut(process):
-            await self._pass(weather.hang_s())
-            raise Unavailable("the database cannot be reached")
+            await self._hang()
         await self._pass(weather.delay_s())
         if not process.alive and self._random.random() < 0.5:
             raise Unavailable("the sender died before its last statement")
-        if process.stopped_until > self._time() and self._random.random() < 0.5:
-            await self._pass(process.stopped_until - self._time())
+        if process.stopped_until > _now() and self._random.random() < 0.5:
+            await self._pass(process.stopped_until - _now())
         if weather.is_cut(process):
-            await self._pass(weather.hang_s())
-            raise Unavailable("the database cannot be reached")
+            await self._hang()
         if writes and weather.contended():
+            process.impeded_at = _now()
             raise Contended("lost against another transaction")
         with _Translated():
-            result = job()
+            result = await arrived()
         lost = writes and weather.loses_answer(process)
         await self._pass(weather.delay_s())
         if lost or weather.is_cut(process):
+            process.impeded_at = _now()
             raise (Ambiguous if writes else Unavailable)("the connection was lost")
         return result
 
-    @staticmethod
-    def _time() -> float:
-        return asyncio.get_running_loop().time()
+    async def _hang(self) -> NoReturn:
+        await self._pass(self._weather.hang_s())
+        raise Unavailable("the database cannot be reached")
 
-    @staticmethod
-    async def _pass(seconds: float) -> None:
+    async def _pass(self, seconds: float) -> None:
+        if seconds > SLOW_S:
+            self._process.impeded_at = _now() + seconds
         await VirtualClock().sleep(seconds)
+
+    async def _write(self, body: Callable[[Connection], T]) -> T:
+        """At one instant; or on a snapshot of the past, or overlapping with others, where the database has that."""
+        database, weather = self._database, self._weather
+        if database.journal is None:
+            with database.transaction(self._process) as tx:
+                return body(tx)
+        lag_s, overlap_s = 0.0 if self.barrier else weather.lag_s(), weather.overlap_s()
+        if lag_s == overlap_s == 0.0:
+            with database.transaction(self._process) as tx:
+                return body(tx)
+        begun = database.begin(body, at=_now() - lag_s)
+        await self._pass(overlap_s)
+        try:
+            return database.commit(begun, self._process)
+        except Contended:
+            self._process.impeded_at = _now()
+            raise
+
+    async def _read(self, body: Callable[[Connection], T]) -> T:
+        lag_s = 0.0 if self.barrier or self._database.journal is None else self._weather.lag_s()
+        with self._database.reading(at=_now() - lag_s if lag_s else None) as tx:
+            return body(tx)
 
 
 class SimLane(_Journey):
@@ -185,21 +313,11 @@ class SimLane(_Journey):
 
     async def write(self, body: Callable[[Connection], T]) -> T:
         """See `store.run.Lane`."""
-
-        def job() -> T:
-            with self._database.transaction() as tx:
-                return body(tx)
-
-        return await self._call(job, writes=True)
+        return await self._call(lambda: self._write(body), writes=True)
 
     async def read(self, body: Callable[[Connection], T]) -> T:
         """See `store.run.Lane`."""
-
-        def job() -> T:
-            with self._database.reading() as tx:
-                return body(tx)
-
-        return await self._call(job, writes=False)
+        return await self._call(lambda: self._read(body), writes=False)
 
 
 class KeeperLane(_Journey):
@@ -207,13 +325,8 @@ class KeeperLane(_Journey):
 
     async def write(self, f: Callable[[Any], T]) -> T:
         """See `node.lease_table.Lane`."""
-
-        def job() -> T:
-            with self._database.transaction():
-                return f(self._database.raw)
-
         try:
-            return await self._call(job, writes=True)
+            return await self._call(lambda: self._write(lambda tx: f(self._database.raw)), writes=True)
         except (Contended, Ambiguous) as error:
             raise Unavailable(str(error)) from error
 

@@ -7,6 +7,7 @@ cut        processes, or all of them, do not reach the database for a while; slo
 storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
 fence      a fence fails, is slow, or succeeds after it was given up
 burst      for a while every other transaction loses against another one
+late       a write lands seconds after its call, although its process was killed or stopped meanwhile
 rename     a node comes back under another name, so that nobody takes it for its predecessor
 """
 
@@ -24,7 +25,7 @@ from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["KINDS", "Faults", "Nemesis"]
 
-KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename")
+KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late")
 Tell = Callable[[str], None]
 
 
@@ -37,6 +38,7 @@ class Faults:
     on: frozenset[str] = frozenset()
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
+    late_most_s: float = 4.0
     _cut_until: dict[str, float] = field(default_factory=dict)
     _burst_until: float = float("-inf")
     _full_until: float = float("-inf")
@@ -93,6 +95,12 @@ class Faults:
         self.tell(f"transactions are contended for {seconds:.2f} s")
         self._burst_until = asyncio.get_running_loop().time() + seconds
 
+    def overlap_s(self) -> float:
+        return self.random.expovariate(1.0) * self.pace_s * 4 if self.random.random() < 0.4 else 0.0
+
+    def lag_s(self) -> float:
+        return self.random.expovariate(1.0) * 0.3 if self.random.random() < 0.3 else 0.0
+
     def loses_answer(self, process: Process) -> bool:
         if "lost" in self.on and self.random.random() < 0.06:
             self.tell(f"the commit's answer to {process.name} is lost")
@@ -126,6 +134,14 @@ class Faults:
             number = self.random.choice((errno.EIO, errno.ENOSPC))
             self.tell(f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}")
             raise OSError(number, os.strerror(number), str(path))
+
+    def late_s(self, process: Process) -> float:
+        """How much later than its call a write lands; it is on its way then, whatever becomes of its process."""
+        if "late" in self.on and self.random.random() < 0.05:
+            later_s = self.random.uniform(0.05, self.late_most_s)
+            self.tell(f"a write of {process.name} is on its way for {later_s:.2f} s")
+            return later_s
+        return 0.0
 
     def fill(self, seconds: float) -> None:
         """Let the storage be full for a while."""

@@ -21,7 +21,10 @@ from breezeblock.store import check
 from breezeblock.store.tables import operation_log, operations, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.database import Seen
+from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
+from breezeblock.testing.rules import Rules, World
+from breezeblock.work.catalogue import CATALOGUE
 
 __all__ = ["Violation", "Watcher", "check_rest", "is_quiet", "unfinished"]
 
@@ -46,9 +49,10 @@ class _Line:
 class Watcher:
     """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], world: World) -> None:
         self._tell = tell
         self.violations: list[str] = []
+        self.rules = Rules(world, CATALOGUE, self.violated)
         self.exclusive: dict[tuple[str, int], bool] = {}
         """(resource, seq) -> whether that place in its line is an exclusive one."""
         self.resources_of: dict[str, dict[str, int]] = {}
@@ -92,16 +96,20 @@ class Watcher:
 
     # --- the database -----------------------------------------------------------------------------------------------
 
-    def on_commit(self, seen: list[Seen]) -> None:
+    def on_commit(self, seen: list[Seen], writer: Process | None) -> None:
         """Look at what one transaction did."""
         applied, self._applied = self._applied, []
+        self.rules.see(seen, writer)
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
             elif what == "locked":
                 self._locked(id_, str(before), str(after))
             elif what == "owner":
-                self._tell(f"operation {id_} is owned by {before} in epoch {after}")
+                epoch = str(after).partition(" ")[0]
+                self._tell(f"operation {id_} is owned by {before} in epoch {epoch}")
+                if writer is not None and before == writer.incarnation:
+                    self._claimed(id_)
             elif what == "nodes":
                 self._tell(f"node {id_}: {before} -> {after}")
         for what, id_, before, after in seen:
@@ -110,9 +118,14 @@ class Watcher:
             elif what == "ended":
                 self._ended(id_, outcome=str(before), kind=str(after))
 
-    def on_rollback(self) -> None:
-        """A transaction left nothing behind."""
-        self._applied.clear()
+    def on_rollback(self) -> list[tuple[str, str, Transition]]:
+        """A transaction left nothing behind. Returns what it meant to do, for `on_resume`."""
+        applied, self._applied = self._applied, []
+        return applied
+
+    def on_resume(self, applied: list[tuple[str, str, Transition]]) -> None:
+        """A transaction that had been taken back is about to be committed after all."""
+        self._applied = applied
 
     @contextmanager
     def transitions(self) -> Iterator[None]:
@@ -165,14 +178,22 @@ class Watcher:
             if source in self.unsure:
                 self.unsure.add(made)
 
+    def _claimed(self, id_: str) -> None:
+        """*Order*: whoever is claimed has nobody conflicting before it in any of its lines."""
+        self._require_nobody_before(id_, "was claimed")
+
+    def _require_nobody_before(self, id_: str, what: str) -> None:
+        for resource, seq in self.resources_of.get(id_, {}).items():
+            for earlier, other in self._open.get(resource, {}).items():
+                if earlier < seq and (self.exclusive[resource, earlier] or self.exclusive[resource, seq]):
+                    self.violated("Order", f"{id_} at place {seq} of {resource} {what} before {other} at {earlier}")
+
     def _ended(self, id_: str, *, outcome: str, kind: str) -> None:
         """*Order*: whoever ends has nobody conflicting before it in any of its lines."""
         self._tell(f"operation {id_} {kind} ended: {outcome}")
+        self._require_nobody_before(id_, "ended")
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
-            for earlier, other in line.items():
-                if earlier < seq and (self.exclusive[resource, earlier] or self.exclusive[resource, seq]):
-                    self.violated("Order", f"{id_} at place {seq} of {resource} ended before {other} at {earlier}")
             line.pop(seq, None)
         kind, payload = self._payloads.get(id_, (kind, {}))
         if kind == "revert_volume":

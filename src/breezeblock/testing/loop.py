@@ -38,6 +38,12 @@ class Process:
     on_exit: list[Callable[[], None]] = field(default_factory=list)
     on_term: Callable[[], None] | None = None
     """What SIGTERM does, where a process has a way to leave in good order."""
+    incarnation: str | None = None
+    """Of a node's processes: which incarnation they are."""
+    works: bool = False
+    """Whether it is the worker of that incarnation, which claims; its keeper does not."""
+    impeded_at: float = float("-inf")
+    """When anything last kept this very process from what it does: it was stopped, cut off, slow, or lost an answer."""
 
     def kill(self) -> None:
         """As kill -9: nothing of it runs any more. Whoever watches it is told."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from breezeblock.env.contract import Files, Guard, Space
 
@@ -25,6 +25,8 @@ T = TypeVar("T")
 Tokens = dict[str, tuple[int, int]]
 # (call, path, mutating): awaited at the begin of each call, and of each effect of a changing one. May park; may raise.
 Before = Callable[[str, PurePosixPath, bool], Awaitable[None]]
+# Carries an effect to the storage, now or later, and brings back what it returned or raised.
+Ship = Callable[[Callable[[], Any]], Awaitable[Any]]
 # (call, path, tokens of the guard): told in the moment in which an effect lands.
 Effect = Callable[[str, PurePosixPath, Tokens], None]
 
@@ -118,7 +120,8 @@ class MemoryFiles:
     """`Files` without a machine. All views of one disk see the same files.
 
     A full disk (`capacity_bytes` of data) is ENOSPC, a read-only one EROFS at each effect. `stalled` is awaited between
-    the guard's yes and the effect: to park there is to be a process that was stopped right before its system call.
+    the guard's yes and the effect: to park there is to be a process that was stopped right before its system call. `ship`
+    may let an effect land later than that, and after its process has died: a write on its way to the storage.
     """
 
     def __init__(
@@ -128,24 +131,31 @@ class MemoryFiles:
         reflink: bool = False,
         before: Before | None = None,
         stalled: Before | None = None,
+        ship: Ship | None = None,
         effect: Effect | None = None,
     ) -> None:
         self._disk = _Disk(capacity_bytes=capacity_bytes, reflink=reflink)
         self._guard: Guard | None = None
         self._before = before
         self._stalled = stalled
+        self._ship = ship
         self._effect = effect
 
     def view(
-        self, *, before: Before | None = None, stalled: Before | None = None, effect: Effect | None = None
+        self,
+        *,
+        before: Before | None = None,
+        stalled: Before | None = None,
+        ship: Ship | None = None,
+        effect: Effect | None = None,
     ) -> "MemoryFiles":
         """The same disk as another process sees it, with hooks of its own and no guard."""
-        other = MemoryFiles(before=before, stalled=stalled, effect=effect)
+        other = MemoryFiles(before=before, stalled=stalled, ship=ship, effect=effect)
         other._disk = self._disk
         return other
 
     def guarded(self, guard: Guard) -> Files:
-        bound = self.view(before=self._before, stalled=self._stalled, effect=self._effect)
+        bound = self.view(before=self._before, stalled=self._stalled, ship=self._ship, effect=self._effect)
         bound._guard = guard
         return bound
 
@@ -289,12 +299,17 @@ class MemoryFiles:
                     continue
                 if self._stalled is not None:
                     await self._stalled(call, path, True)
-                if self._disk.read_only:
-                    raise _error(errno.EROFS, path)
-                result = change()
-                if self._effect is not None:
-                    self._effect(call, path, self._guard.tokens() if self._guard is not None else {})
-                return result
+                tokens = self._guard.tokens() if self._guard is not None else {}
+                land = functools.partial(self._land, call, path, change, tokens)
+                return land() if self._ship is None else await self._ship(land)
+
+    def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: Tokens) -> T:
+        if self._disk.read_only:
+            raise _error(errno.EROFS, path)
+        result = change()
+        if self._effect is not None:
+            self._effect(call, path, tokens)
+        return result
 
     def _grow(self, path: PurePosixPath, size_bytes: int) -> None:
         file = self._disk.file(path)

@@ -20,11 +20,11 @@ from breezeblock.env.real import RealClock
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
-from breezeblock.testing.cluster import FENCES, ROOT, Cluster
+from breezeblock.testing.cluster import FENCES, ROOT, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
-from breezeblock.testing.loop import PROCESS, Deadlock, Endless, VirtualLoop
+from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
@@ -110,14 +110,18 @@ class _Run:
         self._random = Random(f"{seed} cluster")
         self.history: list[str] = []
         self._loop = VirtualLoop(Random(f"{seed} loop"))  # type: ignore[abstract]  # all that tasks need of a loop
-        self._watcher = Watcher(self.tell)
         self._faults = Faults.draw(Random(f"{seed} faults"), self.tell)
         if only is not None:
             self._faults.on = frozenset(only)
+        fence = fence or Random(f"{seed} fence").choice(FENCES)
+        if fence == "trust":
+            # A stopped process writes when it goes on, whatever its lease: nothing but a fence closes that window.
+            self._faults.on -= {"stop"}
+            self._faults.late_most_s = TRUST_SETTLE_S * 0.9
         self._on = self._faults.on
         self._database = database
-        database.begin_run(now_us=lambda: EPOCH_US + int(self._loop.time() * 1_000_000))
-        database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
+        replicated = Random(f"{seed} database").random() < 0.5
+        database.begin_run(now_us=lambda: EPOCH_US + int(self._loop.time() * 1_000_000), replicated=replicated)
         self._terms = Terms(ttl_s=TTL_S, drift=DRIFT)
         self._cluster = Cluster(
             loop=self._loop,
@@ -128,9 +132,12 @@ class _Run:
             tell=self.tell,
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
-            fence=fence or Random(f"{seed} fence").choice(FENCES[:2]),
+            fence=fence,
             beyond_drift=beyond_drift,
         )
+        self._watcher = Watcher(self.tell, self._cluster)
+        database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
+        database.on_resume = self._watcher.on_resume
         self._clients = Clients(
             self._cluster,
             self._watcher,
@@ -167,7 +174,9 @@ class _Run:
         )
 
     async def _main(self) -> None:
-        self.tell(f"seed {self._seed}, faults {' '.join(sorted(self._on)) or 'none'}, fence {self._cluster.fence}")
+        kind = "serial" if self._database.journal is None else "replicated"
+        faults = " ".join(sorted(self._on)) or "none"
+        self.tell(f"seed {self._seed}, faults {faults}, fence {self._cluster.fence}, database {kind}")
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
         for number in range(self._random.choice((2, 3))):
@@ -215,9 +224,9 @@ class _Run:
                 self._watcher.contents[id_] = text.ljust(64)
                 self.tell(f"guest writes {number} to {object_name}")
 
-    def _committed(self, seen: list[Seen]) -> None:
+    def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
-        self._watcher.on_commit(seen)
+        self._watcher.on_commit(seen, writer)
         for what, id_, before, after in seen:
             if what == "ended" and before == "done" and after in _PUBLISH:
                 for path, content in self._published(id_):

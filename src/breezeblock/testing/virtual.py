@@ -16,17 +16,18 @@ T = TypeVar("T")
 
 # Some instant in microseconds since 1970 at which every simulation begins.
 EPOCH_US: Final = 1_700_000_000_000_000
+LOOK_EVERY_S: Final = 0.01
 
 
 class VirtualClock:
     """One machine's clocks over the loop's time: `rate` says how fast they run, `skew_us` how wrong the wall clock is."""
 
     def __init__(self, *, rate: float = 1.0, skew_us: int = 0) -> None:
-        self._rate = rate
+        self.rate = rate
         self._skew_us = skew_us
 
     def boottime(self) -> float:
-        return asyncio.get_running_loop().time() * self._rate
+        return asyncio.get_running_loop().time() * self.rate
 
     def now_us(self) -> int:
         return EPOCH_US + self._skew_us + int(self.boottime() * 1_000_000)
@@ -34,7 +35,7 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        timer = loop.call_later(max(0.0, seconds) / self._rate, _wake, done)
+        timer = loop.call_later(max(0.0, seconds) / self.rate, _wake, done)
         try:
             await done
         finally:
@@ -69,10 +70,24 @@ class LockFiles:
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
         self._holders: dict[str, list[Process]] = {}
+        self._calls: dict[str, int] = {}
 
     def is_held(self, path: str) -> bool:
-        """Whether any living process holds the lock."""
-        return any(process.alive for process in self._holders.get(path, ()))
+        """Whether any living process holds the lock, or a dead one is still inside a system call."""
+        return self.calls_under_way(path) > 0 or any(process.alive for process in self._holders.get(path, ()))
+
+    def calls_under_way(self, path: str) -> int:
+        """How many system calls of its holders have not returned. Killing a process does not end those."""
+        return self._calls.get(path, 0)
+
+    def count_call(self, path: str, by: int) -> None:
+        """A system call of a holder begins (1) or has returned (-1)."""
+        self._calls[path] = self.calls_under_way(path) + by
+
+    async def calls_to_return(self, path: str) -> None:
+        """Return when none is under way."""
+        while self.calls_under_way(path):
+            await VirtualClock().sleep(LOOK_EVERY_S)
 
     def read(self, path: str) -> str | None:
         """The id in the file."""
@@ -94,6 +109,7 @@ class LockFiles:
             return False
         for process in self._holders[lock_path]:
             process.kill()
+        await self.calls_to_return(lock_path)
         return True
 
     async def nobody_holds(self, lock_path: str, lock_id: str) -> bool:
