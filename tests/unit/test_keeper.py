@@ -43,8 +43,11 @@ class Weather:
     def is_cut(self, process: Process) -> bool:
         return asyncio.get_running_loop().time() < self.away_until
 
-    def hang_s(self) -> float:
-        return 0.05
+    def hang_s(self, process: Process) -> tuple[float, bool]:
+        return 0.05, False
+
+    def stops_before_commit(self, process: Process) -> float:
+        return 0.0
 
     def contended(self) -> bool:
         return False

@@ -51,6 +51,8 @@ EXCUSED: Final = ("Unavailable", "BackendFailed")
 FENCES: Final = ("kill", "storage", "trust")
 # Clock rates beyond the bound: a lease held by such a clock outlives its expiry by far.
 BEYOND: Final = (0.1, 0.5)
+# A keeper that nothing has hindered for this share of a ttl has renewed, and everybody has seen it.
+HEALTHY: Final = 0.7
 # How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
 TRUST_SETTLE_S: Final = 2.0
 
@@ -116,7 +118,7 @@ class Cluster:
     def stop_node(self, process: Process, seconds: float) -> None:
         """Stop a process and all others of its node, as a frozen machine does."""
         node = process.name.partition(".")[0]
-        self.tell(f"stop {node} at a storage call for {seconds:.2f} s")
+        self.tell(f"stop {node} on its way for {seconds:.2f} s")
         for other in self.processes:
             if other.name.partition(".")[0] == node:
                 other.stopped_until = max(other.stopped_until, self.loop.time() + seconds)
@@ -259,7 +261,7 @@ class Cluster:
         backend = Backend(name=BACKEND, queue=QUEUE, driver=driver, slots=self.slots, availability_zone="nova")
         await Worker(
             env=env,
-            store=Store(SimLane(self.database, process, self.faults, self.random), env),
+            store=Store(SimLane(self.database, process, self.faults, self.random, on_stop=self.stop_node), env),
             backends={QUEUE: backend},
             catalogue=CATALOGUE,
             doorbell=self.bell,
@@ -298,7 +300,7 @@ class Cluster:
         node = self.nodes.get(incarnation)
         if node is None or not node.keeper.alive or node.page.until == float("-inf"):
             return False
-        return max(node.keeper.stopped_until, node.keeper.impeded_at) < self.loop.time() - 3 * self.terms.ttl_s
+        return max(node.keeper.stopped_until, node.keeper.impeded_at) < self.loop.time() - HEALTHY * self.terms.ttl_s
 
 
 @dataclass

@@ -80,8 +80,12 @@ class Weather(Protocol):
         """Whether the process does not reach the database now."""
         ...
 
-    def hang_s(self) -> float:
-        """How long a call that will fail takes to find out."""
+    def hang_s(self, process: Process) -> tuple[float, bool]:
+        """How long a call that will fail takes to find out, and whether that is this process's own trouble."""
+        ...
+
+    def stops_before_commit(self, process: Process) -> float:
+        """For how long the sender is stopped while its transaction is on its way."""
         ...
 
     def contended(self) -> bool:
@@ -240,7 +244,16 @@ class _Journey:
     barrier = True
     """Whether a transaction waits until its database node has everything that was committed anywhere before it begins."""
 
-    def __init__(self, database: Database, process: Process, weather: Weather, random: Random) -> None:
+    def __init__(
+        self,
+        database: Database,
+        process: Process,
+        weather: Weather,
+        random: Random,
+        *,
+        on_stop: Callable[[Process, float], None] = lambda process, seconds: None,
+    ) -> None:
+        self.on_stop = on_stop
         self._database = database
         self._process = process
         self._weather = weather
@@ -259,6 +272,8 @@ class _Journey:
         await self._pass(weather.delay_s())
         if not process.alive and self._random.random() < 0.5:
             raise Unavailable("the sender died before its last statement")
+        if writes and (stopped_s := weather.stops_before_commit(process)):
+            self.on_stop(process, stopped_s)
         if process.stopped_until > _now() and self._random.random() < 0.5:
             await self._pass(process.stopped_until - _now())
         if weather.is_cut(process):
@@ -271,12 +286,15 @@ class _Journey:
         lost = writes and weather.loses_answer(process)
         await self._pass(weather.delay_s())
         if lost or weather.is_cut(process):
-            process.impeded_at = _now()
+            process.impeded_at = _now() if lost else process.impeded_at
             raise (Ambiguous if writes else Unavailable)("the connection was lost")
         return result
 
     async def _hang(self) -> NoReturn:
-        await self._pass(self._weather.hang_s())
+        seconds, alone = self._weather.hang_s(self._process)
+        if alone:
+            self._process.impeded_at = _now() + seconds
+        await VirtualClock().sleep(seconds)
         raise Unavailable("the database cannot be reached")
 
     async def _pass(self, seconds: float) -> None:

@@ -3,7 +3,9 @@
 crash      kill -9 of a keeper, a worker, an API or a whole node, at any await; or SIGTERM to a keeper
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
-cut        processes, or all of them, do not reach the database for a while; slowness
+cut        a process, or all of a node, does not reach the database for a while; slowness
+outage     nobody reaches the database for a while
+evict      an operator declares a node lost that is well
 storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
 fence      a fence fails, is slow, or succeeds after it was given up
 burst      for a while every other transaction loses against another one
@@ -25,7 +27,7 @@ from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["KINDS", "Faults", "Nemesis"]
 
-KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late")
+KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict")
 Tell = Callable[[str], None]
 
 
@@ -62,9 +64,8 @@ class Faults:
         )
 
     def stop(self) -> None:
-        """From now on everything works."""
+        """Nothing goes wrong any more. Who is cut off, or stopped, stays so until its time is over."""
         self.on = frozenset()
-        self._cut_until.clear()
         self._burst_until = self._full_until = float("-inf")
 
     # --- the database -----------------------------------------------------------------------------------------------
@@ -82,8 +83,13 @@ class Faults:
         self.tell(f"cut {name} from the database for {seconds:.2f} s")
         self._cut_until[name] = asyncio.get_running_loop().time() + seconds
 
-    def hang_s(self) -> float:
-        return self.random.choice((0.001, 0.05, 1.0, 4.0))
+    def hang_s(self, process: Process) -> tuple[float, bool]:
+        """Never longer than an outage that hits everybody: what hangs beyond it would be this process's trouble alone."""
+        now = asyncio.get_running_loop().time()
+        seconds = self.random.choice((0.001, 0.05, 1.0, 4.0))
+        if self._cut_until.get(process.name, 0.0) > now:
+            return seconds, True
+        return min(seconds, max(0.001, self._cut_until.get("*", 0.0) - now)), False
 
     def contended(self) -> bool:
         if self._burst_until > asyncio.get_running_loop().time():
@@ -102,10 +108,19 @@ class Faults:
         return self.random.expovariate(1.0) * 0.3 if self.random.random() < 0.3 else 0.0
 
     def loses_answer(self, process: Process) -> bool:
+        """Now and then nobody can be asked afterwards either, for longer than a retry lasts."""
         if "lost" in self.on and self.random.random() < 0.06:
             self.tell(f"the commit's answer to {process.name} is lost")
+            if "cut" in self.on and self.random.random() < 0.3:
+                self.cut(process.name, self.random.uniform(10.0, 25.0))
             return True
         return False
+
+    def stops_before_commit(self, process: Process) -> float:
+        """For how long a process is stopped with a commit on its way; 0 for not at all."""
+        if "stop" in self.on and process.works and self.random.random() < 0.02:
+            return self.random.choice((0.5, 3.6, 4.2, 10.0))
+        return 0.0
 
     # --- the fence ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +175,15 @@ class Faults:
 class Nemesis:
     """Strikes processes at random instants, until told to end."""
 
-    def __init__(self, faults: Faults, *, ttl_s: float, processes: Callable[[], Sequence[Process]]) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        *,
+        ttl_s: float,
+        processes: Callable[[], Sequence[Process]],
+        evict: Callable[[Process], None],
+    ) -> None:
+        self._evict_node = evict
         self._faults = faults
         self._random = faults.random
         self._ttl_s = ttl_s
@@ -168,7 +191,7 @@ class Nemesis:
         self._mean_s = self._random.choice((0.3, 1.0, 3.0))
 
     async def run(self, until: float) -> None:
-        """Strike until the loop's time is `until`; then continue whoever is stopped."""
+        """Strike until the loop's time is `until`. Whoever is stopped then goes on when its time comes."""
         strikes: list[Callable[[], None]] = []
         if "crash" in self._faults.on:
             strikes += [self._crash]
@@ -176,6 +199,10 @@ class Nemesis:
             strikes += [self._stop]
         if "cut" in self._faults.on:
             strikes += [self._cut]
+        if "outage" in self._faults.on:
+            strikes += [self._outage]
+        if "evict" in self._faults.on:
+            strikes += [self._evict]
         if "burst" in self._faults.on:
             strikes += [lambda: self._faults.burst(self._random.choice((0.2, 2.0)))]
         if "storage" in self._faults.on:
@@ -188,8 +215,6 @@ class Nemesis:
         if until > loop.time():
             await self._sleep(until - loop.time())
         self._faults.stop()
-        for process in self._processes():
-            process.stopped_until = min(process.stopped_until, loop.time())
 
     def _sleep(self, seconds: float) -> Awaitable[None]:
         return VirtualClock().sleep(seconds)
@@ -221,10 +246,16 @@ class Nemesis:
             self._faults.tell(f"stop {process.name} for {seconds:.2f} s")
             process.stopped_until = asyncio.get_running_loop().time() + seconds
 
+    def _evict(self) -> None:
+        keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
+        for process in keepers:
+            self._faults.tell(f"declare {process.name} lost")
+            self._evict_node(process)
+
     def _cut(self) -> None:
-        seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5))
-        if self._random.random() < 0.3:
-            self._faults.cut("*", seconds)
-            return
+        seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))
         for process in self._victims():
             self._faults.cut(process.name, seconds)
+
+    def _outage(self) -> None:
+        self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)))

@@ -8,7 +8,7 @@ expired while its lease holds, no checkpoint goes back.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from breezeblock.model.states import NODE_DEAD
+from breezeblock.model.states import NODE_DEAD, NODE_LIVE
 from breezeblock.protocol.queue import DO
 from breezeblock.protocol.steps import Operation
 from breezeblock.testing.database import Seen
@@ -32,7 +32,7 @@ class World(Protocol):
         ...
 
     def is_healthy(self, incarnation: str) -> bool:
-        """Whether its keeper runs and nothing has been in its way for some ttl, but for an outage that hit everybody."""
+        """Whether its keeper runs and nothing has lately been in its way, but for an outage that hit everybody."""
         ...
 
 
@@ -109,6 +109,8 @@ class Rules:
             self._violated(
                 "Once", f"{me} saved {operation} under epoch {epoch}; it belongs to {owner} under epoch {current}"
             )
+        if me is not None and self._states.get(me) not in NODE_LIVE:
+            self._violated("Fence", f"{me} saved {operation} while it was {self._states.get(me)}")
         declared = self._catalogue.get(self._kinds.get(operation, ""))
         if declared is None:
             return

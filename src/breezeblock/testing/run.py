@@ -17,6 +17,8 @@ import structlog
 from sqlalchemy import select
 
 from breezeblock.env.real import RealClock
+from breezeblock.model.ids import Incarnation
+from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
@@ -116,7 +118,8 @@ class _Run:
         fence = fence or Random(f"{seed} fence").choice(FENCES)
         if fence == "trust":
             # A stopped process writes when it goes on, whatever its lease: nothing but a fence closes that window.
-            self._faults.on -= {"stop"}
+            # Nor does it wait for the lease of a node that an operator has declared lost.
+            self._faults.on -= {"stop", "evict"}
             self._faults.late_most_s = TRUST_SETTLE_S * 0.9
         self._on = self._faults.on
         self._database = database
@@ -185,10 +188,20 @@ class _Run:
             self._spawn_supervised(f"api{number}", self._clients.start_api)
         self._loop.create_task(self._guest(), name="guest")
         until = self._loop.time() + self._random.choice((8.0, 20.0))
-        await Nemesis(self._faults, ttl_s=TTL_S, processes=lambda: self._cluster.processes).run(until)
+        nemesis = Nemesis(
+            self._faults, ttl_s=TTL_S, processes=lambda: self._cluster.processes, evict=self._declare_lost
+        )
+        await nemesis.run(until)
         self.tell("faults have stopped")
         self._clients.stopped = True
         await self._settle()
+
+    def _declare_lost(self, process: Process) -> None:
+        assert process.incarnation is not None
+        self._watcher.rules.forced.add(process.incarnation)
+        with self._database.transaction() as tx:
+            now_us = EPOCH_US + int(self._loop.time() * 1_000_000)
+            membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
 
     def _spawn_supervised(self, name: str, start: Callable[..., Any]) -> None:
         self._loop.create_task(self._cluster.supervise(name, start), name=f"{name}.supervisor")
