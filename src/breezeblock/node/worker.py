@@ -332,7 +332,7 @@ class Worker:
             await steps.turn_back(operation, run, failure)
             await steps.compensate(operation, run, self._store, self._gate, now_us)
             return
-        await self._store.insist(operation.fail, claim, run.payload, run.state, failure=failure, now_us=now_us())
+        await steps.fail(operation, run, self._store, failure, now_us=now_us())
 
     def _run_of(self, claim: Claim, operation: Operation, backend: Backend | None) -> Run[Any, Any]:
         payload = msgspec.json.decode(claim.payload_json, type=operation.payload)

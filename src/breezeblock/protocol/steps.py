@@ -9,6 +9,7 @@ A process may die between any two lines here. Whoever claims the operation next 
 that is why every step is safe to repeat, and why the direction is saved before the first compensating step runs.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from breezeblock.model.errors import BackendFailed, Cancelled
+from breezeblock.model.errors import BackendFailed, Cancelled, Rejected
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import DO, UNDO, Claim
 from breezeblock.store.run import Store
@@ -97,7 +98,7 @@ class Run(Generic[P, T]):
             queue.guard(tx, self.claim)
             return result
 
-        return await self._store.insist(guarded)
+        return await self._store.insist(_ours_or_fenced, self.claim, guarded)
 
     async def read(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
@@ -159,7 +160,10 @@ async def execute(
             if run.claim.cancel and _can_turn_back(operation, run.claim):
                 raise Cancelled(run.claim.operation_id)
             await _walk(operation.steps, run, lease, direction=DO)
-            await store.insist(operation.finish, run.claim, run.payload, run.state, now_us=now_us())
+            finish = functools.partial(
+                operation.finish, claim=run.claim, payload=run.payload, state=run.state, now_us=now_us()
+            )
+            await store.insist(_ours_or_fenced, run.claim, finish)
             return
         except Cancelled:
             failure = Failure(
@@ -198,7 +202,27 @@ async def compensate(
         # The storage refuses even this. The resource ends in its error state all the same, and what is left under its id
         # goes when it is deleted.
         log.warning("operation.undo_failed", reason=error.message)
-    await store.insist(operation.fail, run.claim, run.payload, run.state, failure=run.failure, now_us=now_us())
+    await fail(operation, run, store, run.failure, now_us=now_us())
+
+
+async def fail(operation: Operation, run: Run[Any, Any], store: Store, failure: Failure, *, now_us: int) -> None:
+    """End an operation in its error state. Raises Fenced."""
+    ending = functools.partial(
+        operation.fail, claim=run.claim, payload=run.payload, state=run.state, failure=failure, now_us=now_us
+    )
+    await store.insist(_ours_or_fenced, run.claim, ending)
+
+
+def _ours_or_fenced(tx: Connection, claim: Claim, f: Callable[[Connection], R]) -> R:
+    """What `f` does; and when it cannot, because a survivor has ended the operation and its rows have gone, that says so.
+
+    Resources are locked before the operation, in everybody's order: so the row that `f` misses may be missed first.
+    """
+    try:
+        return f(tx)
+    except Rejected:
+        queue.guard(tx, claim)
+        raise
 
 
 async def _walk(steps: tuple[Step, ...], run: Run[Any, Any], lease: Lease, *, direction: str) -> None:
