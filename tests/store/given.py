@@ -16,6 +16,7 @@ from breezeblock.model.ids import Incarnation, MessageId, OperationId, ProjectId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.protocol import queue
+from breezeblock.protocol.node_events import Note
 from breezeblock.protocol.queue import Claim, Job, Lock, Wanted
 from breezeblock.resources import snapshots, types, volumes
 from breezeblock.resources.accepted import Accepted
@@ -179,6 +180,11 @@ def origin(
         operation_id=OperationId(operation_id or str(uuid.uuid4())),
         message_id=MessageId(str(uuid.uuid4())),
     )
+
+
+def note(by: str = "node-2") -> Note:
+    """Who says something about a node, at the time of these tests."""
+    return Note(str(uuid.uuid4()), by, NOW_US)
 
 
 def new_volume(id_: str = "v1", **values: Any) -> NewVolume:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time
+from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note
 
 from breezeblock.env.real import RealThreads
 from breezeblock.model.errors import Unavailable
@@ -31,7 +31,7 @@ def base() -> Iterator[Base]:
 
 
 def expire(base: Base, *, heartbeat: int = 1, fencer: Incarnation = OTHER) -> bool:
-    return base.run(membership.expire, incarnation=ME, heartbeat=heartbeat, fencer=fencer, now_us=NOW_US)
+    return base.run(membership.expire, incarnation=ME, heartbeat=heartbeat, fencer=fencer, note=note())
 
 
 def owned(base: Base, node: Incarnation = ME, resource: str = "v") -> str:
@@ -97,7 +97,7 @@ def test_an_operators_word_leaves_the_fence_to_whoever_comes_first(base: Base) -
     base.run(membership.force_expire, incarnation=ME, now_us=NOW_US)
 
     assert (state(base), base.row(operations, id_)["epoch"]) == (("expired", None), 2)
-    assert base.run(membership.take_over_fence, incarnation=ME, was=None, me=THIRD)
+    assert base.run(membership.take_over_fence, incarnation=ME, was=None, me=THIRD, note=note())
 
 
 # --- fencing ----------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_fence_passes_on_to_one_other_node(base: Base) -> None:
     expire(base)
 
     taken = [
-        base.run(membership.take_over_fence, incarnation=ME, was=was, me=me)
+        base.run(membership.take_over_fence, incarnation=ME, was=was, me=me, note=note())
         for was, me in ((None, THIRD), (OTHER, THIRD), (OTHER, ME))
     ]
 
@@ -117,11 +117,14 @@ def test_a_fence_passes_on_to_one_other_node(base: Base) -> None:
 
 def test_a_node_that_is_fenced_has_no_fence_to_take_over(base: Base) -> None:
     """Nor one that lives."""
-    alive = base.run(membership.take_over_fence, incarnation=ME, was=None, me=OTHER)
+    alive = base.run(membership.take_over_fence, incarnation=ME, was=None, me=OTHER, note=note())
     expire(base)
-    base.run(membership.record_fenced, incarnation=ME, now_us=NOW_US)
+    base.run(membership.record_fenced, incarnation=ME, method="same_machine", note=note())
 
-    assert (alive, base.run(membership.take_over_fence, incarnation=ME, was=OTHER, me=THIRD)) == (False, False)
+    assert (alive, base.run(membership.take_over_fence, incarnation=ME, was=OTHER, me=THIRD, note=note())) == (
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_proof_counts_for_the_expired(base: Base, before: str, can: bool) -> Non
     """A node that lives is expired first, so that its operations are taken from it."""
     base.change(nodes, ME, state=before)
 
-    assert base.run(membership.record_fenced, incarnation=ME, now_us=NOW_US) is can
+    assert base.run(membership.record_fenced, incarnation=ME, method="same_machine", note=note()) is can
     assert state(base)[0] == ("fenced" if can else before)
 
 
@@ -145,14 +148,14 @@ def test_a_fence_that_failed_is_tried_by_others_after_a_pause_that_grows(base: B
 
 def _fail(base: Base) -> float:
     base.change(nodes, ME, state="expired", fencer=OTHER)
-    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof")
+    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof", note=note())
     return float(base.row(nodes, ME)["fence_after_us"] - base.now_us) / 1_000_000
 
 
 def test_a_fence_is_due_when_its_pause_is_over(base: Base) -> None:
     """Read with the nodes, by the clock that all of them share."""
     expire(base)
-    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof")
+    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof", note=note())
     base.now_us += 999_999
     early = base.run(membership.read_nodes, cluster="c")[0].fence_due
     base.now_us += 1
@@ -163,9 +166,9 @@ def test_a_fence_is_due_when_its_pause_is_over(base: Base) -> None:
 def test_who_is_the_fencer_no_more_cannot_report_a_failure(base: Base) -> None:
     """Its answer came late; another node has proof by now, or tries."""
     expire(base)
-    base.run(membership.take_over_fence, incarnation=ME, was=OTHER, me=THIRD)
+    base.run(membership.take_over_fence, incarnation=ME, was=OTHER, me=THIRD, note=note())
 
-    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof")
+    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof", note=note())
 
     assert (state(base), base.row(nodes, ME)["fence_tries"]) == (("expired", THIRD), 0)
 
@@ -173,9 +176,9 @@ def test_who_is_the_fencer_no_more_cannot_report_a_failure(base: Base) -> None:
 def test_a_failure_after_the_proof_takes_nothing_back(base: Base) -> None:
     """Two nodes tried; the one with proof was faster."""
     expire(base)
-    base.run(membership.record_fenced, incarnation=ME, now_us=NOW_US)
+    base.run(membership.record_fenced, incarnation=ME, method="same_machine", note=note())
 
-    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof")
+    base.run(membership.record_fence_failed, incarnation=ME, me=OTHER, error="no proof", note=note())
 
     assert state(base) == ("fenced", OTHER)
 
@@ -196,7 +199,7 @@ def test_a_fenced_node_is_released_and_buried(base: Base) -> None:
     base.node(OTHER)
     id_ = owned(base)
     expire(base)
-    base.run(membership.record_fenced, incarnation=ME, now_us=NOW_US)
+    base.run(membership.record_fenced, incarnation=ME, method="same_machine", note=note())
     before = needed(base)
 
     released = housekeep(base)
@@ -247,11 +250,18 @@ def test_clusters_in_one_database_do_not_see_each_other(base: Base) -> None:
 
 def test_a_worker_announces_what_it_serves(base: Base) -> None:
     """Before it claims anything; the observers read it back."""
-    base.run(membership.announce, incarnation=ME, queues=("c@z", "c@a"), kinds={"copy": 3}, worker_pid=7)
+    base.run(
+        membership.announce,
+        incarnation=ME,
+        identities={"c@z": {}, "c@a": {"nonce": "n"}},
+        kinds={"copy": 3},
+        worker_pid=7,
+    )
 
     (row,) = base.run(membership.read_nodes, cluster="c")
     assert (row.queues, row.kinds) == (("c@a", "c@z"), {"copy": 3})
-    assert not base.run(membership.announce, incarnation=OTHER, queues=(), kinds=KINDS, worker_pid=7)
+    assert (row.identities, row.fenced) == ({"c@z": {}, "c@a": {"nonce": "n"}}, frozenset())
+    assert not base.run(membership.announce, incarnation=OTHER, identities={}, kinds=KINDS, worker_pid=7)
 
 
 # --- the keeper's side ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
-from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, origin, wanted
+from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, note, origin, wanted
 
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.protocol import membership, queue
@@ -43,8 +43,8 @@ def finish(base: Base, claim: Claim) -> bool:
 def lose(base: Base, node: str = ME) -> None:
     """The node is taken for dead, fenced, and what it had is released."""
     heartbeat = base.row(nodes, node)["heartbeat"]
-    assert base.run(membership.expire, incarnation=node, heartbeat=heartbeat, fencer=OTHER, now_us=NOW_US)
-    assert base.run(membership.record_fenced, incarnation=node, now_us=NOW_US)
+    assert base.run(membership.expire, incarnation=node, heartbeat=heartbeat, fencer=OTHER, note=note())
+    assert base.run(membership.record_fenced, incarnation=node, method="same_machine", note=note())
     base.run(queue.release_dead)
 
 
@@ -288,7 +288,7 @@ def test_a_node_that_was_expired_writes_nothing_more(base: Base, write: Callable
     """The expiry has raised the epoch in its own transaction: what comes later matches no row."""
     id_ = base.enqueue(changes("v", 1))
     claim = base.claim(id_)
-    base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, now_us=NOW_US)
+    base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, note=note())
     before = base.rows(operations), base.rows(operation_locks)
 
     with pytest.raises(Fenced):

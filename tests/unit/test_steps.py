@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection
-from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, virtual_env
+from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note, virtual_env
 
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BackendFailed, Contended, Fenced, Unavailable
@@ -345,7 +345,7 @@ def test_a_leaving_process_hands_back_what_is_being_undone(work: Work) -> None:
 
 
 def expired(work: Work) -> None:
-    work.base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, now_us=NOW_US)
+    work.base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, note=note())
 
 
 @pytest.mark.parametrize("step", ["make", "copy", "publish"])

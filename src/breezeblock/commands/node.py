@@ -6,6 +6,7 @@ was taken out stays out when the service is restarted.
 """
 
 import asyncio
+import getpass
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
 from breezeblock.protocol import membership
+from breezeblock.protocol.node_events import Note
 from breezeblock.settings import Settings
 from breezeblock.store.tables import nodes
 from breezeblock.supervisor.folder import DataFolder
@@ -88,9 +90,8 @@ async def _fence(settings: Settings, name: str, found: list[Incarnated]) -> str:
     try:
         for one in found:
             await _refuse_if_running(env, name, one)
-            now_us = env.clock.now_us()
-            await opened.store.run(membership.force_expire, incarnation=one.incarnation, now_us=now_us)
-            await opened.store.run(membership.record_fenced, incarnation=one.incarnation, now_us=now_us)
+            note = Note.of(env, f"{getpass.getuser()} on the command line")
+            await opened.store.run(membership.confirm_fenced, incarnation=one.incarnation, note=note)
     finally:
         opened.lane.close()
     which = ", ".join(one.incarnation for one in found)

@@ -18,6 +18,7 @@ on and what it must promise:
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -108,6 +109,23 @@ class Driver(Protocol):
 
     def bind(self, guard: Guard) -> "Driver":
         """The same driver for one running operation: every change it makes asks `guard` first."""
+        ...
+
+    def identity(self) -> Mapping[str, str]:
+        """What the storage knows this incarnation by: a client address and nonce, a reservation key and the like.
+
+        Recorded before any other call, and given to `fence` when the incarnation is lost. It must be this incarnation's own and
+        never come again. A driver whose storage knows only the host has the host here, under the key `host`; one whose
+        storage knows nobody, nothing. The key `machine` is taken.
+        """
+        ...
+
+    async def fence(self, identity: Mapping[str, str]) -> None:
+        """Make the storage refuse a lost incarnation, from when this returns until for ever; BackendFailed if it cannot.
+
+        What the storage had accepted from it before has landed when this returns, or never will. Asked of drivers whose
+        `capabilities.fence` is STORAGE, on any node, with nothing but what `identity` said there; may be repeated.
+        """
         ...
 
     async def check(self, *, known: bool) -> None:

@@ -114,6 +114,13 @@ class FileDriver:
 
     # The backend as a whole.
 
+    def identity(self) -> Mapping[str, str]:
+        """Nothing: a filesystem knows no clients."""
+        return {}
+
+    async def fence(self, identity: Mapping[str, str]) -> None:
+        raise BackendFailed(f"Backend {self._name} cannot fence: a filesystem refuses nobody.")
+
     async def check(self, *, known: bool) -> None:
         """Make sure that the folder is this backend's. Makes and marks it on first use, and never again."""
         async with self._explained("check"):

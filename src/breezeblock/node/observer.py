@@ -5,8 +5,7 @@ again because the row still names this node as its fencer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -14,15 +13,12 @@ from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
+from breezeblock.node.fences import Fences
+from breezeblock.node.fencing import Fencer
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
-
-# A proof of death takes milliseconds; one that takes this long hangs in a system call.
-FENCE_LIMIT_S: Final = 30.0
-
-Prove = Callable[[NodeRow], Awaitable[bool]]
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +33,9 @@ class Watch:
         store: Store,
         cluster: str,
         me: Incarnation,
+        name: str,
         terms: Terms,
-        prove_dead: Prove,
+        fences: Fences,
         on_release: Callable[[list[str]], None],
     ) -> None:
         self._env = env
@@ -46,7 +43,7 @@ class Watch:
         self._cluster = cluster
         self._me = me
         self._terms = terms
-        self._prove_dead = prove_dead
+        self._fencer = Fencer(env=env, store=store, cluster=cluster, me=me, name=name, fences=fences)
         self._on_release = on_release
         self._observer = Observer(terms)
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
@@ -106,19 +103,26 @@ class Watch:
             membership.expire,
             incarnation=row.incarnation,
             heartbeat=heartbeat,
-            fencer=self._me,
-            now_us=self._env.clock.now_us(),
+            fencer=self._me if (can_help := self._fencer.can_help(row)) else None,
+            note=self._fencer.note(),
         )
         if expired:
             log.warning("node.expired", node=row.name, incarnation_expired=row.incarnation)
-            self._begin_fence(row)
+            if can_help:
+                self._begin_fence(row)
 
     async def _see_to_fence(self, row: NodeRow, live: Mapping[Incarnation, NodeRow]) -> None:
         if row.fencer != self._me:
             if (row.fencer is not None and row.fencer in live) or not row.fence_due:
                 return
+            if not self._fencer.can_help(row):
+                return  # one that can is in the cluster, or comes, or an operator confirms it by hand
             taken = await self._store.run(
-                membership.take_over_fence, incarnation=row.incarnation, was=row.fencer, me=self._me
+                membership.take_over_fence,
+                incarnation=row.incarnation,
+                was=row.fencer,
+                me=self._me,
+                note=self._fencer.note(),
             )
             if not taken:
                 return
@@ -127,7 +131,7 @@ class Watch:
     def _begin_fence(self, row: NodeRow) -> None:
         """Fence beside the readings: they must not stop while a fence takes its time."""
         if row.incarnation not in self._fencing:
-            task = asyncio.ensure_future(self._fence(row))
+            task = asyncio.ensure_future(self._fencer.fence(row))
             self._fencing[row.incarnation] = task
             task.add_done_callback(lambda done: self._fence_ended(row.incarnation, done))
 
@@ -136,25 +140,3 @@ class Watch:
         del self._fencing[incarnation]
         if not done.cancelled() and (error := done.exception()) is not None:
             log.warning("node.fence_interrupted", incarnation_expired=incarnation, reason=str(error))
-
-    async def _prove_in_time(self, row: NodeRow) -> bool:
-        """The proof, or False when it does not come: a fence that hangs must be handed on."""
-        proof = asyncio.ensure_future(self._prove_dead(row))
-        timer = asyncio.ensure_future(self._env.clock.sleep(FENCE_LIMIT_S))
-        await asyncio.wait((proof, timer), return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        if proof.done():
-            return proof.result()
-        proof.cancel()
-        return False
-
-    async def _fence(self, row: NodeRow) -> None:
-        """Make sure that the node writes no more, and only then say so."""
-        now_us = self._env.clock.now_us
-        if await self._prove_in_time(row):
-            if await self._store.run(membership.record_fenced, incarnation=row.incarnation, now_us=now_us()):
-                log.warning("node.fenced", node=row.name, incarnation_fenced=row.incarnation)
-            return
-        error = f"no proof that the processes holding {row.lock_path} are gone"
-        log.error("node.fence_failed", node=row.name, incarnation_expired=row.incarnation, reason=error)
-        await self._store.run(membership.record_fence_failed, incarnation=row.incarnation, me=self._me, error=error)

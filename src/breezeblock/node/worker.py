@@ -20,9 +20,10 @@ from breezeblock.model.errors import Ambiguous, BackendFailed, Contended, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node import link as words
 from breezeblock.node.backends import Backend
+from breezeblock.node.fences import Fences
 from breezeblock.node.gate import Gate
 from breezeblock.node.link import Link
-from breezeblock.node.observer import Prove, Watch
+from breezeblock.node.observer import Watch
 from breezeblock.node.reports import report
 from breezeblock.placement import allocate
 from breezeblock.protocol import membership, queue, steps
@@ -66,6 +67,8 @@ class Identity:
     name: str
     incarnation: Incarnation
     pid: int
+    machine: str = ""
+    """The machine that it runs on; empty when that is not certain."""
 
 
 class Worker:
@@ -85,7 +88,7 @@ class Worker:
         gate: Gate,
         link: Link,
         limits: Limits,
-        prove_dead: Prove,
+        fences: Fences,
     ) -> None:
         self._env = env
         self._store = store
@@ -109,8 +112,9 @@ class Worker:
             store=store,
             cluster=identity.cluster,
             me=identity.incarnation,
+            name=identity.name,
             terms=terms,
-            prove_dead=prove_dead,
+            fences=fences,
             on_release=self._ring,
         )
 
@@ -122,15 +126,18 @@ class Worker:
     async def run(self) -> None:
         """Work until drained, or until the keeper is gone."""
         self._listener.listen(self._wake.set)
-        for backend in self._backends.values():
-            await self._prepare(backend)
-        await self._store.insist(
+        announced = await self._store.insist(
             membership.announce,
             incarnation=self._me.incarnation,
-            queues=tuple(self._backends),
+            identities={name: self._identity_on(backend) for name, backend in self._backends.items()},
             kinds=self.kinds,
             worker_pid=self._me.pid,
         )
+        if not announced:
+            log.warning("worker.expired_before_it_began")
+            return
+        for backend in self._backends.values():
+            await self._prepare(backend)
         self._link.send(words.READY)
         background = [
             asyncio.ensure_future(self._watch.run()),
@@ -146,6 +153,12 @@ class Worker:
                 task.result()
             else:
                 task.cancel()
+
+    def _identity_on(self, backend: Backend) -> dict[str, str]:
+        """What others need to fence this incarnation from a backend; recorded before the storage is used."""
+        known = dict(backend.driver.identity())
+        assert membership.MACHINE not in known, "a driver speaks for its storage only"
+        return known | {membership.MACHINE: self._me.machine} if self._me.machine else known
 
     async def _prepare(self, backend: Backend) -> None:
         """See that the storage is there, and report it. A backend that fails now is reported again later."""

@@ -13,6 +13,7 @@ from breezeblock import logs, settings, wiring
 from breezeblock.doorbells.local import DatagramBell, DatagramListener
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
+from breezeblock.node.fences import SameMachine
 from breezeblock.node.gate import Gate
 from breezeblock.node.link import SocketLink
 from breezeblock.node.page import Page
@@ -20,7 +21,6 @@ from breezeblock.node.worker import Identity, Limits, Worker
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
-from breezeblock.protocol.membership import NodeRow
 from breezeblock.work.catalogue import CATALOGUE
 
 
@@ -31,13 +31,13 @@ async def work(brief: NodeBrief) -> None:
     opened = wiring.open_database(chosen, env)
     bell_folder = wiring.bell_folder(chosen)
 
-    async def prove_dead(row: NodeRow) -> bool:
-        return await env.processes.kill_holders(row.lock_path, row.lock_id)
+    backends = wiring.open_backends(chosen, env)
+    same_machine = SameMachine(env.processes)
 
     worker = Worker(
         env=env,
         store=opened.store,
-        backends=wiring.open_backends(chosen, env),
+        backends=backends,
         catalogue=CATALOGUE,
         doorbell=DatagramBell(bell_folder),
         listener=DatagramListener(bell_folder, brief.incarnation),
@@ -52,7 +52,7 @@ async def work(brief: NodeBrief) -> None:
             poison_limit=chosen.nodes.poison_limit,
             park_after_s=chosen.nodes.park_after_s,
         ),
-        prove_dead=prove_dead,
+        fences=dict.fromkeys(backends, (same_machine,)),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()

@@ -2,31 +2,38 @@
 
     up | draining ──expire──▶ expired ──proof──▶ fenced ──nothing owned──▶ gone
 
-Nothing is released before the proof that the old node cannot write any more.
+Proof comes for the whole node, or backend by backend (`node_backends`): what a lost node owned on a backend that is fenced
+from it is released, whatever became of the others. Nothing is released before the proof that the old node cannot write there
+any more.
+
+Every function that fences writes the node's row first, so that two of them are ordered whatever the database is.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
 
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
-from breezeblock.protocol import queue
+from breezeblock.protocol import node_events, queue
+from breezeblock.protocol.node_events import Note
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import nodes, operations
+from breezeblock.store.tables import node_backends, nodes, operations
 
 FENCE_RETRY_FIRST_US: Final = 1_000_000
 FENCE_RETRY_MOST_US: Final = 60_000_000
 # How long the row of a node that is gone stays, for `status` to show.
 GONE_KEPT_US: Final = 3600 * 1_000_000
+# In what the storage knows an incarnation by, the one key that is not the driver's: on which machine it runs.
+MACHINE: Final = "machine"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One incarnation, as the table has it."""
+    """One incarnation, as the tables have it."""
 
     incarnation: Incarnation
     name: str
@@ -38,45 +45,79 @@ class NodeRow:
     kinds: Mapping[str, int]
     lock_path: str
     lock_id: str
+    boot_id: str = ""
+    identities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Queue -> what its storage knows this incarnation by."""
+    fenced: frozenset[str] = frozenset()
+    """The queues on whose backends it certainly writes no more."""
+
+    @property
+    def unfenced(self) -> tuple[str, ...]:
+        """The queues that still have to be fenced."""
+        return tuple(name for name in self.queues if name not in self.fenced)
+
+    @property
+    def machine(self) -> str:
+        """The machine that it runs on; empty when that is not certain."""
+        return next((known[MACHINE] for known in self.identities.values() if known.get(MACHINE)), "")
 
 
 def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
     """All incarnations of a cluster that are not gone."""
     due = (nodes.c.fence_after_us <= db_now_us()).label("fence_due")
-    rows = tx.execute(select(nodes, due).where(nodes.c.cluster == cluster, nodes.c.state != "gone")).mappings()
-    return [
-        NodeRow(
-            incarnation=row["incarnation"],
-            name=row["name"],
-            state=row["state"],
-            heartbeat=row["heartbeat"],
-            fencer=row["fencer"],
-            fence_due=bool(row["fence_due"]),
-            queues=tuple(json.loads(row["queues_json"])),
-            kinds=json.loads(row["kinds_json"]),
-            lock_path=row["lock_path"],
-            lock_id=row["lock_id"],
+    ours = (nodes.c.cluster == cluster, nodes.c.state != "gone")
+    identities: dict[str, dict[str, Mapping[str, str]]] = {}
+    fenced: dict[str, set[str]] = {}
+    backends: Any = select(node_backends).join(nodes, nodes.c.incarnation == node_backends.c.incarnation).where(*ours)
+    for row in tx.execute(backends).mappings():
+        identities.setdefault(row["incarnation"], {})[row["queue"]] = json.loads(row["identity_json"])
+        if row["fenced_by"] is not None:
+            fenced.setdefault(row["incarnation"], set()).add(row["queue"])
+    found = []
+    for row in tx.execute(select(nodes, due).where(*ours)).mappings():
+        known = identities.get(row["incarnation"], {})
+        found.append(
+            NodeRow(
+                incarnation=row["incarnation"],
+                name=row["name"],
+                state=row["state"],
+                heartbeat=row["heartbeat"],
+                fencer=row["fencer"],
+                fence_due=bool(row["fence_due"]),
+                queues=tuple(sorted({*json.loads(row["queues_json"]), *known})),
+                kinds=json.loads(row["kinds_json"]),
+                lock_path=row["lock_path"],
+                lock_id=row["lock_id"],
+                boot_id=row["boot_id"],
+                identities=known,
+                fenced=frozenset(fenced.get(row["incarnation"], ())),
+            )
         )
-        for row in rows
-    ]
+    return found
 
 
-def expire(tx: Connection, *, incarnation: Incarnation, heartbeat: int, fencer: Incarnation, now_us: int) -> bool:
+# --- expiry ---------------------------------------------------------------------------------------------------------
+
+
+def expire(tx: Connection, *, incarnation: Incarnation, heartbeat: int, fencer: Incarnation | None, note: Note) -> bool:
     """Declare a silent node expired, if its counter still stands where we saw it, and take its operations from it.
 
     One transaction: between the two, the node could otherwise finish an operation that a survivor is about to repeat.
+    Its lease was over before: who may be expired has been silent for longer than a lease holds, so a fence that begins
+    after this never meets a node that still has the right to write.
     """
     silent = update(nodes).where(
         nodes.c.incarnation == incarnation, nodes.c.heartbeat == heartbeat, nodes.c.state.in_(NODE_LIVE)
     )
-    if tx.execute(silent.values(state="expired", fencer=fencer, changed_at_us=now_us)).rowcount == 0:
+    if tx.execute(silent.values(state="expired", fencer=fencer, changed_at_us=note.at_us)).rowcount == 0:
         return False
     queue.revoke(tx, owner=incarnation)
+    node_events.tell(tx, incarnation=incarnation, event="expired", detail=f"silent, says {note.by}", note=note)
     return True
 
 
 def force_expire(tx: Connection, *, incarnation: Incarnation, now_us: int) -> bool:
-    """An operator's word: treat the node as expired now. It still has to be fenced."""
+    """An operator's word: treat the node as expired now, whether or not its lease is over. It still has to be fenced."""
     live = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state.in_(NODE_LIVE))
     if tx.execute(live.values(state="expired", fencer=None, changed_at_us=now_us)).rowcount == 0:
         return False
@@ -84,32 +125,114 @@ def force_expire(tx: Connection, *, incarnation: Incarnation, now_us: int) -> bo
     return True
 
 
-def take_over_fence(tx: Connection, *, incarnation: Incarnation, was: Incarnation | None, me: Incarnation) -> bool:
+# --- fencing --------------------------------------------------------------------------------------------------------
+
+
+def take_over_fence(
+    tx: Connection, *, incarnation: Incarnation, was: Incarnation | None, me: Incarnation, note: Note
+) -> bool:
     """Become the fencer of an expired node whose fencer failed or died."""
     same = nodes.c.fencer.is_(None) if was is None else nodes.c.fencer == was
     mine = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "expired", same)
-    return tx.execute(mine.values(fencer=me)).rowcount > 0
+    if tx.execute(mine.values(fencer=me)).rowcount == 0:
+        return False
+    node_events.tell(tx, incarnation=incarnation, event="fence_taken_over", detail=f"by {note.by}", note=note)
+    return True
 
 
-def record_fenced(tx: Connection, *, incarnation: Incarnation, now_us: int) -> bool:
-    """There is proof that the node writes no more; whoever has the proof may say so."""
+def record_fenced(tx: Connection, *, incarnation: Incarnation, method: str, note: Note) -> bool:
+    """There is proof that the node writes no more, to no backend; whoever has the proof may say so."""
+    if not _hold_expired(tx, incarnation):
+        return False
+    for name in _unfenced(tx, incarnation):
+        _mark(tx, incarnation, name, method=method, note=note)
+    _end_fencing(tx, incarnation, note)
+    node_events.tell(tx, incarnation=incarnation, event="fenced", detail=f"{method}, by {note.by}", note=note)
+    return True
+
+
+def record_backend_fenced(tx: Connection, *, incarnation: Incarnation, queue: str, method: str, note: Note) -> bool:
+    """There is proof that the node writes no more to one backend. With its last one the node is fenced.
+
+    Whoever has the proof may say so, and saying it twice changes nothing. Returns whether it was news.
+    """
+    if not _hold_expired(tx, incarnation) or not _mark(tx, incarnation, queue, method=method, note=note):
+        return False
+    left = _unfenced(tx, incarnation)
+    detail = f"{queue}: {method}, by {note.by}"
+    if not left:
+        _end_fencing(tx, incarnation, note)
+    event = "backend_fenced" if left else "fenced"
+    node_events.tell(tx, incarnation=incarnation, event=event, detail=detail, note=note)
+    return True
+
+
+def record_fence_failed(tx: Connection, *, incarnation: Incarnation, me: Incarnation, error: str, note: Note) -> bool:
+    """No proof, or not for every backend: another node tries what is left, after a pause that grows."""
+    mine = (nodes.c.incarnation == incarnation, nodes.c.fencer == me, nodes.c.state == "expired")
+    if tx.execute(update(nodes).where(*mine).values(fence_tries=nodes.c.fence_tries + 1)).rowcount == 0:
+        return False
+    tries: int = tx.execute(select(nodes.c.fence_tries).where(*mine)).scalar_one()
+    pause_us = min(FENCE_RETRY_MOST_US, FENCE_RETRY_FIRST_US * 2 ** min(tries - 1, 10))
+    failed = update(nodes).where(*mine)
+    tx.execute(failed.values(fencer=None, fence_error=error, fence_after_us=db_now_us() + pause_us))
+    node_events.tell(tx, incarnation=incarnation, event="fence_failed", detail=f"{note.by}: {error}", note=note)
+    return True
+
+
+def confirm_fenced(tx: Connection, *, incarnation: Incarnation, note: Note) -> tuple[str, ...] | None:
+    """An operator's word that a node writes no more and never will. Returns the queues that it fences, None for nothing.
+
+    A node that is not expired yet is expired and fenced in this one transaction: no fence is ever run on a node whose lease
+    may not be over.
+    """
+    forced = force_expire(tx, incarnation=incarnation, now_us=note.at_us)
+    if not _hold_expired(tx, incarnation):
+        return None
+    left = _unfenced(tx, incarnation)
+    for name in left:
+        _mark(tx, incarnation, name, method="operator", note=note)
+    _end_fencing(tx, incarnation, note)
+    event = "forced" if forced else "confirmed"
+    node_events.tell(tx, incarnation=incarnation, event=event, detail=f"fenced by the word of {note.by}", note=note)
+    return left
+
+
+def _hold_expired(tx: Connection, incarnation: Incarnation) -> bool:
+    """Whether it is expired, by writing its row."""
     expired = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "expired")
-    return tx.execute(expired.values(state="fenced", fence_error=None, changed_at_us=now_us)).rowcount > 0
+    return tx.execute(expired.values(state="expired")).rowcount > 0
 
 
-def record_fence_failed(tx: Connection, *, incarnation: Incarnation, me: Incarnation, error: str) -> None:
-    """No proof: another node tries, after a pause that grows."""
-    tries = tx.execute(
-        select(nodes.c.fence_tries).where(nodes.c.incarnation == incarnation, nodes.c.fencer == me)
-    ).scalar()
-    if tries is None:
-        return
-    pause_us = min(FENCE_RETRY_MOST_US, FENCE_RETRY_FIRST_US * 2 ** min(tries, 10))
-    tx.execute(
-        update(nodes)
-        .where(nodes.c.incarnation == incarnation, nodes.c.fencer == me, nodes.c.state == "expired")
-        .values(fencer=None, fence_error=error, fence_tries=tries + 1, fence_after_us=db_now_us() + pause_us)
-    )
+def _end_fencing(tx: Connection, incarnation: Incarnation, note: Note) -> None:
+    done = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "expired")
+    tx.execute(done.values(state="fenced", fence_error=None, changed_at_us=note.at_us))
+
+
+def _unfenced(tx: Connection, incarnation: Incarnation) -> tuple[str, ...]:
+    """The queues that are not fenced from a node whose row the caller has written."""
+    announced = tx.execute(select(nodes.c.queues_json).where(nodes.c.incarnation == incarnation)).scalar_one()
+    rows = tx.execute(
+        select(node_backends.c.queue, node_backends.c.fenced_by).where(node_backends.c.incarnation == incarnation)
+    ).all()
+    done = {row.queue for row in rows if row.fenced_by is not None}
+    return tuple(sorted({*json.loads(announced), *(row.queue for row in rows)} - done))
+
+
+def _mark(tx: Connection, incarnation: Incarnation, queue: str, *, method: str, note: Note) -> bool:
+    """Write the proof down. The row is missing when the node's release did not announce its backends one by one."""
+    this = (node_backends.c.incarnation == incarnation, node_backends.c.queue == queue)
+    values = {"fenced_by": method, "fenced_at_us": note.at_us}
+    unfenced = update(node_backends).where(*this, node_backends.c.fenced_by.is_(None))
+    if tx.execute(unfenced.values(**values)).rowcount:
+        return True
+    if tx.execute(select(node_backends.c.queue).where(*this)).first() is not None:
+        return False
+    tx.execute(insert(node_backends).values(incarnation=incarnation, queue=queue, identity_json="{}", **values))
+    return True
+
+
+# --- the standing rules ---------------------------------------------------------------------------------------------
 
 
 def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
@@ -125,7 +248,11 @@ def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
         .values(state="gone", changed_at_us=now_us)
     )
     old = or_(nodes.c.changed_at_us.is_(None), nodes.c.changed_at_us < now_us - GONE_KEPT_US)
-    tx.execute(delete(nodes).where(and_(nodes.c.cluster == cluster, nodes.c.state == "gone", old, ~owns)))
+    forgotten = and_(nodes.c.cluster == cluster, nodes.c.state == "gone", old, ~owns)
+    ids = tx.execute(select(nodes.c.incarnation).where(forgotten)).scalars().all()
+    if ids:
+        tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(ids)))
+        tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids)))
     return released
 
 
@@ -137,13 +264,28 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     stray = (
         select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
     )
-    return tx.execute(stray.limit(1)).first() is not None
+    return any(tx.execute(query.limit(1)).first() is not None for query in (stray, queue.owned_on_fenced_backends()))
 
 
 def announce(
-    tx: Connection, *, incarnation: Incarnation, queues: Sequence[str], kinds: Mapping[str, int], worker_pid: int
+    tx: Connection,
+    *,
+    incarnation: Incarnation,
+    identities: Mapping[str, Mapping[str, str]],
+    kinds: Mapping[str, int],
+    worker_pid: int,
 ) -> bool:
-    """A worker's word about what it serves, before it claims anything."""
-    mine = update(nodes).where(nodes.c.incarnation == incarnation)
-    values = {"queues_json": json.dumps(sorted(queues)), "kinds_json": json.dumps(kinds), "worker_pid": worker_pid}
-    return tx.execute(mine.values(**values)).rowcount > 0
+    """A worker's word about what it serves and what each storage knows it by, before it uses any of them.
+
+    False: the node is not up any more, and the worker must touch nothing. So an expired node has used no storage but that
+    which its rows name.
+    """
+    values = {"queues_json": json.dumps(sorted(identities)), "kinds_json": json.dumps(kinds), "worker_pid": worker_pid}
+    mine = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state.in_(NODE_LIVE))
+    if tx.execute(mine.values(**values)).rowcount == 0:
+        return False
+    tx.execute(delete(node_backends).where(node_backends.c.incarnation == incarnation))
+    for name, known in sorted(identities.items()):
+        row = {"incarnation": incarnation, "queue": name, "identity_json": json.dumps(known, sort_keys=True)}
+        tx.execute(insert(node_backends).values(**row))
+    return True

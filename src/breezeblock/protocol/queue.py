@@ -19,7 +19,7 @@ from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import nodes, operation_locks, operation_log, operations
+from breezeblock.store.tables import node_backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
 UNDO: Final = "undo"
@@ -312,24 +312,32 @@ def revoke(tx: Connection, *, owner: Incarnation) -> int:
 
 
 def release_dead(tx: Connection) -> list[str]:
-    """The standing rule: whatever a dead node (fenced or gone) still owns becomes claimable. Returns the queues.
+    """The standing rule: what a dead node (fenced or gone) still owns becomes claimable, and so does what any lost node
+    owns on a backend that is fenced from it. Returns the queues.
 
     Any node does this at any time; it is not an act of the fencer, who may die before it. `attempt` rises for those that
     died without a checkpoint since their claim.
     """
     dead = select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_DEAD))
-    rows = tx.execute(
-        select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
-    ).all()
+    of_the_dead = select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
+    rows = {row.id: row for query in (of_the_dead, owned_on_fenced_backends()) for row in tx.execute(query)}
     progressed = operations.c.saved_epoch == operations.c.claim_epoch
-    for row in rows:
-        released = (
-            update(operations)
-            .where(operations.c.id == row.id, operations.c.owner == row.owner)
-            .values(owner=None, attempt=operations.c.attempt + case((progressed, 0), else_=1))
-        )
-        tx.execute(released)
-    return sorted({row.queue for row in rows})
+    for row in rows.values():
+        # Its queue, too: an operation that was handed over meanwhile has another backend's fence to wait for.
+        same = (operations.c.id == row.id, operations.c.owner == row.owner, operations.c.queue == row.queue)
+        attempt = operations.c.attempt + case((progressed, 0), else_=1)
+        tx.execute(update(operations).where(*same).values(owner=None, attempt=attempt))
+    return sorted({row.queue for row in rows.values()})
+
+
+def owned_on_fenced_backends() -> Any:
+    """The operations whose owner certainly writes no more to the backend of the queue that they are in."""
+    cut = and_(node_backends.c.incarnation == operations.c.owner, node_backends.c.queue == operations.c.queue)
+    return (
+        select(operations.c.id, operations.c.queue, operations.c.owner)
+        .join(node_backends, cut)
+        .where(node_backends.c.fenced_by.is_not(None))
+    )
 
 
 def waiting_kinds(tx: Connection) -> list[tuple[str, str, int]]:

@@ -17,6 +17,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
+from breezeblock.node.fences import FENCE_LIMIT_S
 from breezeblock.node.gate import Gate
 from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
@@ -271,7 +272,7 @@ class Cluster:
             gate=Gate(node.clock, node.page),
             link=link,
             limits=self.limits,
-            prove_dead=prove_dead,
+            fences={QUEUE: (_Fence(self.fence, prove_dead),)},
         ).run()
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------
@@ -322,6 +323,25 @@ def context_of(process: Process) -> Context:
     context = Context()
     context.run(PROCESS.set, process)
     return context
+
+
+@dataclass(frozen=True)
+class _Fence:
+    """One simulated fence: implements `node.fences.Fence`."""
+
+    method: str
+    prove: Callable[[NodeRow], Awaitable[bool]]
+    limit_s: float = FENCE_LIMIT_S
+    whole_boot: bool = False
+
+    @property
+    def whole_node(self) -> bool:
+        """See `node.fences.Fence`."""
+        return self.method == "kill"
+
+    async def fence(self, row: NodeRow, queue: str) -> bool:
+        """See `node.fences.Fence`."""
+        return await self.prove(row)
 
 
 class _Page:

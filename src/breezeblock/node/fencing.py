@@ -1,0 +1,147 @@
+"""How one lost node is fenced: each of its backends by the fences of that backend, in their order, all backends at once.
+
+Every success is recorded at once: what the node owned on that backend goes on elsewhere while the other backends are still
+being fenced. What could not be fenced is left to the next fencer, after a pause.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from breezeblock.env.contract import Env
+from breezeblock.model.ids import Incarnation
+from breezeblock.node.fences import Fence, FenceFailed, Fences
+from breezeblock.protocol import membership
+from breezeblock.protocol.membership import NodeRow
+from breezeblock.protocol.node_events import Note
+from breezeblock.store.run import Store
+
+# What is kept of the reasons of all backends together.
+ERROR_MOST: Final = 4_000
+# A node that announced no backend has used none: the announcement is refused once it is expired.
+UNUSED: Final = "unused"
+
+Proof = asyncio.Task[bool]
+
+log = structlog.get_logger(__name__)
+
+
+class Fencer:
+    """One node's hand in fencing others."""
+
+    def __init__(self, *, env: Env, store: Store, cluster: str, me: Incarnation, name: str, fences: Fences) -> None:
+        self._env = env
+        self._store = store
+        self._cluster = cluster
+        self._me = me
+        self._name = name
+        self._fences = fences
+        every = [fence for one in fences.values() for fence in one]
+        self._whole_node = [fence for i, fence in enumerate(every) if fence.whole_node and fence not in every[:i]]
+
+    def note(self) -> Note:
+        """This node's word, now."""
+        return Note.of(self._env, self._name)
+
+    def can_help(self, row: NodeRow) -> bool:
+        """Whether this node can do anything about what is not fenced yet."""
+        return not row.queues or any(self._fences_of(queue) for queue in row.unfenced)
+
+    def _fences_of(self, queue: str) -> list[Fence]:
+        """What may fence a backend; for one that is not ours, whatever counts for the whole node."""
+        return list(self._fences[queue]) if queue in self._fences else self._whole_node
+
+    async def fence(self, row: NodeRow) -> None:
+        """Make sure that the node writes no more, and say so backend by backend, only when it is certain."""
+        if not row.queues:
+            await self._record(row, "", method=UNUSED, whole_node=True)
+            return
+        proofs: dict[int, Proof] = {}
+        walks = [asyncio.ensure_future(self._fence_backend(row, queue, proofs)) for queue in row.unfenced]
+        try:
+            outcomes = await asyncio.gather(*walks, return_exceptions=True)
+        finally:
+            for walk in walks:
+                walk.cancel()
+            for proof in proofs.values():
+                proof.cancel()
+        problems = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome  # the row still says what is left to do: the next round begins again
+            if outcome is not None:
+                problems.append(outcome)
+        if problems:
+            await self._record_failed(row, "; ".join(problems)[:ERROR_MOST])
+
+    async def _fence_backend(self, row: NodeRow, queue: str, proofs: dict[int, Proof]) -> str | None:
+        """Try one backend's fences until one gives proof. Returns why none did, or None."""
+        problems: list[str] = []
+        for fence in self._fences_of(queue):
+            # What counts for the whole node is tried once, whichever of its backends ask for it.
+            key = id(fence)
+            if not fence.whole_node or key not in proofs:
+                proof = asyncio.ensure_future(self._prove(fence, row, queue))
+                if fence.whole_node:
+                    proofs[key] = proof
+            else:
+                proof = proofs[key]
+            try:
+                proved = await asyncio.shield(proof)
+            except FenceFailed as failed:
+                problems.append(f"{fence.method}: {failed.reason}")
+                continue
+            finally:
+                if not fence.whole_node:
+                    proof.cancel()
+            if proved:
+                await self._record(row, queue, method=fence.method, whole_node=fence.whole_node)
+                if fence.whole_boot:
+                    await self._record_boot(row, fence.method)
+                return None
+            problems.append(f"{fence.method}: does not apply")
+        return f"{queue}: {', '.join(problems) or 'no fence is configured here'}"
+
+    async def _prove(self, fence: Fence, row: NodeRow, queue: str) -> bool:
+        """The fence's answer; FenceFailed when it does not come in time: a fence that hangs must be handed on."""
+        proof = asyncio.ensure_future(fence.fence(row, queue))
+        timer = asyncio.ensure_future(self._env.clock.sleep(fence.limit_s))
+        try:
+            await asyncio.wait((proof, timer), return_when=asyncio.FIRST_COMPLETED)
+            if proof.done():
+                return proof.result()
+            raise FenceFailed(f"gave no answer within {fence.limit_s:g} s")
+        finally:
+            timer.cancel()
+            proof.cancel()
+
+    async def _record(self, row: NodeRow, queue: str, *, method: str, whole_node: bool) -> None:
+        if whole_node:
+            news = await self._store.run(
+                membership.record_fenced, incarnation=row.incarnation, method=method, note=self.note()
+            )
+        else:
+            news = await self._store.run(
+                membership.record_backend_fenced,
+                incarnation=row.incarnation,
+                queue=queue,
+                method=method,
+                note=self.note(),
+            )
+        if news:
+            event = "node.fenced" if whole_node else "node.backend_fenced"
+            log.warning(event, node=row.name, incarnation_fenced=row.incarnation, method=method, queue=queue)
+
+    async def _record_boot(self, row: NodeRow, method: str) -> None:
+        """The same proof is one about every other lost incarnation of that boot."""
+        for other in await self._store.read(membership.read_nodes, cluster=self._cluster):
+            if other.state == "expired" and other.boot_id == row.boot_id:
+                await self._record(other, "", method=method, whole_node=True)
+
+    async def _record_failed(self, row: NodeRow, error: str) -> None:
+        failed = await self._store.run(
+            membership.record_fence_failed, incarnation=row.incarnation, me=self._me, error=error, note=self.note()
+        )
+        if failed:
+            log.error("node.fence_failed", node=row.name, incarnation_expired=row.incarnation, reason=error)
