@@ -66,6 +66,9 @@ class Watcher:
         self.unsure: set[str] = set()
         """Resources whose content an operator's or a failure's interference leaves open."""
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.may_fail = False
+        """Whether anything is on for which a storage call, or a process each time, may fail."""
+        self.is_published: Callable[[str], bool] = lambda object_name: False
 
     def violated(self, invariant: str, what: str) -> None:
         """Note that an invariant fell."""
@@ -79,6 +82,8 @@ class Watcher:
         if not tokens:
             return
         self._tell(f"{process}: {call} {path.name}")
+        if call == "remove" and self.is_published(path.name) and not self._is_deletion(tokens):
+            self.violated("Once", f"{process} removed {path.name}, which is what its row names")
         for resource, token in tokens.items():
             line = self._lines.setdefault(resource, _Line())
             exclusive = self.exclusive.get((resource, token[0]), True)
@@ -93,6 +98,11 @@ class Watcher:
             if exclusive:
                 line.exclusive = max(line.exclusive, token)
             line.epochs[token[0]] = max(same_place, token[1])
+
+    def _is_deletion(self, tokens: Tokens) -> bool:
+        """Whether the operation whose effect this is deletes something, and is not over yet."""
+        operations_ = (self._open.get(resource, {}).get(seq, "") for resource, (seq, _) in tokens.items())
+        return any(self._payloads.get(id_, ("", {}))[0].startswith("delete") for id_ in operations_)
 
     # --- the database -----------------------------------------------------------------------------------------------
 
@@ -192,6 +202,8 @@ class Watcher:
         """*Order*: whoever ends has nobody conflicting before it in any of its lines."""
         self._tell(f"operation {id_} {kind} ended: {outcome}")
         self._require_nobody_before(id_, "ended")
+        if outcome in ("failed", "parked") and not self.may_fail:
+            self.violated("Once", f"{kind} {id_} was accepted and is {outcome}, though nothing on storage failed")
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)

@@ -26,6 +26,7 @@ from breezeblock.testing.cluster import FENCES, ROOT, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
+from breezeblock.testing.ledger import wrong_accounts
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
@@ -45,6 +46,11 @@ _OBJECT: Final = (
     "SELECT object_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
     " SELECT object_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
 )
+_NAMED: Final = (
+    "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
+    " UNION ALL SELECT 1 FROM snapshots WHERE object_name = ? AND NOT tombstone"
+)
+_MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
     "SELECT id, object_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
@@ -141,6 +147,8 @@ class _Run:
         self._watcher = Watcher(self.tell, self._cluster)
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
+        self._watcher.may_fail = "storage" in self._on
+        self._watcher.is_published = self._is_published
         self._clients = Clients(
             self._cluster,
             self._watcher,
@@ -240,12 +248,18 @@ class _Run:
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
         self._watcher.on_commit(seen, writer)
+        if any(what in _MOVES_ACCOUNTS for what, *_ in seen) and not self._watcher.violations:
+            for problem in wrong_accounts(self._database.raw):
+                self._watcher.violated("Accounts", problem)
         for what, id_, before, after in seen:
             if what == "ended" and before == "done" and after in _PUBLISH:
                 for path, content in self._published(id_):
                     found = _at_once(self._cluster.disk.read_at(path, offset=0, length=len(content)))
                     if found != content:
                         self._watcher.violated("Data", f"{after} left {found!r} in {path.name}, not {content!r}")
+
+    def _is_published(self, object_name: str) -> bool:
+        return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
 
     def _published(self, operation: str) -> list[tuple[PurePosixPath, bytes]]:
         """The objects of what an operation held exclusively, and what they must begin with."""
