@@ -49,7 +49,7 @@ class Weather:
     def stops_before_commit(self, process: Process) -> float:
         return 0.0
 
-    def contended(self) -> bool:
+    def contended(self, process: Process) -> bool:
         return False
 
     def loses_answer(self, process: Process) -> bool:
