@@ -67,19 +67,25 @@ In the environment a key is written in capitals with two underscores between its
 """
 
 
+NAMED_SECTIONS = {
+    "backends": "One section for each backend. Without any there is one, called `file`, with every default.",
+    "fences": "One section for each fence agent; [fencing](../howto/fencing.md) says how they are called. None by default.",
+}
+
+
 def configuration() -> str:
     """Every option of every section."""
-    chosen = settings.load(None, {}).settings
+    chosen = settings.load(None, {"BREEZEBLOCK_FENCES__NAME__COMMAND": "/usr/sbin/fence_ipmilan"}).settings
     parts = []
     for field in structs.fields(settings.Settings):
-        is_backend = field.name == "backends"
-        kind, values = (settings.Backend, chosen.backends["file"]) if is_backend else (field.type, None)
-        title = "[backends.NAME]" if is_backend else f"[{field.name}]"
-        parts.append(f"## `{title}`")
-        if is_backend:
-            parts.append("One section for each backend. Without any there is one, called `file`, with every default.")
-        parts.append(_section(kind, values or getattr(chosen, field.name)))
-    return page("Configuration", "the structs of settings.py", CONFIGURATION, *parts)
+        one = NAMED_SECTIONS.get(field.name)
+        parts.append(f"## `[{field.name}{'.NAME' * (one is not None)}]`")
+        if one is not None:
+            parts.append(one)
+        values = getattr(chosen, field.name)
+        values = next(iter(values.values())) if one is not None else values
+        parts.append(_section(type(values), values))
+    return page("Configuration", "the structs of options.py", CONFIGURATION, *parts)
 
 
 def _section(kind: type[Struct], values: Struct) -> str:
@@ -105,7 +111,7 @@ def _kind(bare: Any, metas: Sequence[Meta]) -> str:
     if get_origin(bare) is Literal:
         return " or ".join(code(word) for word in get_args(bare))
     names = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
-    name = names.get(bare, "table of texts")
+    name = names.get(bare) or _collection(bare)
     bounds = [
         f"{sign} {value}"
         for meta in metas
@@ -113,6 +119,13 @@ def _kind(bare: Any, metas: Sequence[Meta]) -> str:
         if value is not None
     ]
     return ", ".join([name, *bounds])
+
+
+def _collection(bare: Any) -> str:
+    item = _unwrapped(get_args(bare)[-1])[0]
+    if get_origin(bare) is list:
+        return f"list of {_kind(item, ())}" if get_origin(item) is Literal else "list of texts"
+    return {str: "table of texts", Path: "table of paths"}.get(item, "table")
 
 
 def _default(value: object) -> str:

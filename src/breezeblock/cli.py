@@ -120,6 +120,21 @@ def _show_json(gather: "Callable[[], dict[str, object]]", *, watch: bool) -> Non
         time.sleep(WATCH_EVERY_S)
 
 
+@app.command("fence-test")
+def fence_test(
+    name: Name,
+    data: Data = None,
+    action: Annotated[str, typer.Option(help="What to ask the agent: status, monitor, list or metadata.")] = "status",
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only this [fences.NAME].")] = None,
+    config: Config = None,
+) -> None:
+    """Ask the fence agents of a node for its status, as a fence would call them. Cuts nobody off."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.fence_test import fence_test
+
+    print(fence_test(chosen, name, action=action, agent=agent))
+
+
 @app.command()
 def sim(
     seed: Annotated[int | None, typer.Option(help="Replay this one.")] = None,
@@ -195,6 +210,27 @@ def node_fence(
     from breezeblock.commands import node
 
     print(node.fence(chosen, name, confirmed=confirm))
+
+
+@node_app.command("events")
+def node_events(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this node's.")] = None,
+    data: Data = None,
+    most: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: Config = None,
+) -> None:
+    """Show what happened to nodes, newest first: expired, fenced and how, fences that failed, an operator's word."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.status import events
+
+    found = events(chosen, name=name, most=most)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    from breezeblock.commands.status_view import console, events_table
+
+    console().print(events_table(found))
 
 
 # --- db ---------------------------------------------------------------------------------------------------------------

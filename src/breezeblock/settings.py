@@ -7,7 +7,6 @@ an operator should not find five mistakes in five restarts.
 Names without a double underscore (`BREEZEBLOCK_SEED`) are not options and are left alone, unless they begin like one.
 """
 
-import ipaddress
 import json
 import re
 import tomllib
@@ -17,12 +16,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Struct, structs
+
+from breezeblock.options import (
+    DRIVERS,
+    NAMED,
+    SECTIONS,
+    Api,
+    Backend,
+    Database,
+    FenceAgent,
+    Log,
+    Name,
+    Nodes,
+    Quota,
+    Service,
+    Settings,
+    is_one_machine,
+)
+from breezeblock.settings_rules import contradictions
 
 __all__ = [
     "Api",
     "Backend",
     "Database",
+    "FenceAgent",
     "Loaded",
     "Log",
     "Nodes",
@@ -40,91 +58,8 @@ __all__ = [
 ]
 
 PREFIX = "BREEZEBLOCK_"
+_BACKENDS, _FENCES = "backends", "fences"
 HIDDEN = "***"
-UNLIMITED = -1
-
-# A queue is called cluster@backend, and keys are split at dots: neither sign may be in a name.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-Text = Annotated[str, Meta(min_length=1, max_length=255)]
-Limit = Annotated[int, Meta(ge=UNLIMITED)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # a day is longer than anybody means
-
-
-class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    data_dir: Annotated[Path, Meta(description="Where everything without a place of its own is kept.")]
-    cluster: Annotated[Name, Meta(description="Nodes with the same cluster and backend share their work.")] = (
-        "breezeblock"
-    )
-    availability_zone: Annotated[Text, Meta(description="The zone of volumes that ask for none.")] = "nova"
-    default_project: Annotated[Text, Meta(description="The project of requests that name none.")] = "admin"
-
-
-class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    host: Annotated[Text, Meta(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8776
-    workers: Annotated[int, Meta(ge=1, le=256, description="API processes.")] = 2
-    auth: Annotated[Literal["none"], Meta(description="Who is believed: none believes every caller.")] = "none"
-    max_limit: Annotated[int, Meta(ge=1, description="The longest page of a list.")] = 1000
-    drain_s: Annotated[float, Meta(ge=0, le=3600, description="How long a stop waits for requests in flight.")] = 10.0
-
-
-class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(description="SQLAlchemy URL; empty means SQLite in data_dir.")]
-
-
-class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    count: Annotated[int, Meta(ge=1, le=64, description="Nodes that `up` starts here.")] = 3
-    ttl_s: Annotated[float, Meta(ge=0.3, le=3600, description="How long a lease holds after a renewal.")] = 6.0
-    drift: Annotated[float, Meta(ge=0, lt=1, description="How much the rates of two machines' clocks may differ.")] = (
-        0.05
-    )
-    slots: Annotated[int, Meta(ge=1, le=1024, description="Operations at the same time, for each backend.")] = 16
-    poll_s: Annotated[Seconds, Meta(description="How often a node looks for work when no doorbell rings.")] = 1.0
-    poison_limit: Annotated[int, Meta(ge=2, description="Deaths in one step after which it is given up.")] = 5
-    park_after_s: Annotated[Seconds, Meta(description="When an operation that no live node can claim is given up.")] = (
-        600.0
-    )
-
-
-class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a project may have when nothing was set for it; -1 is without limit."""
-
-    volumes: Limit = 10
-    snapshots: Limit = 10
-    gigabytes: Limit = 1000
-    backups: Limit = 10
-    backup_gigabytes: Limit = 1000
-    per_volume_gigabytes: Limit = UNLIMITED
-    groups: Limit = 10
-
-
-class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Annotated[Literal["json", "console"], Meta(description="Lines for machines, or for people.")] = "json"
-
-
-class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    path: Annotated[Path, Meta(description="Where a driver that uses files keeps them; default data_dir/volumes/NAME.")]
-    driver: Annotated[Name, Meta(description="The driver's name.")] = "file"
-    copy_rate_limit: Annotated[int, Meta(ge=0, description='Bytes per second, or "100 MiB"; 0 is no limit.')] = 0
-    max_over_subscription_ratio: Annotated[
-        float, Meta(ge=1, le=1000, description="Promised to real capacity, if thin.")
-    ] = 20.0
-    reserved_percentage: Annotated[int, Meta(ge=0, le=100, description="Capacity that is never given out.")] = 0
-    thin: Annotated[bool, Meta(description="Whether space is taken only when it is written.")] = True
-    capabilities: Annotated[
-        dict[str, str], Meta(description="What volume types may ask for, besides the driver's.")
-    ] = {}
-
-
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    service: Service
-    api: Api
-    database: Database
-    nodes: Nodes
-    quota: Quota
-    log: Log
-    backends: dict[Name, Backend]
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -152,21 +87,6 @@ class SettingsError(ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-# The order of the sections in the file, in `config show` and in the documentation.
-_SECTIONS: dict[str, type[Struct]] = {
-    "service": Service,
-    "api": Api,
-    "database": Database,
-    "nodes": Nodes,
-    "quota": Quota,
-    "log": Log,
-}
-_BACKENDS = "backends"
-
-# The values of api.auth that check nothing.
-_BELIEVES_EVERYBODY = frozenset({"none"})
-
-
 class _Given(NamedTuple):
     """One value somebody wrote.
 
@@ -188,7 +108,7 @@ def load(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     """
     problems: list[Problem] = []
     given = list(_from_file(file, problems)) if file else []
-    given += _from_environment(environ, {one.key[1] for one in given if one.key[0] == _BACKENDS}, problems)
+    given += _from_environment(environ, {one.key[:2] for one in given if one.key[0] in NAMED}, problems)
     here = Path.cwd()
     given += [
         _Given(tuple(key.split(".")), value, "command line", here, strict=False)
@@ -208,9 +128,14 @@ def load(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     if problems:
         raise SettingsError(problems)
 
+    if missing := list(_missing(values)):
+        raise SettingsError(missing)
     settings = _build(values)
     loaded = Loaded(settings=settings, sources={key: sources.get(path, "default") for key, path, _ in _rows(settings)})
-    problems = list(_contradictions(loaded))
+    problems = [
+        Problem(key, value, loaded.sources.get(key, "default"), expected)
+        for key, value, expected in contradictions(settings)
+    ]
     if problems:
         raise SettingsError(problems)
     return loaded
@@ -245,15 +170,15 @@ def _from_file(file: Path, problems: list[Problem]) -> Iterator[_Given]:
         return
     folder = file.absolute().parent
     for section, content in document.items():
-        if not isinstance(content, dict) or (not content and section not in _SECTIONS and section != _BACKENDS):
+        if not isinstance(content, dict) or (not content and section not in (*SECTIONS, *NAMED)):
             yield _Given((section,), content, source, folder, strict=True)
-        elif section != _BACKENDS:
+        elif section not in NAMED:
             for key, value in content.items():
                 yield _Given((section, key), value, source, folder, strict=True)
         else:
-            for name, backend in content.items():
+            for name, table in content.items():
                 # A table without keys is a backend with every default: its driver, written out, keeps it in sight.
-                given = backend or {"driver": "file"}
+                given = table if table or section != _BACKENDS else {"driver": "file"}
                 if not isinstance(given, dict):
                     yield _Given((section, name), given, source, folder, strict=True)
                     continue
@@ -261,9 +186,11 @@ def _from_file(file: Path, problems: list[Problem]) -> Iterator[_Given]:
                     yield _Given((section, name, key), value, source, folder, strict=True)
 
 
-def _from_environment(environ: Mapping[str, str], backends: set[str], problems: list[Problem]) -> Iterator[_Given]:
+def _from_environment(
+    environ: Mapping[str, str], named: set[tuple[str, ...]], problems: list[Problem]
+) -> Iterator[_Given]:
     """`BREEZEBLOCK_API__PORT`. `BREEZEBLOCK_BACKENDS__FAST_DISK__PATH` means the file's `[backends.Fast-disk]`."""
-    written = {_fold(name): name for name in sorted(backends)}
+    written = {(section, _fold(name)): name for section, name in sorted(named)}
     here = Path.cwd()
     for variable, value in sorted(environ.items()):
         if not variable.startswith(PREFIX):
@@ -275,8 +202,8 @@ def _from_environment(environ: Mapping[str, str], backends: set[str], problems: 
             if meant:
                 problems.append(Problem(variable, value, "environment", f"not an option; did you mean {meant}?"))
             continue
-        if key[0] == _BACKENDS:
-            key = (key[0], written.get(key[1], key[1]), *key[2:])
+        if key[0] in NAMED:
+            key = (key[0], written.get((key[0], key[1]), key[1]), *key[2:])
         yield _Given(key, value, f"environment {variable}", here, strict=False)
 
 
@@ -286,7 +213,7 @@ def _fold(name: str) -> str:
 
 def _meant(rest: str) -> str | None:
     """The option whose separator was written with one underscore instead of two."""
-    for section, kind in _SECTIONS.items():
+    for section, kind in SECTIONS.items():
         for field in structs.fields(kind):
             if rest == f"{section}_{field.name}":
                 return f"{PREFIX}{section}__{field.name}".upper()
@@ -308,6 +235,10 @@ def _convert(given: _Given) -> object:
             value = json.loads(value)
         except ValueError as error:
             raise ValueError('expected a JSON object such as {"tier": "gold"}') from error
+    if origin is list and isinstance(value, str):
+        value = _words(value)
+    if origin is dict and get_args(_bare(kind))[1] is Path:
+        return _paths(value, given.folder)
     if _bare(kind) is Path:
         if not isinstance(value, str | Path) or not str(value):
             raise ValueError("expected a path")
@@ -320,22 +251,39 @@ def _convert(given: _Given) -> object:
         raise ValueError(str(error).replace("`", "").replace("Expected", "expected").split(", got")[0]) from error
 
 
+def _words(text: str) -> list[str]:
+    """A list as it may be written in one word: as JSON, or as its only item; nothing is no item."""
+    if not text.lstrip().startswith("["):
+        return [text] if text else []
+    try:
+        found: list[str] = json.loads(text)
+    except ValueError as error:
+        raise ValueError('expected a JSON list such as ["one", "two"]') from error
+    return found
+
+
+def _paths(value: object, folder: Path) -> dict[str, Path]:
+    if not isinstance(value, dict) or not all(isinstance(path, str) and path for path in value.values()):
+        raise ValueError('expected a table of paths such as { password = "ipmi.password" }')
+    return {str(key): folder / path for key, path in value.items()}
+
+
 def _type_of(key: tuple[str, ...]) -> Any:
     """The option's type. Raises ValueError that says which options there are."""
-    if key[0] == _BACKENDS:
+    if key[0] in NAMED:
         if len(key) != 3:
-            raise ValueError(f"expected {_BACKENDS}.NAME.KEY")
+            raise ValueError(f"expected {key[0]}.NAME.KEY")
         try:
             msgspec.convert(key[1], Name)
         except msgspec.ValidationError as error:
-            raise ValueError("a backend's name is letters, digits, - and _, at most 63") from error
-        kind: type[Struct] = Backend
-    elif key[0] not in _SECTIONS:
+            raise ValueError(f"the name of a section in {key[0]} is letters, digits, - and _, at most 63") from error
+        kind = NAMED[key[0]]
+    elif key[0] not in SECTIONS:
         raise ValueError(f"unknown section; expected one of {_section_names()}")
     elif len(key) != 2:
         raise ValueError("expected SECTION.KEY")
     else:
-        kind = _SECTIONS[key[0]]
+        kind = SECTIONS[key[0]]
     types = {field.name: field.type for field in structs.fields(kind)}
     if key[-1] not in types:
         raise ValueError(f"unknown key; expected one of {', '.join(types)}")
@@ -343,7 +291,7 @@ def _type_of(key: tuple[str, ...]) -> Any:
 
 
 def _section_names() -> str:
-    return ", ".join([*_SECTIONS, _BACKENDS])
+    return ", ".join([*SECTIONS, *NAMED])
 
 
 def _bare(kind: Any) -> Any:
@@ -364,80 +312,59 @@ def _parse_bytes(text: str) -> int:
     return int(float(match[1]) * _BYTE_UNITS[match[2]])
 
 
+def _missing(values: Mapping[tuple[str, ...], object]) -> Iterator[Problem]:
+    """What has no default and was not written."""
+    for name in sorted({key[1] for key in values if key[0] == _FENCES}):
+        if (_FENCES, name, "command") not in values:
+            yield Problem(f"{_FENCES}.{name}.command", "", "default", "expected the fence agent's program")
+
+
 def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
     """Fill in the defaults that depend on other values."""
 
     def section(*prefix: str) -> dict[str, Any]:
         return {key[-1]: value for key, value in values.items() if key[:-1] == prefix}
 
+    def names(section: str) -> list[str]:
+        return sorted({key[1] for key in values if key[0] == section})
+
     service = Service(**({"data_dir": Path("/var/lib/breezeblock")} | section("service")))
+    nodes = Nodes(**section("nodes"))
     database = section("database")
     database["url"] = database.get("url") or f"sqlite:///{service.data_dir / 'breezeblock.db'}"
-    names = sorted({key[1] for key in values if key[0] == _BACKENDS}) or ["file"]
+    one_machine = is_one_machine(database["url"])
+    scope = "node" if one_machine else "machine"
     return Settings(
         service=service,
         api=Api(**section("api")),
         database=Database(**database),
-        nodes=Nodes(**section("nodes")),
+        nodes=nodes,
         quota=Quota(**section("quota")),
         log=Log(**section("log")),
         backends={
-            name: Backend(**({"path": service.data_dir / "volumes" / name} | section(_BACKENDS, name)))
-            for name in names
+            name: _backend(name, section(_BACKENDS, name), service, nodes, one_machine=one_machine)
+            for name in names(_BACKENDS) or ["file"]
         },
+        fences={name: FenceAgent(**({"scope": scope} | section(_FENCES, name))) for name in names(_FENCES)},
     )
+
+
+def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes, *, one_machine: bool) -> Backend:
+    driver = DRIVERS.get(given.get("driver", "file"), DRIVERS["file"])
+    agent = given.get("fence_agent") or nodes.fence_agent
+    applies = {"same_machine": one_machine, "boot": True, "external": bool(agent), "storage": driver.storage_fence}
+    default: dict[str, Any] = {
+        "path": service.data_dir / "volumes" / name,
+        "fence": [method for method, does in applies.items() if does],
+        "settle_s": driver.settle_s,
+    }
+    return Backend(**(default | dict(given) | {"fence_agent": agent}))
 
 
 def _decode_path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise NotImplementedError(kind)  # msgspec's own sign for a type that it cannot make
-
-
-# --- values that cannot be together -----------------------------------------------------------------------------------
-
-
-def _contradictions(loaded: Loaded) -> Iterator[Problem]:
-    settings = loaded.settings
-    api, nodes, url = settings.api, settings.nodes, settings.database.url
-
-    def problem(key: str, value: object, expected: str) -> Problem:
-        return Problem(key, value, loaded.sources[key], expected)
-
-    if api.auth in _BELIEVES_EVERYBODY and not _is_loopback(api.host):
-        reason = f"api.auth is {api.auth}, which believes every caller, so only this machine may call"
-        way_out = "use 127.0.0.1 and let a proxy that checks its callers forward to it"
-        yield problem("api.host", api.host, f"{reason}; {way_out}")
-    if not re.match(r"[a-z][a-z0-9+_]*://", url):
-        yield problem("database.url", url, "expected a URL such as postgresql://host/name")
-    elif re.fullmatch(r"sqlite(\+\w+)?://(/?|/:memory:.*|.*[?&]mode=memory.*)", url):
-        yield problem("database.url", url, "expected a database in a file; each process would have a memory of its own")
-    elif not url.startswith("sqlite:///"):
-        yield problem("database.url", url, "expected sqlite:///PATH: this release keeps its state in SQLite only")
-    if nodes.poll_s >= nodes.park_after_s:
-        yield problem("nodes.poll_s", nodes.poll_s, "expected less than nodes.park_after_s")
-    if nodes.park_after_s <= nodes.ttl_s * (1 + nodes.drift):
-        # A node that crashed would have its operations given up before anybody may take them over.
-        silence = "the silence after which a node counts as lost, nodes.ttl_s * (1 + nodes.drift)"
-        yield problem("nodes.park_after_s", nodes.park_after_s, f"expected more than {silence}")
-
-    # Two backends in one folder would count its space twice, and each would report the other's files as orphans.
-    first: dict[Path, str] = {}
-    for name, backend in settings.backends.items():
-        if backend.driver != "file":
-            yield problem(f"{_BACKENDS}.{name}.driver", backend.driver, "expected file, the one driver of this release")
-        other = first.setdefault(backend.path, name)
-        if other != name:
-            yield problem(f"{_BACKENDS}.{name}.path", str(backend.path), f"backend {other} has this path already")
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # a name can mean any address tomorrow
 
 
 # --- showing, without secrets -----------------------------------------------------------------------------------------
@@ -463,8 +390,8 @@ def mask_url_secrets(text: str) -> str:
 
 def _rows(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], object]]:
     """Each option: dotted key, the same key in parts, value."""
-    groups: list[tuple[tuple[str, ...], Struct]] = [((name,), getattr(settings, name)) for name in _SECTIONS]
-    groups += [((_BACKENDS, name), backend) for name, backend in settings.backends.items()]
+    groups: list[tuple[tuple[str, ...], Struct]] = [((name,), getattr(settings, name)) for name in SECTIONS]
+    groups += [((section, name), one) for section in NAMED for name, one in getattr(settings, section).items()]
     for prefix, group in groups:
         for name, value in structs.asdict(group).items():
             path = (*prefix, name)
@@ -478,6 +405,8 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(str(key))} = {_shown(str(key), item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_shown("", item) for item in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

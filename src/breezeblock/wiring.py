@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from breezeblock.drivers.file import FileDriver
+from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.node.backends import Backend
+from breezeblock.node.fence_agent import External
+from breezeblock.node.fences import Boot, Fence, Fences, SameMachine, Storage, Trust
+from breezeblock.protocol import membership
+from breezeblock.protocol.leases import Terms
 from breezeblock.settings import Backend as BackendSettings
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import open_engine, sqlite_path
@@ -47,6 +52,43 @@ def open_backends(settings: Settings, env: Env) -> Mapping[str, Backend]:
     return {backend.queue: backend for backend in opened}
 
 
+def open_fences(
+    settings: Settings,
+    backends: Mapping[str, Backend],
+    *,
+    env: Env,
+    store: Store,
+    commands: Commands,
+    machine: str,
+    boot_id: str,
+) -> Fences:
+    """What may fence each backend, in the order of its policy; trust, where it is allowed, comes last."""
+    terms = Terms(ttl_s=settings.nodes.ttl_s, drift=settings.nodes.drift)
+    cluster = settings.service.cluster
+    boot = Boot(
+        machine=machine,
+        boot_id=boot_id,
+        clock=env.clock,
+        terms=terms,
+        read=lambda: store.read(membership.read_nodes, cluster=cluster),
+    )
+    whole: dict[str, Fence] = {"same_machine": SameMachine(env.processes), "boot": boot}
+    agents = {
+        name: External(agent, name=name, boot_id=boot_id, commands=commands, threads=env.threads)
+        for name, agent in settings.fences.items()
+    }
+    found: dict[str, tuple[Fence, ...]] = {}
+    for queue, backend in backends.items():
+        chosen, driver = settings.backends[backend.name], backend.driver
+        mine = whole | {"storage": Storage(driver)}
+        if chosen.fence_agent:
+            mine["external"] = agents[chosen.fence_agent]
+        settle_s = max(chosen.settle_s, driver.capabilities.settle_s)
+        trust = (Trust(clock=env.clock, settle_s=settle_s),) if chosen.trust_self_fencing else ()
+        found[queue] = (*(mine[method] for method in chosen.fence), *trust)
+    return found
+
+
 def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: Env) -> Backend:
     driver = FileDriver(
         env.files,
@@ -54,6 +96,7 @@ def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: E
         path=PurePosixPath(chosen.path),
         clock=env.clock,
         copy_rate_limit_bytes_per_s=chosen.copy_rate_limit,
+        trusted_shared=chosen.trust_self_fencing,
     )
     return Backend(
         name=name,

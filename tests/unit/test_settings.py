@@ -3,12 +3,16 @@
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from breezeblock import settings
+from breezeblock import options, settings
+from breezeblock.drivers import file
+from breezeblock.drivers.contract import FenceScope
+from breezeblock.env.real import RealClock
 from breezeblock.settings import SettingsError, load
+from breezeblock.testing.memory_files import MemoryFiles
 
 
 def written(folder: Path, text: str) -> Path:
@@ -94,7 +98,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("[apis]\n", "unknown section"),
         ("service = 1\n", "expected SECTION.KEY"),
         ("[backends]\nfile = 1\n", "expected backends.NAME.KEY"),
-        ('[backends."a@b"]\n', "a backend's name is"),
+        ('[backends."a@b"]\n', "the name of a section in backends is"),
         ("[nodes]\nttl_s = 0.2\n", "expected float >= 0.3"),
         ("[nodes]\nttl_s = nan\n", "expected float >= 0.3"),
         ("[nodes]\npoll_s = inf\n", "expected float <="),
@@ -220,3 +224,126 @@ def test_settings_load_without_the_database_library() -> None:
     code = "import sys, breezeblock.settings; sys.exit('sqlalchemy' in sys.modules or 'structlog' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- fences -----------------------------------------------------------------------------------------------------------
+
+AGENT = '[fences.ipmi]\ncommand = "/usr/sbin/fence_ipmilan"\n'
+
+
+def test_on_one_machine_a_backend_is_fenced_without_a_word() -> None:
+    """Everything that applies, in order; no agent is named, and a file system refuses nobody."""
+    backend = load(None, {}).settings.backends["file"]
+
+    assert (backend.fence, backend.trust_self_fencing, backend.settle_s) == (["same_machine", "boot"], False, 60.0)
+
+
+def test_a_backend_takes_the_agent_of_the_nodes_unless_it_names_another(tmp_path: Path) -> None:
+    """With an agent the external fence applies by itself."""
+    two = '[fences.pdu]\ncommand = ["/usr/bin/python3", "/opt/pdu.py"]\n[nodes]\nfence_agent = "ipmi"\n'
+    backends = '[backends.a]\n[backends.b]\nfence_agent = "pdu"\n'
+
+    chosen = load(written(tmp_path, AGENT + two + backends), {}).settings
+
+    assert [chosen.backends[name].fence_agent for name in "ab"] == ["ipmi", "pdu"]
+    assert chosen.backends["a"].fence == ["same_machine", "boot", "external"]
+    assert chosen.fences["ipmi"].command == ["/usr/sbin/fence_ipmilan"]
+    assert (chosen.fences["pdu"].command, chosen.fences["pdu"].scope) == (["/usr/bin/python3", "/opt/pdu.py"], "node")
+
+
+def test_an_agents_section_has_tables_for_its_nodes_and_files_beside_it(tmp_path: Path) -> None:
+    """Paths start at the file; values keep their types until they are told."""
+    more = 'options = { lanplus = true, username = "admin" }\noption_files = { password = "ipmi.pw" }\n'
+    nodes = "timeout_s = 5\n[fences.ipmi.nodes.node-1]\nplug = 3\n"
+
+    agent = load(written(tmp_path, AGENT + more + nodes), {}).settings.fences["ipmi"]
+
+    assert agent.options == {"lanplus": True, "username": "admin"}
+    assert agent.option_files == {"password": tmp_path / "ipmi.pw"}
+    assert (agent.nodes, agent.timeout_s) == ({"node-1": {"plug": 3}}, 5.0)
+    assert settings.from_json(settings.to_json(load(written(tmp_path, AGENT + more + nodes), {}).settings)).fences
+
+
+@pytest.mark.parametrize("text", ['[backends.a]\nfence = ["external"]\nfence_agent = "ipmi"\n', "[backends.a]\n"])
+def test_one_certain_fence_is_enough(tmp_path: Path, text: str) -> None:
+    """Killing may be off where an agent is there, also on one machine."""
+    assert "a" in load(written(tmp_path, AGENT + text), {}).settings.backends
+
+
+@pytest.mark.parametrize("methods", ["[]", '["boot"]'])
+def test_a_backend_without_any_certain_fence_is_refused_unless_leases_are_trusted(tmp_path: Path, methods: str) -> None:
+    """A machine that never boots again proves nothing either. The refusal says what can be done."""
+    text = f"[backends.a]\nfence = {methods}\n"
+
+    told = refusal(written(tmp_path, text))
+
+    assert "nothing proves that a lost node has stopped" in told
+    assert "same_machine, external" in told
+    assert "trust_self_fencing = true in [backends.a]" in told
+    assert load(written(tmp_path, text + "trust_self_fencing = true\n"), {}).settings.backends["a"].fence is not None
+
+
+def test_where_nodes_may_be_on_several_machines_a_kill_proves_nothing(tmp_path: Path) -> None:
+    """The rule is ready for databases that more than one machine uses; what is left by default is not enough."""
+    elsewhere = '[database]\nurl = "postgresql://db/bb"\n'
+
+    by_default = refusal(written(tmp_path, elsewhere + "[backends.a]\n"))
+    by_word = refusal(written(tmp_path, elsewhere + '[backends.a]\nfence = ["same_machine"]\n'))
+    trusted = refusal(written(tmp_path, elsewhere + "[backends.a]\ntrust_self_fencing = true\n"))
+    by_agent = refusal(written(tmp_path, elsewhere + AGENT + '[backends.a]\nfence_agent = "ipmi"\n'))
+
+    assert "add external, storage, or trust_self_fencing" in by_default
+    assert "same_machine is a fence only where all nodes are on one machine" in by_word
+    assert [told.count("\n") for told in (trusted, by_agent)] == [0, 0]  # nothing but the database itself
+    assert "backends" not in trusted + by_agent
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[backends.a]\nfence = ["kill"]\n', "backends.a.fence"),
+        ('[backends.a]\nfence = ["boot", "boot", "same_machine"]\n', "expected each method once"),
+        ('[backends.a]\nfence = ["storage", "same_machine"]\n', "the driver file cannot make its storage refuse"),
+        ('[backends.a]\nfence = ["external"]\n', "external needs a fence_agent"),
+        ('[backends.a]\nfence_agent = "none"\n', "there is no [fences.NAME] section of that name"),
+        ('[nodes]\nfence_agent = "none"\n' + AGENT, "expected one of ipmi"),
+        ("[backends.a]\nsettle_s = 59.9\n", "expected at least 60, which its driver needs"),
+        ("[fences.ipmi]\ntimeout_s = 3\n", "expected the fence agent's program"),
+        ('[fences.ipmi]\ncommand = "fence_ipmilan"\n', "expected the program's whole path"),
+        ("[fences.ipmi]\ncommand = []\n", "expected array of length >= 1"),
+        (AGENT + 'scope = "machine"\n', "to cut off the one machine would end all nodes"),
+        (AGENT + 'options = { passwd = "secret" }\n', "option_files = { passwd"),
+        (AGENT + 'nodes = { n = { password = "secret" } }\n', "option_files = { password"),
+        (AGENT + 'options = { plug = "1\\naction=on" }\n', "fences.ipmi.options"),
+        (AGENT + 'options = { "a=b" = "1" }\n', "fences.ipmi.options"),
+        (AGENT + 'option_files = { password = "" }\n', "expected a table of paths"),
+    ],
+)
+def test_a_fence_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    """At the start, not when the first node is lost."""
+    assert expected in refusal(written(tmp_path, text))
+
+
+def test_a_refused_secret_is_not_shown(tmp_path: Path) -> None:
+    """The refusal names the option, not its value."""
+    assert "hunter2" not in refusal(written(tmp_path, AGENT + 'options = { passwd = "hunter2" }\n'))
+
+
+def test_the_environment_may_name_lists(tmp_path: Path) -> None:
+    """As JSON, or one word."""
+    environ = {"BREEZEBLOCK_BACKENDS__FILE__FENCE": "external", "BREEZEBLOCK_FENCES__X__COMMAND": '["/a", "b"]'}
+    environ |= {"BREEZEBLOCK_NODES__FENCE_AGENT": "x"}
+
+    chosen = load(None, environ).settings
+
+    assert (chosen.backends["file"].fence, chosen.fences["x"].command) == (["external"], ["/a", "b"])
+
+
+def test_what_is_known_of_drivers_before_they_are_loaded_is_what_they_say() -> None:
+    """Two spellings of one fact."""
+    said = file.FileDriver(MemoryFiles(capacity_bytes=1).view(), name="a", path=PurePosixPath("/a"), clock=RealClock())
+
+    facts = options.DRIVERS["file"]
+
+    assert facts.storage_fence is (said.capabilities.fence is FenceScope.STORAGE)
+    assert facts.settle_s == file.SHARED_SETTLE_S

@@ -8,9 +8,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from breezeblock.commands.database import reading
+from breezeblock.protocol import node_events
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import nodes, operation_log, operations, pools
+from breezeblock.store.tables import node_backends, nodes, operation_log, operations, pools
 from breezeblock.supervisor.folder import DataFolder
 
 # More than anybody reads; the counts say how many there are.
@@ -36,6 +37,7 @@ def gather(settings: Settings) -> Found:
             "data": str(folder.path),
             "api": told.get("api", []),
             "nodes": _nodes(tx, folder, named, now_us),
+            "events": _events(tx, settings, now_us, name=None, most=RECENT_MOST),
             "operations": _operations(tx, named, now_us),
             "queues": _queues(tx),
             "pools": _pools(tx),
@@ -46,6 +48,7 @@ def gather(settings: Settings) -> Found:
 
 def _nodes(tx: Connection, folder: DataFolder, named: Mapping[str, str], now_us: int) -> list[Found]:
     """Every incarnation that is not gone, and every node that an operator has taken out."""
+    backends = _backends(tx)
     query = select(nodes).where(nodes.c.state != "gone").order_by(nodes.c.name, nodes.c.started_at_us)
     found = [
         {
@@ -60,14 +63,61 @@ def _nodes(tx: Connection, folder: DataFolder, named: Mapping[str, str], now_us:
             "renewed_s_ago": _ago(row["renewed_at_us"], now_us),
             "fencer": named.get(row["fencer"] or "", row["fencer"]),
             "fence_error": row["fence_error"],
+            "fence_tries": row["fence_tries"],
+            "next_fence_in_s": _next_fence_in_s(row, now_us),
+            "backends": _fenced(row, backends.get(row["incarnation"], {})),
             "drained": folder.drained(row["name"]).exists(),
         }
         for row in tx.execute(query).mappings()
     ]
     shown = {one["name"] for one in found}
     out = sorted(path.stem for path in (folder.path / "nodes").glob("*.drained"))
-    nobody = dict.fromkeys(("incarnation", "keeper_pid", "worker_pid", "version", "fencer", "fence_error"))
+    nobody: Found = dict.fromkeys(("incarnation", "keeper_pid", "worker_pid", "version", "fencer", "fence_error"))
+    nobody |= {"fence_tries": 0, "next_fence_in_s": None, "backends": []}
     return found + [{"name": name, "state": "drained", "drained": True, **nobody} for name in out if name not in shown]
+
+
+def _backends(tx: Connection) -> dict[str, dict[str, str | None]]:
+    """Incarnation -> queue -> how that backend is fenced from it."""
+    found: dict[str, dict[str, str | None]] = {}
+    for row in tx.execute(select(node_backends)).mappings():
+        found.setdefault(row["incarnation"], {})[row["queue"]] = row["fenced_by"]
+    return found
+
+
+def _fenced(row: RowMapping, known: Mapping[str, str | None]) -> list[Found]:
+    """One entry for each backend that a node has announced: fenced by which method, None where it is not."""
+    queues = sorted({*json.loads(row["queues_json"]), *known})
+    return [{"queue": name, "fenced_by": known.get(name)} for name in queues]
+
+
+def _next_fence_in_s(row: RowMapping, now_us: int) -> float | None:
+    """When the next node may try, None when there is nothing to try or somebody is at it."""
+    if row["state"] != "expired" or row["fencer"] is not None:
+        return None
+    return max(0.0, -_ago(row["fence_after_us"], now_us))
+
+
+def events(settings: Settings, *, name: str | None, most: int) -> list[Found]:
+    """What happened to nodes, newest first."""
+    with reading(settings) as tx:
+        now_us = tx.execute(select(db_now_us())).scalar_one()
+        return _events(tx, settings, now_us, name=name, most=most)
+
+
+def _events(tx: Connection, settings: Settings, now_us: int, *, name: str | None, most: int) -> list[Found]:
+    found = node_events.recent(tx, cluster=settings.service.cluster, most=most, node=name)
+    return [
+        {
+            "node": one.node,
+            "incarnation": one.incarnation,
+            "event": one.event,
+            "detail": one.detail,
+            "at_us": one.at_us,
+            "s_ago": _ago(one.at_us, now_us),
+        }
+        for one in found
+    ]
 
 
 def _operations(tx: Connection, named: Mapping[str, str], now_us: int) -> list[Found]:

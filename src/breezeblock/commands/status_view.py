@@ -26,6 +26,7 @@ def render(found: Found) -> RenderableType:
             _queues(found["queues"]),
             _operations(found["operations"]),
             _failovers(found["failovers"]),
+            events_table(found["events"]),
             _resumed(found["resumed_operations"]),
         )
         if table.row_count
@@ -63,8 +64,8 @@ def _nodes(rows: Iterable[Found]) -> Table:
     table = _table("Nodes", "name", "state", "keeper", "worker", "renewed", "incarnation")
     for row in rows:
         state = _node_state(row)
-        if row["fence_error"]:
-            state.append(f"\n{row['fence_error']}", "red")
+        for line in _fence_lines(row):
+            state.append(f"\n{line}", "red")
         renewed = f"{row['renewed_s_ago']} s ago" if row["keeper_pid"] else ""
         table.add_row(
             row["name"],
@@ -74,6 +75,32 @@ def _nodes(rows: Iterable[Found]) -> Table:
             renewed,
             (row["incarnation"] or "-")[:8],
         )
+    return table
+
+
+def _fence_lines(row: Found) -> list[str]:
+    """Of a lost node: who is at it, what is fenced and what is not, and why not."""
+    if row["state"] != "expired":
+        return [row["fence_error"]] if row["fence_error"] else []
+    lines = [f"{row['fencer']} is fencing it"] if row["fencer"] else []
+    if row["next_fence_in_s"] is not None:
+        lines.append(f"next try in {row['next_fence_in_s']} s")
+    lines += [f"{one['queue']}: {_how_fenced(one['fenced_by'])}" for one in row["backends"]]
+    if row["fence_error"]:
+        lines.append(f"after {row['fence_tries']} tries: {row['fence_error']}")
+    return lines
+
+
+def _how_fenced(method: str | None) -> str:
+    return "not fenced" if method is None else f"fenced ({method})"
+
+
+def events_table(rows: Iterable[Found]) -> Table:
+    """What happened to nodes."""
+    table = _table("Events", "when", "node", "event", "detail", "incarnation")
+    for row in rows:
+        detail = row["detail"].replace("\n", " ")
+        table.add_row(f"{row['s_ago']} s ago", row["node"], row["event"], detail, row["incarnation"][:8])
     return table
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from breezeblock.env import cgroups
 from breezeblock.env.contract import Clock, Threads
 
 __all__ = ["RealProcesses"]
@@ -38,6 +39,9 @@ class RealProcesses:
         Who merely has the file open does not hold the lock and is left alone: it may be another observer, at the same
         proof. For the same reason we probe with a shared lock: it is granted exactly when no exclusive one is held,
         and two observers neither refuse nor, seeing each other with an exclusive lock, kill one another.
+
+        A process that a node started with the lock file closed is not found by it. Where the node has a control group that
+        we can see, everything in that is killed as well, and there is no proof before it is empty.
         """
         give_up_at = self._clock.boottime() + KILL_WAIT_S
         while True:
@@ -50,13 +54,13 @@ class RealProcesses:
 
     async def nobody_holds(self, lock_path: str, lock_id: str) -> bool:
         """The same proof without killing anyone."""
-        return await self._threads.run(lambda: _probe(lock_path, lock_id) is True)
+        return await self._threads.run(lambda: _probe(lock_path, lock_id) is True and _group_is_gone(lock_id))
 
 
 def _probe_or_kill(lock_path: str, lock_id: str) -> bool | None:
     """True: proof. False: there will be none. None: look again soon, something was or may have been killed."""
     proof = _probe(lock_path, lock_id)
-    if proof is not None:
+    if proof is False or (proof and _group_is_gone(lock_id)):
         return proof
     try:
         found = os.stat(lock_path)
@@ -65,6 +69,11 @@ def _probe_or_kill(lock_path: str, lock_id: str) -> bool | None:
     file = (found.st_dev, found.st_ino)
     if _holds(os.getpid(), file):
         return False  # to kill ourselves proves nothing to us
+    group = cgroups.find(lock_id)
+    if group is not None:
+        group.kill()
+    if proof:
+        return None
     for pid in _pids():
         if pid != os.getpid() and _holds(pid, file):
             _kill_if_it_still_holds(pid, file)
@@ -84,6 +93,17 @@ def _probe(lock_path: str, lock_id: str) -> bool | None:
             return _names(fd, lock_id)  # read under the lock, so that both are true at one moment
     except OSError:
         return False
+
+
+def _group_is_gone(lock_id: str) -> bool:
+    """Whether the control group of an incarnation, if it has one here, is empty; then it is removed."""
+    group = cgroups.find(lock_id)
+    if group is None:
+        return True
+    if group.is_populated():
+        return False
+    group.remove()
+    return True
 
 
 def _names(fd: int, lock_id: str) -> bool:

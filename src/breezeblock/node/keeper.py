@@ -7,8 +7,8 @@ It ends the node in one of four ways, and in each of them the worker is certainl
 * told to leave (SIGTERM): the worker hands its operations back, then both go;
 * expired by a survivor (a renewal matched no row): the worker is killed at once;
 * the worker died, or does not answer: it is killed and reaped, which is proof, and the keeper records the fence itself;
-* the lease ends without a renewal: the worker has its gate shut in time and confirms it, else it is killed, not stopped,
-  since it may hold a transaction. A worker that confirmed waits for the next renewal.
+* the lease is about to end without a renewal: the worker has its gate shut and confirms it before that, else it is killed
+  before that; not stopped, since it may hold a transaction. A worker that confirmed waits for the next renewal.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ START_LIMIT_S: Final = 60.0
 DRAIN_LIMIT_S: Final = 60.0
 # How often an unreachable database is asked again while the keeper has nothing to lose.
 RETRY_S: Final = 0.2
+# How much of the time between the gate's end and the lease's a worker has to confirm that it is idle.
+CONFIRM_SHARE: Final = 0.6
 # How long a leaving keeper tries to record that its worker is gone; after that a survivor finds out by itself.
 BURY_LIMIT_S: Final = 5.0
 
@@ -219,9 +221,10 @@ class Keeper:
                 self._shut_asks += 1
                 self._shut_asked, shut_at = self._shut_asks, now
                 self._say(f"{words.SHUT} {self._shut_asked}")
-            # Counted from the question, too: when the keeper itself was stopped, the page has shut the gate long ago, and
-            # the worker has only to say so.
-            confirm_by = max(self._lease.until, shut_at + self._terms.ttl_s * GATE_MARGIN)
+            # Before the lease ends, so that a worker which does not confirm is dead by then. Counted from the question, too:
+            # when the keeper itself was stopped, the page has shut the gate long ago, and the worker has only to say so.
+            time_to_confirm_s = self._terms.ttl_s * GATE_MARGIN * CONFIRM_SHARE
+            confirm_by = max(self._lease.gate_until, shut_at) + time_to_confirm_s
             if self._shut_asked and not self._shut_confirmed and now >= confirm_by:
                 self._end(Ending.LEASE_LOST)
             # Unanswered pings are counted, not seconds: while the keeper itself stood still, nobody was asked anything.

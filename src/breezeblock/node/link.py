@@ -1,7 +1,9 @@
-"""The line between a keeper and its worker: a few words each way over a socket pair.
+"""The line between a keeper and its worker, and from `up` to its children: a few words each way over a socket pair.
 
 keeper → worker   ping · shut N · open · drain
 worker → keeper   ready · pong · is-shut N · drained
+up → child        ping
+child → up        pong, and an API process `ready`
 
 `shut` is numbered, and its answer carries the number: one that was on its way while the gate was opened again must not
 pass for the answer to the next question.
@@ -60,3 +62,10 @@ class SocketLink:
     def close(self) -> None:
         """Give the line up."""
         self._writer.close()
+
+
+async def answer_pings(link: Link) -> None:
+    """On the event loop on purpose: what is asked is whether the loop still turns. Returns when the other end is gone."""
+    while (word := await link.receive()) is not None:
+        if word == PING:
+            link.send(PONG)

@@ -1,15 +1,13 @@
 """The page of memory through which a keeper tells its worker how long it may work.
 
-Two aligned 8-byte words, each written and read in one piece. No import but the standard library: the keeper uses it.
+Two aligned 8-byte words, each written and read in one piece: by views of the memory as such words, since `struct` writes a
+float byte by byte. No import but the standard library: the keeper uses it.
 """
 
 import mmap
 import os
-import struct
 from typing import Final
 
-_UNTIL: Final = struct.Struct("=d")
-_LAPSES: Final = struct.Struct("=Q")
 _SIZE: Final = 4096
 
 
@@ -18,7 +16,9 @@ class Page:
 
     def __init__(self, file: int) -> None:
         self.file = file
-        self._memory = mmap.mmap(file, _SIZE)
+        memory = memoryview(mmap.mmap(file, _SIZE))
+        self._until = memory[:8].cast("d")
+        self._lapses = memory[8:16].cast("Q")
 
     @classmethod
     def make(cls) -> "Page":
@@ -33,14 +33,14 @@ class Page:
     @property
     def until(self) -> float:
         """See `gate.Deadline`."""
-        return float(_UNTIL.unpack_from(self._memory, 0)[0])
+        return self._until[0]
 
     @property
     def lapses(self) -> int:
         """See `gate.Deadline`."""
-        return int(_LAPSES.unpack_from(self._memory, 8)[0])
+        return self._lapses[0]
 
     def publish(self, *, until: float, lapses: int) -> None:
         """The keeper's word. The count of lapses goes first: whoever sees the new instant sees that it was lost before."""
-        _LAPSES.pack_into(self._memory, 8, lapses)
-        _UNTIL.pack_into(self._memory, 0, until)
+        self._lapses[0] = lapses
+        self._until[0] = until

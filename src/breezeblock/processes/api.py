@@ -29,7 +29,7 @@ from breezeblock.api.call import Services
 from breezeblock.doorbells.local import DatagramBell
 from breezeblock.env.real import real_env
 from breezeblock.node import link as words
-from breezeblock.node.link import SocketLink
+from breezeblock.node.link import SocketLink, answer_pings
 from breezeblock.processes.brief import ApiBrief
 from breezeblock.processes.parent import die_with_parent
 
@@ -77,7 +77,7 @@ async def serve(brief: ApiBrief) -> None:
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to hear; it then tells us
     serving = asyncio.ensure_future(server.serve())
     link = await SocketLink.open(socket.socket(fileno=brief.link_file))
-    answering = asyncio.ensure_future(_answer_pings(link))
+    answering = asyncio.ensure_future(answer_pings(link))
     link.send(words.READY)
     # What was imported stays: looking through it again and again for garbage costs every long list some milliseconds.
     gc.collect()
@@ -92,13 +92,6 @@ async def serve(brief: ApiBrief) -> None:
     if unfinished:
         log.warning("api.requests_cut_off", drain_s=chosen.api.drain_s)
     opened.lane.close()
-
-
-async def _answer_pings(link: SocketLink) -> None:
-    """On the event loop on purpose: what is asked is whether the loop still turns."""
-    while (word := await link.receive()) is not None:
-        if word == words.PING:
-            link.send(words.PONG)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeBrief:
-    """One node: what its keeper needs, and the whole settings for its worker."""
+    """One node: what its keeper needs, and the whole settings for its worker. `pings_file`: on which `up` asks the keeper."""
 
     name: str
     cluster: str
@@ -28,6 +28,7 @@ class NodeBrief:
     parent_pid: int = 0
     page_file: int = -1
     link_file: int = -1
+    pings_file: int = -1
 
     def to_text(self) -> str:
         """As it goes over the pipe."""

@@ -1,4 +1,7 @@
-"""The keeper process: `python -m breezeblock.processes.keeper`, its brief on standard input."""
+"""The keeper process: `python -m breezeblock.processes.keeper`, its brief on standard input.
+
+Everything that its worker started ends with the worker: see `env.cgroups` and `orphans`.
+"""
 
 import asyncio
 import contextlib
@@ -12,11 +15,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from breezeblock import logs
+from breezeblock.env import cgroups
+from breezeblock.env.cgroups import Cgroup
+from breezeblock.env.contract import Clock
 from breezeblock.env.real import real_env
 from breezeblock.node.keeper import Ending, Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration, SqliteLane
-from breezeblock.node.link import SocketLink
+from breezeblock.node.link import SocketLink, answer_pings
 from breezeblock.node.page import Page
+from breezeblock.processes import orphans
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
@@ -31,11 +38,17 @@ PRAGMAS = (
 
 
 class WorkerProcess:
-    """Implements `node.keeper.WorkerHandle` over a child process."""
+    """Implements `node.keeper.WorkerHandle` over a child process, the only one that this process may have."""
 
-    def __init__(self, process: asyncio.subprocess.Process, link: SocketLink) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, link: SocketLink, *, group: Cgroup | None, clock: Clock
+    ) -> None:
         self._process = process
         self._link = link
+        self._group = group
+        self._clock = clock
+        # For as long as this object lives; the keeper ends with its worker.
+        self._watching = asyncio.ensure_future(orphans.end_orphans(clock, lambda: (process.pid,)))
 
     def send(self, word: str) -> None:
         """See `node.keeper.WorkerHandle`."""
@@ -47,12 +60,18 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """See `node.keeper.WorkerHandle`."""
+        if self._group is not None:
+            self._group.kill_worker()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def wait(self) -> None:
-        """See `node.keeper.WorkerHandle`."""
+        """See `node.keeper.WorkerHandle`. What the worker left behind is killed, and gone as well."""
         await self._process.wait()
+        self._watching.cancel()
+        if self._group is not None:
+            self._group.kill_worker()
+        await orphans.end_children(self._clock)
 
 
 async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:
@@ -61,6 +80,7 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:
     incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
     lock_path = Path(brief.state_folder) / f"{incarnation}.lock"
     lock_file = _hold(lock_path, lock_id)
+    group = cgroups.make(lock_id)
     page = Page.make()
 
     keeper = Keeper(
@@ -82,12 +102,19 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:
             dataclasses.replace(brief, incarnation=incarnation, lock_path=str(lock_path), lock_id=lock_id),
             page=page,
             lock_file=lock_file,
+            group=group,
+            clock=env.clock,
         ),
     )
     loop = asyncio.get_running_loop()
+    answering = asyncio.ensure_future(answer_pings(await SocketLink.open(socket.socket(fileno=brief.pings_file))))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.leave)
-    _leave(await keeper.run(), keeper.buried)
+    ending = await keeper.run()
+    answering.cancel()
+    if group is not None:
+        group.leave()
+    _leave(ending, keeper.buried)
 
 
 def _leave(ending: Ending, buried: list[str]) -> NoReturn:
@@ -102,7 +129,7 @@ def _leave(ending: Ending, buried: list[str]) -> NoReturn:
     os._exit(0 if ending is Ending.LEFT else 1)
 
 
-async def _launch(brief: NodeBrief, *, page: Page, lock_file: int) -> WorkerProcess:
+async def _launch(brief: NodeBrief, *, page: Page, lock_file: int, group: Cgroup | None, clock: Clock) -> WorkerProcess:
     """Start the worker. It holds the lock file open as well: the lock is free only when both are gone."""
     ours, theirs = socket.socketpair()
     told = dataclasses.replace(brief, parent_pid=os.getpid(), page_file=page.file, link_file=theirs.fileno())
@@ -114,10 +141,12 @@ async def _launch(brief: NodeBrief, *, page: Page, lock_file: int) -> WorkerProc
         pass_fds=(page.file, theirs.fileno(), lock_file),
     )
     theirs.close()
+    if group is not None:
+        group.add_worker(process.pid)  # it waits for its brief, so it has started nothing yet
     assert process.stdin is not None
     process.stdin.write(told.to_text().encode())
     process.stdin.close()
-    return WorkerProcess(process, await SocketLink.open(ours))
+    return WorkerProcess(process, await SocketLink.open(ours), group=group, clock=clock)
 
 
 def _hold(path: Path, lock_id: str) -> int:
@@ -138,6 +167,7 @@ def main() -> None:
     """Run until the node's end."""
     brief = NodeBrief.from_stdin()
     die_with_parent(brief.parent_pid)
+    orphans.adopt_orphans()
     logs.configure(brief.log_level, brief.log_format)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     asyncio.run(keep(brief, boot_id=boot_id))

@@ -11,9 +11,10 @@ import structlog
 
 from breezeblock import logs, settings, wiring
 from breezeblock.doorbells.local import DatagramBell, DatagramListener
+from breezeblock.env.commands import RealCommands
+from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
-from breezeblock.node.fences import SameMachine
 from breezeblock.node.gate import Gate
 from breezeblock.node.link import SocketLink
 from breezeblock.node.page import Page
@@ -32,7 +33,16 @@ async def work(brief: NodeBrief) -> None:
     bell_folder = wiring.bell_folder(chosen)
 
     backends = wiring.open_backends(chosen, env)
-    same_machine = SameMachine(env.processes)
+    machine = machine_id(chosen.nodes.machine_id)
+    fences = wiring.open_fences(
+        chosen,
+        backends,
+        env=env,
+        store=opened.store,
+        commands=RealCommands(),
+        machine=machine,
+        boot_id=boot_id(),
+    )
 
     worker = Worker(
         env=env,
@@ -42,7 +52,11 @@ async def work(brief: NodeBrief) -> None:
         doorbell=DatagramBell(bell_folder),
         listener=DatagramListener(bell_folder, brief.incarnation),
         identity=Identity(
-            cluster=brief.cluster, name=brief.name, incarnation=Incarnation(brief.incarnation), pid=os.getpid()
+            cluster=brief.cluster,
+            name=brief.name,
+            incarnation=Incarnation(brief.incarnation),
+            pid=os.getpid(),
+            machine=machine,
         ),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         gate=Gate(env.clock, Page(brief.page_file)),
@@ -52,7 +66,7 @@ async def work(brief: NodeBrief) -> None:
             poison_limit=chosen.nodes.poison_limit,
             park_after_s=chosen.nodes.park_after_s,
         ),
-        fences=dict.fromkeys(backends, (same_machine,)),
+        fences=fences,
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()

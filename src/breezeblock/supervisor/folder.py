@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ LOCK_TRIES: Final = 10
 LOCK_PAUSE_S: Final = 0.05
 # A log that has grown this long begins anew; one older part is kept.
 LOG_BYTES_MOST: Final = 64 * 1024**2
+COPY_BYTES: Final = 256 * 1024
 
 
 class InUse(Exception):
@@ -100,10 +102,13 @@ class DataFolder:
         return os.open(self.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def bound_logs(self) -> None:
-        """Begin a log anew that has grown too long. Its writers append, so they go on at the new beginning."""
+        """Begin a log anew that has grown too long. Its writers append, so they go on at the new beginning.
+
+        Copying takes its time: not for an event loop. A line that is written between the copy's end and the cut is lost.
+        """
         for path in (self.path / "log").glob("*.log"):
             with contextlib.suppress(OSError):
                 if path.stat().st_size > LOG_BYTES_MOST:
-                    old = path.with_suffix(".log.1")
-                    old.write_bytes(path.read_bytes())
-                    os.truncate(path, 0)
+                    with path.open("r+b") as log, path.with_suffix(".log.1").open("wb") as old:
+                        shutil.copyfileobj(log, old, COPY_BYTES)
+                        log.truncate(0)

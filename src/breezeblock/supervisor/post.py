@@ -29,6 +29,7 @@ class Post:
     def __init__(self, name: str, *, say: Callable[[str], None], changed: Callable[[], None]) -> None:
         self.name = name
         self.child: Child | None = None
+        self.is_starting = False
         self._say = say
         self._changed = changed
         self._leaving = asyncio.Event()
@@ -70,11 +71,14 @@ class Post:
     async def _fill(self) -> float:
         """Run one process to its end; returns how long it lived."""
         began = time.monotonic()
+        self.is_starting = True
         try:
             self.child = child = await self.start()
         except OSError as error:  # no memory, no more processes: that passes
             log.error("child.cannot_start", child=self.name, reason=str(error))
             return 0.0
+        finally:
+            self.is_starting = False
         if self._leaving.is_set():  # told while it was being started
             child.ask_to_leave()
         self._changed()

@@ -1,11 +1,11 @@
 """The two kinds of posts: API processes and keepers.
 
-An API process is asked by a ping whether its event loop turns; one that is silent for seconds is killed, and so a hung or
-stopped one holds up only the requests that it had already taken.
+An API process that is silent for seconds is killed, and so a hung or stopped one holds up only the requests that it had
+already taken.
 
-A keeper that hangs is expired and fenced by the other nodes; they do not need us. But where all are stopped, or there is
-only one, nobody would: so a keeper that is stopped (state T) for longer than two leases is killed here. Its worker dies
-with it.
+A keeper that hangs is expired and fenced by the other nodes; they do not need us. But where all hang, or there is only one,
+nobody would: so a keeper that is silent for two leases is killed here. Its worker dies with it. Silent is one whose event
+loop does not turn; one that only cannot reach its database answers, since another start of it could not either.
 """
 
 import asyncio
@@ -14,29 +14,21 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from breezeblock import __version__, settings
-from breezeblock.node import link as words
-from breezeblock.node.link import SocketLink
 from breezeblock.processes.brief import ApiBrief, NodeBrief
 from breezeblock.settings import Settings
-from breezeblock.supervisor import proc
 from breezeblock.supervisor.child import Child
 from breezeblock.supervisor.folder import DataFolder
-from breezeblock.supervisor.post import LOOK_EVERY_S, Post
+from breezeblock.supervisor.pinged import PingedPost
+from breezeblock.supervisor.post import LOOK_EVERY_S
 
-log = structlog.get_logger(__name__)
-
-PING_EVERY_S: Final = 1.0
-# Counted in pings of ours, not in seconds: after a pause of this process or of the whole machine nobody is blamed for it.
-SILENT_PINGS: Final = 5
-# An API process has this long to import and to open the database.
-SILENT_PINGS_AT_START: Final = 60
-STOPPED_LEASES: Final = 2.0
+API_PATIENCE_S: Final = 5.0
+KEEPER_PATIENCE_LEASES: Final = 2.0
+# Shorter than this says nothing: with short leases a busy machine is not a hung keeper.
+KEEPER_PATIENCE_LEAST_S: Final = 3.0
 
 
-class ApiPost(Post):
+class ApiPost(PingedPost):
     """Keeps one API process running on the shared listening socket."""
 
     def __init__(
@@ -49,73 +41,32 @@ class ApiPost(Post):
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
-        super().__init__(name, say=say, changed=changed)
+        super().__init__(name, kind="api", patience_s=API_PATIENCE_S, say=say, changed=changed)
         self._chosen = chosen
         self._folder = folder
         self._listening = listening
-        self._ours: socket.socket | None = None
-        self._heard = False
-        self.answers = False
 
-    async def start(self) -> Child:
-        """See `Post`."""
-        self.answers = False
-        ours, theirs = socket.socketpair()
+    async def begin(self, line: socket.socket) -> Child:
+        """See `PingedPost`."""
         brief = ApiBrief(
             name=self.name,
             settings_json=settings.to_json(self._chosen),
             log_level=self._chosen.log.level,
             log_format=self._chosen.log.format,
             listening_file=self._listening.fileno(),
-            link_file=theirs.fileno(),
+            link_file=line.fileno(),
             parent_pid=os.getpid(),
         )
-        with theirs:
-            try:
-                child = await Child.start(
-                    self.name,
-                    "breezeblock.processes.api",
-                    brief=brief.to_text(),
-                    folder=self._folder,
-                    pass_files=(self._listening.fileno(), theirs.fileno()),
-                )
-            except OSError:
-                ours.close()
-                raise
-        self._ours = ours
-        return child
-
-    async def attend(self, child: Child) -> None:
-        """Ping it; kill it when it is silent."""
-        assert self._ours is not None
-        link = await SocketLink.open(self._ours)
-        listening = asyncio.ensure_future(self._listen(link))
-        try:
-            await self._ping(link, child)
-        finally:
-            listening.cancel()
-            link.close()
-
-    async def _ping(self, link: SocketLink, child: Child) -> None:
-        silent = 0
-        while True:
-            self._heard = False
-            link.send(words.PING)
-            await asyncio.sleep(PING_EVERY_S)
-            silent = 0 if self._heard else silent + 1
-            if silent >= (SILENT_PINGS if self.answers else SILENT_PINGS_AT_START):
-                log.error("api.silent", child=self.name, pid=child.pid, state=proc.state(child.pid))
-                self._say(f"{self.name} (pid {child.pid}) does not answer: killing it")
-                child.kill()
-                return
-
-    async def _listen(self, link: SocketLink) -> None:
-        while await link.receive() is not None:
-            self._heard = True
-            self.answers = True
+        return await Child.start(
+            self.name,
+            "breezeblock.processes.api",
+            brief=brief.to_text(),
+            folder=self._folder,
+            pass_files=(self._listening.fileno(), line.fileno()),
+        )
 
 
-class KeeperPost(Post):
+class KeeperPost(PingedPost):
     """Keeps one node running, unless an operator has taken it out."""
 
     def __init__(
@@ -128,7 +79,8 @@ class KeeperPost(Post):
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
-        super().__init__(name, say=say, changed=changed)
+        patience_s = max(KEEPER_PATIENCE_LEASES * chosen.nodes.ttl_s, KEEPER_PATIENCE_LEAST_S)
+        super().__init__(name, kind="keeper", patience_s=patience_s, say=say, changed=changed)
         self._chosen = chosen
         self._folder = folder
         self._database_path = database_path
@@ -138,8 +90,8 @@ class KeeperPost(Post):
         """See `Post`."""
         return not self._folder.drained(self.name).exists()
 
-    async def start(self) -> Child:
-        """See `Post`."""
+    async def begin(self, line: socket.socket) -> Child:
+        """See `PingedPost`."""
         chosen = self._chosen
         brief = NodeBrief(
             name=self.name,
@@ -153,22 +105,28 @@ class KeeperPost(Post):
             log_format=chosen.log.format,
             settings_json=settings.to_json(chosen),
             parent_pid=os.getpid(),
+            pings_file=line.fileno(),
         )
-        return await Child.start(self.name, "breezeblock.processes.keeper", brief=brief.to_text(), folder=self._folder)
+        return await Child.start(
+            self.name,
+            "breezeblock.processes.keeper",
+            brief=brief.to_text(),
+            folder=self._folder,
+            pass_files=(line.fileno(),),
+        )
 
     async def attend(self, child: Child) -> None:
-        """Let it go when an operator wants it out; kill it when it has been stopped for too long."""
-        asked = False
-        stopped_looks = 0
+        """Let it go when an operator wants it out; kill it when it is silent."""
+        letting_go = asyncio.ensure_future(self._let_go(child))
+        try:
+            await super().attend(child)
+        finally:
+            letting_go.cancel()
+
+    async def _let_go(self, child: Child) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if not asked and not self.wanted:
-                asked = True
+            if not self.wanted:
                 self._say(f"{self.name} (pid {child.pid}) is drained")
                 child.ask_to_leave()
-            stopped_looks = stopped_looks + 1 if proc.state(child.pid) == proc.STOPPED else 0
-            if stopped_looks * LOOK_EVERY_S > STOPPED_LEASES * self._chosen.nodes.ttl_s:
-                log.error("keeper.stopped_too_long", child=self.name, pid=child.pid)
-                self._say(f"{self.name} (pid {child.pid}) has been stopped for too long: killing it")
-                child.kill()
                 return

@@ -15,6 +15,8 @@ from typing import Final
 import structlog
 
 from breezeblock import logs
+from breezeblock.env.real import RealClock
+from breezeblock.processes import orphans
 from breezeblock.settings import Settings
 from breezeblock.supervisor import ready
 from breezeblock.supervisor.folder import DataFolder
@@ -166,9 +168,16 @@ class _Service:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
         log.info("up.started", pid=os.getpid(), endpoint=self.endpoint)
-        keeping = {post: asyncio.ensure_future(post.keep()) for post in (*self._keepers, *self._apis)}
+        keeping: dict[Post, asyncio.Task[None]] = {
+            post: asyncio.ensure_future(post.keep()) for post in (*self._keepers, *self._apis)
+        }
         guard = WriteLockGuard(self._database_path, ttl_s=self._chosen.nodes.ttl_s, say=say)
-        background = [asyncio.ensure_future(work) for work in (guard.watch(), self._greet(), self._bound_logs())]
+        # What outlives a killed keeper comes to us.
+        orphans.adopt_orphans()
+        ending = orphans.end_orphans(RealClock(), self._pids)
+        background = [
+            asyncio.ensure_future(work) for work in (guard.watch(), self._greet(), self._bound_logs(), ending)
+        ]
         stopping = asyncio.ensure_future(self._stop.wait())
         # Only the stop ends by itself: any other that ends has met a mistake of ours.
         await asyncio.wait([stopping, *background, *keeping.values()], return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +209,12 @@ class _Service:
         pids = [post.child.pid for post in self._keepers if post.child is not None]
         return ready.storage_is_ready(self._database_path, pids)
 
+    def _pids(self) -> set[int] | None:
+        posts = (*self._apis, *self._keepers)
+        if any(post.is_starting for post in posts):
+            return None  # a child that nobody can name yet
+        return {post.child.pid for post in posts if post.child is not None}
+
     def _tell(self) -> None:
         def running(posts: Sequence[Post]) -> list[dict[str, object]]:
             return [{"name": post.name, "pid": post.child.pid if post.child else None} for post in posts]
@@ -216,7 +231,7 @@ class _Service:
 
     async def _bound_logs(self) -> None:
         while True:
-            self._folder.bound_logs()
+            await asyncio.to_thread(self._folder.bound_logs)
             await asyncio.sleep(BOUND_LOGS_EVERY_S)
 
     # --- the end ----------------------------------------------------------------------------------------------------

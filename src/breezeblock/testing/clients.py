@@ -4,7 +4,7 @@ A request is answered (accepted or refused), or its fate is unknown: the API die
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,11 +72,16 @@ class Request:
 class Clients:
     """All clients of a run, and what they know."""
 
-    def __init__(self, cluster: Cluster, watcher: Watcher, *, requests: int, pause_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, watcher: Watcher, *, requests: int, pause_s: float, unasked: Collection[int] = ()
+    ) -> None:
+        """`unasked` are numbers of requests that are drawn and not made."""
         self._cluster = cluster
         self._watcher = watcher
         self._left = requests
         self._pause_s = pause_s
+        self._unasked = unasked
+        self._asked = 0
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
@@ -110,23 +115,41 @@ class Clients:
         f, said, arguments = call
         origin = self._origin(env, said.partition(" ")[0], admin="force" in kind or "reset" in kind)
         request = Request(origin.operation_id, kind)
+        resource, number = said.partition(" ")[0], self._next_number()
+        if number in self._unasked:
+            self._forget(resource if kind.startswith("create") else "")
+            return
         self.requests.append(request)
-        self._cluster.tell(f"{process.name}: {kind} {said} of {origin.project_id}, operation {origin.operation_id}")
+        self._cluster.tell(
+            f"{process.name}: {kind} {said} of {origin.project_id}, operation {origin.operation_id}",
+            kind="request",
+            number=number,
+            call=kind,
+            operation=origin.operation_id,
+            resource=resource,
+        )
         try:
             accepted: Accepted = await store.run(f, origin=origin, **arguments)
         except Rejected as error:
             request.answer = "refused"
             if isinstance(error, NotFound) or kind.startswith("create"):
-                self._forget(said.partition(" ")[0])
-            self._cluster.tell(f"{process.name}: {kind} refused: {error.message}")
+                self._forget(resource)
+            self._answered(process, number, kind, "refused", f": {error.message}")
             return
         except (Ambiguous, Unavailable):
-            self._cluster.tell(f"{process.name}: {kind} unavailable")
+            self._answered(process, number, kind, "unavailable")
             return
         request.answer = "accepted" if accepted.queue is not None else "answered"
-        self._cluster.tell(f"{process.name}: {kind} {request.answer}")
+        self._answered(process, number, kind, request.answer)
         if accepted.queue is not None:
             self._cluster.bell.ring(accepted.queue)
+
+    def _answered(self, process: Process, number: int, kind: str, answer: str, why: str = "") -> None:
+        self._cluster.tell(f"{process.name}: {kind} {answer}{why}", kind="answer", number=number, answer=answer)
+
+    def _next_number(self) -> int:
+        self._asked += 1
+        return self._asked
 
     def _origin(self, env: Env, resource: str, *, admin: bool) -> Origin:
         project = self._project_of.setdefault(resource, self._cluster.random.choice(PROJECTS))

@@ -27,6 +27,7 @@ from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database, KeeperLane, SimLane
 from breezeblock.testing.faults import Faults
+from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import PROCESS, Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
@@ -71,7 +72,7 @@ class Cluster:
         faults: Faults,
         random: Random,
         terms: Terms,
-        tell: Callable[[str], None],
+        tell: Tell,
         mistake: Callable[[str], None],
         on_effect: OnEffect,
         fence: str = "kill",
@@ -103,10 +104,16 @@ class Cluster:
     def spawn(self, name: str, main: Callable[[Process], Coroutine[Any, Any, Any]]) -> Process:
         """Start a process. It ends when its main coroutine does, or when somebody kills it."""
         process = Process(name)
+        self.tell(f"{name} starts", kind="start", process=name)
+        process.on_exit.append(lambda: self._gone(name))
         self.processes = [other for other in self.processes if other.alive] + [process]
         task = self.loop.create_task(main(process), name=name, context=context_of(process))
         task.add_done_callback(lambda done: self._ended(process, done), context=Context())
         return process
+
+    def _gone(self, name: str) -> None:
+        if not self.loop.is_closed():  # what still runs at the end of a run does not end with it
+            self.tell(f"{name} is gone", kind="end", process=name)
 
     def _ended(self, process: Process, main: "asyncio.Future[Any]") -> None:
         error = None if main.cancelled() else main.exception()
@@ -119,7 +126,9 @@ class Cluster:
     def stop_node(self, process: Process, seconds: float) -> None:
         """Stop a process and all others of its node, as a frozen machine does."""
         node = process.name.partition(".")[0]
-        self.tell(f"stop {node} on its way for {seconds:.2f} s")
+        text = f"stop {node} on its way for {seconds:.2f} s"
+        if not self.faults.strikes("stop", text, target=node, seconds=seconds):
+            return
         for other in self.processes:
             if other.name.partition(".")[0] == node:
                 other.stopped_until = max(other.stopped_until, self.loop.time() + seconds)
@@ -181,8 +190,10 @@ class Cluster:
         number = 0
         while True:
             number += 1
+            new_name = f"{name}-{number}"
             renamed = "rename" in self.faults.on and self.random.random() < 0.5
-            process = start(f"{name}-{number}" if renamed else name, number, clock)
+            renamed = renamed and self.faults.strikes("rename", f"{name} comes back as {new_name}", target=name)
+            process = start(new_name if renamed else name, number, clock)
             ended = self.loop.create_future()
             process.on_exit.append(lambda ended=ended: ended.done() or ended.set_result(None))  # type: ignore[misc]
             await ended
@@ -201,7 +212,7 @@ class Cluster:
         node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", _Page(), keeper=process)
         self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
-        self.tell(f"{process.name} is incarnation {incarnation}")
+        self.tell(f"{process.name} is incarnation {incarnation}", kind="identity", incarnation=incarnation)
 
         async def launch() -> _WorkerHandle:
             return self._launch(node, process)
@@ -253,7 +264,7 @@ class Cluster:
                 return await env.processes.kill_holders(row.lock_path, row.lock_id)
             if self.fence == "storage":
                 self.refused.add(row.lock_path)
-                self.tell(f"the storage refuses {row.incarnation}")
+                self.tell(f"the storage refuses {row.incarnation}", kind="refused", incarnation=row.incarnation)
             else:
                 await node.clock.sleep(TRUST_SETTLE_S)
             return True

@@ -88,7 +88,7 @@ class Weather(Protocol):
         """For how long the sender is stopped while its transaction is on its way."""
         ...
 
-    def contended(self) -> bool:
+    def contended(self, process: Process) -> bool:
         """Whether this transaction loses against another one."""
         ...
 
@@ -278,7 +278,7 @@ class _Journey:
             await self._pass(process.stopped_until - _now())
         if weather.is_cut(process):
             await self._hang()
-        if writes and weather.contended():
+        if writes and weather.contended(process):
             process.impeded_at = _now()
             raise Contended("lost against another transaction")
         with _Translated():

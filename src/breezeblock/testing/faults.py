@@ -16,19 +16,19 @@ rename     a node comes back under another name, so that nobody takes it for its
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
-from typing import Final
+from typing import Any, Final
 
+from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
 from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["KINDS", "Faults", "Nemesis"]
 
 KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict")
-Tell = Callable[[str], None]
 
 
 @dataclass
@@ -41,6 +41,9 @@ class Faults:
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
     late_most_s: float = 4.0
+    without: Collection[int] = ()
+    """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
+    _number: int = 0
     _cut_until: dict[str, float] = field(default_factory=dict)
     _burst_until: float = float("-inf")
     _full_until: float = float("-inf")
@@ -68,11 +71,25 @@ class Faults:
         self.on = frozenset()
         self._burst_until = self._full_until = float("-inf")
 
+    def strikes(self, kind: str, text: str, **data: Any) -> bool:
+        """Every single fault asks here, after its draws and before its effect: gets its number, is told, or is suppressed.
+
+        `data` for pictures: `target` (a process, a node, or "*" for all) and `seconds` (how long it lasts).
+        """
+        self._number += 1
+        if self._number in self.without:
+            return False
+        self.tell(text, kind="fault", fault=kind, number=self._number, **data)
+        return True
+
     # --- the database -----------------------------------------------------------------------------------------------
 
     def delay_s(self) -> float:
         slow = "cut" in self.on and self.random.random() < 0.01
-        return self.random.expovariate(1.0) * (self.pace_s if not slow else 1.0)
+        seconds = self.random.expovariate(1.0)
+        if slow and self.strikes("cut", f"a way to or from the database takes {seconds:.2f} s", seconds=seconds):
+            return seconds
+        return seconds * self.pace_s
 
     def is_cut(self, process: Process) -> bool:
         now = asyncio.get_running_loop().time()
@@ -80,8 +97,8 @@ class Faults:
 
     def cut(self, name: str, seconds: float) -> None:
         """Take the database away from a process, or from all ("*")."""
-        self.tell(f"cut {name} from the database for {seconds:.2f} s")
-        self._cut_until[name] = asyncio.get_running_loop().time() + seconds
+        if self.strikes("cut", f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
+            self._cut_until[name] = asyncio.get_running_loop().time() + seconds
 
     def hang_s(self, process: Process) -> tuple[float, bool]:
         """Never longer than an outage that hits everybody: what hangs beyond it would be this process's trouble alone."""
@@ -91,15 +108,17 @@ class Faults:
             return seconds, True
         return min(seconds, max(0.001, self._cut_until.get("*", 0.0) - now)), False
 
-    def contended(self) -> bool:
+    def contended(self, process: Process) -> bool:
         if self._burst_until > asyncio.get_running_loop().time():
-            return self.random.random() < 0.5
-        return "lost" in self.on and self.random.random() < 0.03
+            return self.random.random() < 0.5  # belongs to the burst, which has its own number
+        if "lost" in self.on and self.random.random() < 0.03:
+            return self.strikes("lost", f"a transaction of {process.name} is contended", target=process.name)
+        return False
 
     def burst(self, seconds: float) -> None:
         """Let every other transaction lose for a while."""
-        self.tell(f"transactions are contended for {seconds:.2f} s")
-        self._burst_until = asyncio.get_running_loop().time() + seconds
+        if self.strikes("burst", f"transactions are contended for {seconds:.2f} s", target="*", seconds=seconds):
+            self._burst_until = asyncio.get_running_loop().time() + seconds
 
     def overlap_s(self) -> float:
         return self.random.expovariate(1.0) * self.pace_s * 4 if self.random.random() < 0.4 else 0.0
@@ -110,10 +129,10 @@ class Faults:
     def loses_answer(self, process: Process) -> bool:
         """Now and then nobody can be asked afterwards either, for longer than a retry lasts."""
         if "lost" in self.on and self.random.random() < 0.06:
-            self.tell(f"the commit's answer to {process.name} is lost")
+            lost = self.strikes("lost", f"the commit's answer to {process.name} is lost", target=process.name)
             if "cut" in self.on and self.random.random() < 0.3:
                 self.cut(process.name, self.random.uniform(10.0, 25.0))
-            return True
+            return lost
         return False
 
     def stops_before_commit(self, process: Process) -> float:
@@ -128,9 +147,10 @@ class Faults:
         """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same."""
         if "fence" in self.on and self.random.random() < 0.5:
             fate = self.random.choice(("fails", "is slow", "is late"))
-            self.tell(f"a fence {fate}")
-            await VirtualClock().sleep({"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate])
-            return fate != "fails"
+            seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]
+            if self.strikes("fence", f"a fence {fate}", seconds=seconds):
+                await VirtualClock().sleep(seconds)
+                return fate != "fails"
         return True
 
     # --- the storage ------------------------------------------------------------------------------------------------
@@ -142,26 +162,31 @@ class Faults:
         if "storage" not in self.on:
             return
         if self.random.random() < 0.01:
-            await VirtualClock().sleep(self.random.uniform(0.5, 8.0))
+            seconds = self.random.uniform(0.5, 8.0)
+            text = f"{process.name}: {call} {path.name} takes {seconds:.2f} s"
+            if self.strikes("storage", text, target=process.name, seconds=seconds):
+                await VirtualClock().sleep(seconds)
         if changes and self._full_until > asyncio.get_running_loop().time():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if changes and self.random.random() < 0.03:
             number = self.random.choice((errno.EIO, errno.ENOSPC))
-            self.tell(f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}")
-            raise OSError(number, os.strerror(number), str(path))
+            text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}"
+            if self.strikes("storage", text, target=process.name):
+                raise OSError(number, os.strerror(number), str(path))
 
     def late_s(self, process: Process) -> float:
         """How much later than its call a write lands; it is on its way then, whatever becomes of its process."""
         if "late" in self.on and self.random.random() < 0.05:
             later_s = self.random.uniform(0.05, self.late_most_s)
-            self.tell(f"a write of {process.name} is on its way for {later_s:.2f} s")
-            return later_s
+            text = f"a write of {process.name} is on its way for {later_s:.2f} s"
+            if self.strikes("late", text, target=process.name, seconds=later_s):
+                return later_s
         return 0.0
 
     def fill(self, seconds: float) -> None:
         """Let the storage be full for a while."""
-        self.tell(f"the storage is full for {seconds:.2f} s")
-        self._full_until = asyncio.get_running_loop().time() + seconds
+        if self.strikes("storage", f"the storage is full for {seconds:.2f} s", target="*", seconds=seconds):
+            self._full_until = asyncio.get_running_loop().time() + seconds
 
     async def right_before_effect(self, stop_node: Callable[[float], None]) -> None:
         """Between the guard's yes and the system call: the worst place to be stopped, so it happens here on purpose, too."""
@@ -233,24 +258,24 @@ class Nemesis:
     def _crash(self) -> None:
         for process in self._victims():
             if process.on_term is not None and self._random.random() < 0.3:
-                self._faults.tell(f"tell {process.name} to leave")
-                process.on_term()
-                continue
-            self._faults.tell(f"crash {process.name}")
-            process.kill()
+                if self._faults.strikes("crash", f"tell {process.name} to leave", target=process.name):
+                    process.on_term()
+            elif self._faults.strikes("crash", f"crash {process.name}", target=process.name):
+                process.kill()
 
     def _stop(self) -> None:
         seconds = self._random.choice((0.1, 0.5, self._ttl_s * 0.9, self._ttl_s * 1.3, self._ttl_s * 3))
         seconds *= self._random.uniform(0.8, 1.2)
         for process in self._victims():
-            self._faults.tell(f"stop {process.name} for {seconds:.2f} s")
-            process.stopped_until = asyncio.get_running_loop().time() + seconds
+            text = f"stop {process.name} for {seconds:.2f} s"
+            if self._faults.strikes("stop", text, target=process.name, seconds=seconds):
+                process.stopped_until = asyncio.get_running_loop().time() + seconds
 
     def _evict(self) -> None:
         keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
         for process in keepers:
-            self._faults.tell(f"declare {process.name} lost")
-            self._evict_node(process)
+            if self._faults.strikes("evict", f"declare {process.name} lost", target=process.name):
+                self._evict_node(process)
 
     def _cut(self) -> None:
         seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))

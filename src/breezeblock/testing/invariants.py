@@ -5,7 +5,7 @@ in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at
 """
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -21,6 +21,7 @@ from breezeblock.store import check
 from breezeblock.store.tables import operation_log, operations, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.database import Seen
+from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.rules import Rules, World
@@ -49,7 +50,7 @@ class _Line:
 class Watcher:
     """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
 
-    def __init__(self, tell: Callable[[str], None], world: World) -> None:
+    def __init__(self, tell: Tell, world: World) -> None:
         self._tell = tell
         self.violations: list[str] = []
         self.rules = Rules(world, CATALOGUE, self.violated)
@@ -72,7 +73,7 @@ class Watcher:
 
     def violated(self, invariant: str, what: str) -> None:
         """Note that an invariant fell."""
-        self._tell(f"VIOLATION of {invariant}: {what}")
+        self._tell(f"VIOLATION of {invariant}: {what}", kind="violation", invariant=invariant)
         self.violations.append(f"{invariant}: {what}")
 
     # --- storage ----------------------------------------------------------------------------------------------------
@@ -81,7 +82,14 @@ class Watcher:
         """*Exclusion*: after an effect under a token, none under a conflicting lower one."""
         if not tokens:
             return
-        self._tell(f"{process}: {call} {path.name}")
+        self._tell(
+            f"{process}: {call} {path.name}",
+            kind="effect",
+            process=process,
+            call=call,
+            name=path.name,
+            tokens=dict(tokens),
+        )
         if call == "remove" and self.is_published(path.name) and not self._is_deletion(tokens):
             self.violated("Once", f"{process} removed {path.name}, which is what its row names")
         for resource, token in tokens.items():
@@ -117,11 +125,12 @@ class Watcher:
                 self._locked(id_, str(before), str(after))
             elif what == "owner":
                 epoch = str(after).partition(" ")[0]
-                self._tell(f"operation {id_} is owned by {before} in epoch {epoch}")
+                text = f"operation {id_} is owned by {before} in epoch {epoch}"
+                self._tell(text, kind="owned", operation=id_, owner=before, epoch=int(epoch))
                 if writer is not None and before == writer.incarnation:
                     self._claimed(id_)
             elif what == "nodes":
-                self._tell(f"node {id_}: {before} -> {after}")
+                self._tell(f"node {id_}: {before} -> {after}", kind="node", incarnation=id_, before=before, after=after)
         for what, id_, before, after in seen:
             if what == "enqueued":
                 self._enqueued(id_, str(before), msgspec.json.decode(str(after)))
@@ -157,7 +166,8 @@ class Watcher:
         self, table: str, id_: str, before: str | None, after: str, applied: list[tuple[str, str, Transition]]
     ) -> None:
         """*Transitions*: every status change is one of a declared transition that was applied to this very row."""
-        self._tell(f"{table} {id_}: {before} -> {after}")
+        text = f"{table} {id_}: {before} -> {after}"
+        self._tell(text, kind="status", table=table, resource=id_, before=before, after=after)
         if before is None:
             if after not in BORN:
                 self.violated("Transitions", f"{table} {id_} begins as {after}")
@@ -179,7 +189,8 @@ class Watcher:
 
     def _enqueued(self, id_: str, kind: str, payload: dict[str, Any]) -> None:
         places = self.resources_of.get(id_, {})
-        self._tell(f"operation {id_} {kind} enqueued: {places}")
+        text = f"operation {id_} {kind} enqueued: {places}"
+        self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
         made, source = _made_from(kind, payload)
         if made is not None and source is not None:
@@ -200,7 +211,8 @@ class Watcher:
 
     def _ended(self, id_: str, *, outcome: str, kind: str) -> None:
         """*Order*: whoever ends has nobody conflicting before it in any of its lines."""
-        self._tell(f"operation {id_} {kind} ended: {outcome}")
+        text = f"operation {id_} {kind} ended: {outcome}"
+        self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
         if outcome in ("failed", "parked") and not self.may_fail:
             self.violated("Once", f"{kind} {id_} was accepted and is {outcome}, though nothing on storage failed")

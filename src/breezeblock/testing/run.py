@@ -6,7 +6,7 @@ breezeblock sim --runs 500             many, from a drawn seed on
 
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -25,6 +25,7 @@ from breezeblock.testing.clients import Clients, prepare
 from breezeblock.testing.cluster import FENCES, ROOT, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
+from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, VirtualLoop
@@ -63,7 +64,7 @@ class Report:
 
     seed: int
     faults: frozenset[str]
-    history: list[str]
+    history: list[Entry]
     requests: int
     accepted: int
     ended: int
@@ -73,12 +74,16 @@ class Report:
 class Failed(AssertionError):
     """A run in which an invariant fell. The text has the seed, the end of the history, and how to see it again."""
 
-    def __init__(self, seed: int, violations: list[str], history: list[str], faults: frozenset[str]) -> None:
+    def __init__(
+        self, seed: int, violations: list[str], history: list[Entry], faults: frozenset[str], options: Mapping[str, Any]
+    ) -> None:
         self.seed = seed
         self.faults = faults
         self.violations = violations
         self.history = history
-        shown = "\n".join(history[-SHOWN:])
+        self.options = options
+        """What `simulate` was called with, besides the seed and the database."""
+        shown = "\n".join(map(str, history[-SHOWN:]))
         what = "\n".join(f"  {violation}" for violation in violations[:10])
         super().__init__(
             f"seed {seed}:\n{what}\nthe last lines of its history:\n{shown}\n"
@@ -93,16 +98,19 @@ def simulate(
     only: Collection[str] | None = None,
     fence: str | None = None,
     beyond_drift: bool = False,
+    without: Collection[int] = (),
+    unasked: Collection[int] = (),
 ) -> Report:
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
     have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
+    `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
     """
     own = Database() if database is None else None
     try:
-        run = _Run(seed, database or own or Database(), only, fence=fence, beyond_drift=beyond_drift)
-        return run.go()
+        options = {"only": only, "fence": fence, "beyond_drift": beyond_drift, "without": without, "unasked": unasked}
+        return _Run(seed, database or own or Database(), options).go()
     finally:
         if own is not None:
             own.close()
@@ -111,17 +119,17 @@ def simulate(
 class _Run:
     """Everything of one run."""
 
-    def __init__(
-        self, seed: int, database: Database, only: Collection[str] | None, *, fence: str | None, beyond_drift: bool
-    ) -> None:
+    def __init__(self, seed: int, database: Database, options: Mapping[str, Any]) -> None:
         self._seed = seed
+        self._options = options
         self._random = Random(f"{seed} cluster")
-        self.history: list[str] = []
         self._loop = VirtualLoop(Random(f"{seed} loop"))  # type: ignore[abstract]  # all that tasks need of a loop
+        self.tell = History(self._loop.time)
         self._faults = Faults.draw(Random(f"{seed} faults"), self.tell)
-        if only is not None:
-            self._faults.on = frozenset(only)
-        fence = fence or Random(f"{seed} fence").choice(FENCES)
+        self._faults.without = options["without"]
+        if options["only"] is not None:
+            self._faults.on = frozenset(options["only"])
+        fence = options["fence"] or Random(f"{seed} fence").choice(FENCES)
         if fence == "trust":
             # A stopped process writes when it goes on, whatever its lease: nothing but a fence closes that window.
             # Nor does it wait for the lease of a node that an operator has declared lost.
@@ -142,7 +150,7 @@ class _Run:
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
             fence=fence,
-            beyond_drift=beyond_drift,
+            beyond_drift=options["beyond_drift"],
         )
         self._watcher = Watcher(self.tell, self._cluster)
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
@@ -154,11 +162,8 @@ class _Run:
             self._watcher,
             requests=self._random.choice((30, 60, 120)),
             pause_s=self._random.choice((0.03, 0.2, 0.6)),
+            unasked=options["unasked"],
         )
-
-    def tell(self, line: str) -> None:
-        """Add a line to the history."""
-        self.history.append(f"{self._loop.time():.6f} {line}")
 
     def go(self) -> Report:
         """Run, check, report."""
@@ -170,14 +175,14 @@ class _Run:
         for complaint in self._loop.complaints:
             self._watcher.violated("Mistake", complaint)
         if self._watcher.violations:
-            raise Failed(self._seed, self._watcher.violations, self.history, self._on)
+            raise Failed(self._seed, self._watcher.violations, self.tell.entries, self._on, self._options)
         answers = [request.answer for request in self._clients.requests]
         with self._database.reading() as tx:
             ended = len(tx.execute(select(tables.operation_log.c.operation_id)).all())
         return Report(
             seed=self._seed,
             faults=self._on,
-            history=self.history,
+            history=self.tell.entries,
             requests=len(answers),
             accepted=answers.count("accepted"),
             ended=ended,
@@ -187,7 +192,8 @@ class _Run:
     async def _main(self) -> None:
         kind = "serial" if self._database.journal is None else "replicated"
         faults = " ".join(sorted(self._on)) or "none"
-        self.tell(f"seed {self._seed}, faults {faults}, fence {self._cluster.fence}, database {kind}")
+        line = f"seed {self._seed}, faults {faults}, fence {self._cluster.fence}, database {kind}"
+        self.tell(line, kind="run", faults=faults, fence=self._cluster.fence, database=kind)
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
         for number in range(self._random.choice((2, 3))):
@@ -200,7 +206,7 @@ class _Run:
             self._faults, ttl_s=TTL_S, processes=lambda: self._cluster.processes, evict=self._declare_lost
         )
         await nemesis.run(until)
-        self.tell("faults have stopped")
+        self.tell("faults have stopped", kind="phase")
         self._clients.stopped = True
         await self._settle()
 
@@ -222,7 +228,7 @@ class _Run:
                 if is_quiet(tx):
                     break
             await VirtualClock().sleep(0.5)
-        self.tell("settled" if self._loop.time() < give_up_at else "never settled")
+        self.tell("settled" if self._loop.time() < give_up_at else "never settled", kind="phase")
         with self._database.reading() as tx:
             for what in unfinished(tx):
                 self._watcher.violated("Termination", what)
@@ -243,7 +249,7 @@ class _Run:
                 path = ROOT / id_[:2] / object_name
                 await self._cluster.disk.write_at(path, offset=0, data=text.ljust(64))
                 self._watcher.contents[id_] = text.ljust(64)
-                self.tell(f"guest writes {number} to {object_name}")
+                self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
 
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
@@ -277,7 +283,7 @@ class _Run:
         """A line of the services' own log."""
         process = PROCESS.get()
         shown = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if name != "exc_info")
-        self.tell(f"{process.name if process else '-'} log {event} {shown}")
+        self.tell(f"{process.name if process else '-'} log {event} {shown}", kind="log", event=event)
         if fields.get("exc_info"):
             error = sys.exc_info()[1]
             self._watcher.violated("Mistake", f"{event}: {type(error).__name__}: {error}")
@@ -337,10 +343,10 @@ def main(seed: int | None, runs: int, minutes: float | None) -> int:
             accepted += report.accepted
             virtual_s += report.virtual_s - START_S
             if runs == 1 and minutes is None:
-                print("\n".join(report.history))
+                print(*report.history, sep="\n")
         except Failed as error:
             failed += 1
-            print("\n".join(error.history) if runs == 1 else "", error, sep="\n", flush=True)
+            print(*(error.history if runs == 1 else ()), error, sep="\n", flush=True)
             needed = shrink(error, database=database)
             print(f"fewest faults that still fail: {' '.join(sorted(needed)) or 'none'}", flush=True)
         done += 1

@@ -1,0 +1,163 @@
+"""Every option there is: its name, its type and bounds, its default, and what it means. `settings.py` reads them."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+UNLIMITED: Final = -1
+
+# A queue is called cluster@backend, and keys are split at dots: neither sign may be in a name.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+Text = Annotated[str, Meta(min_length=1, max_length=255)]
+Limit = Annotated[int, Meta(ge=UNLIMITED)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # a day is longer than anybody means
+Method = Literal["same_machine", "boot", "external", "storage"]
+# As they go over a line each: `key=value`.
+OptionValue = bool | int | Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
+Options = dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")], OptionValue]
+
+
+class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    data_dir: Annotated[Path, Meta(description="Where everything without a place of its own is kept.")]
+    cluster: Annotated[Name, Meta(description="Nodes with the same cluster and backend share their work.")] = (
+        "breezeblock"
+    )
+    availability_zone: Annotated[Text, Meta(description="The zone of volumes that ask for none.")] = "nova"
+    default_project: Annotated[Text, Meta(description="The project of requests that name none.")] = "admin"
+
+
+class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: Annotated[Text, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8776
+    workers: Annotated[int, Meta(ge=1, le=256, description="API processes.")] = 2
+    auth: Annotated[Literal["none"], Meta(description="Who is believed: none believes every caller.")] = "none"
+    max_limit: Annotated[int, Meta(ge=1, description="The longest page of a list.")] = 1000
+    drain_s: Annotated[float, Meta(ge=0, le=3600, description="How long a stop waits for requests in flight.")] = 10.0
+
+
+class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(description="SQLAlchemy URL; empty means SQLite in data_dir.")]
+
+
+class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    count: Annotated[int, Meta(ge=1, le=64, description="Nodes that `up` starts here.")] = 3
+    ttl_s: Annotated[float, Meta(ge=0.3, le=3600, description="How long a lease holds after a renewal.")] = 6.0
+    drift: Annotated[float, Meta(ge=0, lt=1, description="How much the rates of two machines' clocks may differ.")] = (
+        0.05
+    )
+    slots: Annotated[int, Meta(ge=1, le=1024, description="Operations at the same time, for each backend.")] = 16
+    poll_s: Annotated[Seconds, Meta(description="How often a node looks for work when no doorbell rings.")] = 1.0
+    poison_limit: Annotated[int, Meta(ge=2, description="Deaths in one step after which it is given up.")] = 5
+    park_after_s: Annotated[Seconds, Meta(description="When an operation that no live node can claim is given up.")] = (
+        600.0
+    )
+    machine_id: Annotated[
+        str, Meta(max_length=255, description="What no other machine has; empty takes the DMI product UUID.")
+    ] = ""
+    fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of backends that name none.")] = ""
+
+
+class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a project may have when nothing was set for it; -1 is without limit."""
+
+    volumes: Limit = 10
+    snapshots: Limit = 10
+    gigabytes: Limit = 1000
+    backups: Limit = 10
+    backup_gigabytes: Limit = 1000
+    per_volume_gigabytes: Limit = UNLIMITED
+    groups: Limit = 10
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Annotated[Literal["json", "console"], Meta(description="Lines for machines, or for people.")] = "json"
+
+
+class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    path: Annotated[Path, Meta(description="Where a driver that uses files keeps them; default data_dir/volumes/NAME.")]
+    driver: Annotated[Name, Meta(description="The driver's name.")] = "file"
+    copy_rate_limit: Annotated[int, Meta(ge=0, description='Bytes per second, or "100 MiB"; 0 is no limit.')] = 0
+    max_over_subscription_ratio: Annotated[
+        float, Meta(ge=1, le=1000, description="Promised to real capacity, if thin.")
+    ] = 20.0
+    reserved_percentage: Annotated[int, Meta(ge=0, le=100, description="Capacity that is never given out.")] = 0
+    thin: Annotated[bool, Meta(description="Whether space is taken only when it is written.")] = True
+    capabilities: Annotated[
+        dict[str, str], Meta(description="What volume types may ask for, besides the driver's.")
+    ] = {}
+    fence: Annotated[
+        list[Method],
+        Meta(description="What may prove that a lost node writes no more, in order; default all that apply."),
+    ]
+    fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of `external`; default nodes.fence_agent.")] = ""
+    trust_self_fencing: Annotated[
+        bool, Meta(description="Release on the lease alone when nothing else proves it. Can cost data.")
+    ] = False
+    settle_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="How long that waits; default, and least, is what the driver needs.")
+    ]
+
+
+class FenceAgent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command that cuts a node off, called as fence agents are: options as lines on its standard input."""
+
+    command: Annotated[
+        list[Text], Meta(min_length=1, description="The program, by its whole path, and its arguments. Needed.")
+    ]
+    options: Annotated[Options, Meta(description="What it is told about every node.")] = {}
+    option_files: Annotated[
+        dict[str, Path], Meta(description="Options whose values are read from files each time: passwords.")
+    ] = {}
+    nodes: Annotated[
+        dict[str, Options], Meta(description="Per node; of a node without a table, plug is the node's name.")
+    ] = {}
+    timeout_s: Annotated[Seconds, Meta(description="After so long it is killed, and has failed.")] = 60.0
+    scope: Annotated[
+        Literal["machine", "node"],
+        Meta(description="What it cuts off; default machine, with all that ran there, but node where all share one."),
+    ]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    service: Service
+    api: Api
+    database: Database
+    nodes: Nodes
+    quota: Quota
+    log: Log
+    backends: dict[Name, Backend]
+    fences: dict[Name, FenceAgent] = {}
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether all nodes of the cluster are certainly on one machine."""
+        return is_one_machine(self.database.url)
+
+
+class DriverFacts(Struct, frozen=True):
+    """What must be known of a driver before it is loaded. A test compares it with what the driver says."""
+
+    storage_fence: bool
+    settle_s: float
+
+
+DRIVERS: Final = {"file": DriverFacts(storage_fence=False, settle_s=60.0)}
+
+# In the order in which they are written, in `config show` and in the documentation.
+SECTIONS: Final[dict[str, type[Struct]]] = {
+    "service": Service,
+    "api": Api,
+    "database": Database,
+    "nodes": Nodes,
+    "quota": Quota,
+    "log": Log,
+}
+# Sections of which there may be many, each with a name: `[backends.fast]`.
+NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent}
+
+
+def is_one_machine(database_url: str) -> bool:
+    """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere."""
+    return database_url.startswith("sqlite")

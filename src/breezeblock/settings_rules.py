@@ -1,0 +1,133 @@
+"""Values that cannot be together, whatever each of them is: `settings.load` reports them all at once."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings
+
+__all__ = ["contradictions"]
+
+Found = tuple[str, object, str]
+"""Key, value, and what was expected instead."""
+
+# The values of api.auth that check nothing.
+_BELIEVES_EVERYBODY = frozenset({"none"})
+# Words in the names of fence agents' options that carry a secret; `password_script` and its kind carry a path.
+_SECRET = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
+_NO_SECRET = re.compile(r"_script$|_file$|_path$", re.IGNORECASE)
+
+
+def contradictions(settings: Settings) -> Iterator[Found]:
+    """Everything that is wrong with these settings together."""
+    yield from _api(settings)
+    yield from _database(settings)
+    yield from _nodes(settings)
+    yield from _backends(settings)
+    for name, agent in settings.fences.items():
+        yield from _agent(name, agent, one_machine=settings.one_machine)
+
+
+def _api(settings: Settings) -> Iterator[Found]:
+    api = settings.api
+    if api.auth in _BELIEVES_EVERYBODY and not _is_loopback(api.host):
+        reason = f"api.auth is {api.auth}, which believes every caller, so only this machine may call"
+        way_out = "use 127.0.0.1 and let a proxy that checks its callers forward to it"
+        yield "api.host", api.host, f"{reason}; {way_out}"
+
+
+def _database(settings: Settings) -> Iterator[Found]:
+    url = settings.database.url
+    if not re.match(r"[a-z][a-z0-9+_]*://", url):
+        yield "database.url", url, "expected a URL such as postgresql://host/name"
+    elif re.fullmatch(r"sqlite(\+\w+)?://(/?|/:memory:.*|.*[?&]mode=memory.*)", url):
+        yield "database.url", url, "expected a database in a file; each process would have a memory of its own"
+    elif not url.startswith("sqlite:///"):
+        yield "database.url", url, "expected sqlite:///PATH: this release keeps its state in SQLite only"
+
+
+def _nodes(settings: Settings) -> Iterator[Found]:
+    nodes = settings.nodes
+    if nodes.poll_s >= nodes.park_after_s:
+        yield "nodes.poll_s", nodes.poll_s, "expected less than nodes.park_after_s"
+    if nodes.park_after_s <= nodes.ttl_s * (1 + nodes.drift):
+        # A node that crashed would have its operations given up before anybody may take them over.
+        silence = "the silence after which a node counts as lost, nodes.ttl_s * (1 + nodes.drift)"
+        yield "nodes.park_after_s", nodes.park_after_s, f"expected more than {silence}"
+    if nodes.fence_agent and nodes.fence_agent not in settings.fences:
+        yield "nodes.fence_agent", nodes.fence_agent, _known_agents(settings)
+
+
+def _backends(settings: Settings) -> Iterator[Found]:
+    # Two backends in one folder would count its space twice, and each would report the other's files as orphans.
+    first: dict[Path, str] = {}
+    for name, backend in settings.backends.items():
+        if backend.driver not in DRIVERS:
+            known = ", ".join(DRIVERS)
+            yield f"backends.{name}.driver", backend.driver, f"expected {known}, the one driver of this release"
+            continue
+        other = first.setdefault(backend.path, name)
+        if other != name:
+            yield f"backends.{name}.path", str(backend.path), f"backend {other} has this path already"
+        yield from _fences(name, backend, settings)
+
+
+def _fences(name: str, backend: Backend, settings: Settings) -> Iterator[Found]:
+    key, driver = f"backends.{name}", DRIVERS[backend.driver]
+    methods = backend.fence
+    if len(set(methods)) < len(methods):
+        yield f"{key}.fence", methods, "expected each method once"
+    if "same_machine" in methods and not settings.one_machine:
+        # Elsewhere a survivor on another machine would have to believe a kill that it cannot see.
+        yield f"{key}.fence", methods, "same_machine is a fence only where all nodes are on one machine, as with SQLite"
+    if "external" in methods and not backend.fence_agent:
+        yield f"{key}.fence", methods, "external needs a fence_agent, of this backend or of [nodes]"
+    if backend.fence_agent and backend.fence_agent not in settings.fences and backend.fence_agent != _default(settings):
+        yield f"{key}.fence_agent", backend.fence_agent, _known_agents(settings)
+    if "storage" in methods and not driver.storage_fence:
+        yield f"{key}.fence", methods, f"the driver {backend.driver} cannot make its storage refuse a node"
+    if backend.settle_s < driver.settle_s:
+        yield f"{key}.settle_s", backend.settle_s, f"expected at least {driver.settle_s:g}, which its driver needs"
+    # `boot` alone is not enough: a machine that never comes back would keep its operations for ever.
+    if not backend.trust_self_fencing and not {"same_machine", "external", "storage"} & set(methods):
+        where = "same_machine, external" if settings.one_machine else "external, storage"
+        why = "a lost node could still write while others take over its work"
+        trust = f"trust_self_fencing = true in [{key}], which risks just that (docs/howto/fencing.md)"
+        yield (
+            f"{key}.fence",
+            methods,
+            f"nothing proves that a lost node has stopped, and {why}; add {where}, or {trust}",
+        )
+
+
+def _default(settings: Settings) -> str:
+    """The agent that backends take over from [nodes], where it was reported already if there is none of that name."""
+    return settings.nodes.fence_agent
+
+
+def _known_agents(settings: Settings) -> str:
+    known = ", ".join(settings.fences)
+    return f"expected one of {known}" if known else "there is no [fences.NAME] section of that name"
+
+
+def _agent(name: str, agent: FenceAgent, *, one_machine: bool) -> Iterator[Found]:
+    key = f"fences.{name}"
+    if not Path(agent.command[0]).is_absolute():
+        yield f"{key}.command", agent.command, "expected the program's whole path first: no shell looks for it"
+    if agent.scope == "machine" and one_machine:
+        yield f"{key}.scope", agent.scope, "expected node: to cut off the one machine would end all nodes"
+    for where, told in (("options", agent.options), *(("nodes", told) for told in agent.nodes.values())):
+        for option in told:
+            if _SECRET.search(option) and not _NO_SECRET.search(option):
+                hint = f'write the secret into a file and name it: option_files = {{ {option} = "FILE" }}'
+                yield f"{key}.{where}", option, f"{option} looks like a secret; {hint}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # a name can mean any address tomorrow
