@@ -175,9 +175,7 @@ def reads_without_the_barrier(patch: Patch) -> None:
 def claims_that_only_read_their_node(patch: Patch) -> None:
     """A claim looks at its node's state and writes nothing there."""
 
-    def claim(
-        tx: Connection, *, wanted: Sequence[queue.Wanted], incarnation: str, now_us: int
-    ) -> list[queue.Claim]:
+    def claim(tx: Connection, *, wanted: Sequence[queue.Wanted], incarnation: str, now_us: int) -> list[queue.Claim]:
         state = tx.execute(select(nodes.c.state).where(nodes.c.incarnation == incarnation)).scalar()
         ids = [one.operation_id for one in wanted if state == "up" and _swapped(tx, one, incarnation, now_us)]
         if not ids:

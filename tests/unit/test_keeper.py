@@ -37,7 +37,7 @@ class Weather:
 
     away_until: float = float("-inf")
 
-    def delay_s(self) -> float:
+    def delay_s(self, process: Process) -> float:
         return 0.001
 
     def is_cut(self, process: Process) -> bool:

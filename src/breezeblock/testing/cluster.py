@@ -6,7 +6,7 @@ worker, the page that they share, the doorbell, and the way a process starts and
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -22,25 +22,27 @@ from breezeblock.node.gate import Gate
 from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database, KeeperLane, SimLane
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.history import Tell
-from breezeblock.testing.loop import PROCESS, Process, VirtualLoop
+from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
 
 T = TypeVar("T")
 
-__all__ = ["BACKEND", "CLUSTER", "FENCES", "QUEUE", "ROOT", "Cluster"]
+__all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of", "root_of"]
 
 CLUSTER: Final = "sim"
-BACKEND: Final = "fast"
-QUEUE: Final = f"{CLUSTER}@{BACKEND}"
-ROOT: Final = PurePosixPath("/fast")
+BACKENDS: Final = ("fast", "large")
+# Kinds that the release before did not know: its nodes leave them to the others.
+NEW_KINDS: Final = ("revert_volume", "retype_volume")
 BOOT_ID: Final = "11111111-1111-4111-8111-111111111111"
 CAPACITY_BYTES: Final = 48 << 30
 # A supervisor starts a process again after so long.
@@ -57,6 +59,17 @@ BEYOND: Final = (0.1, 0.5)
 HEALTHY: Final = 0.7
 # How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
 TRUST_SETTLE_S: Final = 2.0
+
+
+def queue_of(backend: str) -> str:
+    """The queue of a simulated backend."""
+    return f"{CLUSTER}@{backend}"
+
+
+def root_of(pool: str) -> PurePosixPath:
+    """The folder of the backend that has a pool (`cluster@backend#pool`)."""
+    return PurePosixPath("/") / pool.rpartition("#")[2]
+
 
 OnEffect = Callable[[str, str, PurePosixPath, Tokens], None]
 
@@ -94,10 +107,16 @@ class Cluster:
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
-        self.bell = _Bell(self)
+        self.bell = Bell(loop, random)
         self.processes: list[Process] = []
-        self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5, 20)), park_after_s=60.0)
+        self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5)), park_after_s=60.0)
         self.slots = random.choice((1, 2, 8))
+        self.backends = BACKENDS[: random.choice((1, 1, 2))]
+        self.on_forced: Callable[[str], None] = lambda incarnation: None
+        self._serves: dict[str, tuple[str, ...]] = {}
+        self._twins = 0
+        self._old: set[str] = set()
+        """Nodes that still run the release before."""
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -199,7 +218,46 @@ class Cluster:
             await ended
             await VirtualClock().sleep(self.random.uniform(*RESTART_S))
 
+    # --- what is done to it: `faults.World` -------------------------------------------------------------------------
+
+    def declare_lost(self, process: Process) -> None:
+        """See `faults.World`."""
+        assert process.incarnation is not None
+        self.on_forced(process.incarnation)
+        now_us = VirtualClock().now_us()
+        with self.database.transaction() as tx:
+            membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
+
+    def start_twin(self, name: str) -> None:
+        """See `faults.World`."""
+        self._twins += 1
+        self.start_node(name, 100 + self._twins, self.new_clock())
+
+    def begin_old(self, names: Iterable[str]) -> None:
+        """Let nodes begin with the release before."""
+        self._old.update(names)
+
+    def upgrade(self, name: str | None = None) -> None:
+        """Take a node, or all of them, out in good order; what comes back is the new release."""
+        for old in sorted(self._old if name is None else self._old & {name}):
+            self._old.discard(old)
+            for process in self.processes:
+                if process.alive and process.name.partition(".")[0] == old and process.on_term is not None:
+                    process.on_term()
+
+    @property
+    def old(self) -> list[str]:
+        """The nodes that still run the release before."""
+        return sorted(self._old)
+
     # --- nodes ------------------------------------------------------------------------------------------------------
+
+    def served_by(self, name: str) -> tuple[str, ...]:
+        """The backends of a node. The first one serves all, so that nothing waits for nobody."""
+        if name not in self._serves:
+            every = not self._serves or self.random.random() < 0.6
+            self._serves[name] = self.backends if every else (self.random.choice(self.backends),)
+        return self._serves[name]
 
     def start_node(self, name: str, number: int, clock: VirtualClock) -> Process:
         """A new incarnation: its keeper, which launches its worker."""
@@ -209,12 +267,12 @@ class Cluster:
         env = self.env(process, clock)
         incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
         process.incarnation = incarnation
-        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", _Page(), keeper=process)
+        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", Page(), keeper=process)
         self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
         self.tell(f"{process.name} is incarnation {incarnation}", kind="identity", incarnation=incarnation)
 
-        async def launch() -> _WorkerHandle:
+        async def launch() -> WorkerHandle:
             return self._launch(node, process)
 
         keeper = Keeper(
@@ -238,8 +296,8 @@ class Cluster:
         ending = await keeper.run()
         self.tell(f"{process.name} ends: {ending.value}")
 
-    def _launch(self, node: "_Node", keeper: Process) -> "_WorkerHandle":
-        ours, theirs = _Link.pair()
+    def _launch(self, node: "_Node", keeper: Process) -> WorkerHandle:
+        ours, theirs = Link.pair()
         worker = self.spawn(f"{node.name}.worker{node.number}", lambda process: self._work(node, process, theirs))
         worker.incarnation, worker.works = node.incarnation, True
         node.worker = worker
@@ -252,9 +310,9 @@ class Cluster:
             self.loop.call_later(self.random.uniform(0, 0.01), worker.kill, context=Context())
 
         keeper.on_exit.append(die_with_parent)
-        return _WorkerHandle(worker, ours, lambda: self.locks.calls_to_return(node.lock_path))
+        return WorkerHandle(worker, ours, lambda: self.locks.calls_to_return(node.lock_path))
 
-    async def _work(self, node: "_Node", process: Process, link: "_Link") -> None:
+    async def _work(self, node: "_Node", process: Process, link: Link) -> None:
         env = self.env(process, node.clock, lock_path=node.lock_path)
 
         async def prove_dead(row: NodeRow) -> bool:
@@ -269,13 +327,14 @@ class Cluster:
                 await node.clock.sleep(TRUST_SETTLE_S)
             return True
 
-        driver = FileDriver(env.files, name=BACKEND, path=ROOT, clock=node.clock, trusted_shared=self.fence == "trust")
-        backend = Backend(name=BACKEND, queue=QUEUE, driver=driver, slots=self.slots, availability_zone="nova")
+        base = node.name.partition("-")[0]
+        backends = {queue_of(name): self._backend(name, env) for name in self.served_by(base)}
+        kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
         await Worker(
             env=env,
             store=Store(SimLane(self.database, process, self.faults, self.random, on_stop=self.stop_node), env),
-            backends={QUEUE: backend},
-            catalogue=CATALOGUE,
+            backends=backends,
+            catalogue=kinds,
             doorbell=self.bell,
             listener=self.bell.listener(process),
             identity=Identity(cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number),
@@ -283,8 +342,18 @@ class Cluster:
             gate=Gate(node.clock, node.page),
             link=link,
             limits=self.limits,
-            fences={QUEUE: (_Fence(self.fence, prove_dead),)},
+            fences={queue: (_Fence(self.fence, prove_dead),) for queue in backends},
         ).run()
+
+    def _backend(self, name: str, env: Env) -> Backend:
+        driver = FileDriver(
+            env.files,
+            name=name,
+            path=PurePosixPath("/") / name,
+            clock=env.clock,
+            trusted_shared=self.fence == "trust",
+        )
+        return Backend(name=name, queue=queue_of(name), driver=driver, slots=self.slots, availability_zone="nova")
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------
 
@@ -324,16 +393,9 @@ class _Node:
     clock: VirtualClock
     incarnation: Incarnation
     lock_path: str
-    page: "_Page"
+    page: Page
     keeper: Process
     worker: Process | None = None
-
-
-def context_of(process: Process) -> Context:
-    """A context whose tasks belong to the process."""
-    context = Context()
-    context.run(PROCESS.set, process)
-    return context
 
 
 @dataclass(frozen=True)
@@ -353,125 +415,3 @@ class _Fence:
     async def fence(self, row: NodeRow, queue: str) -> bool:
         """See `node.fences.Fence`."""
         return await self.prove(row)
-
-
-class _Page:
-    """The page of memory that keeper and worker share: implements `gate.Deadline` and `keeper.Publish`."""
-
-    def __init__(self) -> None:
-        self.until = float("-inf")
-        self.lapses = 0
-
-    def publish(self, *, until: float, lapses: int) -> None:
-        """See `node.keeper.Publish`."""
-        self.lapses = lapses
-        self.until = until
-
-
-class _Link:
-    """One end of the line between a keeper and its worker: implements `node.link.Link`."""
-
-    def __init__(self) -> None:
-        self._words: list[str] = []
-        self._closed = False
-        self._waiting: asyncio.Future[None] | None = None
-        self._other: _Link
-
-    @classmethod
-    def pair(cls) -> tuple["_Link", "_Link"]:
-        """Both ends."""
-        ours, theirs = cls(), cls()
-        ours._other, theirs._other = theirs, ours
-        return ours, theirs
-
-    def send(self, word: str) -> None:
-        """See `node.link.Link`."""
-        self._other._words.append(word)
-        self._other._wake()
-
-    async def receive(self) -> str | None:
-        """See `node.link.Link`."""
-        while not self._words and not self._closed:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._words.pop(0) if self._words else None
-
-    def close(self) -> None:
-        """The process at the other end is gone."""
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-
-class _WorkerHandle:
-    """Implements `node.keeper.WorkerHandle`."""
-
-    def __init__(self, process: Process, link: _Link, calls_to_return: Callable[[], Awaitable[None]]) -> None:
-        self._process = process
-        self._link = link
-        self._calls_to_return = calls_to_return
-        self._gone = asyncio.get_running_loop().create_future()
-        process.on_exit.append(self._exited)
-
-    def send(self, word: str) -> None:
-        """See `node.keeper.WorkerHandle`."""
-        self._link.send(word)
-
-    async def receive(self) -> str | None:
-        """See `node.keeper.WorkerHandle`."""
-        return await self._link.receive()
-
-    def kill(self) -> None:
-        """See `node.keeper.WorkerHandle`."""
-        self._process.kill()
-
-    async def wait(self) -> None:
-        """See `node.keeper.WorkerHandle`."""
-        await asyncio.shield(self._gone)
-        await self._calls_to_return()  # a process inside a system call is not reaped before it returns
-
-    def _exited(self) -> None:
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-
-class _Bell:
-    """The doorbell between processes: a ring may be late, lost, or heard twice."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._listeners: list[tuple[Process, Callable[[], None]]] = []
-
-    def ring(self, queue: str) -> None:
-        """See `doorbells.contract.Doorbell`."""
-        self._listeners = [heard for heard in self._listeners if heard[0].alive]
-        for process, on_ring in self._listeners:
-            for _ in range(self._cluster.random.choice((0, 1, 1, 1, 2))):
-                later = self._cluster.random.expovariate(1.0) * 0.002
-                self._cluster.loop.call_later(later, on_ring, context=context_of(process))
-
-    def listener(self, process: Process) -> "_Listener":
-        """A worker's end."""
-        return _Listener(self, process)
-
-    def add(self, process: Process, on_ring: Callable[[], None]) -> None:
-        """Ring it from now on."""
-        self._listeners.append((process, on_ring))
-
-
-class _Listener:
-    """Implements `doorbells.contract.Listener`."""
-
-    def __init__(self, bell: _Bell, process: Process) -> None:
-        self._bell = bell
-        self._process = process
-
-    def listen(self, on_ring: Callable[[], None]) -> None:
-        """See `doorbells.contract.Listener`."""
-        self._bell.add(self._process, on_ring)
-
-    def close(self) -> None:
-        """The process ends anyway."""

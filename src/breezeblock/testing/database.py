@@ -72,7 +72,7 @@ CREATE TRIGGER seen_node_state AFTER UPDATE OF state ON nodes WHEN OLD.state IS 
 class Weather(Protocol):
     """What may go wrong with the database, asked at each step of a journey."""
 
-    def delay_s(self) -> float:
+    def delay_s(self, process: Process) -> float:
         """How long the next journey takes."""
         ...
 
@@ -269,7 +269,7 @@ class _Journey:
         process, weather = self._process, self._weather
         if weather.is_cut(process):
             await self._hang()
-        await self._pass(weather.delay_s())
+        await self._pass(weather.delay_s(process))
         if not process.alive and self._random.random() < 0.5:
             raise Unavailable("the sender died before its last statement")
         if writes and (stopped_s := weather.stops_before_commit(process)):
@@ -284,7 +284,7 @@ class _Journey:
         with _Translated():
             result = await arrived()
         lost = writes and weather.loses_answer(process)
-        await self._pass(weather.delay_s())
+        await self._pass(weather.delay_s(process))
         if lost or weather.is_cut(process):
             process.impeded_at = _now() if lost else process.impeded_at
             raise (Ambiguous if writes else Unavailable)("the connection was lost")

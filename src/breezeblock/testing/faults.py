@@ -1,6 +1,6 @@
 """What goes wrong, drawn from the seed: each run switches on a random subset, so that faults also meet alone.
 
-crash      kill -9 of a keeper, a worker, an API or a whole node, at any await; or SIGTERM to a keeper
+crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
 cut        a process, or all of a node, does not reach the database for a while; slowness
@@ -11,16 +11,25 @@ fence      a fence fails, is slow, or succeeds after it was given up
 burst      for a while every other transaction loses against another one
 late       a write lands seconds after its call, although its process was killed or stopped meanwhile
 rename     a node comes back under another name, so that nobody takes it for its predecessor
+twin       a second node under the name of one that runs
+slow       a process's ways to and from the database take seconds
+drain      SIGTERM to a keeper: its node hands back what it has and leaves
+upgrade    nodes begin with an older release, and are drained and replaced one by one
+backend    a backend's storage fails altogether for a while
+poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
+
+Each kind has a rate of its own, drawn for the run: what happens once meets other things than what happens all the time.
 """
 
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
@@ -28,7 +37,11 @@ from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["KINDS", "Faults", "Nemesis"]
 
-KINDS: Final = ("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict")
+KINDS: Final = (
+    *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
+    *("poison", "drain", "upgrade", "backend"),
+)
+RATES: Final = (0.3, 1.0, 1.0, 3.0)
 
 
 @dataclass
@@ -41,10 +54,16 @@ class Faults:
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
     late_most_s: float = 4.0
+    overlap_most_s: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """How often each kind strikes, in proportion to its usual rate."""
     without: Collection[int] = ()
     """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
     _number: int = 0
     _cut_until: dict[str, float] = field(default_factory=dict)
+    _slow_until: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _broken_until: dict[str, float] = field(default_factory=dict)
+    _poisonous: dict[str, bool] = field(default_factory=dict)
     _burst_until: float = float("-inf")
     _full_until: float = float("-inf")
 
@@ -64,7 +83,13 @@ class Faults:
             on=on,
             pace_s=random.choice((0.0005, 0.002, 0.01)),
             storage_pace_s=random.choice((0.005, 0.1, 0.6)),
+            overlap_most_s=random.choice((0.0, 0.0, 0.05, 1.0)),
+            rates={kind: random.choice(RATES) for kind in KINDS},
         )
+
+    def _comes(self, kind: str, probability: float) -> bool:
+        """Whether a fault of this kind is to strike now."""
+        return kind in self.on and self.random.random() < probability * self.rates.get(kind, 1.0)
 
     def stop(self) -> None:
         """Nothing goes wrong any more. Who is cut off, or stopped, stays so until its time is over."""
@@ -84,9 +109,12 @@ class Faults:
 
     # --- the database -----------------------------------------------------------------------------------------------
 
-    def delay_s(self) -> float:
-        slow = "cut" in self.on and self.random.random() < 0.01
+    def delay_s(self, process: Process) -> float:
+        slow = self._comes("cut", 0.01)
         seconds = self.random.expovariate(1.0)
+        until, extra_s = self._slow_until.get(process.name, (0.0, 0.0))
+        if until > asyncio.get_running_loop().time():
+            return self.random.uniform(0.5, 1.0) * extra_s
         if slow and self.strikes("cut", f"a way to or from the database takes {seconds:.2f} s", seconds=seconds):
             return seconds
         return seconds * self.pace_s
@@ -100,6 +128,15 @@ class Faults:
         if self.strikes("cut", f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
             self._cut_until[name] = asyncio.get_running_loop().time() + seconds
 
+    def cut_later(self, name: str, after_s: float, *, for_s: float) -> None:
+        """The same, but not yet: what was slow is gone in the end."""
+
+        def cut() -> None:
+            if self.on:
+                self.cut(name, for_s)
+
+        asyncio.get_running_loop().call_later(after_s, cut, context=Context())
+
     def hang_s(self, process: Process) -> tuple[float, bool]:
         """Never longer than an outage that hits everybody: what hangs beyond it would be this process's trouble alone."""
         now = asyncio.get_running_loop().time()
@@ -111,7 +148,7 @@ class Faults:
     def contended(self, process: Process) -> bool:
         if self._burst_until > asyncio.get_running_loop().time():
             return self.random.random() < 0.5  # belongs to the burst, which has its own number
-        if "lost" in self.on and self.random.random() < 0.03:
+        if self._comes("lost", 0.03):
             return self.strikes("lost", f"a transaction of {process.name} is contended", target=process.name)
         return False
 
@@ -121,14 +158,23 @@ class Faults:
             self._burst_until = asyncio.get_running_loop().time() + seconds
 
     def overlap_s(self) -> float:
+        """Never more than a third of a ttl: then servers end a transaction whose client says nothing."""
+        if self.random.random() < 0.05:
+            return self.random.uniform(0.0, self.overlap_most_s)
         return self.random.expovariate(1.0) * self.pace_s * 4 if self.random.random() < 0.4 else 0.0
+
+    def slow_down(self, process: Process, seconds: float, *, extra_s: float) -> None:
+        """Let every way of a process to and from the database take up to `extra_s`, for a while."""
+        text = f"{process.name} is {extra_s:.2f} s away from the database for {seconds:.2f} s"
+        if self.strikes("slow", text, target=process.name, seconds=seconds):
+            self._slow_until[process.name] = asyncio.get_running_loop().time() + seconds, extra_s
 
     def lag_s(self) -> float:
         return self.random.expovariate(1.0) * 0.3 if self.random.random() < 0.3 else 0.0
 
     def loses_answer(self, process: Process) -> bool:
         """Now and then nobody can be asked afterwards either, for longer than a retry lasts."""
-        if "lost" in self.on and self.random.random() < 0.06:
+        if self._comes("lost", 0.06):
             lost = self.strikes("lost", f"the commit's answer to {process.name} is lost", target=process.name)
             if "cut" in self.on and self.random.random() < 0.3:
                 self.cut(process.name, self.random.uniform(10.0, 25.0))
@@ -137,7 +183,7 @@ class Faults:
 
     def stops_before_commit(self, process: Process) -> float:
         """For how long a process is stopped with a commit on its way; 0 for not at all."""
-        if "stop" in self.on and process.works and self.random.random() < 0.02:
+        if process.works and self._comes("stop", 0.02):
             return self.random.choice((0.5, 3.6, 4.2, 10.0))
         return 0.0
 
@@ -145,7 +191,7 @@ class Faults:
 
     async def fence_works(self) -> bool:
         """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same."""
-        if "fence" in self.on and self.random.random() < 0.5:
+        if self._comes("fence", 0.5):
             fate = self.random.choice(("fails", "is slow", "is late"))
             seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]
             if self.strikes("fence", f"a fence {fate}", seconds=seconds):
@@ -159,24 +205,44 @@ class Faults:
         """Awaited at the begin of each storage call."""
         if self.random.random() < 0.3:
             await VirtualClock().sleep(self.random.expovariate(1.0) * self.storage_pace_s)
-        if "storage" not in self.on:
-            return
-        if self.random.random() < 0.01:
+        now = asyncio.get_running_loop().time()
+        if self._broken_until.get(path.parts[1], 0.0) > now:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        if changes and self._poison(process, path):
+            await asyncio.get_running_loop().create_future()  # its next line would run, else
+        if self._comes("storage", 0.01):
             seconds = self.random.uniform(0.5, 8.0)
             text = f"{process.name}: {call} {path.name} takes {seconds:.2f} s"
             if self.strikes("storage", text, target=process.name, seconds=seconds):
                 await VirtualClock().sleep(seconds)
-        if changes and self._full_until > asyncio.get_running_loop().time():
+        if changes and self._full_until > now:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        if changes and self.random.random() < 0.03:
+        if changes and self._comes("storage", 0.03):
             number = self.random.choice((errno.EIO, errno.ENOSPC))
             text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}"
             if self.strikes("storage", text, target=process.name):
                 raise OSError(number, os.strerror(number), str(path))
 
+    def break_backend(self, name: str, seconds: float) -> None:
+        """Let every call of a backend fail for a while."""
+        if self.strikes("backend", f"backend {name} fails for {seconds:.2f} s", target=name, seconds=seconds):
+            self._broken_until[name] = asyncio.get_running_loop().time() + seconds
+
+    def _poison(self, process: Process, path: PurePosixPath) -> bool:
+        """Kill whoever works on a poisonous resource. Such a one stays so: it is no fault of the moment."""
+        resource = path.name.partition(".")[0]
+        if resource not in self._poisonous:
+            drawn = self._comes("poison", 0.05) and len(resource) == 36
+            self._poisonous[resource] = drawn and self.strikes("poison", f"{resource} is poison", target=resource)
+        if self._poisonous[resource] and process.works and process.alive:
+            self.tell(f"{resource} brings {process.name} down", kind="note")
+            process.kill()
+            return True
+        return False
+
     def late_s(self, process: Process) -> float:
         """How much later than its call a write lands; it is on its way then, whatever becomes of its process."""
-        if "late" in self.on and self.random.random() < 0.05:
+        if self._comes("late", 0.05):
             later_s = self.random.uniform(0.05, self.late_most_s)
             text = f"a write of {process.name} is on its way for {later_s:.2f} s"
             if self.strikes("late", text, target=process.name, seconds=later_s):
@@ -190,11 +256,38 @@ class Faults:
 
     async def right_before_effect(self, stop_node: Callable[[float], None]) -> None:
         """Between the guard's yes and the system call: the worst place to be stopped, so it happens here on purpose, too."""
-        if "stop" in self.on and self.random.random() < 0.02:
+        if self._comes("stop", 0.02):
             stop_node(self.random.choice((0.5, 4.0, 10.0)))
             await VirtualClock().sleep(0.0)
         elif self.random.random() < 0.1:
             await VirtualClock().sleep(self.random.expovariate(1.0) * 0.002)
+
+
+class World(Protocol):
+    """What the nemesis strikes at."""
+
+    @property
+    def processes(self) -> Sequence[Process]: ...
+
+    def declare_lost(self, process: Process) -> None:
+        """As an operator does, who expires a node that may be well."""
+        ...
+
+    def start_twin(self, name: str) -> None:
+        """Start a second node under a name, once."""
+        ...
+
+    @property
+    def backends(self) -> Sequence[str]: ...
+
+    @property
+    def old(self) -> list[str]:
+        """Nodes that still run the release before."""
+        ...
+
+    def upgrade(self, name: str | None = None) -> None:
+        """Replace a node of the release before, or all of them."""
+        ...
 
 
 class Nemesis:
@@ -205,38 +298,39 @@ class Nemesis:
         faults: Faults,
         *,
         ttl_s: float,
-        processes: Callable[[], Sequence[Process]],
-        evict: Callable[[Process], None],
+        world: World,
     ) -> None:
-        self._evict_node = evict
+        self._world = world
         self._faults = faults
         self._random = faults.random
         self._ttl_s = ttl_s
-        self._processes = processes
         self._mean_s = self._random.choice((0.3, 1.0, 3.0))
 
     async def run(self, until: float) -> None:
         """Strike until the loop's time is `until`. Whoever is stopped then goes on when its time comes."""
-        strikes: list[Callable[[], None]] = []
-        if "crash" in self._faults.on:
-            strikes += [self._crash]
-        if "stop" in self._faults.on:
-            strikes += [self._stop]
-        if "cut" in self._faults.on:
-            strikes += [self._cut]
-        if "outage" in self._faults.on:
-            strikes += [self._outage]
-        if "evict" in self._faults.on:
-            strikes += [self._evict]
-        if "burst" in self._faults.on:
-            strikes += [lambda: self._faults.burst(self._random.choice((0.2, 2.0)))]
-        if "storage" in self._faults.on:
-            strikes += [lambda: self._faults.fill(self._random.choice((0.1, 1.0)))]
+        kinds: dict[str, Callable[[], None]] = {
+            "crash": self._crash,
+            "drain": self._drain,
+            "upgrade": self._upgrade,
+            "backend": lambda: self._faults.break_backend(
+                self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
+            ),
+            "stop": self._stop,
+            "cut": self._cut,
+            "outage": self._outage,
+            "evict": self._evict,
+            "twin": self._twin,
+            "slow": self._slow,
+            "burst": lambda: self._faults.burst(self._random.choice((0.2, 2.0))),
+            "storage": lambda: self._faults.fill(self._random.choice((0.1, 1.0))),
+        }
+        strikes = {kind: strike for kind, strike in kinds.items() if kind in self._faults.on}
+        weights = [self._faults.rates.get(kind, 1.0) for kind in strikes]
         loop = asyncio.get_running_loop()
         while strikes and loop.time() < until:
             await self._sleep(self._random.expovariate(1 / self._mean_s))
             if loop.time() < until:
-                self._random.choice(strikes)()
+                self._random.choices(list(strikes.values()), weights)[0]()
         if until > loop.time():
             await self._sleep(until - loop.time())
         self._faults.stop()
@@ -246,7 +340,7 @@ class Nemesis:
 
     def _victims(self) -> list[Process]:
         """One process, or all of one node."""
-        alive = [process for process in self._processes() if process.alive]
+        alive = [process for process in self._world.processes if process.alive]
         if not alive:
             return []
         chosen = self._random.choice(alive)
@@ -257,11 +351,21 @@ class Nemesis:
 
     def _crash(self) -> None:
         for process in self._victims():
-            if process.on_term is not None and self._random.random() < 0.3:
-                if self._faults.strikes("crash", f"tell {process.name} to leave", target=process.name):
-                    process.on_term()
-            elif self._faults.strikes("crash", f"crash {process.name}", target=process.name):
+            if self._faults.strikes("crash", f"crash {process.name}", target=process.name):
                 process.kill()
+
+    def _drain(self) -> None:
+        for process in self._victims():
+            if process.on_term is not None and self._faults.strikes(
+                "drain", f"tell {process.name} to leave", target=process.name
+            ):
+                process.on_term()
+
+    def _upgrade(self) -> None:
+        if self._world.old:
+            name = self._random.choice(self._world.old)
+            if self._faults.strikes("upgrade", f"upgrade {name}", target=name):
+                self._world.upgrade(name)
 
     def _stop(self) -> None:
         seconds = self._random.choice((0.1, 0.5, self._ttl_s * 0.9, self._ttl_s * 1.3, self._ttl_s * 3))
@@ -275,7 +379,22 @@ class Nemesis:
         keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
         for process in keepers:
             if self._faults.strikes("evict", f"declare {process.name} lost", target=process.name):
-                self._evict_node(process)
+                self._world.declare_lost(process)
+
+    def _twin(self) -> None:
+        for process in self._victims():
+            if process.incarnation is not None and not process.works:
+                name = process.name.partition(".")[0]
+                if self._faults.strikes("twin", f"a second {name} is started", target=name):
+                    self._world.start_twin(name)
+
+    def _slow(self) -> None:
+        extra_s = self._random.uniform(0.2, self._ttl_s * 0.8)
+        seconds = self._random.uniform(1.0, self._ttl_s * 3)
+        for process in self._victims():
+            self._faults.slow_down(process, seconds, extra_s=extra_s)
+            if self._random.random() < 0.5:
+                self._faults.cut_later(process.name, seconds, for_s=self._ttl_s * 3)
 
     def _cut(self) -> None:
         seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))

@@ -5,7 +5,7 @@ in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -20,6 +20,7 @@ from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.store import check
 from breezeblock.store.tables import operation_log, operations, snapshots, volumes
 from breezeblock.store.transitions import Transition
+from breezeblock.testing.cluster import root_of
 from breezeblock.testing.database import Seen
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
@@ -257,9 +258,7 @@ def unfinished(tx: Connection) -> list[str]:
     return found
 
 
-async def check_rest(
-    tx: Connection, watcher: Watcher, disk: MemoryFiles, root: PurePosixPath, *, storage: bool
-) -> None:
+async def check_rest(tx: Connection, watcher: Watcher, disk: MemoryFiles, *, storage: bool) -> None:
     """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
     for problem in check.problems(tx):
         watcher.violated("Accounts", problem)
@@ -270,11 +269,10 @@ async def check_rest(
     }
     _check_log(tx, watcher)
     excused = _interrupted(tx, watcher, storage=storage)
-    there = await _objects(disk, root)
-    for path in there:
+    for path in await _objects(disk):
         _check_object(path, rows, excused, watcher)
     for row in rows.values():
-        await _check_row(row, disk, root, excused, watcher)
+        await _check_row(row, disk, excused, watcher)
 
 
 def _check_log(tx: Connection, watcher: Watcher) -> None:
@@ -294,9 +292,11 @@ def _interrupted(tx: Connection, watcher: Watcher, *, storage: bool) -> set[str]
     return found
 
 
-async def _objects(disk: MemoryFiles, root: PurePosixPath) -> list[PurePosixPath]:
+async def _objects(disk: MemoryFiles) -> list[PurePosixPath]:
+    top = PurePosixPath("/")
     return [
         root / folder / name
+        for root in [top / backend for backend in await _list(disk, top)]
         for folder in await _list(disk, root)
         if len(folder) == 2
         for name in await _list(disk, root / folder)
@@ -320,17 +320,17 @@ def _check_object(
     row = rows.get(name.resource_id)
     if row is None:
         watcher.violated("Once", f"{path.name} is on storage, and its row is gone")
+    elif path.parts[1] != root_of(row["pool_name"]).name:
+        watcher.violated("Once", f"{path} is on storage, and its row is in {row['pool_name']}")
     elif path.name != row["object_name"] and name.resource_id not in excused:
         watcher.violated("Once", f"{path.name} is on storage, and its row is {row['object_name']} ({row['status']})")
 
 
-async def _check_row(
-    row: Mapping[str, Any], disk: MemoryFiles, root: PurePosixPath, excused: set[str], watcher: Watcher
-) -> None:
+async def _check_row(row: Mapping[str, Any], disk: MemoryFiles, excused: set[str], watcher: Watcher) -> None:
     """*Once*: no row without its object. *Data*: it holds what it must."""
     if row["object_name"] is None:
         return
-    path = root / row["id"][:2] / row["object_name"]
+    path = root_of(row["pool_name"]) / row["id"][:2] / row["object_name"]
     try:
         size = await disk.size(path)
     except FileNotFoundError:

@@ -37,5 +37,6 @@ def wrong_accounts(raw: sqlite3.Connection) -> list[str]:
         for project, resource, amount in raw.execute(_USAGE).fetchall()
     ]
     return usage + [
-        f"pool {name} has {amount:+d} GiB beside what it has promised" for name, amount in raw.execute(_POOLS).fetchall()
+        f"pool {name} has {amount:+d} GiB beside what it has promised"
+        for name, amount in raw.execute(_POOLS).fetchall()
     ]

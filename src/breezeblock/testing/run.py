@@ -17,12 +17,10 @@ import structlog
 from sqlalchemy import select
 
 from breezeblock.env.real import RealClock
-from breezeblock.model.ids import Incarnation
-from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
-from breezeblock.testing.cluster import FENCES, ROOT, TRUST_SETTLE_S, Cluster
+from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster, root_of
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.history import Entry, History
@@ -44,8 +42,8 @@ SHOWN: Final = 120
 START_S: Final = 1_000.0  # where the loop's time begins
 _PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
 _OBJECT: Final = (
-    "SELECT object_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
-    " SELECT object_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
+    "SELECT object_name, pool_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
+    " SELECT object_name, pool_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
 )
 _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
@@ -53,7 +51,7 @@ _NAMED: Final = (
 )
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
-    "SELECT id, object_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
+    "SELECT id, object_name, pool_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
 )
 
@@ -155,7 +153,8 @@ class _Run:
         self._watcher = Watcher(self.tell, self._cluster)
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
-        self._watcher.may_fail = "storage" in self._on
+        self._cluster.on_forced = self._watcher.rules.forced.add
+        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend"})
         self._watcher.is_published = self._is_published
         self._clients = Clients(
             self._cluster,
@@ -196,26 +195,20 @@ class _Run:
         self.tell(line, kind="run", faults=faults, fence=self._cluster.fence, database=kind)
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
-        for number in range(self._random.choice((2, 3))):
-            self._spawn_supervised(f"node{number}", self._cluster.start_node)
+        nodes = [f"node{number}" for number in range(self._random.choice((2, 3)))]
+        if "upgrade" in self._on:
+            self._cluster.begin_old(nodes)
+        for name in nodes:
+            self._spawn_supervised(name, self._cluster.start_node)
         for number in range(2):
             self._spawn_supervised(f"api{number}", self._clients.start_api)
         self._loop.create_task(self._guest(), name="guest")
         until = self._loop.time() + self._random.choice((8.0, 20.0))
-        nemesis = Nemesis(
-            self._faults, ttl_s=TTL_S, processes=lambda: self._cluster.processes, evict=self._declare_lost
-        )
-        await nemesis.run(until)
+        await Nemesis(self._faults, ttl_s=TTL_S, world=self._cluster).run(until)
+        self._cluster.upgrade()
         self.tell("faults have stopped", kind="phase")
         self._clients.stopped = True
         await self._settle()
-
-    def _declare_lost(self, process: Process) -> None:
-        assert process.incarnation is not None
-        self._watcher.rules.forced.add(process.incarnation)
-        with self._database.transaction() as tx:
-            now_us = EPOCH_US + int(self._loop.time() * 1_000_000)
-            membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
 
     def _spawn_supervised(self, name: str, start: Callable[..., Any]) -> None:
         self._loop.create_task(self._cluster.supervise(name, start), name=f"{name}.supervisor")
@@ -234,7 +227,7 @@ class _Run:
                 self._watcher.violated("Termination", what)
             if not self._watcher.violations:
                 self._clients.check(tx)
-                await check_rest(tx, self._watcher, self._cluster.disk, ROOT, storage="storage" in self._on)
+                await check_rest(tx, self._watcher, self._cluster.disk, storage=self._watcher.may_fail)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
@@ -244,9 +237,9 @@ class _Run:
             rows = self._database.raw.execute(_WRITABLE).fetchall()
             if rows:
                 number += 1
-                id_, object_name = self._random.choice(rows)
+                id_, object_name, pool = self._random.choice(rows)
                 text = f"{number} of {id_}".encode()
-                path = ROOT / id_[:2] / object_name
+                path = root_of(pool) / id_[:2] / object_name
                 await self._cluster.disk.write_at(path, offset=0, data=text.ljust(64))
                 self._watcher.contents[id_] = text.ljust(64)
                 self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
@@ -272,8 +265,8 @@ class _Run:
         watcher, found = self._watcher, []
         for resource, seq in watcher.resources_of.get(operation, {}).items():
             if watcher.exclusive[resource, seq] and resource in watcher.contents.keys() - watcher.unsure:
-                for (name,) in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
-                    found.append((ROOT / resource[:2] / name, watcher.contents[resource]))
+                for name, pool in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
+                    found.append((root_of(pool) / resource[:2] / name, watcher.contents[resource]))
         return found
 
     def _on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
