@@ -373,7 +373,7 @@ class Nemesis:
         for process in self._victims():
             text = f"stop {process.name} for {seconds:.2f} s"
             if self._faults.strikes("stop", text, target=process.name, seconds=seconds):
-                process.stopped_until = asyncio.get_running_loop().time() + seconds
+                process.stopped_until = max(process.stopped_until, asyncio.get_running_loop().time() + seconds)
 
     def _evict(self) -> None:
         keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
