@@ -63,7 +63,7 @@ class Faults:
     _cut_until: dict[str, float] = field(default_factory=dict)
     _slow_until: dict[str, tuple[float, float]] = field(default_factory=dict)
     _broken_until: dict[str, float] = field(default_factory=dict)
-    _poisonous: dict[str, bool] = field(default_factory=dict)
+    _poisonous: dict[str, str] = field(default_factory=dict)
     _burst_until: float = float("-inf")
     _full_until: float = float("-inf")
 
@@ -208,7 +208,7 @@ class Faults:
         now = asyncio.get_running_loop().time()
         if self._broken_until.get(path.parts[1], 0.0) > now:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        if changes and self._poison(process, path):
+        if changes and self._poison(process, call, path):
             await asyncio.get_running_loop().create_future()  # its next line would run, else
         if self._comes("storage", 0.01):
             seconds = self.random.uniform(0.5, 8.0)
@@ -228,13 +228,15 @@ class Faults:
         if self.strikes("backend", f"backend {name} fails for {seconds:.2f} s", target=name, seconds=seconds):
             self._broken_until[name] = asyncio.get_running_loop().time() + seconds
 
-    def _poison(self, process: Process, path: PurePosixPath) -> bool:
-        """Kill whoever works on a poisonous resource. Such a one stays so: it is no fault of the moment."""
+    def _poison(self, process: Process, call: str, path: PurePosixPath) -> bool:
+        """Kill whoever changes a poisonous resource, by any call or by one. Such a one stays so: no fault of the moment."""
         resource = path.name.partition(".")[0]
         if resource not in self._poisonous:
-            drawn = self._comes("poison", 0.05) and len(resource) == 36
-            self._poisonous[resource] = drawn and self.strikes("poison", f"{resource} is poison", target=resource)
-        if self._poisonous[resource] and process.works and process.alive:
+            calls = self.random.choice(("every", "every", "create", "copy_range", "rename", "grow", "remove"))
+            drawn = self._comes("poison", 0.1) and len(resource) == 36
+            drawn = drawn and self.strikes("poison", f"{resource} is poison to {calls} call", target=resource)
+            self._poisonous[resource] = calls if drawn else ""
+        if self._poisonous[resource] in ("every", call) and process.works and process.alive:
             self.tell(f"{resource} brings {process.name} down", kind="note")
             process.kill()
             return True
