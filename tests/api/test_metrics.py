@@ -138,8 +138,10 @@ def test_an_expired_node_is_seen_until_it_is_fenced_everywhere(api: Api) -> None
     api.insert(tables.nodes, node("lost", fence_tries=3, fence_error="no answer"))
     both = scraped(api)
     api.insert(tables.node_backends, {"incarnation": "lost-1", "queue": QUEUE, "fenced_by": "storage"})
+    api.insert(tables.node_backends, {"incarnation": "lost-1", "queue": "c@once", "fenced_by": None})
     other = scraped(api)
 
+    assert of(other, "fences_pending", queue="c@once") == 1  # it used that one before, whatever it served at last
     assert (of(quiet, "nodes", state="expired"), of(both, "nodes", state="expired")) == (0, 1)
     assert [of(found, "fences_pending", queue=QUEUE) for found in (quiet, both, other)] == [0, 1, 0]
     assert of(other, "fences_pending", queue="c@other") == 1

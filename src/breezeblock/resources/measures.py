@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,21 +78,18 @@ def measure(tx: Connection) -> Measures:
     log, events = operation_log.c, node_events.c
     finished = select(log.kind, log.outcome, func.count()).where(log.finished_at_us >= since)
     happened = select(events.event, func.count()).where(events.at_us >= since)
-    fenced = [(row.incarnation, row.queue, row.fenced_by) for row in tx.execute(_FENCED)]
-    methods = Counter((queue, method) for _, queue, method in fenced)
+    known: dict[str, dict[str, str | None]] = {}
+    for row in tx.execute(select(node_backends.c.incarnation, node_backends.c.queue, node_backends.c.fenced_by)):
+        known.setdefault(row.incarnation, {})[row.queue] = row.fenced_by
+    methods = Counter((queue, by) for backends in known.values() for queue, by in backends.items() if by is not None)
     return Measures(
         operations=_operations(tx, now_us),
         finished=[tuple(row) for row in tx.execute(finished.group_by(log.kind, log.outcome))],
-        nodes=_nodes(tx, now_us, {(incarnation, queue) for incarnation, queue, _ in fenced}),
+        nodes=_nodes(tx, now_us, known),
         fenced=[(*which, count) for which, count in sorted(methods.items())],
         events=[tuple(row) for row in tx.execute(happened.group_by(events.event))],
         pools=_pools(tx, now_us),
     )
-
-
-_FENCED: Final = select(node_backends.c.incarnation, node_backends.c.queue, node_backends.c.fenced_by).where(
-    node_backends.c.fenced_by.is_not(None)
-)
 
 
 def _operations(tx: Connection, now_us: int) -> list[Waiting]:
@@ -106,7 +103,13 @@ def _operations(tx: Connection, now_us: int) -> list[Waiting]:
     ]
 
 
-def _nodes(tx: Connection, now_us: int, fenced: Set[tuple[str, str]]) -> list[Node]:
+def _nodes(tx: Connection, now_us: int, known: Mapping[str, Mapping[str, str | None]]) -> list[Node]:
+    """`known`: how each incarnation was fenced from each backend that it ever used, or None."""
+
+    def unfenced(incarnation: str, served: Iterable[str]) -> tuple[str, ...]:
+        used = known.get(incarnation, {})
+        return tuple(sorted(queue for queue in {*served, *used} if used.get(queue) is None))
+
     query = select(nodes).where(nodes.c.state != "gone").order_by(nodes.c.name, nodes.c.started_at_us)
     return [
         Node(
@@ -114,7 +117,7 @@ def _nodes(tx: Connection, now_us: int, fenced: Set[tuple[str, str]]) -> list[No
             incarnation=row.incarnation,
             state=row.state,
             renewed_s=_since(row.renewed_at_us, now_us),
-            unfenced=tuple(queue for queue in json.loads(row.queues_json) if (row.incarnation, queue) not in fenced),
+            unfenced=unfenced(row.incarnation, json.loads(row.queues_json)),
             fence_tries=row.fence_tries,
             fence_failed=row.fence_error is not None,
         )
