@@ -132,14 +132,14 @@ def charges_forgotten(patch: Patch) -> None:
 
 
 FOUND_BY: Final[dict[Callable[[Patch], None], int | None]] = {
-    transactions_without_an_id: 8,
+    transactions_without_an_id: 16,
     no_order: 1,
     readers_at_the_head_of_the_line: 1,
     no_standing_release: 14,
     release_before_the_fence: None,
-    a_fence_that_kills_nobody: 28,
+    a_fence_that_kills_nobody: 4,
     refunds_forgotten: 1,
-    names_without_a_token: 11,
+    names_without_a_token: 117,
     saves_by_anybody: None,
     finishes_by_anybody: None,
     storage_calls_without_a_lease: None,
