@@ -16,7 +16,7 @@ rename     a node comes back under another name, so that nobody takes it for its
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
@@ -41,7 +41,7 @@ class Faults:
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
     late_most_s: float = 4.0
-    without: Collection[int] = ()
+    without: Container[int] = ()
     """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
     _number: int = 0
     _cut_until: dict[str, float] = field(default_factory=dict)

@@ -5,7 +5,7 @@ in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -53,6 +53,7 @@ class Watcher:
     def __init__(self, tell: Tell, world: World) -> None:
         self._tell = tell
         self.violations: list[str] = []
+        self.on_violation: Callable[[], None] = lambda: None
         self.rules = Rules(world, CATALOGUE, self.violated)
         self.exclusive: dict[tuple[str, int], bool] = {}
         """(resource, seq) -> whether that place in its line is an exclusive one."""
@@ -72,6 +73,7 @@ class Watcher:
         """Note that an invariant fell."""
         self._tell(f"VIOLATION of {invariant}: {what}", kind="violation", invariant=invariant)
         self.violations.append(f"{invariant}: {what}")
+        self.on_violation()
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
