@@ -13,7 +13,7 @@ WANTED = $$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
 QUICK = $(wildcard tests/unit tests/tidy tests/store tests/sim)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test venv up check test proof bench sim lint clean
+.PHONY: help install install-test venv up check test proof bench sim model lint clean
 
 help:
 	@echo 'make up       run a cluster here: DATA=$(DATA) PORT=$(PORT) NODES=$(NODES)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make proof    the long runs; stop and start it as you like'
 	@echo 'make bench    measure the API'
 	@echo 'make sim      simulate clusters from 500 seeds'
+	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -68,6 +69,9 @@ proof: install-test
 
 sim: install-test
 	@exec $(BIN)/breezeblock sim --runs 500
+
+model: install-test
+	@exec $(BIN)/python scripts/check_models.py
 
 bench: install-test
 	@exec $(BIN)/python benchmarks/api.py

@@ -23,8 +23,8 @@ import typer.main
 from msgspec import Meta, Struct, structs
 
 from breezeblock import cli, resources, settings
+from breezeblock.api import counts, metrics, microversions, policy, routes
 from breezeblock.api import errors as http
-from breezeblock.api import microversions, policy, routes
 from breezeblock.api.microversions import NEWEST, OLDEST, Version
 from breezeblock.api.routing import Action, Route
 from breezeblock.model import errors, states
@@ -414,6 +414,57 @@ def _parameter(one: Any) -> tuple[str, str, str]:
     return names, default, getattr(one, "help", None) or ""
 
 
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+METRICS = """
+`GET /metrics` on the API's address answers in the text format of Prometheus. It needs no project and no credentials, as
+`/healthcheck`, and has nothing of any project in it.
+
+    scrape_configs:
+      - job_name: breezeblock
+        static_configs:
+          - targets: ["127.0.0.1:8776"]
+
+It does not matter which of the API processes answers. What they count themselves (requests) lies in memory that all of them
+on a machine share: a process that is killed takes nothing with it, and the counters begin anew when `up` does. Everything else
+is read from the database when it is asked for, so every API of a cluster says the same: scrape one, or take the `max` and not
+the `sum`. "Recently" is within the last five minutes, by the database's rows; divide by 300 for a rate.
+"""
+
+WATCH = """
+| Expression | Meaning |
+|---|---|
+| `breezeblock_queue_oldest_waiting_seconds > 300` | Work that nobody does. |
+| `breezeblock_fences_failing > 0` | A node is lost, not proven dead: [recover it](../howto/recover-a-node.md). |
+| `breezeblock_operations_finished_recently{outcome="parked"} > 0` | Operations were given up. |
+| `breezeblock_nodes{state="up"} < 2` | Nobody is left to take over. |
+| `breezeblock_database_up == 0` | The API answers and the database does not. |
+| `sum(rate(breezeblock_http_request_duration_seconds_count{status="500"}[5m])) > 0` | A mistake of ours; the log has it. |
+"""
+
+
+def metric_table() -> str:
+    """Every metric."""
+    rows = [
+        (
+            code(one.name),
+            "histogram" if one is metrics.REQUESTS else "gauge",
+            ", ".join(map(code, one.labels)) or "-",
+            one.help,
+        )
+        for one in metrics.DECLARED
+    ]
+    return page(
+        "Metrics",
+        "the table in api/metrics.py",
+        METRICS,
+        table(("Metric", "Type", "Labels", "What it says"), rows),
+        f"The histogram's `_count` is the number of requests; what is for no route has {' '.join(map(code, counts.UNKNOWN))}.",
+        "## Worth an alert",
+        WATCH,
+    )
+
+
 # --- all --------------------------------------------------------------------------------------------------------------
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -423,6 +474,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "errors.md": error_table,
     "cli.md": commands,
+    "metrics.md": metric_table,
 }
 
 

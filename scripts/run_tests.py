@@ -55,6 +55,7 @@ LINT = Suite("lint", (), seconds=90, proof_seconds=180)
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=120, proof_seconds=300),
+    Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=120, proof_seconds=1200),
     Suite("drivers", ("tests/drivers",), seconds=60, proof_seconds=300),
     Suite("api", ("tests/api",), seconds=60, proof_seconds=180),

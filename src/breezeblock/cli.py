@@ -140,11 +140,20 @@ def sim(
     seed: Annotated[int | None, typer.Option(help="Replay this one.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0, help="For how long, instead of how many.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="In how many processes; by default one for each core.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Of one seed the whole history, as it was told.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw one seed; of one that fails, what is left.")
+    ] = None,
 ) -> None:
     """Run whole clusters in one process, with every interleaving and fault drawn from a seed."""
-    from breezeblock.testing.run import main as simulate
+    from breezeblock.testing.batch import main as simulate
 
-    raise typer.Exit(simulate(seed, runs, minutes))
+    if (full or html is not None) and (runs > 1 or minutes is not None):
+        raise typer.BadParameter("--full and --html show one seed; leave out --runs and --minutes")
+    raise typer.Exit(simulate(seed=seed, runs=runs, minutes=minutes, jobs=jobs, full=full, html=html))
 
 
 @app.command()

@@ -72,7 +72,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "service": (
         *_SERVICE,
         Key("replication_status", TEXT),
-        Key("active_backend_id", NULL),
+        Key("active_backend_id", TEXT_OR_NULL),
         Key("frozen", FLAG),
         Key("backend_state", TEXT_OR_NULL, "3.49"),
     ),
@@ -87,7 +87,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("updated_at", TEXT),
         Key("disabled_reason", TEXT_OR_NULL),
         Key("frozen", FLAG, "3.26"),
-        Key("active_backend_id", NULL, "3.26"),
+        Key("active_backend_id", TEXT_OR_NULL, "3.26"),
     ),
     "extension": (
         *(Key(name, TEXT) for name in ("alias", "name", "description", "updated")),

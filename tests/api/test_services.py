@@ -287,4 +287,4 @@ def test_a_list_costs_the_same_however_long_it_is(api: AdminApi, count: int) -> 
 
     listed = api("GET", "os-services").json()["services"]
 
-    assert (len(listed), len(api.statements)) == (2 * count + 1, 3)
+    assert (len(listed), len(api.statements)) == (2 * count + 1, 4)

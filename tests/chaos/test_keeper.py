@@ -137,13 +137,13 @@ if "breezeblock.processes.worker" in sys.orig_argv:
 """
 
 
-def sleepers(service: Service, seconds: int) -> list[int]:
-    """Processes `sleep SECONDS` of this service, by its folder in their environment."""
+def sleepers(folder: Path, seconds: int) -> list[int]:
+    """Processes `sleep SECONDS` of a test, by its folder in their environment."""
     found = []
     for path in Path("/proc").iterdir():
         try:
             is_one = path.name.isdigit() and (path / "cmdline").read_bytes() == f"sleep\0{seconds}\0".encode()
-            if is_one and str(service.data.parent).encode() in (path / "environ").read_bytes():
+            if is_one and str(folder).encode() in (path / "environ").read_bytes():
                 found.append(int(path.name))
         except OSError:
             continue  # it ended
@@ -151,11 +151,13 @@ def sleepers(service: Service, seconds: int) -> list[int]:
 
 
 @pytest.fixture
-def leaking(tmp_path: Path) -> dict[str, str]:
+def leaking(tmp_path: Path) -> Iterator[dict[str, str]]:
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(LEAKING)
-    return {"PYTHONPATH": str(folder)}
+    yield {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    for pid in [pid for seconds in (77001, 77002, 77003) for pid in sleepers(tmp_path, seconds)]:
+        os.kill(pid, signal.SIGKILL)  # what the test has found to live on
 
 
 def test_what_a_worker_forgets_is_killed_and_what_it_has_ends_with_it(
@@ -165,14 +167,17 @@ def test_what_a_worker_forgets_is_killed_and_what_it_has_ends_with_it(
     service = running_service(nodes=1, workers=1, ttl_s=3, environ=leaking)
     keeper, worker = service.keeper_pids["node-1"], service.worker_pid("node-1")
     ((incarnation,),) = rows(service, "SELECT incarnation FROM nodes WHERE keeper_pid = ?", keeper)
-    eventually(lambda: sleepers(service, 77002) and sleepers(service, 77003), message="the worker starts nothing")
+    eventually(
+        lambda: sleepers(service.data.parent, 77002) and sleepers(service.data.parent, 77003),
+        message="the worker starts nothing",
+    )
 
     eventually(lambda: logged(service, "node-1", "orphan.killed"), within_s=6, message="the orphan is not found")
-    eventually(lambda: not sleepers(service, 77001), within_s=2)
+    eventually(lambda: not sleepers(service.data.parent, 77001), within_s=2)
     (killed,) = logged(service, "node-1", "orphan.killed")
     assert (killed["command"], killed["level"]) == ("sleep 77001", "warning")
     assert service.worker_pid("node-1") is not None, "the worker itself was not to be harmed"
-    mine = {*sleepers(service, 77002), *sleepers(service, 77003)}
+    mine = {*sleepers(service.data.parent, 77002), *sleepers(service.data.parent, 77003)}
 
     os.kill(worker or 0, signal.SIGKILL)
     eventually(lambda: rows(service, "SELECT 1 FROM nodes WHERE incarnation = ? AND state = 'fenced'", incarnation))
@@ -183,8 +188,11 @@ def test_what_a_worker_forgets_is_killed_and_what_it_has_ends_with_it(
 def test_what_outlives_a_killed_keeper_is_ended_too(running_service: StartService, leaking: dict[str, str]) -> None:
     """By `up`, to which it comes, or with the control group; there is nobody else left who could."""
     service = running_service(nodes=1, workers=1, ttl_s=3, environ=leaking)
-    eventually(lambda: sleepers(service, 77002) and sleepers(service, 77003), message="the worker starts nothing")
-    mine = {*sleepers(service, 77002), *sleepers(service, 77003)}
+    eventually(
+        lambda: sleepers(service.data.parent, 77002) and sleepers(service.data.parent, 77003),
+        message="the worker starts nothing",
+    )
+    mine = {*sleepers(service.data.parent, 77002), *sleepers(service.data.parent, 77003)}
 
     os.kill(service.keeper_pids["node-1"], signal.SIGKILL)
 

@@ -400,7 +400,7 @@ def test_a_lost_node_of_another_machine_is_fenced_by_a_word(shared: Service) -> 
             "INSERT INTO nodes (incarnation, name, cluster, boot_id, state, heartbeat, claims, fence_tries, fence_after_us,"
             " queues_json, kinds_json, version, lock_path, lock_id, keeper_pid, started_at_us) VALUES"
             " ('11111111-1111-1111-1111-111111111111', 'elsewhere', 'breezeblock', 'another-boot', 'expired', 1, 0, 0, 0,"
-            " '[]', '{}', '0', '/nowhere/lock', 'x', 1, 1)"
+            " '[\"breezeblock@file\"]', '{}', '0', '/nowhere/lock', 'x', 1, 1)"
         )
 
     done = shared.command("node", "fence", "elsewhere", "--confirm")

@@ -99,6 +99,7 @@ def saves_by_anybody(patch: Patch) -> None:
     }
     columns: dict[str, Any] = {column: bindparam(value) for column, value in values.items()}
     _without_the_guard(patch, "_SAVE", columns | {"saved_epoch": bindparam("mine")})
+    _without_the_guard(patch, "_NOTE", columns)
 
 
 def finishes_by_anybody(patch: Patch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from breezeblock.node.lease_table import Executor, LeaseTable, Registration, Sql
 from breezeblock.protocol import membership
 from breezeblock.protocol.queue import Lock
 from breezeblock.store.dialects import open_engine, sqlite_pragmas
-from breezeblock.store.tables import metadata, nodes, operations
+from breezeblock.store.tables import metadata, node_events, nodes, operations
 
 T = TypeVar("T")
 THIRD = Incarnation("node-3")
@@ -339,9 +340,14 @@ def test_burying_fences_and_takes_the_operations(base: Base, before: str) -> Non
     base.change(nodes, ME, state=before)
     table = LeaseTable(Raw(base))
 
-    buried = [in_virtual_time(table.bury(ME, now_us=NOW_US)) for _ in range(2)]
+    buried = [
+        in_virtual_time(table.bury(ME, now_us=NOW_US, event_id=str(uuid.uuid4()), detail="gone")) for _ in range(2)
+    ]
 
     assert (buried, state(base)[0]) == ([True, False], "fenced")
+    assert [(row["node"], row["cluster"], row["event"], row["detail"]) for row in base.rows(node_events)] == [
+        (ME, "c", "fenced", "gone")
+    ]
     assert (base.row(operations, id_)["epoch"], base.row(operations, id_)["owner"]) == (2, ME)
 
 
@@ -363,7 +369,10 @@ def test_the_keepers_own_lane_works_on_the_real_file(path: str) -> None:
     async def main() -> list[bool]:
         table = LeaseTable(SqliteLane(path, threads, sqlite_pragmas()))
         await table.register(registration(), now_us=NOW_US)
-        return [await table.renew("new", now_us=NOW_US), await table.bury("new", now_us=NOW_US)]
+        return [
+            await table.renew("new", now_us=NOW_US),
+            await table.bury("new", now_us=NOW_US, event_id=str(uuid.uuid4()), detail="gone"),
+        ]
 
     assert asyncio.run(main()) == [True, True]
     threads.close()

@@ -100,24 +100,35 @@ class Dispatch:
         self._services = services
         self._authenticate = authenticate
         self._router = Router(routes.ROUTES)
+        services.counts.begin(routes.KINDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = self._services.env.clock.boottime()
         headers = _headers(scope)
-        version = None
+        version = kind = None
         try:
             match = self._find(scope)
+            kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
             version = self._version(scope, headers)
             if match is None:
                 raise Refused(404, UNKNOWN_URL)
             response = await self._answer(scope, receive, headers, version, match)
         except errors.ANSWERED as error:  # what the table does not know goes on to RequestIds
             response = errors.answer_for(error)
+        except Exception:
+            self._count(kind, 500, began)
+            raise
         if version is not None and scope["path"].startswith("/v3"):
             microversions.mark(response.headers, version)
         if scope["method"] not in ("GET", "HEAD"):
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
             log.info("request.answered", method=scope["method"], path=scope["path"], status=response.status_code)
+        self._count(kind, response.status_code, began)
         await response(scope, receive, send)
+
+    def _count(self, kind: tuple[str, str] | None, status: int, began: float) -> None:
+        # Until the answer is ready: how fast a client takes it is not our speed.
+        self._services.counts.add(kind, status, self._services.env.clock.boottime() - began)
 
     def _find(self, scope: Scope) -> Match | None:
         path: str = scope["path"]

@@ -1,7 +1,7 @@
 """One request, as handlers see it, and what a server needs to answer it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from breezeblock.api import bodies, policy
+from breezeblock.api.counts import RequestCounts
 from breezeblock.api.microversions import Version
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
@@ -47,6 +48,7 @@ class Services:
     env: Env
     doorbell: Doorbell
     settings: Settings
+    counts: RequestCounts = field(default_factory=RequestCounts)
 
 
 @dataclass(slots=True)

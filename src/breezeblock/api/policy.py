@@ -81,6 +81,10 @@ RULES: Final[dict[str, Audience]] = {
     "message:delete": _P,
     "volume_extension:services:index": _A,
     "volume_extension:services:update": _A,
+    "services:fence": _A,  # ours
+    "volume:freeze_host": _A,
+    "volume:thaw_host": _A,
+    "volume:failover_host": _A,
     "clusters:get": _A,
     "clusters:get_all": _A,
     "clusters:update": _A,

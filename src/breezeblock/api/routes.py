@@ -2,14 +2,15 @@
 
 from typing import Final
 
-from breezeblock.api import routes_admin, versions
+from breezeblock.api import metrics, routes_admin, versions
 from breezeblock.api.handlers import snapshot_metadata, snapshots, volume_metadata, volumes
-from breezeblock.api.routing import Route
+from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
 TOP: Final = {
     "/": Route("GET", "/", versions.list_all),
     "/healthcheck": Route("GET", "/healthcheck", versions.health),
+    "/metrics": Route("GET", "/metrics", metrics.show),
 }
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -20,3 +21,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     *snapshot_metadata.ROUTES,
     *routes_admin.ROUTES,
 )
+
+
+# Method and template of everything that is served, as metrics name it.
+_NAMED: Final = {id(route): (route.method, route.template) for route in TOP.values()} | {
+    id(route): (route.method, f"/{PREFIX}/{route.template}".rstrip("/")) for route in ROUTES
+}
+KINDS: Final = tuple(_NAMED.values())
+
+
+def kind(route: Route | None) -> tuple[str, str] | None:
+    """What a route is in `KINDS`; None for None."""
+    return None if route is None else _NAMED[id(route)]

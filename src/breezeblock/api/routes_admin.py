@@ -5,6 +5,7 @@ from typing import Final
 from breezeblock.api.handlers import (
     clusters,
     extensions,
+    fences,
     limits,
     messages,
     pools,
@@ -12,9 +13,10 @@ from breezeblock.api.handlers import (
     services,
     type_access,
     types,
+    workers,
     zones,
 )
-from breezeblock.api.microversions import CLUSTERS, MESSAGES
+from breezeblock.api.microversions import CLEANUP, CLUSTERS, MESSAGES, REPLICATION_CLUSTER
 from breezeblock.api.routing import Action, Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -51,6 +53,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PUT", "os-services/enable", services.enable),
     Route("PUT", "os-services/disable", services.disable),
     Route("PUT", "os-services/disable-log-reason", services.disable_log_reason),
+    Route("PUT", "os-services/fence", fences.fence),
+    Route("PUT", "os-services/freeze", services.freeze),
+    Route("PUT", "os-services/thaw", services.thaw),
+    Route("PUT", "os-services/failover_host", services.fail_over),
+    Route("PUT", "os-services/failover", services.fail_over, since=REPLICATION_CLUSTER),
+    Route("POST", "workers/cleanup", workers.clean_up, since=CLEANUP),
     Route("GET", "clusters", clusters.list_clusters, since=CLUSTERS),
     Route("GET", "clusters/detail", clusters.list_details, since=CLUSTERS),
     Route("GET", "clusters/{cluster_name}", clusters.show, since=CLUSTERS),

@@ -15,6 +15,8 @@ on and what it must promise:
 * **Errors for users.** Whatever the storage refuses becomes `BackendFailed` with a sentence an operator understands.
 * **Guarded.** A driver makes changing calls only through the `Files` (or the equivalent for its storage) of `bind`, which
   asks for the lease right before each effect.
+* **Told which target.** A driver with `replication` targets remembers none: it works on the one that `on` has chosen, or on
+  the configured backend. Calls for a target that was left may still arrive there, late; they must never reach another one.
 """
 
 import enum
@@ -49,6 +51,8 @@ class Capabilities:
     settle_s: float = 0.0
     storage_protocol: str = ""
     vendor_name: str = "Breezeblock"
+    replication: tuple[str, ...] = ()
+    """The targets that `failover` takes, besides `default`; none where there is no replication. Without blanks in them."""
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -169,4 +173,20 @@ class Driver(Protocol):
 
     async def every_name(self) -> tuple[ObjectName, ...]:
         """All objects on this backend, for checks. May be slow."""
+        ...
+
+    def on(self, target: str) -> "Driver":
+        """The same driver working on a replication target, or on the configured backend (`default`). No I/O.
+
+        Raises BackendFailed when there is no such target (any more).
+        """
+        ...
+
+    async def failover(self, target: str) -> None:
+        """Make a target (or `default`: the configured backend again) the one that storage is served from.
+
+        Idempotent, and whole or not at all as far as the storage can; a crash anywhere inside it is followed by a repeat,
+        perhaps from another node. It must not need what is failed over from, and must come to an end when that is silent.
+        For `default`, what was written to replicated objects meanwhile is brought back first.
+        """
         ...

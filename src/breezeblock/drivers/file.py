@@ -202,6 +202,16 @@ class FileDriver:
                     self._log_foreign([self._root / entry])
             return tuple(sorted(found))
 
+    # Replication: none.
+
+    def on(self, target: str) -> Driver:
+        if target == "default":
+            return self
+        raise BackendFailed(f"Backend {self._name} has no replication target {target}: a folder is not replicated.")
+
+    async def failover(self, target: str) -> None:
+        self.on(target)
+
     # Paths. Nothing but checked ids and numbers ever becomes part of one.
 
     def _folder(self, resource_id: str) -> PurePosixPath:

@@ -57,5 +57,14 @@ RESETTABLE_SNAPSHOT: Final = (
     "updating",
 )
 
+# What the API calls the state of a backend's replication.
+REPLICATION_DISABLED: Final = "disabled"
+REPLICATION_ENABLED: Final = "enabled"
+REPLICATION_FAILING_OVER: Final = "failing-over"
+REPLICATION_FAILED_OVER: Final = "failed-over"
+REPLICATION_ERROR: Final = "error"
+# A volume that is not on the target its backend works on now.
+NOT_CAPABLE: Final = "not-capable"
+
 NODE_LIVE: Final = ("up", "draining")
 NODE_DEAD: Final = ("fenced", "gone")

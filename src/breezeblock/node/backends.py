@@ -22,3 +22,7 @@ class Backend:
     def continues(self) -> bool:
         """Whether a half-made copy of a lost node may be continued: only when that node is certainly dead."""
         return self.driver.capabilities.fence is not FenceScope.NONE
+
+    def on(self, target: str | None) -> Driver:
+        """The driver working on the target that is in use; None is the backend that is configured. May be BackendFailed."""
+        return self.driver if target is None else self.driver.on(target)

@@ -157,8 +157,9 @@ class Keeper:
         for earlier in found:
             if earlier.unfenced and not await self._env.processes.nobody_holds(earlier.lock_path, earlier.lock_id):
                 continue
+            told = {"event_id": self._env.ids.uuid(), "detail": f"nobody holds its lock file, says {self._me.name}"}
             now_us = self._env.clock.now_us()
-            if await self._insist(functools.partial(self._table.bury, earlier.incarnation, now_us=now_us)):
+            if await self._insist(functools.partial(self._table.bury, earlier.incarnation, now_us=now_us, **told)):
                 log.warning("keeper.buried_predecessor", predecessor=earlier.incarnation)
             self.buried.append(earlier.lock_path)
 
@@ -287,9 +288,10 @@ class Keeper:
         recording.cancel()
 
     async def _bury_until_done(self) -> None:
+        told = {"event_id": self._env.ids.uuid(), "detail": "its own keeper saw its worker end"}
         while True:
             try:
-                await self._table.bury(self._me.incarnation, now_us=self._env.clock.now_us())
+                await self._table.bury(self._me.incarnation, now_us=self._env.clock.now_us(), **told)
             except Unavailable:
                 await self._env.clock.sleep(RETRY_S)
             else:

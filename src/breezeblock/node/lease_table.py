@@ -115,10 +115,11 @@ class LeaseTable:
         sql = "UPDATE nodes SET state = 'draining' WHERE incarnation = ? AND state = 'up'"
         await self._lane.write(lambda tx: tx.execute(sql, (incarnation,)))
 
-    async def bury(self, incarnation: str, *, now_us: int) -> bool:
+    async def bury(self, incarnation: str, *, now_us: int, event_id: str, detail: str) -> bool:
         """There is proof that no process of this incarnation is left: it is fenced, and its operations are taken from it.
 
-        Revoked in the same transaction, as at every expiry; whoever comes first releases them.
+        Revoked in the same transaction, as at every expiry; whoever comes first releases them. `detail` says what the proof
+        is, for the node's history.
         """
 
         def fence(tx: Executor) -> bool:
@@ -129,6 +130,11 @@ class LeaseTable:
             if tx.execute(sql, (now_us, incarnation)).rowcount == 0:
                 return False
             tx.execute("UPDATE operations SET epoch = epoch + 1 WHERE owner = ?", (incarnation,))
+            tx.execute(
+                "INSERT INTO node_events (id, cluster, node, incarnation, event, detail, at_us)"
+                " SELECT ?, cluster, name, incarnation, 'fenced', ?, ? FROM nodes WHERE incarnation = ?",
+                (event_id, detail, now_us, incarnation),
+            )
             return True
 
         return await self._lane.write(fence)

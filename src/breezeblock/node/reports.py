@@ -1,12 +1,18 @@
 """A worker's report about the pools of its backends, from which placement chooses."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.node.backends import Backend
 from breezeblock.placement import allocate
+from breezeblock.resources.backend_changes import TARGETS
+from breezeblock.resources.backends import active_target, introduce
 from breezeblock.store.run import Store
 
 GIB = 1024**3
@@ -17,9 +23,9 @@ log = structlog.get_logger(__name__)
 async def report(backend: Backend, *, store: Store, env: Env) -> None:
     """Measure the backend's pools and swap the result in, unless another node has reported since we began."""
     names = [f"{backend.queue}#{backend.name}"]
-    read = {name: await store.read(allocate.report_seq, name=name) for name in names}
+    read, target = await store.read(_before, names=names, queue=backend.queue)
     try:
-        pools = await backend.driver.report()
+        pools = await backend.on(target).report()
     except BackendFailed as error:
         log.warning("backend.report_failed", backend=backend.name, reason=error.message)
         return
@@ -35,12 +41,15 @@ async def report(backend: Backend, *, store: Store, env: Env) -> None:
             "thick_provisioning_support": str(not offered.thin),
             "multiattach": "False",
             "online_extend_support": str(offered.online_extend),
+            "replication_enabled": str(bool(offered.replication)),
+            TARGETS: " ".join(offered.replication),
             **pool.capabilities,
             **offered.extra,
             **backend.extra,
         }
         await store.run(
-            allocate.report,
+            _report,
+            replicates=bool(offered.replication),
             name=name,
             queue=backend.queue,
             total_gib=pool.total_bytes // GIB,
@@ -52,3 +61,13 @@ async def report(backend: Backend, *, store: Store, env: Env) -> None:
             report_seq=read.get(name),
             now_us=env.clock.now_us(),
         )
+
+
+def _before(tx: Connection, *, names: Sequence[str], queue: str) -> tuple[dict[str, int | None], str | None]:
+    """What each pool's report is made against, and the target that is measured."""
+    return {name: allocate.report_seq(tx, name=name) for name in names}, active_target(tx, queue=queue)
+
+
+def _report(tx: Connection, /, *, queue: str, replicates: bool, **measured: Any) -> bool:
+    introduce(tx, queue=queue, replicates=replicates)
+    return allocate.report(tx, queue=queue, **measured)

@@ -30,6 +30,7 @@ from breezeblock.protocol import membership, queue, steps
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
+from breezeblock.resources.backends import active_target
 from breezeblock.resources.charges import park_unknown
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
@@ -163,9 +164,8 @@ class Worker:
     async def _prepare(self, backend: Backend) -> None:
         """See that the storage is there, and report it. A backend that fails now is reported again later."""
         try:
-            pool = f"{backend.queue}#{backend.name}"
-            known = await self._store.read(allocate.report_seq, name=pool) is not None
-            await backend.driver.check(known=known)
+            known, target = await self._store.read(_seen_before, backend=backend)
+            await backend.on(target).check(known=known)
         except BackendFailed as error:
             log.error("backend.unusable", backend=backend.name, reason=error.message)
             return
@@ -231,9 +231,13 @@ class Worker:
         parked; then what the free slots of each backend allow.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
-        running = frozenset(self._running)
-        ours, normal, risky = await self._store.read(self._look, free={name: n for name, n in free.items() if n > 0})
-        lost = [one for one in ours if one.operation_id not in running]
+        ours, normal, risky, closed = await self._store.read(self._look, free=free)
+        self._let_go(ours)
+        lost = [
+            one
+            for one in ours
+            if one.operation_id not in self._running and (one.queue not in closed or one.kind == queue.FAILOVER)
+        ]
         if lost or self._unserved:
             unserved, self._unserved = self._unserved, []
             return lost + unserved, False
@@ -250,16 +254,34 @@ class Worker:
             return risky[:1], True
         return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (normal, False)
 
-    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> tuple[list[Wanted], list[Wanted], list[Wanted]]:
-        """What is marked ours, and for each backend what is to be claimed: normal, and what must run alone."""
+    def _look(
+        self, tx: Connection, *, free: Mapping[str, int]
+    ) -> tuple[list[Wanted], list[Wanted], list[Wanted], frozenset[str]]:
+        """What is marked ours, for each backend what is to be claimed (normal, and what must run alone), and what is closed.
+
+        A failover needs no free slot: what fills them may hang in calls to the storage that is failed over from.
+        """
         half = (self._limits.poison_limit + 1) // 2
         normal: list[Wanted] = []
         risky: list[Wanted] = []
+        closed = queue.failing_over(tx)
         for name, slots in free.items():
-            look = functools.partial(queue.claimable, tx, queue=name, kinds=self.kinds)
-            normal += look(most=slots, attempts=range(half))
-            risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
-        return queue.owned(tx, incarnation=self._me.incarnation), normal, risky
+            kinds = self.kinds
+            if name in closed:
+                kinds, slots = {kind: version for kind, version in kinds.items() if kind == queue.FAILOVER}, 1
+            if slots > 0 and kinds:
+                look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
+                normal += look(most=slots, attempts=range(half))
+                risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
+        return queue.owned(tx, incarnation=self._me.incarnation), normal, risky, closed
+
+    def _let_go(self, ours: list[Wanted]) -> None:
+        """Forget what runs here under an epoch that is over: it was revoked, and it may hang where it never notices."""
+        for one in ours:
+            running = self._running.get(one.operation_id)
+            if running is not None and running.epoch < one.epoch:
+                log.warning("operation.revoked", operation_id=one.operation_id, epoch=running.epoch)
+                del self._running[one.operation_id]
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
@@ -319,11 +341,10 @@ class Worker:
                 claim, f"No node of this service understands '{claim.kind}' version {claim.version}."
             )
             return
-        backend = self._backends.get(claim.queue)
-        run = self._run_of(claim, operation, backend)
+        run = self._run_of(claim, operation)
         now_us = self._env.clock.now_us
-        if claim.attempt >= self._limits.poison_limit or backend is None:
-            await self._park(claim, operation, run, served=backend is not None)
+        if claim.attempt >= self._limits.poison_limit or run.tools is None:
+            await self._park(claim, operation, run, served=run.tools is not None)
             return
         log.info("operation.begun", step=claim.step, attempt=claim.attempt)
         await steps.execute(operation, run, self._store, self._gate, now_us)
@@ -347,14 +368,23 @@ class Worker:
             return
         await steps.fail(operation, run, self._store, failure, now_us=now_us())
 
-    def _run_of(self, claim: Claim, operation: Operation, backend: Backend | None) -> Run[Any, Any]:
+    def _run_of(self, claim: Claim, operation: Operation) -> Run[Any, Any]:
         payload = msgspec.json.decode(claim.payload_json, type=operation.payload)
-        tools = None
-        if backend is not None:
-            tokens = {at.resource_id: (at.seq, claim.epoch) for at in claim.locks}
-            driver = backend.driver.bind(self._gate.guard(tokens))
-            tools = Tools(driver=driver, clock=self._env.clock, continues=backend.continues)
-        return Run(claim, payload, tools, self._store, leaving=lambda: self._draining)
+        return Run(claim, payload, self._tools_of(claim), self._store, leaving=lambda: self._draining)
+
+    def _tools_of(self, claim: Claim) -> Tools | None:
+        """What the operation works with, on the target that its claim has read; None when this node does not serve that."""
+        backend = self._backends.get(claim.queue)
+        if backend is None:
+            return None
+        try:
+            # A failover speaks to the backend as a whole: the one in use may be what it moves away from.
+            driver = backend.driver if claim.kind == queue.FAILOVER else backend.on(claim.target)
+        except BackendFailed as error:
+            log.error("backend.target_unknown", backend=backend.name, reason=error.message)
+            return None
+        tokens = {at.resource_id: (at.seq, claim.epoch) for at in claim.locks}
+        return Tools(driver=driver.bind(self._gate.guard(tokens)), clock=self._env.clock, continues=backend.continues)
 
     async def _postpone(self, claim: Claim) -> None:
         """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""
@@ -414,3 +444,9 @@ class Worker:
         if found:
             self._unserved = found
             self._wake.set()
+
+
+def _seen_before(tx: Connection, *, backend: Backend) -> tuple[bool, str | None]:
+    """Whether a backend was ever reported, and the replication target that it works on."""
+    pool = f"{backend.queue}#{backend.name}"
+    return allocate.report_seq(tx, name=pool) is not None, active_target(tx, queue=backend.queue)

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 from breezeblock import logs, settings, wiring
 from breezeblock.api.app import build_app
 from breezeblock.api.call import Services
+from breezeblock.api.counts import RequestCounts
 from breezeblock.doorbells.local import DatagramBell
 from breezeblock.env.real import real_env
 from breezeblock.node import link as words
@@ -69,7 +70,8 @@ async def serve(brief: ApiBrief) -> None:
     env = real_env()
     opened = wiring.open_database(chosen, env)
     bell = DatagramBell(wiring.bell_folder(chosen))
-    app = build_app(Services(store=opened.store, env=env, doorbell=bell, settings=chosen))
+    counts = RequestCounts(brief.counts_files, place=brief.place)
+    app = build_app(Services(store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts))
     server = InheritedServer(app, brief.listening_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -42,7 +42,8 @@ class NodeBrief:
 
 @dataclass(frozen=True, slots=True)
 class ApiBrief:
-    """One API process: the socket that all of them serve, and the line on which it shows that its event loop turns."""
+    """One API process: the socket that all of them serve, the line on which it shows that its event loop turns, and the files
+    in memory in which they count, one for each place; its own is at `place`."""
 
     name: str
     settings_json: str
@@ -50,6 +51,8 @@ class ApiBrief:
     log_format: str
     listening_file: int
     link_file: int
+    counts_files: tuple[int, ...]
+    place: int
     parent_pid: int
 
     def to_text(self) -> str:

@@ -17,12 +17,14 @@ from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exist
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
-from breezeblock.model.states import NODE_DEAD
+from breezeblock.model.states import NODE_DEAD, NODE_LIVE, REPLICATION_FAILING_OVER
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import node_backends, nodes, operation_locks, operation_log, operations
+from breezeblock.store.tables import backends, node_backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
 UNDO: Final = "undo"
+# The kind of operation that moves a whole queue to other storage: while it is under way, nothing else there is claimed.
+FAILOVER: Final = "failover_backend"
 
 
 class NothingWon(Exception):
@@ -85,6 +87,10 @@ class Claim:
     created_at_us: int
     claimed_at_us: int
     locks: tuple[Lock, ...]
+    target: str | None = None
+    """Where the queue's storage is worked on: a replication target, or None for the backend that is configured."""
+    generation: int = 0
+    """How often that has changed: what was begun under another number is not to be continued."""
 
     def token(self, resource_id: str) -> tuple[int, int]:
         """(seq, epoch) of this operation's lock on a resource: what its storage calls and new names carry."""
@@ -155,6 +161,7 @@ class Wanted:
     epoch: int
     queue: str
     attempt: int
+    kind: str = ""
 
 
 def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, attempts: range) -> list[Wanted]:
@@ -165,7 +172,7 @@ def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int
     """
     values = {"queue": queue, "most": most, "attempts_from": attempts.start, "attempts_below": attempts.stop}
     rows = tx.execute(_claimable(tuple(sorted(kinds.items()))), values).all()
-    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in rows]
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
 def owned(tx: Connection, *, incarnation: Incarnation) -> list[Wanted]:
@@ -175,25 +182,35 @@ def owned(tx: Connection, *, incarnation: Incarnation) -> list[Wanted]:
     our knowing. The caller leaves out what is running.
     """
     rows = tx.execute(_MARKED_OURS, {"me": incarnation}).all()
-    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in rows]
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
 def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation, now_us: int) -> list[Claim]:
     """Make operations ours, as they were seen; returns those that we got. Raises NothingWon.
 
-    The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other.
+    The node's own row is written first: a claim and the node's expiry then conflict, and one of them sees the other. So do a
+    claim and a failover of its queue, which writes every live node's row; what the claim reads of the backend is the present.
     Steps, state and locks are read after the swap, never before: the previous owner may have saved in between.
     """
     if tx.execute(_COUNT_CLAIM, {"me": incarnation}).rowcount == 0:
         raise NothingWon
+    closed = failing_over(tx)
     won = [
         one.operation_id
         for one in wanted
-        if tx.execute(_CLAIM, {"op": one.operation_id, "seen": one.epoch, "me": incarnation, "now_us": now_us}).rowcount
+        if (one.queue not in closed or one.kind == FAILOVER)
+        and tx.execute(
+            _CLAIM, {"op": one.operation_id, "seen": one.epoch, "me": incarnation, "now_us": now_us}
+        ).rowcount
     ]
     if not won:
         raise NothingWon  # rolls back, so that losing costs no commit
     return _read_claims(tx, won)
+
+
+def failing_over(tx: Connection) -> frozenset[str]:
+    """The queues in which nothing is claimed now, but the failover that they are in the middle of."""
+    return frozenset(tx.execute(_FAILING_OVER).scalars())
 
 
 def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
@@ -201,12 +218,14 @@ def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
     for row in tx.execute(_LOCKS_OF, {"ids": list(ids)}):
         locks.setdefault(row.operation_id, []).append(Lock(row.resource_id, row.seq, row.exclusive))
     rows = tx.execute(_OPERATIONS, {"ids": list(ids)}).mappings().all()
-    columns = [name for name in Claim.__slots__ if name not in ("operation_id", "locks")]
+    at = {row.queue: (row.active_backend_id, row.generation) for row in tx.execute(_TARGETS)}
+    columns = [name for name in Claim.__slots__ if name not in ("operation_id", "locks", "target", "generation")]
     claims = [
         Claim(
             operation_id=row["id"],
             locks=tuple(sorted(locks.get(row["id"], ()), key=lambda at: at.resource_id)),
             **{name: row[name] for name in columns},
+            **dict(zip(("target", "generation"), at.get(row["queue"], (None, 0)), strict=True)),
         )
         for row in rows
     ]
@@ -225,8 +244,11 @@ def save(
     step: str | None,
     state_json: str,
     failure_json: str | None = None,
+    progress: bool = True,
 ) -> None:
     """Record how far the operation got, as absolute values. Raises Fenced, or Cancelled when a later request says so.
+
+    `progress`: the next claim need not do again what this one has done; that is what `attempt` is counted by.
 
     Saving the same twice succeeds: rowcount counts matched rows on all our databases, not changed ones.
     """
@@ -236,7 +258,7 @@ def save(
         "new_state": state_json,
         "new_failure": failure_json,
     }
-    if tx.execute(_SAVE, _own(claimed) | values).rowcount == 0:
+    if tx.execute(_SAVE if progress else _NOTE, _own(claimed) | values).rowcount == 0:
         raise Fenced(claimed.operation_id)
     if direction == DO and was_cancelled(tx, claimed):
         raise Cancelled(claimed.operation_id)
@@ -311,6 +333,17 @@ def revoke(tx: Connection, *, owner: Incarnation) -> int:
     ).rowcount
 
 
+def revoke_queue(tx: Connection, *, queue: str) -> None:
+    """Take every operation of a queue from whoever works on it; a live owner takes it up again under the new epoch.
+
+    The nodes' rows first, as a claim does: the two conflict, and one of them sees the other. The
+    failover on whose behalf this is done is left alone.
+    """
+    tx.execute(_ORDER_CLAIMS)
+    taken = (operations.c.queue == queue, operations.c.owner.is_not(None), operations.c.kind != FAILOVER)
+    tx.execute(update(operations).where(*taken).values(epoch=operations.c.epoch + 1))
+
+
 def release_dead(tx: Connection) -> list[str]:
     """The standing rule: what a dead node (fenced or gone) still owns becomes claimable, and so does what any lost node
     owns on a backend that is fenced from it. Returns the queues.
@@ -348,7 +381,7 @@ def waiting_kinds(tx: Connection) -> list[tuple[str, str, int]]:
 def unserved(tx: Connection, *, queue: str, kind: str, version: int, most: int) -> list[Wanted]:
     """The heads of lines among operations that no live node can claim: they are claimed only to be parked."""
     values = {"queue": queue, "kind": kind, "version": version, "most": most}
-    return [Wanted(row.id, row.epoch, row.queue, row.attempt) for row in tx.execute(_UNSERVED, values)]
+    return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in tx.execute(_UNSERVED, values)]
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
@@ -371,7 +404,7 @@ def _someone_before() -> Any:
     )
 
 
-_SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt)
+_SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt, operations.c.kind)
 _FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
 _MARKED_OURS = select(*_SEEN).where(operations.c.owner == bindparam("me"))
 _WAITING_KINDS = (
@@ -415,17 +448,20 @@ _OWNED = update(operations).where(
     operations.c.id == bindparam("op"), operations.c.owner == bindparam("me"), operations.c.epoch == bindparam("mine")
 )
 _GUARD = _OWNED.values(saved_epoch=bindparam("mine"))
-_SAVE = _OWNED.values(
+_NOTE = _OWNED.values(
     direction=bindparam("new_direction"),
     step=bindparam("new_step"),
     state_json=bindparam("new_state"),
     failure_json=bindparam("new_failure"),
-    saved_epoch=bindparam("mine"),
 )
+_SAVE = _NOTE.values(saved_epoch=bindparam("mine"))
 _CANCELLED = select(operations.c.cancel).where(operations.c.id == bindparam("op"))
 _COUNT_CLAIM = (
     update(nodes).where(nodes.c.incarnation == bindparam("me"), nodes.c.state == "up").values(claims=nodes.c.claims + 1)
 )
+_ORDER_CLAIMS = update(nodes).where(nodes.c.state.in_(NODE_LIVE)).values(claims=nodes.c.claims + 1)
+_FAILING_OVER = select(backends.c.queue).where(backends.c.replication_status == REPLICATION_FAILING_OVER)
+_TARGETS = select(backends.c.queue, backends.c.active_backend_id, backends.c.generation)
 _LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
 _OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
 _INSERT_OPERATION = insert(operations)

@@ -77,13 +77,16 @@ class Run(Generic[P, T]):
         self._store = store
         self._leaving = leaving
 
-    async def checkpoint(self, **changes: Any) -> None:
+    async def checkpoint(self, *, progress: bool = True, **changes: Any) -> None:
         """Merge `changes` into the state and save it: what came before is never done again.
+
+        Without `progress` the next claim begins where this one did: an operation that brings its node down each time after
+        saving only that has got nowhere, and is parked at the poison limit as if it had saved nothing.
 
         Raises Fenced (lost to a survivor), Cancelled, or HandedBack; all of them pass through a step untouched.
         """
         self.state |= changes
-        await self._save()
+        await self._save(progress=progress)
 
     async def advance(self, *, direction: str, step: str | None) -> None:
         """Save that `step` is the next one to run."""
@@ -104,10 +107,11 @@ class Run(Generic[P, T]):
         """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
         return await self._store.insist_read(f, *args, **kwargs)
 
-    async def _save(self) -> None:
+    async def _save(self, *, progress: bool = True) -> None:
         await self._store.insist(
             queue.save,
             self.claim,
+            progress=progress,
             direction=self.direction,
             step=self.step,
             state_json=msgspec.json.encode(self.state).decode(),

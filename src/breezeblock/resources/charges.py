@@ -9,6 +9,7 @@ from breezeblock.placement import allocate
 from breezeblock.protocol import queue
 from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle
+from breezeblock.resources.backends import park_failover
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
 
@@ -40,6 +41,8 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
         (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
     ]
     lock_rows(tx, ours)
+    if claim.kind == queue.FAILOVER:
+        park_failover(tx, claim.resource_id)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:

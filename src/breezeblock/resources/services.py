@@ -18,6 +18,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from breezeblock.model.errors import NotFound
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import NODE_LIVE
+from breezeblock.resources.backends import UNTOUCHED, BackendState, read_states
 from breezeblock.store.tables import nodes, pools, services
 
 VOLUME: Final = "cinder-volume"
@@ -47,6 +48,7 @@ class Service:
     updated_at_us: int | None
     # Whether any node serves the queue; None until it has reported a pool.
     backend_up: bool | None = None
+    backend: BackendState = UNTOUCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Cluster:
     created_at_us: int
     updated_at_us: int | None
     heartbeat_at_us: int | None
+    backend: BackendState = UNTOUCHED
 
     @property
     def up(self) -> bool:
@@ -70,10 +73,11 @@ class Cluster:
 
 
 def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> list[Service]:
-    """Every service, by binary and host. `own_cluster` has a scheduler even before it has nodes. Three statements."""
+    """Every service, by binary and host. `own_cluster` has a scheduler even before it has nodes. Four statements."""
     newest = _newest(tx)
     words = _words(tx)
     zones = {row.queue: row.availability_zone for row in tx.execute(select(pools.c.queue, pools.c.availability_zone))}
+    backends = read_states(tx)
     live = {queue for node in newest if node["state"] in NODE_LIVE for queue in _queues(node)}
     found = [
         Service(
@@ -85,6 +89,7 @@ def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> lis
             word=words.get((VOLUME, _host(node["name"], queue)), Word()),
             updated_at_us=node["renewed_at_us"],
             backend_up=queue in live if queue in zones else None,
+            backend=backends.get(queue, UNTOUCHED),
         )
         for node in newest
         for queue in _queues(node)
@@ -105,13 +110,16 @@ def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> lis
 
 
 def list_clusters(tx: Connection) -> list[Cluster]:
-    """Every cluster that has nodes, by name. Two statements."""
-    words = _words(tx)
+    """Every cluster that has nodes, by name. Three statements."""
+    words, backends = _words(tx), read_states(tx)
     members: dict[str, list[RowMapping]] = {}
     for node in _newest(tx):
         for queue in _queues(node):
             members.setdefault(queue, []).append(node)
-    return [_cluster(queue, members[queue], words.get((CLUSTER, queue), Word())) for queue in sorted(members)]
+    return [
+        _cluster(queue, members[queue], words.get((CLUSTER, queue), Word()), backends.get(queue, UNTOUCHED))
+        for queue in sorted(members)
+    ]
 
 
 def get_cluster(tx: Connection, *, name: str, binary: str) -> Cluster:
@@ -122,7 +130,7 @@ def get_cluster(tx: Connection, *, name: str, binary: str) -> Cluster:
     raise NotFound(f"Cluster {name} could not be found.")
 
 
-def _cluster(queue: str, members: list[RowMapping], word: Word) -> Cluster:
+def _cluster(queue: str, members: list[RowMapping], word: Word, backend: BackendState) -> Cluster:
     return Cluster(
         name=queue,
         hosts=len(members),
@@ -131,6 +139,7 @@ def _cluster(queue: str, members: list[RowMapping], word: Word) -> Cluster:
         created_at_us=min(node["started_at_us"] for node in members),
         updated_at_us=_latest([word.at_us, *(node["changed_at_us"] for node in members)]),
         heartbeat_at_us=_latest(node["renewed_at_us"] for node in members),
+        backend=backend,
     )
 
 
@@ -199,6 +208,21 @@ def set_cluster(
     _say(tx, binary=CLUSTER, host=name, word=Word(disabled, reason, origin.at_us))
     _apply(tx, name)
     return get_cluster(tx, name=name, binary=binary)
+
+
+def close_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> None:
+    """Disable a cluster for a reason of the service's own, unless an operator has disabled it already."""
+    if not _words(tx).get((CLUSTER, queue), Word()).disabled:
+        _say(tx, binary=CLUSTER, host=queue, word=Word(disabled=True, reason=reason, at_us=at_us))
+        _apply(tx, queue)
+
+
+def reopen_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> None:
+    """Enable a cluster that `close_cluster` has disabled for that reason; what an operator said stays."""
+    word = _words(tx).get((CLUSTER, queue), Word())
+    if word.disabled and word.reason == reason:
+        _say(tx, binary=CLUSTER, host=queue, word=Word(at_us=at_us))
+        _apply(tx, queue)
 
 
 def is_enabled(tx: Connection, *, queue: str) -> bool:

@@ -25,6 +25,7 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.volumes import SNAPSHOT_DELETE_CANCELLED, SNAPSHOT_DELETE_FAILED, forget_snapshot
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import (
@@ -93,6 +94,10 @@ DELETE = Transition(
             is_in(snapshots.c.status, (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)),
             "Snapshot {id} has status {status}; to be deleted it must be available, error or error_deleting.",
         ),
+        Must(
+            differs(snapshots.c.replication_status, states.NOT_CAPABLE),
+            "Snapshot {id} is not on the storage that its backend has failed over to; it can be deleted when that is back.",
+        ),
     ),
     sets={"status": states.DELETING, "previous_status": snapshots.c.status, "updated_at_us": new("now_us")},
     moves=tuple((status, states.DELETING) for status in (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)),
@@ -156,6 +161,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     """
     lock_row(tx, volumes, wanted.volume_id, origin=origin)
     may = BE_SNAPSHOT_IN_USE if wanted.force else BE_SNAPSHOT
+    refuse_frozen(tx, read_row(tx, volumes, wanted.volume_id))
     volume = may.check_locked(tx, wanted.volume_id)
     type_name = types.name_of(tx, volume["volume_type_id"])
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
@@ -229,6 +235,7 @@ def _begin_delete(
         raise AssertionError("a row cannot be missing and locked")
     lock_rows(tx, ((snapshots, snapshot_id), (volumes, there["volume_id"])))
     lock_row(tx, snapshots, snapshot_id, origin=origin)  # the caller's right to see it, asked of the present row
+    refuse_frozen(tx, there)
     row = transition.apply_locked(tx, snapshot_id, now_us=origin.at_us)
     volume = read_row(tx, volumes, row["volume_id"])
     assert volume is not None, "a volume with a snapshot is there"

@@ -26,6 +26,7 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -212,6 +213,7 @@ def begin_extend(
     as it is and a message says so: the request is answered as accepted, as clients of this API expect.
     """
     lock_row(tx, volumes, volume_id, origin=origin)
+    refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = EXTEND.check_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
     more_gib = size_gib_new - row["size_gib"]
     wish = Wish(size_gib=more_gib, availability_zone=None, extra_specs={}, pool_name=row["pool_name"])
@@ -270,6 +272,7 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
     latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
     if latest is None or latest["id"] != snapshot_id:
         raise BadRequest(f"Snapshot {snapshot_id} is not the latest one of volume {volume_id}.")
+    refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = REVERT.apply_locked(tx, volume_id, now_us=origin.at_us)
     snapshot = RESTORE.apply_locked(tx, snapshot_id)
     if row["size_gib"] != snapshot["size_gib"]:
@@ -343,6 +346,7 @@ def begin_retype(
     lock_rows(tx, [(volumes, volume_id), (volume_types, type_id)], origin=origin)
     target = read_row(tx, volume_types, type_id)
     assert target is not None, "a locked row is there"
+    refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = RETYPE.check_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
     specs = msgspec.json.decode(target["extra_specs_json"])
     wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])

@@ -32,6 +32,7 @@ from breezeblock.resources.accepted import (
     tell_the_truth,
     vanish,
 )
+from breezeblock.resources.backends import refuse_frozen
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -90,11 +91,16 @@ _MAY_BE_DELETED = Must(
     is_in(volumes.c.status, DELETABLE),
     "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
 )
+# Its object would stay on the storage that it is on, with no row to tell of it. Force deletes such a volume all the same.
+_NOT_LEFT_BEHIND = Must(
+    differs(volumes.c.replication_status, states.NOT_CAPABLE),
+    "Volume {id} is not on the storage that its backend has failed over to; it can be deleted when that is back.",
+)
 
 DELETE = Transition(
     volumes,
     name="volume.delete",
-    musts=(_UNATTACHED, _NOT_MIGRATING, _MAY_BE_DELETED, _NO_SNAPSHOTS),
+    musts=(_UNATTACHED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
     sets=_DELETING,
     moves=tuple((status, states.DELETING) for status in DELETABLE),
 )
@@ -105,6 +111,7 @@ DELETE_CASCADE = Transition(
         _UNATTACHED,
         _NOT_MIGRATING,
         _MAY_BE_DELETED,
+        _NOT_LEFT_BEHIND,
         Must(
             has_no(_SNAPSHOTS.where(snapshots.c.status.not_in(SNAPSHOT_DELETABLE)), of=volumes),
             "Volume {id} has snapshots that are neither available nor in error; wait for them, or reset their status.",
@@ -240,6 +247,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     volume_type = read_row(tx, volume_types, type_id)
     assert volume_type is not None, "a locked row is there"
     source = None if source_table is None else read_row(tx, source_table, source_id)
+    refuse_frozen(tx, source)
     size_gib = _size(wanted, source)
     if source_table is volumes:
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
@@ -332,6 +340,7 @@ def _begin_delete(
     lock_rows(tx, together, origin=origin, asked_for=volume_id)
     if cascade and doomed != _snapshot_ids(tx, volume_id):
         raise Contended("a snapshot came or went before the volume's row was ours")
+    refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = transition.apply_locked(tx, volume_id, now_us=origin.at_us)
     if force:
         for resource_id in (volume_id, *doomed):

@@ -75,6 +75,8 @@ volumes = Table(
     Column("charged_type_id", ID),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
+    # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
+    Column("replication_status", String(36)),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -106,6 +108,8 @@ snapshots = Table(
     Column("consumes_quota", Boolean, nullable=False, default=True),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
+    # As a volume's.
+    Column("replication_status", String(36)),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),

@@ -11,7 +11,7 @@ loop does not turn; one that only cannot reach its database answers, since anoth
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from breezeblock import __version__, settings
@@ -38,6 +38,8 @@ class ApiPost(PingedPost):
         chosen: Settings,
         folder: DataFolder,
         listening: socket.socket,
+        counts: Sequence[int],
+        place: int,
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
@@ -45,6 +47,8 @@ class ApiPost(PingedPost):
         self._chosen = chosen
         self._folder = folder
         self._listening = listening
+        self._counts = tuple(counts)
+        self._place = place
 
     async def begin(self, line: socket.socket) -> Child:
         """See `PingedPost`."""
@@ -55,6 +59,8 @@ class ApiPost(PingedPost):
             log_format=self._chosen.log.format,
             listening_file=self._listening.fileno(),
             link_file=line.fileno(),
+            counts_files=self._counts,
+            place=self._place,
             parent_pid=os.getpid(),
         )
         return await Child.start(
@@ -62,7 +68,7 @@ class ApiPost(PingedPost):
             "breezeblock.processes.api",
             brief=brief.to_text(),
             folder=self._folder,
-            pass_files=(self._listening.fileno(), line.fileno()),
+            pass_files=(self._listening.fileno(), line.fileno(), *self._counts),
         )
 
 

@@ -139,12 +139,16 @@ class _Service:
         self.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._stop = asyncio.Event()
         self._ready = False
+        # What the API processes count outlives each of them here: see `api.counts`, which this process does not load.
+        counts = [os.memfd_create(f"breezeblock-requests-{number}") for number in range(chosen.api.workers)]
         self._apis = [
             ApiPost(
                 f"api-{number + 1}",
                 chosen=chosen,
                 folder=folder,
                 listening=listening,
+                counts=counts,
+                place=number,
                 say=say,
                 changed=self._tell,
             )

@@ -4,7 +4,7 @@ A request is answered (accepted or refused), or its fate is unknown: the API die
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,7 +73,7 @@ class Clients:
     """All clients of a run, and what they know."""
 
     def __init__(
-        self, cluster: Cluster, watcher: Watcher, *, requests: int, pause_s: float, unasked: Collection[int] = ()
+        self, cluster: Cluster, watcher: Watcher, *, requests: int, pause_s: float, unasked: Container[int] = ()
     ) -> None:
         """`unasked` are numbers of requests that are drawn and not made."""
         self._cluster = cluster

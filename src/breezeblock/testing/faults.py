@@ -24,7 +24,7 @@ Each kind has a rate of its own, drawn for the run: what happens once meets othe
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -57,7 +57,7 @@ class Faults:
     overlap_most_s: float = 0.0
     rates: Mapping[str, float] = field(default_factory=dict)
     """How often each kind strikes, in proportion to its usual rate."""
-    without: Collection[int] = ()
+    without: Container[int] = ()
     """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
     _number: int = 0
     _cut_until: dict[str, float] = field(default_factory=dict)

@@ -54,6 +54,7 @@ class Watcher:
     def __init__(self, tell: Tell, world: World) -> None:
         self._tell = tell
         self.violations: list[str] = []
+        self.on_violation: Callable[[], None] = lambda: None
         self.rules = Rules(world, CATALOGUE, self.violated)
         self.exclusive: dict[tuple[str, int], bool] = {}
         """(resource, seq) -> whether that place in its line is an exclusive one."""
@@ -76,6 +77,7 @@ class Watcher:
         """Note that an invariant fell."""
         self._tell(f"VIOLATION of {invariant}: {what}", kind="violation", invariant=invariant)
         self.violations.append(f"{invariant}: {what}")
+        self.on_violation()
 
     # --- storage ----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["PROCESS", "Deadlock", "Endless", "Process", "VirtualLoop"]
+__all__ = ["PROCESS", "Deadlock", "Endless", "Process", "Stopped", "VirtualLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -64,6 +64,10 @@ class Endless(Exception):
     """More steps than any run may take."""
 
 
+class Stopped(Exception):
+    """The loop was stopped before its main task had ended."""
+
+
 class _Future(asyncio.Future[Any]):
     """A future whose place in a set does not depend on its address."""
 
@@ -100,6 +104,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._steps_left = steps_most
         self._tasks: dict[_Task, None] = {}
         self._closed = False
+        self._stopped = False
         self.complaints: list[str] = []
         """What no task looked at: exceptions in callbacks, and those of tasks that nobody awaited."""
 
@@ -173,16 +178,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # --- running ----------------------------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run until `main` has ended, and then let everything else go without running any of it."""
+        """Run until `main` has ended, and then let everything else go without running any of it. Raises Stopped."""
         asyncio._set_running_loop(self)
         try:
             task = self.create_task(main, name="main")
             while not task.done():
+                if self._stopped:
+                    raise Stopped
                 self._step()
             return task.result()
         finally:
             self._let_go()
             asyncio._set_running_loop(None)
+
+    def stop(self) -> None:
+        """After this step run nothing any more."""
+        self._stopped = True
 
     def _step(self) -> None:
         self._steps_left -= 1

@@ -1,12 +1,7 @@
-"""One simulation from its seed, and many of them.
-
-breezeblock sim --seed 1234            one run, its history printed
-breezeblock sim --runs 500             many, from a drawn seed on
-"""
+"""One simulation from its seed."""
 
 import sys
-import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Container, Coroutine, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,7 +11,6 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import select
 
-from breezeblock.env.real import RealClock
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients, prepare
@@ -26,11 +20,11 @@ from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
-from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, VirtualLoop
+from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
-__all__ = ["Failed", "Report", "main", "shrink", "simulate"]
+__all__ = ["Failed", "Report", "simulate"]
 
 TTL_S: Final = 3.0
 DRIFT: Final = 0.05
@@ -96,18 +90,27 @@ def simulate(
     only: Collection[str] | None = None,
     fence: str | None = None,
     beyond_drift: bool = False,
-    without: Collection[int] = (),
-    unasked: Collection[int] = (),
+    without: Container[int] = (),
+    unasked: Container[int] = (),
+    brief: bool = False,
 ) -> Report:
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
     have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
+    `brief` ends a run with the first invariant that falls.
     """
     own = Database() if database is None else None
     try:
-        options = {"only": only, "fence": fence, "beyond_drift": beyond_drift, "without": without, "unasked": unasked}
+        options = {
+            "only": only,
+            "fence": fence,
+            "beyond_drift": beyond_drift,
+            "without": without,
+            "unasked": unasked,
+            "brief": brief,
+        }
         return _Run(seed, database or own or Database(), options).go()
     finally:
         if own is not None:
@@ -156,6 +159,8 @@ class _Run:
         self._cluster.on_forced = self._watcher.rules.forced.add
         self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend"})
         self._watcher.is_published = self._is_published
+        if options["brief"]:
+            self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
             self._cluster,
             self._watcher,
@@ -169,6 +174,8 @@ class _Run:
         try:
             with _logs_into(self), self._watcher.transitions():
                 self._loop.run(self._main())
+        except Stopped:
+            assert self._watcher.violations
         except (Deadlock, Endless) as error:
             self._watcher.violated("Termination", f"{type(error).__name__}: {error}")
         for complaint in self._loop.complaints:
@@ -307,45 +314,3 @@ def _logs_into(run: _Run) -> Any:
         yield
     finally:
         structlog.configure(**before)
-
-
-def shrink(failed: Failed, *, database: Database) -> frozenset[str]:
-    """The fewest kinds of faults with which the seed still fails: each is switched off in turn, and stays off if it can."""
-    needed = failed.faults
-    for kind in sorted(failed.faults):
-        try:
-            simulate(failed.seed, database=database, only=needed - {kind})
-        except Failed:
-            needed -= {kind}
-    return needed
-
-
-def main(seed: int | None, runs: int, minutes: float | None) -> int:
-    """The command: `runs` seeds from `seed` on, or as many as fit into `minutes`. Returns the exit status.
-
-    One run of one seed prints its whole history; of many, only those that fail.
-    """
-    first = Random().randrange(1 << 32) if seed is None else seed
-    give_up_at = None if minutes is None else RealClock().boottime() + minutes * 60
-    database = Database()
-    done = failed = accepted = 0
-    virtual_s, started = 0.0, time.process_time()
-    while done < runs if give_up_at is None else RealClock().boottime() < give_up_at:
-        try:
-            report = simulate(first + done, database=database)
-            accepted += report.accepted
-            virtual_s += report.virtual_s - START_S
-            if runs == 1 and minutes is None:
-                print(*report.history, sep="\n")
-        except Failed as error:
-            failed += 1
-            print(*(error.history if runs == 1 else ()), error, sep="\n", flush=True)
-            needed = shrink(error, database=database)
-            print(f"fewest faults that still fail: {' '.join(sorted(needed)) or 'none'}", flush=True)
-        done += 1
-    database.close()
-    print(
-        f"{done} runs from seed {first}: {accepted} requests accepted, {failed} runs failed, "
-        f"{virtual_s / max(time.process_time() - started, 0.001):.0f} simulated cluster-hours per CPU-hour"
-    )
-    return 1 if failed else 0

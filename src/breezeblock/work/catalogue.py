@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import snapshots, volumes
+from breezeblock.work import backends, snapshots, volumes
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -15,5 +15,6 @@ CATALOGUE: Final[dict[str, Operation]] = {
         volumes.RETYPE_VOLUME,
         snapshots.CREATE_SNAPSHOT,
         snapshots.DELETE_SNAPSHOT,
+        backends.FAILOVER_BACKEND,
     )
 }

@@ -40,24 +40,26 @@ class CopyProgress:
 
     async def save(self, done_bytes: int) -> None:
         """Checkpoint. Raises Fenced, Cancelled or HandedBack."""
-        await self._run.checkpoint(done_bytes=done_bytes)
+        await self._run.checkpoint(progress=self._run.tools.continues, done_bytes=done_bytes)
 
 
 async def own_name(run: Working, resource_id: str, *, long: bool) -> ObjectName:
     """The name under which this operation makes its object.
 
     It carries our token. What an earlier claim of the same operation may have left has the same seq and a lower epoch:
-    it is continued when it was a long copy and its node is certainly dead, and removed otherwise. With `long` the name is
-    saved before anything is made, so that the next claim finds it.
+    it is continued when it was a long copy and its node is certainly dead, and removed otherwise. One that was begun on
+    another replication target, or beside a failover, is not continued: its maker may be alive. With `long` the name is saved
+    before anything is made, so that the next claim finds it.
     """
     seq, epoch = run.claim.token(resource_id)
-    if (saved := run.state.get("object")) is not None and run.tools.continues:
+    same_target = run.state.get("generation", 0) == run.claim.generation
+    if (saved := run.state.get("object")) is not None and run.tools.continues and same_target:
         return ObjectName.parse(saved)
     for earlier in range(1, epoch):
         await run.tools.driver.delete(ObjectName(resource_id, seq, earlier))
     name = ObjectName(resource_id, seq, epoch)
     if long:
-        await run.checkpoint(object=str(name), done_bytes=0)
+        await run.checkpoint(progress=False, object=str(name), done_bytes=0, generation=run.claim.generation)
     else:
         run.state["object"] = str(name)
     return name

@@ -10,7 +10,6 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import REPLICATION_CLUSTER
 from breezeblock.api.schemas.clusters import DisableCluster, EnableCluster
 from breezeblock.api.views import clusters as views
-from breezeblock.api.views.services import REPLICATION
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import services
 from breezeblock.resources.services import VOLUME, Cluster
@@ -25,9 +24,9 @@ FILTERS: Final[dict[str, Callable[[Cluster], str]]] = {
     "num_down_hosts": lambda cluster: str(cluster.hosts_down),
 }
 REPLICATION_FILTERS: Final[dict[str, Callable[[Cluster], str]]] = {
-    "replication_status": lambda cluster: str(REPLICATION["replication_status"]),
-    "frozen": lambda cluster: str(REPLICATION["frozen"]),
-    "active_backend_id": lambda cluster: "",
+    "replication_status": lambda cluster: cluster.backend.replication_status,
+    "frozen": lambda cluster: str(cluster.backend.frozen),
+    "active_backend_id": lambda cluster: cluster.backend.active_backend_id or "",
 }
 FLAGS: Final = ("is_up", "disabled", "frozen")
 

@@ -6,10 +6,11 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
-from breezeblock.api.schemas.services import DisableService, SwitchService
+from breezeblock.api.microversions import REPLICATION_CLUSTER
+from breezeblock.api.schemas.services import DisableService, FailOver, FreezeBackend, SwitchService
 from breezeblock.api.views import services as views
 from breezeblock.model.errors import BadRequest
-from breezeblock.resources import services
+from breezeblock.resources import backend_changes, services
 
 
 async def list_services(call: Call) -> Response:
@@ -42,6 +43,48 @@ async def disable_log_reason(call: Call) -> Response:
     body = call.body(DisableService)
     said = await _switch(call, body, disabled=True, reason=body.disabled_reason)
     return answers.json(said | {"disabled_reason": body.disabled_reason})
+
+
+async def freeze(call: Call) -> Response:
+    """PUT /v3/{project_id}/os-services/freeze: nothing on this backend is to change. 200, empty body."""
+    call.permit("volume:freeze_host")
+    host, cluster = _which(call, call.body(FreezeBackend))
+    await call.store.run(backend_changes.freeze, host=host, cluster=cluster, origin=call.origin)
+    return answers.empty(200)
+
+
+async def thaw(call: Call) -> Response:
+    """PUT /v3/{project_id}/os-services/thaw. 200, empty body."""
+    call.permit("volume:thaw_host")
+    host, cluster = _which(call, call.body(FreezeBackend))
+    await call.store.run(backend_changes.thaw, host=host, cluster=cluster, origin=call.origin)
+    return answers.empty(200)
+
+
+async def fail_over(call: Call) -> Response:
+    """PUT /v3/{project_id}/os-services/failover_host, and failover since 3.26. 202, empty body.
+
+    Both move the whole backend, whichever of its hosts is named.
+    """
+    call.permit("volume:failover_host")
+    body = call.body(FailOver)
+    host, cluster = _which(call, body)
+    accepted = await call.store.run(
+        backend_changes.begin_failover, host=host, cluster=cluster, target=body.backend_id or None, origin=call.origin
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+def _which(call: Call, body: FreezeBackend) -> tuple[str | None, str | None]:
+    """The host or the cluster that is meant: one of them, and before 3.26 the host. Raises BadRequest."""
+    if call.microversion < REPLICATION_CLUSTER:
+        if not body.host:
+            raise BadRequest("Invalid input received: Host field is missing.")
+        return body.host, None
+    if bool(body.host) == bool(body.cluster):
+        raise BadRequest("Invalid input received: one and only one of cluster and host must be set.")
+    return body.host, body.cluster
 
 
 async def _switch(call: Call, body: SwitchService, *, disabled: bool, reason: str | None = None) -> dict[str, Any]:

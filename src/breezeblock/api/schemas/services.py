@@ -1,4 +1,4 @@
-"""Bodies of requests that enable and disable services."""
+"""Bodies of requests about services: enable, disable, freeze, thaw, fail over."""
 
 from typing import Annotated
 
@@ -21,3 +21,12 @@ class SwitchService(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class DisableService(SwitchService, kw_only=True, forbid_unknown_fields=True):
     disabled_reason: Reason | None = None
+
+
+class FreezeBackend(Struct, kw_only=True, forbid_unknown_fields=True):
+    host: Host | None = None
+    cluster: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class FailOver(FreezeBackend, kw_only=True, forbid_unknown_fields=True):
+    backend_id: Annotated[str, Meta(max_length=255)] | None = None

@@ -4,7 +4,7 @@ from typing import Any
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import REPLICATION_CLUSTER
-from breezeblock.api.views.services import REPLICATION
+from breezeblock.api.views.services import replication
 from breezeblock.api.views.template import format_time
 from breezeblock.resources.services import VOLUME, Cluster
 
@@ -17,7 +17,7 @@ def summary(call: Call, cluster: Cluster) -> dict[str, Any]:
         "status": "disabled" if cluster.word.disabled else "enabled",
     }
     if call.microversion >= REPLICATION_CLUSTER:
-        shown["replication_status"] = REPLICATION["replication_status"]
+        shown["replication_status"] = cluster.backend.replication_status
     return shown
 
 
@@ -31,7 +31,7 @@ def detail(call: Call, cluster: Cluster) -> dict[str, Any]:
         "disabled_reason": cluster.word.reason,
     }
     if call.microversion >= REPLICATION_CLUSTER:
-        shown |= REPLICATION
+        shown |= replication(cluster.backend)
     return shown
 
 

@@ -5,10 +5,17 @@ from typing import Any
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import BACKEND_STATE, CLUSTERS
 from breezeblock.api.views.template import format_time
+from breezeblock.resources.backends import BackendState
 from breezeblock.resources.services import VOLUME, Service
 
-# There is no replication yet; these are the words of a backend that has none.
-REPLICATION: dict[str, Any] = {"replication_status": "disabled", "active_backend_id": None, "frozen": False}
+
+def replication(backend: BackendState) -> dict[str, Any]:
+    """What services and clusters show of their backend."""
+    return {
+        "replication_status": backend.replication_status,
+        "active_backend_id": backend.active_backend_id,
+        "frozen": backend.frozen,
+    }
 
 
 def detail(call: Call, service: Service) -> dict[str, Any]:
@@ -22,7 +29,7 @@ def detail(call: Call, service: Service) -> dict[str, Any]:
         "disabled_reason": service.word.reason,
     }
     if service.binary == VOLUME:
-        shown |= REPLICATION
+        shown |= replication(service.backend)
     if call.microversion >= BACKEND_STATE and service.binary == VOLUME:
         shown["backend_state"] = {True: "up", False: "down", None: None}[service.backend_up]
     if call.microversion >= CLUSTERS:

@@ -70,7 +70,7 @@ KEYS: Final = (
     Key("user_id", ("user_id",), quote),
     Key("bootable", ("bootable",), flag_text),
     Key("encrypted", ("encrypted",), flag),
-    Key("replication_status"),
+    Key("replication_status", ("replication_status",), plain),
     Key("consistencygroup_id"),
     Key("multiattach", ("multiattach",), flag),
     Key("attachments", form="[]"),

@@ -1,0 +1,198 @@
+"""GET /metrics: the service's numbers in the text format of Prometheus.
+
+Two sources. What processes count is in memory that all API processes share (`counts`), so the answer does not depend on which
+of them gives it. What the database knows is read when it is asked for, in one short transaction, so every API says the
+same and no counter has to be kept beside the truth.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from breezeblock import __version__
+from breezeblock.api.call import Call
+from breezeblock.api.counts import BUCKETS_S, Answered
+from breezeblock.model.errors import Unavailable
+from breezeblock.model.states import NODE_LIVE
+from breezeblock.resources import measures
+from breezeblock.resources.measures import Measures
+
+# Shown with 0 while there is none: an alert on something that was never seen must not be silent.
+NODE_STATES: Final = ("up", "draining", "expired", "fenced")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric, a gauge but for the histogram of requests: the table of these is also its documentation."""
+
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+
+REQUESTS: Final = Declared(
+    "breezeblock_http_request_duration_seconds",
+    ("method", "route", "status"),
+    "Answered requests and how long each took, by the template of its URL, since `up` started, from all API processes here.",
+)
+BUILD: Final = Declared("breezeblock_build_info", ("version",), "1, with the release that answers.")
+DATABASE: Final = Declared(
+    "breezeblock_database_up", (), "Whether the database answered; with 0, all that it knows is missing."
+)
+OPERATIONS: Final = Declared(
+    "breezeblock_operations",
+    ("kind", "queue", "state"),
+    "Operations that are waiting or running now.",
+)
+OLDEST: Final = Declared(
+    "breezeblock_queue_oldest_waiting_seconds",
+    ("queue",),
+    "Age of the oldest operation that waits on a queue; 0 when none does. Growing: it is served by nobody, or blocked.",
+)
+RETRIED: Final = Declared(
+    "breezeblock_operations_retried",
+    ("kind",),
+    "Operations now there that a node died with at a step, at least once. At the poison limit one is parked.",
+)
+FINISHED: Final = Declared(
+    "breezeblock_operations_finished_recently",
+    ("kind", "outcome"),
+    "Operations that ended within the last five minutes: done, failed, cancelled or parked.",
+)
+NODES: Final = Declared("breezeblock_nodes", ("state",), "Incarnations of nodes that are not gone.")
+LEASE_AGE: Final = Declared(
+    "breezeblock_lease_age_seconds",
+    ("node",),
+    "Seconds since a live node last renewed its lease, by wall clocks: for people, no decision rests on it.",
+)
+FENCES_PENDING: Final = Declared(
+    "breezeblock_fences_pending",
+    ("queue",),
+    "Expired incarnations that may still write to a backend: what they own there waits.",
+)
+FENCE_TRIES: Final = Declared(
+    "breezeblock_fence_tries",
+    ("node",),
+    "Failed tries to fence an expired node.",
+)
+FENCES_FAILING: Final = Declared(
+    "breezeblock_fences_failing",
+    (),
+    "Expired incarnations whose last fence failed. Not 0: look at `breezeblock status`.",
+)
+FENCED: Final = Declared(
+    "breezeblock_fenced",
+    ("queue", "method"),
+    "Incarnations that were fenced from a backend by a method of its own, as long as their rows are kept.",
+)
+EVENTS: Final = Declared(
+    "breezeblock_node_events_recently",
+    ("event",),
+    "What happened to nodes within the last five minutes.",
+)
+POOL_GIB: Final = Declared(
+    "breezeblock_pool_gibibytes",
+    ("pool", "what"),
+    "Capacity of a pool: total, free, and allocated (promised to volumes).",
+)
+POOL_ENABLED: Final = Declared("breezeblock_pool_enabled", ("pool",), "1 when the pool takes new volumes.")
+POOL_REPORT_AGE: Final = Declared(
+    "breezeblock_pool_report_age_seconds",
+    ("pool",),
+    "Seconds since a node last reported the pool's capacity.",
+)
+
+DECLARED: Final = tuple(value for value in list(globals().values()) if isinstance(value, Declared))
+
+Sample = tuple[Iterable[str], float]
+
+
+async def show(call: Call) -> Response:
+    """GET /metrics. 200, also when the database does not answer."""
+    call.permit("discovery")
+    families = [_gauge(BUILD, [((__version__,), 1)]), _requests(call.services.counts.total())]
+    try:
+        found = await call.store.read(measures.measure)
+    except Unavailable:
+        families.append(_gauge(DATABASE, [((), 0)]))
+    else:
+        families += [_gauge(DATABASE, [((), 1)]), *_from_database(found)]
+    return Response(generate_latest(_Given(families)), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+
+
+class _Given(Collector):
+    """Metrics that are there already, as the formatter wants them."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _requests(answered: Iterable[Answered]) -> Metric:
+    family = HistogramMetricFamily(REQUESTS.name, REQUESTS.help, labels=REQUESTS.labels)
+    bounds = [*(str(bound) for bound in BUCKETS_S), "+Inf"]
+    for one in answered:
+        below = list(zip(bounds, map(float, accumulate(one.buckets)), strict=True))
+        family.add_metric((one.method, one.route, str(one.status or "other")), below, one.seconds)
+    return family
+
+
+def _from_database(found: Measures) -> Iterator[Metric]:
+    running = ("waiting", "running")
+    oldest = {pool.name.partition("#")[0]: 0.0 for pool in found.pools}
+    retried: Counter[str] = Counter()
+    for one in found.operations:
+        retried[one.kind] += one.retried
+        if not one.running:
+            oldest[one.queue] = max(oldest.get(one.queue, 0.0), one.oldest_s)
+    counted = (((one.kind, one.queue, running[one.running]), one.count) for one in found.operations)
+    yield _gauge(OPERATIONS, counted)
+    yield _gauge(OLDEST, (((queue,), age_s) for queue, age_s in oldest.items()))
+    yield _gauge(RETRIED, (((kind,), count) for kind, count in retried.items()))
+    yield _gauge(FINISHED, (((kind, outcome), count) for kind, outcome, count in found.finished))
+    yield from _of_nodes(found)
+    sizes = (
+        (pool.name, {"total": pool.total_gib, "free": pool.free_gib, "allocated": pool.allocated_gib})
+        for pool in found.pools
+    )
+    yield _gauge(POOL_GIB, (((name, what), gib) for name, known in sizes for what, gib in known.items()))
+    yield _gauge(POOL_ENABLED, (((pool.name,), pool.enabled) for pool in found.pools))
+    reported = ((pool.name, pool.reported_s) for pool in found.pools)
+    yield _gauge(POOL_REPORT_AGE, (((name,), age_s) for name, age_s in reported if age_s is not None))
+
+
+def _of_nodes(found: Measures) -> Iterator[Metric]:
+    states = Counter({**dict.fromkeys(NODE_STATES, 0), **Counter(node.state for node in found.nodes)})
+    ages: dict[str, float] = {}
+    for node in found.nodes:
+        if node.state in NODE_LIVE and node.renewed_s is not None:
+            ages[node.name] = max(ages.get(node.name, 0.0), node.renewed_s)
+    expired = [node for node in found.nodes if node.state == "expired"]
+    pending = Counter({pool.name.partition("#")[0]: 0 for pool in found.pools})
+    pending.update(queue for node in expired for queue in node.unfenced)
+    tries: Counter[str] = Counter()
+    for node in expired:
+        tries[node.name] += node.fence_tries
+    yield _gauge(NODES, (((state,), count) for state, count in states.items()))
+    yield _gauge(LEASE_AGE, (((name,), age_s) for name, age_s in ages.items()))
+    yield _gauge(FENCES_PENDING, (((queue,), count) for queue, count in pending.items()))
+    yield _gauge(FENCE_TRIES, (((name,), count) for name, count in tries.items()))
+    yield _gauge(FENCES_FAILING, [((), sum(node.fence_failed for node in expired))])
+    yield _gauge(FENCED, (((queue, method), count) for queue, method, count in found.fenced))
+    yield _gauge(EVENTS, (((event,), count) for event, count in found.events))
+
+
+def _gauge(declared: Declared, samples: Iterable[Sample]) -> Metric:
+    family = GaugeMetricFamily(declared.name, declared.help, labels=declared.labels)
+    for labels, value in samples:
+        family.add_metric(tuple(labels), float(value))
+    return family

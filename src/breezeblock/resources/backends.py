@@ -1,0 +1,104 @@
+"""Backends as resources of their own: what holds for all that a cluster keeps on one storage.
+
+There is one row for each queue (`cluster@backend`), made with the first report of its pools. Its id follows from the queue's
+name, so that everybody finds it without a look-up and two who make it meet at the same key.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from breezeblock.model import states
+from breezeblock.model.errors import InvalidState
+from breezeblock.resources.accepted import queue_of
+from breezeblock.store.tables import backends
+
+# Drawn once, for the ids of all backends everywhere.
+NAMESPACE: Final = uuid.UUID("6f1c7a52-3d0b-4b0e-9a6e-2f6d9c1e84b7")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """What operators are shown of a backend. The defaults are what holds before it has a row."""
+
+    frozen: bool = False
+    replication_status: str = states.REPLICATION_DISABLED
+    active_backend_id: str | None = None
+
+
+UNTOUCHED: Final = BackendState()
+
+
+def backend_id(queue: str) -> str:
+    """The id of a queue's backend."""
+    return str(uuid.uuid5(NAMESPACE, queue))
+
+
+def read_states(tx: Connection) -> dict[str, BackendState]:
+    """All backends that have a row, by queue."""
+    return {
+        row.queue: BackendState(row.frozen, row.replication_status, row.active_backend_id)
+        for row in tx.execute(_STATES)
+    }
+
+
+def active_target(tx: Connection, *, queue: str) -> str | None:
+    """The replication target that a queue's nodes work on; None is the backend that is configured."""
+    target: str | None = tx.execute(_ACTIVE, {"row_id": backend_id(queue)}).scalar()
+    return target
+
+
+def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
+    """Make the row if there is none, and note whether the backend replicates. Returns its id.
+
+    Part of each report of a pool, so it only reads when there is nothing new. A backend in the middle of a failover, or
+    after one, is what the failover made of it, whatever its configuration says now.
+    """
+    row_id = backend_id(queue)
+    offered = states.REPLICATION_ENABLED if replicates else states.REPLICATION_DISABLED
+    row = tx.execute(_ONE, {"row_id": row_id}).one_or_none()
+    if row is None:
+        tx.execute(
+            insert(backends).values(
+                id=row_id, op_seq=0, queue=queue, frozen=False, replication_status=offered, generation=0
+            )
+        )
+    elif row.replication_status != offered and row.replication_status in _UNUSED:
+        tx.execute(
+            update(backends)
+            .where(backends.c.id == row_id, backends.c.replication_status == row.replication_status)
+            .values(replication_status=offered, op_seq=backends.c.op_seq + 1)
+        )
+    return row_id
+
+
+def refuse_frozen(tx: Connection, row: Mapping[str, Any] | None) -> None:
+    """Refuse a change of a volume or snapshot on a frozen backend, or a copy of it. Raises InvalidState.
+
+    Only read, never written: if each request wrote the backend's row to be ordered with a freeze, all of them would stand
+    in one line behind it. A request that commits beside a freeze is simply ordered before it, as if it had come a moment
+    earlier; its operation runs, as those do that were accepted before.
+    """
+    if row is None or row["pool_name"] is None:
+        return
+    queue = queue_of(row["pool_name"])
+    if tx.execute(_FROZEN, {"row_id": backend_id(queue)}).scalar():
+        raise InvalidState(f"Backend {queue} is frozen: what is on it can be read, but not be changed.")
+
+
+def park_failover(tx: Connection, row_id: str) -> None:
+    """End a failover that nobody could run: its queue must not stay closed for ever."""
+    stuck = (backends.c.id == row_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
+    tx.execute(
+        update(backends).where(*stuck).values(replication_status=states.REPLICATION_ERROR, op_seq=backends.c.op_seq + 1)
+    )
+
+
+_UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
+_ONE: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
+_ACTIVE: Any = select(backends.c.active_backend_id).where(backends.c.id == bindparam("row_id"))
+_FROZEN: Any = select(backends.c.frozen).where(backends.c.id == bindparam("row_id"))
+_STATES: Any = select(backends.c.queue, backends.c.frozen, backends.c.replication_status, backends.c.active_backend_id)

@@ -1,0 +1,165 @@
+"""Which resources are there on the storage target that a backend has moved to, and what becomes of the others.
+
+A volume that is not there goes to `error`, keeps what it was in `previous_status`, and gets a message. When the backend
+moves on to a target that has it (back to the configured one), it is what it was again.
+"""
+
+import functools
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Integer, Select, Table, bindparam, select
+
+from breezeblock.model import states
+from breezeblock.model.errors import InvalidState
+from breezeblock.protocol.queue import Claim
+from breezeblock.resources.accepted import add_message
+from breezeblock.resources.backends import NAMESPACE
+from breezeblock.store.tables import pools, snapshots, volumes
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    change_row,
+    differs,
+    equals,
+    is_in,
+    lock_rows,
+    new,
+    read_row,
+)
+
+TABLES: Final[dict[str, Table]] = {"volumes": volumes, "snapshots": snapshots}
+# What can be used; whatever else a volume is, it is in the middle of something, or an operator has to look at it anyway.
+USABLE: Final = (states.AVAILABLE, states.IN_USE, states.MAINTENANCE)
+USABLE_SNAPSHOT: Final = (states.AVAILABLE,)
+
+
+class Published(NamedTuple):
+    """A resource and the object that it is, as they were read."""
+
+    table: str
+    row_id: str
+    object_name: str
+
+
+LEFT_BEHIND = Transition(
+    volumes,
+    name="volume.left_behind",
+    musts=(Must(is_in(volumes.c.status, USABLE), "Volume {id} has status {status} and is not touched."),),
+    sets={
+        "status": states.ERROR,
+        "previous_status": volumes.c.status,
+        "replication_status": states.NOT_CAPABLE,
+        "updated_at_us": new("now_us"),
+    },
+    moves=tuple((status, states.ERROR) for status in USABLE),
+)
+FOUND_AGAIN = Transition(
+    volumes,
+    name="volume.found_again",
+    musts=(
+        Must(equals(volumes.c.status, states.ERROR), "Volume {id} has status {status}: somebody has set it since."),
+        Must(equals(volumes.c.replication_status, states.NOT_CAPABLE), "Volume {id} was never away."),
+        Must(is_in(volumes.c.previous_status, USABLE), "Volume {id} was {previous_status} before."),
+    ),
+    sets={"status": volumes.c.previous_status, "replication_status": None, "updated_at_us": new("now_us")},
+    moves=tuple((states.ERROR, status) for status in USABLE),
+)
+SNAPSHOT_LEFT_BEHIND = Transition(
+    snapshots,
+    name="snapshot.left_behind",
+    musts=(Must(is_in(snapshots.c.status, USABLE_SNAPSHOT), "Snapshot {id} has status {status} and is not touched."),),
+    sets={
+        "status": states.ERROR,
+        "previous_status": snapshots.c.status,
+        "replication_status": states.NOT_CAPABLE,
+        "updated_at_us": new("now_us"),
+    },
+    moves=tuple((status, states.ERROR) for status in USABLE_SNAPSHOT),
+)
+SNAPSHOT_FOUND_AGAIN = Transition(
+    snapshots,
+    name="snapshot.found_again",
+    musts=(
+        Must(equals(snapshots.c.status, states.ERROR), "Snapshot {id} has status {status}: somebody has set it since."),
+        Must(equals(snapshots.c.replication_status, states.NOT_CAPABLE), "Snapshot {id} was never away."),
+        Must(is_in(snapshots.c.previous_status, USABLE_SNAPSHOT), "Snapshot {id} was {previous_status} before."),
+    ),
+    sets={"status": snapshots.c.previous_status, "replication_status": None, "updated_at_us": new("now_us")},
+    moves=tuple((states.ERROR, status) for status in USABLE_SNAPSHOT),
+)
+
+
+def published_after(tx: Connection, *, queue: str, table: str, after: str, most: int) -> list[Published]:
+    """The next resources of a queue's pools that have an object, by id."""
+    values = {"queue": queue, "after": after, "most": most}
+    return [Published(table, row.id, row.object_name) for row in tx.execute(_published(TABLES[table]), values)]
+
+
+def sort_out(
+    tx: Connection, claim: Claim, *, there: Sequence[Published], missing: Sequence[Published], target: str, now_us: int
+) -> None:
+    """Let some resources be what they were, and others be in `error`. Doing it twice changes nothing more.
+
+    Whatever has changed since it was read (a new object, another status) is left as it is: it has its own operation, or its
+    own operator.
+    """
+    lock_rows(tx, [(TABLES[one.table], one.row_id) for one in (*there, *missing) if _same(tx, one) is not None])
+    for one in missing:
+        if (row := _same(tx, one)) is not None and _apply(tx, _LEAVE[one.table], one, now_us):
+            add_message(
+                tx,
+                # Of the row's place, which is never handed out twice.
+                message_id=str(uuid.uuid5(NAMESPACE, f"{one.row_id} {row['op_seq']}")),
+                project_id=row["project_id"],
+                request_id=claim.request_id,
+                resource_type=one.table.removesuffix("s"),
+                resource_id=one.row_id,
+                event=claim.kind,
+                text=f"Its storage has failed over to '{target}', where it does not exist. "
+                "It becomes what it was as soon as its own storage is back.",
+                now_us=now_us,
+            )
+    for one in there:
+        row = _same(tx, one)
+        if (
+            row is not None
+            and row["replication_status"] is not None
+            and not _apply(tx, _RETURN[one.table], one, now_us)
+        ):
+            change_row(tx, TABLES[one.table], one.row_id, replication_status=None)
+
+
+def _same(tx: Connection, one: Published) -> dict[str, Any] | None:
+    """The row, if it still is what was looked for."""
+    row = read_row(tx, TABLES[one.table], one.row_id)
+    return row if row is not None and not row["tombstone"] and row["object_name"] == one.object_name else None
+
+
+def _apply(tx: Connection, transition: Transition, one: Published, now_us: int) -> bool:
+    """Make the change where its conditions hold. Returns whether they did."""
+    try:
+        transition.apply_locked(tx, one.row_id, now_us=now_us)
+    except InvalidState:
+        return False
+    return True
+
+
+_LEAVE: Final = {"volumes": LEFT_BEHIND, "snapshots": SNAPSHOT_LEFT_BEHIND}
+_RETURN: Final = {"volumes": FOUND_AGAIN, "snapshots": SNAPSHOT_FOUND_AGAIN}
+
+
+@functools.cache
+def _published(table: Table) -> Select[Any]:
+    return (
+        select(table.c.id, table.c.object_name)
+        .where(
+            table.c.pool_name.in_(select(pools.c.name).where(pools.c.queue == bindparam("queue"))),
+            table.c.id > bindparam("after"),
+            differs(table.c.object_name, None),
+            table.c.tombstone.is_(False),
+        )
+        .order_by(table.c.id)
+        .limit(bindparam("most", type_=Integer()))
+    )

@@ -1,0 +1,63 @@
+"""Failing a backend over to a replication target, as steps.
+
+The request has closed the queue already: nothing of it is claimed until the operation has ended. That is why it does not
+wait for what runs: whoever works on the old target has lost its operation with the first step, and stops at its next save.
+"""
+
+from typing import Any, Final
+
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.protocol import queue
+from breezeblock.protocol.steps import Operation
+from breezeblock.resources import backend_changes, targets
+from breezeblock.resources.targets import Published
+from breezeblock.work.tools import Working
+
+# How many resources are looked for between two transactions.
+BATCH: Final = 100
+
+
+async def revoke_others(run: Working) -> None:
+    """Take every other operation of the queue from whoever works on it. Repeating it only does so once more."""
+    wanted: backend_changes.FailoverBackend = run.payload
+    await run.write(backend_changes.revoke_others, queue_name=wanted.queue, row_id=wanted.backend_id)
+
+
+async def fail_over(run: Working) -> None:
+    """Have the storage do it. Whoever repeats this after a crash finds it done, half done, or not begun."""
+    await run.tools.driver.failover(run.payload.target)
+
+
+async def sort_out(run: Working) -> None:
+    """See what is there on the target, and let what is not be in `error`. A repeat goes on behind the last batch."""
+    wanted: backend_changes.FailoverBackend = run.payload
+    driver = run.tools.driver.on(wanted.target)
+    for table in targets.TABLES:
+        while batch := await run.read(
+            targets.published_after, queue=wanted.queue, table=table, after=run.state.get(table, ""), most=BATCH
+        ):
+            there: list[Published] = []
+            missing: list[Published] = []
+            for one in batch:
+                exists = await driver.exists(ObjectName.parse(one.object_name))
+                (there if exists else missing).append(one)
+            await run.write(
+                targets.sort_out,
+                run.claim,
+                there=there,
+                missing=missing,
+                target=wanted.target,
+                now_us=run.tools.clock.now_us(),
+            )
+            done: dict[str, Any] = {table: batch[-1].row_id}
+            await run.checkpoint(**done)
+
+
+FAILOVER_BACKEND = Operation(
+    kind=queue.FAILOVER,
+    version=1,
+    payload=backend_changes.FailoverBackend,
+    steps=(revoke_others, fail_over, sort_out),
+    finish=backend_changes.finish_failover,
+    fail=backend_changes.fail_failover,
+)
