@@ -71,7 +71,7 @@ def root_of(pool: str) -> PurePosixPath:
     return PurePosixPath("/") / pool.rpartition("#")[2]
 
 
-OnEffect = Callable[[str, str, PurePosixPath, Tokens], None]
+OnEffect = Callable[[Process, str, PurePosixPath, Tokens], None]
 
 
 class Cluster:
@@ -159,6 +159,11 @@ class Cluster:
         async def stalled(call: str, path: PurePosixPath, changes: bool) -> None:
             await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
 
+        async def before(call: str, path: PurePosixPath, changes: bool) -> None:
+            if process.incarnation is not None and process.works:
+                self.nodes[process.incarnation].used_storage = True
+            await self.faults.before_storage(process, call, path, changes)
+
         def land(effect: Callable[[], T]) -> T:
             if lock_path in self.refused:  # asked at the very instant of the effect, as storage does
                 raise OSError(errno.EACCES, "this client is fenced")
@@ -182,10 +187,10 @@ class Cluster:
             return await asyncio.shield(way)
 
         files = self.disk.view(
-            before=lambda call, path, changes: self.faults.before_storage(process, call, path, changes),
+            before=before,
             stalled=stalled,
             ship=ship,
-            effect=lambda call, path, tokens: self.on_effect(process.name, call, path, tokens),
+            effect=lambda call, path, tokens: self.on_effect(process, call, path, tokens),
         )
         return VirtualEnv(
             clock=clock,
@@ -360,7 +365,7 @@ class Cluster:
     def still_writes(self, incarnation: str) -> str | None:
         """See `rules.World`."""
         node = self.nodes.get(incarnation)
-        if node is None or node.worker is None or node.lock_path in self.refused:
+        if node is None or not node.used_storage or node.worker is None or node.lock_path in self.refused:
             return None
         over_s = (node.clock.boottime() - node.page.until) / node.clock.rate
         if self.fence == "trust" and over_s >= TRUST_SETTLE_S / (1 + self.terms.drift):
@@ -396,6 +401,7 @@ class _Node:
     page: Page
     keeper: Process
     worker: Process | None = None
+    used_storage: bool = False
 
 
 @dataclass(frozen=True)

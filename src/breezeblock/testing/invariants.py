@@ -81,8 +81,10 @@ class Watcher:
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
-    def on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
+    def on_effect(self, writer: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
         """*Exclusion*: after an effect under a token, none under a conflicting lower one."""
+        process = writer.name
+        self.rules.on_effect(writer, f"{call} {path.name}", backend=path.parts[1])
         if not tokens:
             return
         self._tell(

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from breezeblock.model.states import NODE_DEAD, NODE_LIVE
 from breezeblock.protocol.queue import DO
 from breezeblock.protocol.steps import Operation
+from breezeblock.testing.cluster import queue_of
 from breezeblock.testing.database import Seen
 from breezeblock.testing.loop import Process
 
@@ -69,6 +70,12 @@ class Rules:
                 self._saved(id_, str(after), me)
             elif what == "ended":
                 self._reached.pop(id_, None)
+
+    def on_effect(self, writer: Process, what: str, *, backend: str) -> None:
+        """Something landed on storage."""
+        me = writer.incarnation
+        if me is not None and (self._states.get(me) in NODE_DEAD or (me, queue_of(backend)) in self._fenced):
+            self._violated("Fence", f"{writer.name} did {what}, although it counts as fenced")
 
     def _node(self, incarnation: str, before: str | None, state: str, me: str | None) -> None:
         self._states[incarnation] = state

@@ -276,7 +276,7 @@ class _Run:
                     found.append((root_of(pool) / resource[:2] / name, watcher.contents[resource]))
         return found
 
-    def _on_effect(self, process: str, call: str, path: PurePosixPath, tokens: Tokens) -> None:
+    def _on_effect(self, process: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
         self._watcher.on_effect(process, call, path, tokens)
 
     def logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
