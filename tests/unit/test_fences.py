@@ -240,8 +240,9 @@ def base() -> Iterator[Base]:
     base.close()
 
 
-def fencer(store: Store, fences: Mapping[str, Sequence[Fence]]) -> Fencer:
-    return Fencer(env=virtual_env(next(SEEDS)), store=store, cluster="c", me=OTHER, name="n2", fences=fences)
+def fencer(store: Store, fences: Mapping[str, Sequence[Fence]], *, lease: bool = True) -> Fencer:
+    env = virtual_env(next(SEEDS))
+    return Fencer(env=env, store=store, cluster="c", me=OTHER, name="n2", fences=fences, may_act=lambda: lease)
 
 
 def walk(base: Base, fences: Mapping[str, Sequence[Fence]]) -> float:
@@ -394,6 +395,27 @@ def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fence
     assert base.row(nodes, ME)["fencer"] == OTHER
 
 
+def test_who_holds_no_lease_fences_nobody(base: Base) -> None:
+    """It was stopped, perhaps, and the node that it is about to cut off has been fenced by others and works again."""
+    agent = Scripted("external", True, whole_node=True)
+
+    with pytest.raises(Unavailable, match="holds no lease"):
+        in_virtual_time(fencer(store_of(base), {FAST: (agent,), SLOW: (agent,)}, lease=False).fence(row(base)))
+
+    assert (agent.asked, state(base), base.row(nodes, ME)["fencer"]) == ([], ("expired", None), OTHER)
+
+
+def test_nodes_whose_boot_is_not_known_are_not_fenced_together(base: Base) -> None:
+    """Two empty names are not the same boot."""
+    base.change(nodes, ME, boot_id="")
+    base.node("other", state="expired", boot_id="")
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
+
+    walk(base, {FAST: (agent,), SLOW: (agent,)})
+
+    assert (state(base)[0], state(base, "other")[0]) == ("fenced", "expired")
+
+
 # --- the watch --------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +432,7 @@ def watched(base: Base, fences: Mapping[str, Sequence[Fence]], *, seconds: float
             name="n2",
             terms=TERMS,
             fences=fences,
+            may_act=lambda: True,
             on_release=released.append,
         )
         watching = asyncio.ensure_future(watch.run())

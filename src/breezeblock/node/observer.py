@@ -36,6 +36,7 @@ class Watch:
         name: str,
         terms: Terms,
         fences: Fences,
+        may_act: Callable[[], bool],
         on_release: Callable[[list[str]], None],
     ) -> None:
         self._env = env
@@ -43,7 +44,7 @@ class Watch:
         self._cluster = cluster
         self._me = me
         self._terms = terms
-        self._fencer = Fencer(env=env, store=store, cluster=cluster, me=me, name=name, fences=fences)
+        self._fencer = Fencer(env=env, store=store, cluster=cluster, me=me, name=name, fences=fences, may_act=may_act)
         self._on_release = on_release
         self._observer = Observer(terms)
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
