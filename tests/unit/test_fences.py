@@ -395,6 +395,22 @@ def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fence
     assert base.row(nodes, ME)["fencer"] == OTHER
 
 
+def test_what_was_fenced_meanwhile_is_left_alone(base: Base) -> None:
+    """By an operator's word, for one; the machine may have been switched on again since."""
+    slow, agent = Scripted("storage", "no", takes_s=10.0), Scripted("external", True, whole_node=True)
+
+    async def main() -> None:
+        walking = asyncio.ensure_future(
+            fencer(store_of(base), {FAST: (slow, agent), SLOW: (slow, agent)}).fence(row(base))
+        )
+        await VirtualClock().sleep(1.0)
+        base.run(membership.confirm_fenced, incarnation=ME, note=note("root"))
+        await walking
+
+    in_virtual_time(main())
+    assert (agent.asked, how(base), state(base)) == ([], {FAST: "operator", SLOW: "operator"}, ("fenced", None))
+
+
 def test_who_holds_no_lease_fences_nobody(base: Base) -> None:
     """It was stopped, perhaps, and the node that it is about to cut off has been fenced by others and works again."""
     agent = Scripted("external", True, whole_node=True)

@@ -92,6 +92,8 @@ class Fencer:
         """Try one backend's fences until one gives proof. Returns why none did, or None."""
         problems: list[str] = []
         for fence in self._fences_of(queue):
+            if problems and not await self._is_left(row, queue):
+                return None  # fenced meanwhile, by whoever: an agent that is called now might cut off what works again
             # What counts for the whole node is tried once, whichever of its backends ask for it.
             key = id(fence)
             if not fence.whole_node or key not in proofs:
@@ -115,6 +117,12 @@ class Fencer:
                 return None
             problems.append(f"{fence.method}: does not apply")
         return f"{queue}: {', '.join(problems) or 'no fence is configured here'}"
+
+    async def _is_left(self, row: NodeRow, queue: str) -> bool:
+        rows = await self._store.read(membership.read_nodes, cluster=self._cluster)
+        return any(
+            one.incarnation == row.incarnation and one.state == "expired" and queue in one.unfenced for one in rows
+        )
 
     async def _prove(self, fence: Fence, row: NodeRow, queue: str) -> bool:
         """The fence's answer; FenceFailed when it does not come in time: a fence that hangs must be handed on.
