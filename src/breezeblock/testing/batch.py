@@ -170,8 +170,10 @@ def many(first: int, *, runs: int | None, minutes: float | None, jobs: int, run:
     jobs = jobs if runs is None else min(jobs, runs)
     until = None if minutes is None else RealClock().boottime() + minutes * 60
     tally = _Tally()
-    shares = [_start(first + number, first, runs, until, jobs, run) for number in range(jobs)]
+    shares: list[_Share] = []
     try:
+        for number in range(jobs):
+            shares.append(_start(first + number, first, runs, until, jobs, run))
         for outcome in _outcomes(list(shares), jobs):
             tally.add(outcome)
     except KeyboardInterrupt:
