@@ -157,6 +157,29 @@ def sim(
 
 
 @app.command()
+def chaos(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long the faults go on.")] = 2.0,
+    seed: Annotated[int | None, typer.Option(help="What the plan of faults and requests is drawn from.")] = None,
+    nodes: Annotated[int, typer.Option(min=3, max=16, help="How many nodes.")] = 3,
+    apis: Annotated[int, typer.Option(min=2, max=16, help="How many API processes.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes; default a new folder.")
+    ] = None,
+    fence: Annotated[
+        str | None, typer.Option(metavar="kill|external", help="What proves a node dead; default by the seed.")
+    ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
+    ] = None,
+) -> None:
+    """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
+    from breezeblock.commands.chaos import chaos as wreak
+
+    print(wreak(minutes=minutes, seed=seed, nodes=nodes, apis=apis, out=out, fence=fence, scenario=scenario))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
