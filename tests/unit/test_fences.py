@@ -468,6 +468,19 @@ def test_a_silent_node_is_expired_by_somebody_who_can_fence_it_or_left_to_others
     assert [one["event"] for one in base.rows(node_events)] == ["expired", "expired"]
 
 
+def test_who_has_none_of_its_backends_leaves_a_lost_node_to_those_who_have_for_a_while(base: Base) -> None:
+    """Then it does what it can: an agent, for one, cuts off any node."""
+    base.change(nodes, ME, fencer=None, fence_after_us=base.now_us)
+    agent = Scripted("external", True, whole_node=True)
+
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+    early = len(agent.asked)
+    base.now_us += int(TERMS.ttl_s * 1_000_000)
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+
+    assert (early, len(agent.asked), state(base)[0]) == (0, 1, "gone")
+
+
 def test_no_fence_is_run_before_the_lease_is_over(base: Base) -> None:
     """Silence is counted to its end first."""
     base.change(nodes, ME, state="up", fencer=None)

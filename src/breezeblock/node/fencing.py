@@ -61,6 +61,10 @@ class Fencer:
         """Whether this node can do anything about what is not fenced yet."""
         return not row.queues or any(self._fences_of(queue) for queue in row.unfenced)
 
+    def is_ours(self, row: NodeRow) -> bool:
+        """Whether this node has any of the backends that are not fenced yet: who has, can fence them in every way."""
+        return not row.queues or any(queue in self._fences for queue in row.unfenced)
+
     def _fences_of(self, queue: str) -> list[Fence]:
         """What may fence a backend; for one that is not ours, whatever counts for the whole node."""
         return list(self._fences[queue]) if queue in self._fences else self._whole_node
