@@ -35,7 +35,7 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
 @pytest.mark.parametrize("fence", ["kill", pytest.param("external", marks=pytest.mark.proof)])
 def test_a_killed_node_leaves_nothing_behind(tmp_path: Path, fence: str) -> None:
     """Twenty creations and twenty deletions; the node that has half of them is killed in the middle of its calls."""
-    report = run_scenario("node-kill", tmp_path, fence=fence, seed=SEED, say=main_say)
+    report = run_scenario("node-kill", tmp_path, fence=fence, say=main_say)
 
     print(report)
     assert report["findings"] == []
@@ -49,10 +49,19 @@ def test_a_killed_node_leaves_nothing_behind(tmp_path: Path, fence: str) -> None
 @pytest.mark.parametrize("fence", ["kill", "external"])
 def test_a_stopped_node_writes_nothing_late(tmp_path: Path, fence: str) -> None:
     """Stopped for 90 s and continued: whoever took its work over has ended it long before, and nothing runs twice."""
-    report = run_scenario("node-stop", tmp_path, fence=fence, seed=SEED, say=main_say)
+    report = run_scenario("node-stop", tmp_path, fence=fence, say=main_say)
 
     print(report)
     assert report["findings"] == []
     assert (report["stuck"], report["doubled"], report["lost"], report["failed"]) == (0, 0, 0, 0)
     assert report["changes_by_the_node_after_it_was_declared_lost"] == 0
     assert report["processes_left_to_continue"] == 0
+
+
+@pytest.mark.proof
+def test_a_fence_agent_that_lies_is_found_out(tmp_path: Path) -> None:
+    """It says that a stopped node is cut off, and it is not: its calls are still under way when the survivor begins."""
+    report = run_scenario("node-stop", tmp_path, fence="lying", say=main_say, stopped_s=10.0)
+
+    print(report)
+    assert "Exclusion" in {one["invariant"] for one in report["findings"]}

@@ -302,7 +302,7 @@ A_AND_B = [NodeSeen(0, "a", "node-1", "up", None, 10, 11), NodeSeen(0, "b", "nod
 
 def test_a_fail_over_is_timed_from_the_fault_to_the_next_owner() -> None:
     """Whether the operation had nobody in between or not."""
-    kill = Strike(5.0, "kill worker", "node-1", (11,))
+    kill = Strike(5.0, "kill worker", "node-1", (11,), fatal=True)
 
     (one,) = failovers([kill], [owned(1, "a"), owned(6, None), owned(7.5, "b"), owned(9, "b", gone=True)], A_AND_B)
 
@@ -319,7 +319,7 @@ def test_a_fail_over_is_timed_from_the_fault_to_the_next_owner() -> None:
 )
 def test_what_did_not_go_over_because_of_the_fault_is_not_timed(seen: list[Owned]) -> None:
     """It ended where it was; it had gone before; another node's was taken."""
-    assert failovers([Strike(5.0, "kill worker", "node-1", (11,))], seen, A_AND_B) == []
+    assert failovers([Strike(5.0, "kill worker", "node-1", (11,), fatal=True)], seen, A_AND_B) == []
 
 
 def test_percentiles_are_values_that_occurred() -> None:

@@ -21,6 +21,8 @@ def main() -> int:
     told = dict(line.rstrip("\n").split("=", 1) for line in sys.stdin if "=" in line)
     if told.get("action") != "off":
         return 0
+    if told.get("lie"):
+        return 0  # for the test that shows what comes of it
     path = told["lock_path"]
     until = time.monotonic() + GIVE_UP_AFTER_S
     while time.monotonic() < until:

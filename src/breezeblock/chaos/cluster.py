@@ -45,6 +45,7 @@ EXTERNAL: Final = """
 command = {command}
 scope = "node"
 timeout_s = 30.0
+{options}
 """
 
 
@@ -99,7 +100,8 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
     def text(value: object) -> str:
         return json.dumps(str(value))
 
-    external = fence == "external"
+    external = fence in ("external", "lying")
+    options = 'options = { lie = "yes" }' if fence == "lying" else ""
     command = json.dumps([sys.executable, str(Path(agent.__file__))])
     return SETTINGS.format(
         data=text(data),
@@ -109,7 +111,7 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
         copy_rate=COPY_RATE,
         fence_agent='fence_agent = "chaos"' if external else "",
         fence=f'fence = ["{"external" if external else "same_machine"}"]',
-    ) + (EXTERNAL.format(command=command) if external else "")
+    ) + (EXTERNAL.format(command=command, options=options) if external else "")
 
 
 def db_check(service: Service) -> list[str]:

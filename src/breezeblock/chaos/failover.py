@@ -78,8 +78,8 @@ def _reason(strikes: Iterable[Strike], *, since: float, until: float) -> Strike 
 
 
 def _lasts(strike: Strike, until: float) -> bool:
-    """A kill is for ever. A stop that was over long before the operation went elsewhere was not the reason."""
-    return strike.kind.startswith("kill") or strike.until >= until or until - strike.until < 1.0
+    """Death is for ever. A stop that was over before the operation went elsewhere was not the reason."""
+    return strike.fatal or strike.until >= until
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -1,6 +1,7 @@
 """Carries out the plan on the processes and the storage that are there."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -9,8 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final
 
 from breezeblock.chaos.clock import Clocks
@@ -19,14 +19,18 @@ from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
 from breezeblock.chaos.service import Service, is_running
 from breezeblock.chaos.storage import SmallDisk
 
-__all__ = ["Nemesis", "Strike", "missing_kinds", "stop_while_it_holds_the_lock"]
+__all__ = ["Nemesis", "Strike", "missing_kinds"]
 
 LOOK_EVERY_S: Final = 0.02
+AIM_MOST_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A fault that was carried out, on the clock of all records. `until` is when it ended; 0 for those that do not last."""
+    """A fault that was carried out, on the clock of all records. `until` is when it ended; 0 for those that do not last.
+
+    `fatal` says that the victim did not live to see the end: it was killed, by us or by the service that had given it up.
+    """
 
     at: float
     kind: str
@@ -34,6 +38,17 @@ class Strike:
     pids: tuple[int, ...]
     until: float = 0.0
     amount: float = 0.0
+    fatal: bool = False
+
+
+@dataclass
+class _Aiming:
+    """A process that is watched for the moment in which it is to be stopped."""
+
+    stopper: subprocess.Popen[bytes]
+    fault: Fault
+    name: str
+    pids: tuple[int, ...]
 
 
 @dataclass
@@ -65,6 +80,7 @@ class Nemesis:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
         self._lasting: list[_Lasting] = []
+        self._aiming: list[_Aiming] = []
         self._failed: list[BaseException] = []
         self.strikes: list[Strike] = []
         self.missed: Counter[str] = Counter()
@@ -92,6 +108,9 @@ class Nemesis:
             self._failed.append(error)
             raise
         finally:
+            for aiming in self._aiming:
+                aiming.stopper.wait(AIM_MOST_S)
+            self._hit_what_was_aimed_at()
             self._take_back(float("inf"))
 
     def _carry_out(self) -> None:
@@ -101,15 +120,19 @@ class Nemesis:
                 fault = left.pop(0)
                 if not self._strike(fault):
                     self.missed[fault.kind] += 1
+            self._hit_what_was_aimed_at()
             self._take_back(now())
             time.sleep(LOOK_EVERY_S)
 
     def _take_back(self, until: float) -> None:
-        for one in [one for one in self._lasting if one.until <= until]:
-            self._lasting.remove(one)
-            one.take_back()
-            self.strikes.remove(one.strike)
-            self.strikes.append(_ended(one.strike))
+        """What is over by then; and stops whose victims are dead already."""
+        for one in list(self._lasting):
+            dead = one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in one.strike.pids)
+            if dead or one.until <= until:
+                self._lasting.remove(one)
+                one.take_back()
+                self.strikes.remove(one.strike)
+                self.strikes.append(replace(one.strike, until=now(), fatal=dead))
 
     def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None]) -> None:
         self.strikes.append(strike)
@@ -129,7 +152,7 @@ class Nemesis:
         name, pids = self._victim(what, fault)
         if not pids:
             return False
-        hit = Strike(now(), fault.kind, name, pids)
+        hit = Strike(now(), fault.kind, name, pids, fatal=way == "kill")
         sent = [_signal(pid, signal.SIGKILL if way == "kill" else signal.SIGSTOP) for pid in pids]
         if not any(sent):
             return False
@@ -158,10 +181,22 @@ class Nemesis:
         """A worker, or sometimes an API process or a keeper, at a moment when it holds the database's write lock."""
         what = ("worker", "worker", "api", "keeper")[fault.part % 4]
         name, pids = self._victim(what, fault)
-        if not pids or not stop_while_it_holds_the_lock(self._service.data / "breezeblock.db", pids[0]):
+        if not pids:
             return False
-        self._last(Strike(now(), fault.kind, name, pids), fault.seconds, lambda: _continue(pids))
+        # By a process of its own: asking for locks drops those of the asker, and this one reads the database.
+        database = str(self._service.data / "breezeblock.db")
+        stopper = subprocess.Popen([sys.executable, "-m", "breezeblock.chaos.stopper", database, str(pids[0])])
+        self._aiming.append(_Aiming(stopper, fault, name, pids))
         return True
+
+    def _hit_what_was_aimed_at(self) -> None:
+        for one in [one for one in self._aiming if one.stopper.poll() is not None]:
+            self._aiming.remove(one)
+            if one.stopper.returncode == 0:
+                hit = Strike(now(), one.fault.kind, one.name, one.pids)
+                self._last(hit, one.fault.seconds, functools.partial(_continue, one.pids))
+            else:
+                self.missed[one.fault.kind] += 1
 
     def _strike_storage(self, fault: Fault) -> bool:
         """One at a time: filling what is read-only says nothing."""
@@ -191,15 +226,6 @@ class Nemesis:
         return True
 
 
-def stop_while_it_holds_the_lock(database: Path, pid: int) -> bool:
-    """SIGSTOP a process at a moment when it holds the turnstile or SQLite's write lock. False when none came.
-
-    By a process of its own: asking for locks drops those of the asker, and this one reads the database.
-    """
-    stopper = [sys.executable, "-m", "breezeblock.chaos.stopper", str(database), str(pid)]
-    return subprocess.run(stopper, check=False).returncode == 0
-
-
 def _signal(pid: int, number: signal.Signals) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -211,7 +237,3 @@ def _continue(pids: Sequence[int]) -> None:
     for pid in pids:
         if is_running(pid):
             _signal(pid, signal.SIGCONT)
-
-
-def _ended(strike: Strike) -> Strike:
-    return Strike(strike.at, strike.kind, strike.name, strike.pids, now(), strike.amount)

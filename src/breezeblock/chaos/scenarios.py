@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,9 +72,16 @@ class Course:
     continued: int = 0
 
 
-def run_scenario(name: str, out: Path, *, fence: str, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run it, and leave `NAME.json` in `out`. Returns the same. `seed` is only named: nothing here is left to chance."""
+def run_scenario(
+    name: str, out: Path, *, fence: str, say: Callable[[str], None], stopped_s: float | None = None
+) -> dict[str, Any]:
+    """Run it, and leave `NAME.json` in `out`. Returns the same. There is no seed: nothing here is left to chance.
+
+    `fence` may also be `lying`: an agent that says yes and does nothing, for whoever wants to see this fail.
+    """
     scenario = SCENARIOS[name]
+    if stopped_s is not None:
+        scenario = replace(scenario, stopped_s=stopped_s)
     out.mkdir(parents=True, exist_ok=True)
     with (
         begin_folder(out) as folder,
@@ -138,7 +145,8 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     for pid in pids:
         os.kill(pid, signal.SIGSTOP if stops else signal.SIGKILL)
     until = at + scenario.stopped_s if stops else 0.0
-    course.strike = Strike(at, "stop node" if stops else "kill node", VICTIM, tuple(pids), until)
+    kind = "stop node" if stops else "kill node"
+    course.strike = Strike(at, kind, VICTIM, tuple(pids), until, fatal=not stops)
     return pids, row["incarnation"]
 
 

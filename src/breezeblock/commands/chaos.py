@@ -31,7 +31,7 @@ def chaos(
         raise Failed(f"--scenario: expected one of {', '.join(SCENARIOS)}, not {scenario}.", status=2)
     folder = out if out is not None else Path(tempfile.mkdtemp(prefix="breezeblock-chaos-report-"))
     if scenario is not None:
-        return _scenario(scenario, folder, fence=fence or "kill", seed=chosen)
+        return _scenario(scenario, folder, fence=fence or "kill")
     options = Options(seconds=minutes * 60, seed=chosen, fence=fence or fence_of(chosen), nodes=nodes, apis=apis)
     report = run(options, folder, say=main_say)
     text = f"{summary(report)}\nThe report is in {folder}: report.html, report.json. Again: --seed {chosen}"
@@ -40,8 +40,8 @@ def chaos(
     return text
 
 
-def _scenario(name: str, folder: Path, *, fence: str, seed: int) -> str:
-    report = run_scenario(name, folder, fence=fence, seed=seed, say=main_say)
+def _scenario(name: str, folder: Path, *, fence: str) -> str:
+    report = run_scenario(name, folder, fence=fence, say=main_say)
     findings = report.pop("findings")
     lines = [f"{key}: {value}" for key, value in report.items()]
     text = "\n".join([*lines, f"findings: {findings or 'none'}", f"The report is in {folder}: {name}.json"])
