@@ -147,13 +147,22 @@ def sim(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw one seed; of one that fails, what is left.")
     ] = None,
+    faults: Annotated[str | None, typer.Option(metavar="N,N", help="Of one seed only these faults.")] = None,
+    requests: Annotated[str | None, typer.Option(metavar="N,N", help="Of one seed only these requests.")] = None,
 ) -> None:
     """Run whole clusters in one process, with every interleaving and fault drawn from a seed."""
+    from breezeblock.testing.batch import Left
     from breezeblock.testing.batch import main as simulate
 
-    if (full or html is not None) and (runs > 1 or minutes is not None):
-        raise typer.BadParameter("--full and --html show one seed; leave out --runs and --minutes")
-    raise typer.Exit(simulate(seed=seed, runs=runs, minutes=minutes, jobs=jobs, full=full, html=html))
+    try:
+        left = Left.read(faults, requests)
+    except ValueError as error:
+        raise typer.BadParameter("--faults and --requests take numbers with commas between them") from error
+    if (full or html is not None or left is not None) and (runs > 1 or minutes is not None):
+        raise typer.BadParameter("--full, --html, --faults, --requests show one seed; leave out --runs and --minutes")
+    if left is not None and seed is None:
+        raise typer.BadParameter("--faults and --requests are numbers in the run of one --seed")
+    raise typer.Exit(simulate(seed=seed, runs=runs, minutes=minutes, jobs=jobs, full=full, html=html, left=left))
 
 
 @app.command()

@@ -137,6 +137,7 @@ def test_a_failing_seed_is_told_shrunk_and_drawn(
     assert "  FAULT " in shown
     assert "  VIOLATION  " in shown
     assert f"breezeblock sim --seed {failed.seed} --full" in shown
+    assert f"breezeblock sim --seed {failed.seed} --faults '" in shown
     drawn = fromstring(path.read_text().removeprefix("<!DOCTYPE html>\n"))
     classes = [one.get("class", "") for one in drawn.iter()]
     assert "violation" in classes
@@ -144,9 +145,25 @@ def test_a_failing_seed_is_told_shrunk_and_drawn(
     assert 0 < len([kind for kind in classes if kind.startswith("mark fault")]) < len(faults)
 
 
-@pytest.mark.parametrize("options", [["--runs", "2", "--full"], ["--minutes", "1", "--html", "a.html"]])
+@pytest.mark.parametrize(
+    "options", [["--runs", "2", "--full"], ["--minutes", "1", "--html", "a"], ["--runs", "2", "--faults", "1"]]
+)
 def test_what_shows_one_seed_refuses_many(options: list[str]) -> None:
     done = CliRunner().invoke(app, ["sim", *options])
 
     assert done.exit_code == 2
-    assert "show one seed" in done.output
+    assert "one seed" in " ".join(done.output.split())
+
+
+def test_only_the_faults_and_requests_that_are_asked_for_are_left() -> None:
+    """Each by its number in the whole run."""
+    done = CliRunner().invoke(app, ["sim", "--seed", "1", "--faults", "", "--requests", "3,4"])
+
+    assert done.exit_code == 0
+    assert " FAULT " not in done.output
+    assert re.findall(r" request (\d+) ", done.output) == ["3", "4"]
+
+
+@pytest.mark.parametrize("options", [["--seed", "1", "--faults", "x"], ["--faults", "1"]])
+def test_numbers_of_faults_need_a_seed_and_are_numbers(options: list[str]) -> None:
+    assert CliRunner().invoke(app, ["sim", *options]).exit_code == 2

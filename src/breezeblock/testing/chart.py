@@ -118,7 +118,7 @@ class Chart:
         kind, seconds = str(entry.data["fault"]), float(entry.data.get("seconds", 0.0))
         title = f"fault {entry.data['number']}: {title}"
         lane.marks.append(Mark(at, f"fault {kind}", title, row))
-        if seconds > 0:
+        if seconds > 0 and (lane.name != EVERYBODY or entry.data.get("target") == "*"):
             lane.spans.append(Span(at, min(at + seconds, self.length_s), kind, title, row))
 
     def _operation(self, entry: Entry, at: float) -> None:
