@@ -4,6 +4,7 @@ PYTHON ?= python3
 DATA   ?= $(CURDIR)/data
 PORT   ?= 8776
 NODES  ?= 3
+MINUTES ?= 2
 
 BIN := .venv/bin
 APT := DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600
@@ -13,7 +14,7 @@ WANTED = $$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
 QUICK = $(wildcard tests/unit tests/tidy tests/store tests/sim)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test venv up check test proof bench sim model lint clean
+.PHONY: help install install-test venv up check test proof bench sim model chaos lint clean
 
 help:
 	@echo 'make up       run a cluster here: DATA=$(DATA) PORT=$(PORT) NODES=$(NODES)'
@@ -23,6 +24,7 @@ help:
 	@echo 'make bench    measure the API'
 	@echo 'make sim      simulate clusters from 500 seeds'
 	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
+	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external if you like'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -72,6 +74,11 @@ sim: install-test
 
 model: install-test
 	@exec $(BIN)/python scripts/check_models.py
+
+# It mounts a small filesystem for the volumes and compiles a clock that jumps: as root, and with cc. Without, it does without.
+chaos: install
+	@exec $(BIN)/breezeblock chaos --minutes '$(MINUTES)' --out '$(CURDIR)/.reports/chaos' \
+	    $(if $(SEED),--seed '$(SEED)') $(if $(FENCE),--fence '$(FENCE)')
 
 bench: install-test
 	@exec $(BIN)/python benchmarks/api.py

@@ -147,13 +147,45 @@ def sim(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw one seed; of one that fails, what is left.")
     ] = None,
+    faults: Annotated[str | None, typer.Option(metavar="N,N", help="Of one seed only these faults.")] = None,
+    requests: Annotated[str | None, typer.Option(metavar="N,N", help="Of one seed only these requests.")] = None,
 ) -> None:
     """Run whole clusters in one process, with every interleaving and fault drawn from a seed."""
+    from breezeblock.testing.batch import Left
     from breezeblock.testing.batch import main as simulate
 
-    if (full or html is not None) and (runs > 1 or minutes is not None):
-        raise typer.BadParameter("--full and --html show one seed; leave out --runs and --minutes")
-    raise typer.Exit(simulate(seed=seed, runs=runs, minutes=minutes, jobs=jobs, full=full, html=html))
+    try:
+        left = Left.read(faults, requests)
+    except ValueError as error:
+        raise typer.BadParameter("--faults and --requests take numbers with commas between them") from error
+    if (full or html is not None or left is not None) and (runs > 1 or minutes is not None):
+        raise typer.BadParameter("--full, --html, --faults, --requests show one seed; leave out --runs and --minutes")
+    if left is not None and seed is None:
+        raise typer.BadParameter("--faults and --requests are numbers in the run of one --seed")
+    raise typer.Exit(simulate(seed=seed, runs=runs, minutes=minutes, jobs=jobs, full=full, html=html, left=left))
+
+
+@app.command()
+def chaos(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long the faults go on.")] = 2.0,
+    seed: Annotated[int | None, typer.Option(help="What the plan of faults and requests is drawn from.")] = None,
+    nodes: Annotated[int, typer.Option(min=3, max=16, help="How many nodes.")] = 3,
+    apis: Annotated[int, typer.Option(min=2, max=16, help="How many API processes.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes; default a new folder.")
+    ] = None,
+    fence: Annotated[
+        str | None, typer.Option(metavar="kill|external", help="What proves a node dead; default by the seed.")
+    ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
+    ] = None,
+) -> None:
+    """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
+    from breezeblock.commands.chaos import chaos as wreak
+
+    print(wreak(minutes=minutes, seed=seed, nodes=nodes, apis=apis, out=out, fence=fence, scenario=scenario))
 
 
 @app.command()

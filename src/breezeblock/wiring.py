@@ -1,7 +1,9 @@
 """The composition root: the one place that turns settings into concrete classes."""
 
+import functools
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from breezeblock.drivers.file import FileDriver
@@ -17,6 +19,11 @@ from breezeblock.settings import Settings
 from breezeblock.store.dialects import open_engine, sqlite_path
 from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.run import Store
+
+# For the chaos harness and for authors of drivers, so not among the options: a folder in which each worker writes down its
+# storage calls, and how many seconds each changing one waits first.
+RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
+SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,23 @@ def bell_folder(settings: Settings) -> str:
     return str(Path(settings.service.data_dir).absolute() / "run" / "bells")
 
 
-def open_backends(settings: Settings, env: Env) -> Mapping[str, Backend]:
-    """Every configured backend by its queue, `cluster@name`."""
-    opened = (_open_backend(name, chosen, settings, env) for name, chosen in settings.backends.items())
+def open_backends(settings: Settings, env: Env, *, incarnation: str | None = None) -> Mapping[str, Backend]:
+    """Every configured backend by its queue, `cluster@name`. A worker tells its `incarnation`."""
+    opened = [_open_backend(name, chosen, settings, env) for name, chosen in settings.backends.items()]
+    if incarnation is not None and (folder := os.environ.get(RECORD_CALLS)):
+        return _recorded(opened, folder, incarnation, env)
     return {backend.queue: backend for backend in opened}
+
+
+def _recorded(opened: list[Backend], folder: str, incarnation: str, env: Env) -> Mapping[str, Backend]:
+    """The same backends, their calls written to `INCARNATION.PID.calls`."""
+    from breezeblock.drivers.recorded import RecordedDriver, Recorder
+
+    path = Path(folder) / f"{incarnation}.{os.getpid()}.calls"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    pause_s = float(os.environ.get(SLOW_CALLS) or 0)
+    recorder = Recorder(functools.partial(os.write, file), env.clock, pause_s=pause_s)
+    return {backend.queue: replace(backend, driver=RecordedDriver(backend.driver, recorder)) for backend in opened}
 
 
 def open_fences(

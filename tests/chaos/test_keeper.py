@@ -247,8 +247,9 @@ def test_a_worker_stopped_over_the_end_of_its_lease_writes_nothing_when_it_goes_
 
     for number in range(20):
         size = target.stat().st_size
-        page.publish(until=time.clock_gettime(time.CLOCK_BOOTTIME) + 0.15, lapses=number)
+        page.publish(until=time.clock_gettime(time.CLOCK_BOOTTIME) + 30, lapses=number)
         eventually(partial(has_grown, target, size + 50))
+        page.publish(until=time.clock_gettime(time.CLOCK_BOOTTIME) + 0.1, lapses=number)
         time.sleep(number * 0.002)
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(0.2)

@@ -1,74 +1,32 @@
 """What must be true of a database and its storage after a load: found wrongs as sentences."""
 
 import json
-import sqlite3
-import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from tests.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Client, Load, Snapshot, Volume
 from tests.service import Service
 
-from breezeblock.env.real import real_env
-from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
-from breezeblock.store.check import problems
-from breezeblock.store.dialects import open_engine
+from breezeblock.chaos import checker
+from breezeblock.chaos.evidence import Rest, Row, contradictions, read_rest, rows
+from breezeblock.chaos.load import DATA_BYTES, Load
+from breezeblock.chaos.run import settle as wait_for_rest
 
-Row = dict[str, Any]
-GIB: Final = 1024**3
-# Kinds of requests that leave no operation: they are done when they are answered.
-AT_ONCE: Final = {"metadata"}
-MARKER: Final = ".breezeblock-backend"
-LOOK_EVERY_S: Final = 0.2
+__all__ = ["contradictions", "database", "longest", "not_on_storage", "out_of_order", "rows", "settle", "wrongs"]
+
+NOTHING: Final[set[str]] = set()
 
 
 def database(service: Service) -> Path:
     return service.data / "breezeblock.db"
 
 
-def rows(path: Path, query: str, *values: object) -> list[Row]:
-    """Read beside the running service."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(query, values)]
-
-
-def unsettled(path: Path) -> list[str]:
-    """Whatever is still under way."""
-    found = [
-        f"operation {row['kind']} {row['id']} owner {row['owner']}" for row in rows(path, "SELECT * FROM operations")
-    ]
-    for table, busy in (("volumes", VOLUME_TRANSITIONAL), ("snapshots", SNAPSHOT_TRANSITIONAL)):
-        found += [f"{table} {row['id']} is {row['status']}" for row in rows(path, f"SELECT * FROM {table}")  # noqa: S608
-                  if row["status"] in busy]  # fmt: skip
-    return found
-
-
 def settle(path: Path, *, within_s: float) -> float:
     """Wait until all is at rest; returns how long it took."""
-    started = time.monotonic()
-    while left := unsettled(path):
-        if time.monotonic() - started > within_s:
-            raise AssertionError(f"not at rest after {within_s} s: {left}")
-        time.sleep(LOOK_EVERY_S)
-    return time.monotonic() - started
-
-
-def contradictions(path: Path) -> list[str]:
-    """What the product's own check finds in the tables."""
-    engine = open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us)
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            found = problems(connection)
-            connection.rollback()
-            return found
-    finally:
-        engine.dispose()
+    took_s, left = wait_for_rest(path, within_s=within_s)
+    assert not left, f"not at rest after {within_s} s: {left}"
+    return took_s
 
 
 def out_of_order(path: Path) -> list[str]:
@@ -91,109 +49,30 @@ def out_of_order(path: Path) -> list[str]:
     return found
 
 
-def objects(folder: Path) -> Counter[str]:
-    """Every file of a backend, unfinished ones too."""
-    return Counter(path.name for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
-
-
 def not_on_storage(path: Path, folder: Path) -> list[str]:
     """Differences between rows and files, and volumes whose file has another size."""
-    there = rows(path, "SELECT id, object_name, size_gib, 'volume' AS noun FROM volumes UNION ALL"
-                       " SELECT id, object_name, size_gib, 'snapshot' FROM snapshots")  # fmt: skip
-    named = Counter(row["object_name"] for row in there if row["object_name"])
-    found = [f"object {name}: {named[name]} rows, {count} files" for name, count in (named | objects(folder)).items()
-             if not named[name] == objects(folder)[name] == 1]  # fmt: skip
-    for row in there:
-        for file in folder.glob(f"*/{row['object_name']}") if row["object_name"] else ():
-            if file.stat().st_size != row["size_gib"] * GIB:
-                found.append(
-                    f"{row['noun']} {row['id']} has {row['size_gib']} GiB, its file {file.stat().st_size} bytes"
-                )
-    return found
+    return _sentences(checker.storage(_rest(path, folder), NOTHING))
 
 
 def wrongs(load: Load, service: Service) -> list[str]:
     """Everything that is not as the clients were told."""
-    path = database(service)
+    rest = _rest(database(service), service.data / "volumes" / "file")
     return [
-        *contradictions(path),
-        *out_of_order(path),
-        *not_on_storage(path, service.data / "volumes" / "file"),
-        *_requests(load, path),
-        *(wrong for client in load.clients for wrong in _resources(client, path)),
-        *_strangers(load, path),
+        *rest.contradictions,
+        *out_of_order(database(service)),
+        *_sentences(checker.storage(rest, NOTHING)),
+        *_sentences(checker.once(load.asked, rest, NOTHING, NOTHING).findings),
+        *_sentences(checker.expectations(load.clients, rest, NOTHING, NOTHING)),
+        *_sentences(checker.data(load.clients, rest, NOTHING)[1]),
     ]
 
 
-def _requests(load: Load, path: Path) -> Iterator[str]:
-    """Each accepted request is one finished operation, and a refused one is none."""
-    logged: dict[str, list[Row]] = defaultdict(list)
-    for row in rows(path, "SELECT * FROM operation_log"):
-        logged[row["request_id"]].append(row)
-    for asked in load.asked:
-        done = logged.get(asked.request_id or "", [])
-        if asked.outcome == BROKEN:
-            yield f"{asked} is the service's own mistake"
-        if asked.outcome in (REFUSED, UNAVAILABLE) and done:
-            yield f"{asked} was refused, and is operation {done}"
-        if asked.outcome == ACCEPTED and asked.kind not in AT_ONCE and [row["outcome"] for row in done] != ["done"]:
-            yield f"{asked} was accepted, and ended as {[(row['outcome'], row['detail']) for row in done]}"
-    for row in rows(path, "SELECT * FROM operation_log WHERE outcome != 'done'"):
-        yield f"operation {row['kind']} of {row['resource_id']} ended as {row['outcome']}: {row['detail']}"
+def _rest(path: Path, folder: Path) -> Rest:
+    return read_rest(path, folder, head_bytes=max(DATA_BYTES))
 
 
-def _resources(client: Client, path: Path) -> Iterator[str]:
-    types = {row["id"]: row["name"] for row in rows(path, "SELECT * FROM volume_types")}
-    volumes = _by_name(rows(path, "SELECT * FROM volumes"))
-    snapshots = _by_name(rows(path, "SELECT * FROM snapshots"))
-    for volume in client.volumes:
-        found = volumes.get(volume.name, [])
-        yield from _existence("volume", volume, found)
-        for row in found:
-            yield from _volume(volume, row, types[row["volume_type_id"]])
-        for snapshot in volume.snapshots:
-            taken = snapshots.get(snapshot.name, [])
-            yield from _existence("snapshot", snapshot, taken)
-            for row in taken:
-                if row["status"] != "available" or row["size_gib"] not in snapshot.sizes:
-                    yield f"snapshot {snapshot} is {row['status']} with {row['size_gib']} GiB"
-
-
-def _existence(noun: str, known: Volume | Snapshot, found: list[Row]) -> Iterator[str]:
-    if len(found) > 1 or bool(found) not in known.there:
-        yield f"{noun} {known.name} ({known.id}): {len(found)} rows, expected there: {known.there}"
-    if found and known.id is not None and found[0]["id"] != known.id:
-        yield f"{noun} {known.name} is {found[0]['id']}, and was accepted as {known.id}"
-
-
-def _volume(volume: Volume, row: Row, type_name: str) -> Iterator[str]:
-    if row["status"] != "available":
-        yield f"volume {volume.name} ({row['id']}) is {row['status']}"
-    if row["size_gib"] not in volume.sizes:
-        yield f"volume {volume.name} ({row['id']}) has {row['size_gib']} GiB, expected {volume.sizes}"
-    if not volume.types & {type_name, None}:
-        yield f"volume {volume.name} ({row['id']}) has type {type_name}, expected {volume.types}"
-    metadata = json.loads(row["metadata_json"])
-    for key, values in volume.metadata.items():
-        if metadata.get(key) not in values:
-            yield f"volume {volume.name} ({row['id']}) has {key}={metadata.get(key)}, expected {values}"
-
-
-def _strangers(load: Load, path: Path) -> Iterator[str]:
-    """Rows that nobody asked for."""
-    known = {one.name for client in load.clients for one in client.volumes}
-    known |= {one.name for client in load.clients for one in client.known_snapshots()}
-    for table in ("volumes", "snapshots"):
-        for row in rows(path, f"SELECT * FROM {table}"):  # noqa: S608
-            if row["name"] not in known:
-                yield f"{table} {row['id']} ({row['name']}) was never asked for"
-
-
-def _by_name(found: Iterable[Row]) -> dict[str, list[Row]]:
-    by_name: dict[str, list[Row]] = defaultdict(list)
-    for row in found:
-        by_name[row["name"]].append(row)
-    return by_name
+def _sentences(found: list[checker.Finding]) -> list[str]:
+    return [f"{one.invariant}: {one.text}" for one in found]
 
 
 def longest(path: Path) -> tuple[float, str]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.chaos.load import Http
 from tests.race.model import Answered
 from tests.service import Service, eventually
+
+from breezeblock.chaos.load import Http
 
 THREADS: Final = 32
 PROJECT: Final = "race"

@@ -40,6 +40,7 @@ MAY_TOUCH_THE_WORLD = {
     "cli.py": "runs before there is an environment",
     "supervisor.py": "starts and watches the processes that have one",
     "supervisor/": "starts and watches the processes that have one",
+    "chaos/": "drives and watches real processes, from outside, in real time",
     "settings.py": "is read before there is an environment",
     "logs.py": "stamps lines with the real time, in simulation too",
 }

@@ -240,8 +240,9 @@ def base() -> Iterator[Base]:
     base.close()
 
 
-def fencer(store: Store, fences: Mapping[str, Sequence[Fence]]) -> Fencer:
-    return Fencer(env=virtual_env(next(SEEDS)), store=store, cluster="c", me=OTHER, name="n2", fences=fences)
+def fencer(store: Store, fences: Mapping[str, Sequence[Fence]], *, lease: bool = True) -> Fencer:
+    env = virtual_env(next(SEEDS))
+    return Fencer(env=env, store=store, cluster="c", me=OTHER, name="n2", fences=fences, may_act=lambda: lease)
 
 
 def walk(base: Base, fences: Mapping[str, Sequence[Fence]]) -> float:
@@ -394,6 +395,43 @@ def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fence
     assert base.row(nodes, ME)["fencer"] == OTHER
 
 
+def test_what_was_fenced_meanwhile_is_left_alone(base: Base) -> None:
+    """By an operator's word, for one; the machine may have been switched on again since."""
+    slow, agent = Scripted("storage", "no", takes_s=10.0), Scripted("external", True, whole_node=True)
+
+    async def main() -> None:
+        walking = asyncio.ensure_future(
+            fencer(store_of(base), {FAST: (slow, agent), SLOW: (slow, agent)}).fence(row(base))
+        )
+        await VirtualClock().sleep(1.0)
+        base.run(membership.confirm_fenced, incarnation=ME, note=note("root"))
+        await walking
+
+    in_virtual_time(main())
+    assert (agent.asked, how(base), state(base)) == ([], {FAST: "operator", SLOW: "operator"}, ("fenced", None))
+
+
+def test_who_holds_no_lease_fences_nobody(base: Base) -> None:
+    """It was stopped, perhaps, and the node that it is about to cut off has been fenced by others and works again."""
+    agent = Scripted("external", True, whole_node=True)
+
+    with pytest.raises(Unavailable, match="holds no lease"):
+        in_virtual_time(fencer(store_of(base), {FAST: (agent,), SLOW: (agent,)}, lease=False).fence(row(base)))
+
+    assert (agent.asked, state(base), base.row(nodes, ME)["fencer"]) == ([], ("expired", None), OTHER)
+
+
+def test_nodes_whose_boot_is_not_known_are_not_fenced_together(base: Base) -> None:
+    """Two empty names are not the same boot."""
+    base.change(nodes, ME, boot_id="")
+    base.node("other", state="expired", boot_id="")
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
+
+    walk(base, {FAST: (agent,), SLOW: (agent,)})
+
+    assert (state(base)[0], state(base, "other")[0]) == ("fenced", "expired")
+
+
 # --- the watch --------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +448,7 @@ def watched(base: Base, fences: Mapping[str, Sequence[Fence]], *, seconds: float
             name="n2",
             terms=TERMS,
             fences=fences,
+            may_act=lambda: True,
             on_release=released.append,
         )
         watching = asyncio.ensure_future(watch.run())
@@ -427,6 +466,19 @@ def test_a_silent_node_is_expired_by_somebody_who_can_fence_it_or_left_to_others
 
     assert (state(base), base.row(nodes, ME)["fencer"]) == (("expired", None), None)
     assert [one["event"] for one in base.rows(node_events)] == ["expired", "expired"]
+
+
+def test_who_has_none_of_its_backends_leaves_a_lost_node_to_those_who_have_for_a_while(base: Base) -> None:
+    """Then it does what it can: an agent, for one, cuts off any node."""
+    base.change(nodes, ME, fencer=None, fence_after_us=base.now_us)
+    agent = Scripted("external", True, whole_node=True)
+
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+    early = len(agent.asked)
+    base.now_us += int(TERMS.ttl_s * 1_000_000)
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+
+    assert (early, len(agent.asked), state(base)[0]) == (0, 1, "gone")
 
 
 def test_no_fence_is_run_before_the_lease_is_over(base: Base) -> None:

@@ -5,11 +5,13 @@ being fenced. What could not be fenced is left to the next fencer, after a pause
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from breezeblock.env.contract import Env
+from breezeblock.model.errors import Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.fences import Fence, FenceFailed, Fences
 from breezeblock.protocol import membership
@@ -30,8 +32,19 @@ log = structlog.get_logger(__name__)
 class Fencer:
     """One node's hand in fencing others."""
 
-    def __init__(self, *, env: Env, store: Store, cluster: str, me: Incarnation, name: str, fences: Fences) -> None:
+    def __init__(
+        self,
+        *,
+        env: Env,
+        store: Store,
+        cluster: str,
+        me: Incarnation,
+        name: str,
+        fences: Fences,
+        may_act: Callable[[], bool],
+    ) -> None:
         self._env = env
+        self._may_act = may_act
         self._store = store
         self._cluster = cluster
         self._me = me
@@ -47,6 +60,10 @@ class Fencer:
     def can_help(self, row: NodeRow) -> bool:
         """Whether this node can do anything about what is not fenced yet."""
         return not row.queues or any(self._fences_of(queue) for queue in row.unfenced)
+
+    def is_ours(self, row: NodeRow) -> bool:
+        """Whether this node has any of the backends that are not fenced yet: who has, can fence them in every way."""
+        return not row.queues or any(queue in self._fences for queue in row.unfenced)
 
     def _fences_of(self, queue: str) -> list[Fence]:
         """What may fence a backend; for one that is not ours, whatever counts for the whole node."""
@@ -79,6 +96,8 @@ class Fencer:
         """Try one backend's fences until one gives proof. Returns why none did, or None."""
         problems: list[str] = []
         for fence in self._fences_of(queue):
+            if problems and not await self._is_left(row, queue):
+                return None  # fenced meanwhile, by whoever: an agent that is called now might cut off what works again
             # What counts for the whole node is tried once, whichever of its backends ask for it.
             key = id(fence)
             if not fence.whole_node or key not in proofs:
@@ -97,14 +116,26 @@ class Fencer:
                     proof.cancel()
             if proved:
                 await self._record(row, queue, method=fence.method, whole_node=fence.whole_node)
-                if fence.whole_boot:
+                if fence.whole_boot and row.boot_id:
                     await self._record_boot(row, fence.method)
                 return None
             problems.append(f"{fence.method}: does not apply")
         return f"{queue}: {', '.join(problems) or 'no fence is configured here'}"
 
+    async def _is_left(self, row: NodeRow, queue: str) -> bool:
+        rows = await self._store.read(membership.read_nodes, cluster=self._cluster)
+        return any(
+            one.incarnation == row.incarnation and one.state == "expired" and queue in one.unfenced for one in rows
+        )
+
     async def _prove(self, fence: Fence, row: NodeRow, queue: str) -> bool:
-        """The fence's answer; FenceFailed when it does not come in time: a fence that hangs must be handed on."""
+        """The fence's answer; FenceFailed when it does not come in time: a fence that hangs must be handed on.
+
+        Whoever has no lease begins no fence: it may have been stopped for long, the lost node fenced by somebody else and
+        back again, and an agent that is called now would cut off what works.
+        """
+        if not self._may_act():
+            raise Unavailable("this node holds no lease, so it fences nobody")
         proof = asyncio.ensure_future(fence.fence(row, queue))
         timer = asyncio.ensure_future(self._env.clock.sleep(fence.limit_s))
         try:

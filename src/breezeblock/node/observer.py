@@ -36,6 +36,7 @@ class Watch:
         name: str,
         terms: Terms,
         fences: Fences,
+        may_act: Callable[[], bool],
         on_release: Callable[[list[str]], None],
     ) -> None:
         self._env = env
@@ -43,7 +44,7 @@ class Watch:
         self._cluster = cluster
         self._me = me
         self._terms = terms
-        self._fencer = Fencer(env=env, store=store, cluster=cluster, me=me, name=name, fences=fences)
+        self._fencer = Fencer(env=env, store=store, cluster=cluster, me=me, name=name, fences=fences, may_act=may_act)
         self._on_release = on_release
         self._observer = Observer(terms)
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
@@ -103,12 +104,12 @@ class Watch:
             membership.expire,
             incarnation=row.incarnation,
             heartbeat=heartbeat,
-            fencer=self._me if (can_help := self._fencer.can_help(row)) else None,
+            fencer=self._me if (mine := self._fencer.can_help(row) and self._fencer.is_ours(row)) else None,
             note=self._fencer.note(),
         )
         if expired:
             log.warning("node.expired", node=row.name, incarnation_expired=row.incarnation)
-            if can_help:
+            if mine:
                 self._begin_fence(row)
 
     async def _see_to_fence(self, row: NodeRow, live: Mapping[Incarnation, NodeRow]) -> None:
@@ -117,6 +118,8 @@ class Watch:
                 return
             if not self._fencer.can_help(row):
                 return  # one that can is in the cluster, or comes, or an operator confirms it by hand
+            if not self._fencer.is_ours(row) and row.fence_due_s < self._terms.ttl_s:
+                return  # nodes with the same backends come first: a vain attempt of ours would put theirs off
             taken = await self._store.run(
                 membership.take_over_fence,
                 incarnation=row.incarnation,

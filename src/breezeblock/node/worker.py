@@ -116,6 +116,7 @@ class Worker:
             name=identity.name,
             terms=terms,
             fences=fences,
+            may_act=gate.is_open,
             on_release=self._ring,
         )
 

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import structlog
+
 from breezeblock import logs
 from breezeblock.env import cgroups
 from breezeblock.env.cgroups import Cgroup
@@ -27,6 +29,8 @@ from breezeblock.processes import orphans
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
+
+log = structlog.get_logger(__name__)
 
 # The same as `store.dialects.sqlite_pragmas`, which the keeper cannot import: it would load SQLAlchemy. A test compares.
 PRAGMAS = (
@@ -49,6 +53,7 @@ class WorkerProcess:
         self._clock = clock
         # For as long as this object lives; the keeper ends with its worker.
         self._watching = asyncio.ensure_future(orphans.end_orphans(clock, lambda: (process.pid,)))
+        self._watching.add_done_callback(_say_if_broken)
 
     def send(self, word: str) -> None:
         """See `node.keeper.WorkerHandle`."""
@@ -72,6 +77,12 @@ class WorkerProcess:
         if self._group is not None:
             self._group.kill_worker()
         await orphans.end_children(self._clock)
+
+
+def _say_if_broken(watching: "asyncio.Task[None]") -> None:
+    # The node goes on without: at its end all are looked for, in any case.
+    if not watching.cancelled() and (error := watching.exception()) is not None:
+        log.error("keeper.does_not_look_for_orphans", exc_info=error)
 
 
 async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:

@@ -32,7 +32,7 @@ async def work(brief: NodeBrief) -> None:
     opened = wiring.open_database(chosen, env)
     bell_folder = wiring.bell_folder(chosen)
 
-    backends = wiring.open_backends(chosen, env)
+    backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
     machine = machine_id(chosen.nodes.machine_id)
     fences = wiring.open_fences(
         chosen,

@@ -45,6 +45,8 @@ class NodeRow:
     kinds: Mapping[str, int]
     lock_path: str
     lock_id: str
+    fence_due_s: float = 0.0
+    """For how long its fence has been waiting for somebody, by the clock that all of them share."""
     boot_id: str = ""
     identities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Queue -> what its storage knows this incarnation by."""
@@ -64,7 +66,7 @@ class NodeRow:
 
 def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
     """All incarnations of a cluster that are not gone."""
-    due = (nodes.c.fence_after_us <= db_now_us()).label("fence_due")
+    due = (db_now_us() - nodes.c.fence_after_us).label("due_us")
     ours = (nodes.c.cluster == cluster, nodes.c.state != "gone")
     identities: dict[str, dict[str, Mapping[str, str]]] = {}
     fenced: dict[str, set[str]] = {}
@@ -83,7 +85,8 @@ def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
                 state=row["state"],
                 heartbeat=row["heartbeat"],
                 fencer=row["fencer"],
-                fence_due=bool(row["fence_due"]),
+                fence_due=row["due_us"] >= 0,
+                fence_due_s=row["due_us"] / 1_000_000,
                 queues=tuple(sorted({*json.loads(row["queues_json"]), *known})),
                 kinds=json.loads(row["kinds_json"]),
                 lock_path=row["lock_path"],
@@ -109,7 +112,8 @@ def expire(tx: Connection, *, incarnation: Incarnation, heartbeat: int, fencer: 
     silent = update(nodes).where(
         nodes.c.incarnation == incarnation, nodes.c.heartbeat == heartbeat, nodes.c.state.in_(NODE_LIVE)
     )
-    if tx.execute(silent.values(state="expired", fencer=fencer, changed_at_us=note.at_us)).rowcount == 0:
+    values = {"state": "expired", "fencer": fencer, "fence_after_us": db_now_us(), "changed_at_us": note.at_us}
+    if tx.execute(silent.values(**values)).rowcount == 0:
         return False
     queue.revoke(tx, owner=incarnation)
     node_events.tell(tx, incarnation=incarnation, event="expired", detail=f"silent, says {note.by}", note=note)

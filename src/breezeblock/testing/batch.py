@@ -2,6 +2,7 @@
 
 breezeblock sim --seed 1234                one run and its time line; of a run that fails, the smallest that still does
 breezeblock sim --seed 1234 --html a.html  the same as a picture
+breezeblock sim --seed 1234 --faults 3,17  only these faults strike: what a time line of a shrunk run ends with
 breezeblock sim --runs 500 --jobs 8        many, from a drawn seed on
 breezeblock sim --minutes 10               as many as fit
 
@@ -11,24 +12,24 @@ Each worker process has its own share of the seeds, so that whoever dies is know
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from breezeblock.env.real import RealClock
 from breezeblock.testing.database import Database
 from breezeblock.testing.history import Entry
 from breezeblock.testing.page import page
 from breezeblock.testing.run import START_S, Failed, simulate
-from breezeblock.testing.shrink import Shrunk, numbers_of, shrink
+from breezeblock.testing.shrink import RUNS_MOST, AllBut, Shrunk, numbers_of, shrink
 from breezeblock.testing.timeline import Names, matters, timeline
 
-__all__ = ["Outcome", "main", "many", "one", "run_seed"]
+__all__ = ["Left", "Outcome", "main", "many", "one", "run_seed"]
 
 INTERRUPTED: Final = 130
 VIOLATIONS_SHOWN: Final = 10
@@ -46,6 +47,33 @@ class Outcome:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Left:
+    """The numbers of the faults and requests of a seed that are left; None for all of them."""
+
+    faults: Sequence[int] | None
+    requests: Sequence[int] | None
+
+    @classmethod
+    def read(cls, faults: str | None, requests: str | None) -> "Left | None":
+        """From numbers with commas between them; "" is none of them. Raises ValueError."""
+        if faults is None and requests is None:
+            return None
+        return cls(
+            *(None if text is None else [int(word) for word in text.split(",") if word] for text in (faults, requests))
+        )
+
+    def options(self) -> dict[str, Any]:
+        """For `simulate`."""
+        names = {"without": self.faults, "unasked": self.requests}
+        left = {name: AllBut(frozenset(kept)) for name, kept in names.items() if kept is not None}
+        return {**left, "brief": True}
+
+    def __str__(self) -> str:
+        words = {"faults": self.faults, "requests": self.requests}
+        return " ".join(f"--{name} '{','.join(map(str, kept))}'" for name, kept in words.items() if kept is not None)
+
+
 RunSeed = Callable[[int, Database], Outcome]
 
 
@@ -57,34 +85,39 @@ def main(
     jobs: int | None,
     full: bool = False,
     html: Path | None = None,
+    left: "Left | None" = None,
 ) -> int:
     """Run it. Returns the exit status."""
     first = Random().randrange(1 << 32) if seed is None else seed
     if runs == 1 and minutes is None:
-        return one(first, full=full, html=html)
+        return one(first, full=full, html=html, left=left)
     return many(first, runs=None if minutes is not None else runs, minutes=minutes, jobs=jobs or os.cpu_count() or 1)
 
 
 # --- one ------------------------------------------------------------------------------------------------------------
 
 
-def one(seed: int, *, full: bool, html: Path | None) -> int:
-    """Run a seed and show what happened: readable, or as it was told (`full`); and as a picture."""
-    database = Database()
+def one(seed: int, *, full: bool, html: Path | None, left: "Left | None" = None) -> int:
+    """Run a seed and show what happened: readable, or as it was told (`full`); and as a picture.
+
+    With `left` only these faults and requests of it, and nothing is shrunk.
+    """
+    database, options = Database(), {} if left is None else left.options()
     shrunk: Shrunk | None = None
     try:
-        history: list[Entry] = simulate(seed, database=database).history
-        print("\n".join(map(str, history) if full else timeline(matters(history), Names.given(history))))
+        whole: list[Entry] = simulate(seed, database=database, **options).history
+        history, shown = whole, timeline(matters(whole), Names.given(whole))
     except Failed as failed:
-        if full:
-            print(*failed.history, sep="\n", flush=True)
-        shrunk = shrink(failed, database=database)
-        history = shrunk.failed.history
-        print(explained(failed, shrunk))
+        shrunk = shrink(failed, database=database, runs_most=RUNS_MOST if left is None else 0)
+        whole, history, shown = failed.history, shrunk.failed.history, [explained(failed, shrunk)]
     finally:
         database.close()
     if html is not None:
         html.write_text(page(f"Seed {seed}" + (", shrunk" if shrunk else ""), history), encoding="utf-8")
+    if full:
+        print(*whole, sep="\n")
+    if shrunk is not None or not full:
+        print(*shown, sep="\n")
     return 0 if shrunk is None else 1
 
 
@@ -92,7 +125,7 @@ def explained(failed: Failed, shrunk: Shrunk) -> str:
     """What fell, and the time line of the smallest run in which it still does."""
     history = shrunk.failed.history
     faults, requests = numbers_of(failed.history, "fault"), numbers_of(failed.history, "request")
-    search = "none can be spared" if shrunk.complete else "the search was cut short"
+    search = "none can be spared" if shrunk.complete else "not all were tried"
     return "\n".join(
         [
             f"seed {failed.seed} failed:",
@@ -103,7 +136,7 @@ def explained(failed: Failed, shrunk: Shrunk) -> str:
             *timeline(matters(history), Names.given(history)),
             "",
             f"All of it: breezeblock sim --seed {failed.seed} --full",
-            f"What is left, in breezeblock.testing: {shrunk.replay()}",
+            f"What is left: breezeblock sim --seed {failed.seed} {Left(shrunk.faults, shrunk.requests)}",
         ]
     )
 
@@ -170,8 +203,10 @@ def many(first: int, *, runs: int | None, minutes: float | None, jobs: int, run:
     jobs = jobs if runs is None else min(jobs, runs)
     until = None if minutes is None else RealClock().boottime() + minutes * 60
     tally = _Tally()
-    shares = [_start(first + number, first, runs, until, jobs, run) for number in range(jobs)]
+    shares: list[_Share] = []
     try:
+        for number in range(jobs):
+            shares.append(_start(first + number, first, runs, until, jobs, run))
         for outcome in _outcomes(list(shares), jobs):
             tally.add(outcome)
     except KeyboardInterrupt:

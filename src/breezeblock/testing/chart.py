@@ -70,7 +70,9 @@ class Chart:
     def __init__(self, history: Sequence[Entry], names: Names) -> None:
         self._names = names
         self._start = history[0].at if history else 0.0
-        self.length_s = max((entry.at for entry in history), default=0.0) - self._start
+        # A long wait for rest, in which nothing happens, would press all else into a corner.
+        eventful = [entry.at for entry in history if entry.kind != "phase"]
+        self.length_s = max(eventful, default=self._start) - self._start
         self.lanes: dict[str, Lane] = {EVERYBODY: Lane(EVERYBODY)}
         self.violations: list[Mark] = []
         self._bars: dict[str, list[tuple[str, Bar]]] = {}
@@ -109,14 +111,14 @@ class Chart:
             self._operation(entry, at)
         elif entry.kind == "refused" or (entry.kind == "node" and entry.data["after"] in _NODE_MARKS):
             lane.marks.append(Mark(at, entry.data.get("after", "refused"), title))
-        elif entry.kind in ("request", "phase"):
+        elif entry.kind == "request" or (entry.kind == "phase" and at <= self.length_s):
             lane.marks.append(Mark(at, entry.kind, title, row))
 
     def _fault(self, entry: Entry, at: float, lane: Lane, row: str, title: str) -> None:
         kind, seconds = str(entry.data["fault"]), float(entry.data.get("seconds", 0.0))
         title = f"fault {entry.data['number']}: {title}"
         lane.marks.append(Mark(at, f"fault {kind}", title, row))
-        if seconds > 0:
+        if seconds > 0 and (lane.name != EVERYBODY or entry.data.get("target") == "*"):
             lane.spans.append(Span(at, min(at + seconds, self.length_s), kind, title, row))
 
     def _operation(self, entry: Entry, at: float) -> None:

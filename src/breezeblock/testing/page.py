@@ -20,6 +20,7 @@ LEFT: Final = 150
 ROW: Final = 16
 GAP: Final = 8
 AXIS: Final = 24
+LABEL: Final = 42  # a bar that is narrower has no room for its label; the script knows this number, too
 TICKS_ABOUT: Final = 12
 # What XML cannot hold, not even escaped.
 _UNSPEAKABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd]")
@@ -57,7 +58,7 @@ _KEY: Final = (
 # No comparison signs in it: they would be escaped.
 _SCRIPT: Final = """
 const svg = document.querySelector('svg'), zoom = document.querySelector('#zoom');
-const left = Number(svg.dataset.left), width = Number(svg.dataset.width), length = Number(svg.dataset.length);
+const room = 42, left = Number(svg.dataset.left), width = Number(svg.dataset.width), length = Number(svg.dataset.length);
 zoom.addEventListener('input', () => {
   const scale = zoom.value * width / length, x = (s) => left + s * scale;
   svg.setAttribute('width', left + width * zoom.value + 20);
@@ -66,7 +67,10 @@ zoom.addEventListener('input', () => {
     if (one.tagName === 'rect') { one.setAttribute('x', a); one.setAttribute('width', Math.max(2, b - a)); }
     else if (one.tagName === 'line') { one.setAttribute('x1', a); one.setAttribute('x2', a); }
     else if (one.tagName === 'circle') { one.setAttribute('cx', a); }
-    else { one.setAttribute('x', a); }
+    else {
+      one.setAttribute('x', a);
+      if (one.dataset.b) { one.style.display = Math.max(room, b - a) === room ? 'none' : ''; }
+    }
   }
   for (const one of svg.querySelectorAll('.lane')) { one.setAttribute('x2', left + width * zoom.value); }
 });
@@ -158,7 +162,10 @@ class _Drawing:
             y = bars_at + number * ROW
             for bar in bars:
                 self._rect(self._svg, f"bar {bar.outcome}", bar.begin, bar.end, y + 2, ROW - 4, bar.title)
-                self._text(f"{bar.operation} e{bar.epoch}", bar.begin, y + 12)
+                label = self._text(f"{bar.operation} e{bar.epoch}", bar.begin, y + 12)
+                label.set("data-b", f"{bar.end:.6f}")
+                if (bar.end - bar.begin) * self._scale <= LABEL:  # the script shows it when the bar is stretched
+                    label.set("style", "display: none")
         for mark in lane.marks:
             self._dot(f"mark {mark.kind}", mark.at, ys.get(mark.row, top) + ROW // 2, mark.title)
 
@@ -179,9 +186,9 @@ class _Drawing:
         line = SubElement(self._svg if parent is None else parent, "line", {"class": kind, **place})
         _add(line, "title", title)
 
-    def _text(self, text: str, at: float, y: int, parent: Element | None = None) -> None:
+    def _text(self, text: str, at: float, y: int, parent: Element | None = None) -> Element:
         place = {"x": self._x(at), "y": str(y), "data-a": f"{at:.6f}"}
-        _add(self._svg if parent is None else parent, "text", text, **place)
+        return _add(self._svg if parent is None else parent, "text", text, **place)
 
     def _ticks(self, parent: Element, length_s: float) -> None:
         step = next((step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if length_s / step <= TICKS_ABOUT), 100.0)

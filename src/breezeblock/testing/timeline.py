@@ -58,7 +58,7 @@ def lane_of(entry: Entry, names: Names) -> str:
         target = str(data.get("target", entry.process) or "")
         return "" if target == "*" else target
     incarnation = data.get("incarnation") or data.get("owner")
-    if entry.process is None and incarnation is not None:
+    if incarnation is not None and entry.kind != "identity":
         return names.of.get(incarnation, incarnation[:8])
     return entry.process or ""
 

@@ -3,17 +3,22 @@
 Each client has resources of its own and asks one thing at a time, so what it was answered says exactly what must exist:
 a request that was accepted has happened, one that was refused has left nothing, and one without an answer has happened as a
 whole or not at all. Names are unique, so that a request without an answer can be found again.
+
+What is in the volumes is known as well: a client writes into each new volume, as a server would that has it attached, and
+follows what it wrote through clones, snapshots and reverts.
 """
 
 import contextlib
 import http.client
 import json
+import os
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,6 +38,22 @@ TYPES: Final = ("gold", "silver")
 PROJECT: Final = "load"
 BUSY: Final = ("creating", "deleting", "extending", "reverting", "retyping", "restoring")
 NOTHING_CHANGED: Final = "Nothing was changed"
+DATA_SHARE: Final = 0.7
+DATA_BYTES: Final = (256 * 1024, 3 * 1024**2)
+ZEROS: Final = ""
+
+
+def pattern(tag: str) -> bytes:
+    """What a client wrote under a tag; the first bytes of what nobody wrote to are zeros."""
+    if tag == ZEROS:
+        return bytes(DATA_BYTES[0])
+    chance = random.Random(tag)
+    return chance.randbytes(chance.randint(*DATA_BYTES))
+
+
+def now() -> float:
+    """The clock of everything here: CLOCK_BOOTTIME, the same in all processes of a machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True)
@@ -58,6 +79,8 @@ class Snapshot:
     id: str | None
     sizes: set[int]
     there: set[bool]
+    content: set[str] | None = None
+    sizes_ever: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -71,6 +94,10 @@ class Volume:
     there: set[bool]
     metadata: dict[str, set[str | None]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
+    content: set[str] | None = None
+    """The tags of what may be in it; None when nobody knows."""
+    sizes_ever: set[int] = field(default_factory=set)
+    """Every size it was asked to have: an extension may be refused after it was accepted, for want of space."""
 
 
 class Http:
@@ -106,8 +133,10 @@ class Http:
 class Client:
     """One client with its own resources, until it is told to stop."""
 
-    def __init__(self, number: int, endpoint: str, seed: int) -> None:
+    def __init__(self, number: int, endpoint: str, seed: int, storage: Path | None = None) -> None:
         self.number = number
+        self.reads: Counter[int] = Counter()
+        self._storage = storage
         self.volumes: list[Volume] = []
         self.asked: list[Asked] = []
         self._http = Http(endpoint)
@@ -152,7 +181,7 @@ class Client:
 
     def _ask(self, kind: str, name: str, method: str, path: str, body: object = None) -> tuple[str, Any]:
         """Ask once, write down what came of it. Nothing is asked again: only the database knows whether it happened."""
-        started = time.monotonic()
+        started = now()
         status, answer, said = None, None, dict[str, str]()
         try:
             status, answer, said = self._http.send(method, f"/v3/{PROJECT}{path}", body)
@@ -166,47 +195,76 @@ class Client:
         self.asked.append(
             Asked(
                 self.number, kind, name, outcome, status, said.get("x-openstack-request-id"), text, started,
-                time.monotonic() - started,
+                now() - started,
             )
         )  # fmt: skip
         return outcome, answer
 
-    def _wait(self, volume: Volume) -> None:
-        """Until it is at rest, or for a while. Reading may be repeated."""
-        until = time.monotonic() + WAIT_MOST_S
-        while time.monotonic() < until:
+    def _wait(self, volume: Volume) -> str | None:
+        """Until it is at rest, or for a while; returns its status then. Reading may be repeated."""
+        until = now() + WAIT_MOST_S
+        while now() < until:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 status, answer, _ = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
-                if status == 404 or (status == 200 and answer["volume"]["status"] not in BUSY):
-                    return
+                self.reads[status] += 1
+                if status == 404:
+                    return None
+                if status == 200 and answer["volume"]["status"] not in BUSY:
+                    return str(answer["volume"]["status"])
             time.sleep(LOOK_EVERY_S)
+        return None
+
+    def _write(self, volume: Volume) -> None:
+        """Put something into a new volume, behind the service's back, as a server does that has it attached."""
+        if self._storage is None or self._wait(volume) != "available":
+            return
+        found = [path for path in self._storage.glob(f"*/{volume.id}.*") if path.suffix != ".part"]
+        if len(found) != 1:
+            volume.content = None  # the checker will say what it thinks of several
+            return
+        tag = f"{self._random.random()}"
+        try:
+            file = os.open(found[0], os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(file, pattern(tag), 0)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            volume.content = {tag}
+        except OSError:  # the storage is full or read-only now
+            volume.content = None
 
     def _create(self, mine: list[Volume]) -> None:
         name = self._name("volume")
         size, type_ = self._random.randint(1, 2), self._random.choice((*TYPES, None))
         wanted: dict[str, Any] = {"name": name, "metadata": {"made": "here"}}
-        kind, types = "create", {type_}
+        kind, types, content = "create", {type_}, {ZEROS} if self._storage else None
         how, source = self._random.random(), self._random.choice(mine) if mine else None
         snapshots = [one for one in source.snapshots if one.there == {True} and one.id] if source else []
         if source is not None and how < 0.3:
             kind, wanted["source_volid"] = "create_from_volume", source.id
             size, types = max(source.sizes), {type_} if type_ else set(source.types)
+            content = source.content
         elif snapshots and how < 0.6:
             snapshot = self._random.choice(snapshots)
+            content = snapshot.content
             kind, wanted["snapshot_id"] = "create_from_snapshot", snapshot.id
             size, types = max(snapshot.sizes), {type_, *TYPES, None} if type_ is None else {type_}
         wanted |= {"size": size} | ({"volume_type": type_} if type_ else {})
         outcome, answer = self._ask(kind, name, "POST", "/volumes", {"volume": wanted})
-        volume = Volume(name, None, {size}, types, _there(outcome), {"made": {"here"}})
+        volume = Volume(name, None, {size}, types, _there(outcome), {"made": {"here"}}, content=content)
         if outcome == ACCEPTED:
             volume.id = answer["volume"]["id"]
         self.volumes.append(volume)
+        if outcome == ACCEPTED and kind == "create" and self._random.random() < DATA_SHARE:
+            self._write(volume)
 
     def _extend(self, volume: Volume) -> None:
         size = max(volume.sizes) + self._random.randint(1, 2)
         if size > SIZE_MOST_GIB:
             return
         outcome, _ = self._on(volume, "extend", "os-extend", {"new_size": size})
+        volume.sizes_ever |= volume.sizes
         volume.sizes = _after(outcome, volume.sizes, size)
 
     def _retype(self, volume: Volume) -> None:
@@ -218,7 +276,14 @@ class Client:
     def _revert(self, volume: Volume) -> None:
         known = [one for one in volume.snapshots if one.id is not None and True in one.there]
         if known:
-            self._on(volume, "revert", "revert", {"snapshot_id": known[-1].id})
+            snapshot = known[-1]
+            outcome, _ = self._on(volume, "revert", "revert", {"snapshot_id": snapshot.id})
+            if volume.content is None or snapshot.content is None:
+                volume.content = snapshot.content if outcome == ACCEPTED else None
+            elif outcome == ACCEPTED:
+                volume.content = set(snapshot.content)
+            elif outcome in (UNKNOWN, BROKEN):
+                volume.content = volume.content | snapshot.content
 
     def _label(self, volume: Volume) -> None:
         key, value = self._random.choice("abc"), str(self._random.randrange(1000))
@@ -231,7 +296,9 @@ class Client:
         body = {"snapshot": {"volume_id": volume.id, "name": name}}
         outcome, answer = self._ask("snapshot", name, "POST", "/snapshots", body)
         id_ = answer["snapshot"]["id"] if outcome == ACCEPTED else None
-        volume.snapshots.append(Snapshot(name, id_, set(volume.sizes), _there(outcome)))
+        sizes_ever = volume.sizes | volume.sizes_ever
+        snapshot = Snapshot(name, id_, set(volume.sizes), _there(outcome), volume.content, sizes_ever)
+        volume.snapshots.append(snapshot)
 
     def _drop_snapshot(self, volume: Volume) -> None:
         known = [one for one in volume.snapshots if one.id is not None and one.there == {True}]
@@ -286,8 +353,8 @@ def _after(outcome: str, before: set[Any], wanted: Any) -> set[Any]:
 class Load:
     """Several clients at once."""
 
-    def __init__(self, endpoint: str, *, clients: int, seed: int) -> None:
-        self.clients = [Client(number, endpoint, seed) for number in range(clients)]
+    def __init__(self, endpoint: str, *, clients: int, seed: int, storage: Path | None = None) -> None:
+        self.clients = [Client(number, endpoint, seed, storage) for number in range(clients)]
         self._ended = threading.Event()
         self._failed: list[BaseException] = []
         self._threads = [
@@ -317,6 +384,11 @@ class Load:
     @property
     def asked(self) -> list[Asked]:
         return [one for client in self.clients for one in client.asked]
+
+    @property
+    def reads(self) -> Counter[int]:
+        """Statuses of the requests that only looked."""
+        return sum((client.reads for client in self.clients), Counter())
 
     def outcomes(self) -> Counter[str]:
         return Counter(one.outcome for one in self.asked)

@@ -1,0 +1,377 @@
+"""What is wrong with a run: each invariant of the architecture as a pure function over what was written down.
+
+    exclusion, overlaps    calls on storage, and until when each worker was certainly alive
+    order, transitions     what the database's commits did
+    once, expectations     what the clients were answered, against the log of operations and the rows
+    storage, data          rows against files
+    accounts               the product's own sums, and Termination what is still under way: read from the tables by `evidence`
+
+A storage fault may make an operation fail: that is no loss if a call of that very operation was refused while the fault
+lasted, and the resource rests in an error state. Whatever else fails is wrong.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, NamedTuple
+
+from breezeblock.chaos.evidence import Call, Event, Rest, Row, Token
+from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume, pattern
+from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.plan import NEEDS_STORAGE
+
+__all__ = [
+    "Finding", "Requests", "data", "exclusion", "excused_operations", "excused_resources", "expectations", "once", "order",
+    "overlaps", "storage", "transitions", "unplaced_requests",
+]  # fmt: skip
+
+GIB: Final = 1024**3
+# Kinds of requests that leave no operation: they are done when they are answered.
+AT_ONCE: Final = frozenset({"metadata"})
+CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
+DELETES: Final = frozenset({"delete", "cascade"})
+WANT_SPACE: Final = CREATES | {"extend"}
+BORN: Final = ("creating", "error")
+ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
+# Between the end of a storage fault and the end of a call that it made fail.
+FAULT_SLACK_S: Final = 2.0
+
+Alive = Mapping[tuple[str, int], float]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    invariant: str
+    text: str
+
+
+# --- calls on storage -------------------------------------------------------------------------------------------------
+
+
+class _Touch(NamedTuple):
+    """One call on one resource. `until` is the latest instant at which it may have taken effect."""
+
+    start: float
+    until: float
+    token: Token
+    writes: bool
+    call: Call
+
+
+def exclusion(calls: Iterable[Call], alive: Alive) -> list[Finding]:
+    """After a call under a token, none under a conflicting lower one begins or still has an effect to come."""
+    found = []
+    for resource, first, second in _conflicts(calls, alive):
+        if second.token < first.token:
+            found.append(Finding("Exclusion", f"{resource}: {_told(second)} began after {_told(first)}"))
+        elif first.until > second.start and first.token != second.token:
+            what = (
+                "was still under way"
+                if first.call.end is not None
+                else "was never finished by a process that was alive"
+            )
+            found.append(Finding("Exclusion", f"{resource}: {_told(first)} {what} when {_told(second)} had begun"))
+        elif first.token == second.token and first.call.pid != second.call.pid:
+            found.append(Finding("Exclusion", f"{resource}: {_told(first)} and {_told(second)} are by two processes"))
+    return found
+
+
+def overlaps(calls: Iterable[Call], alive: Alive) -> list[tuple[str, Call, Call]]:
+    """Two processes, or two operations, writing to one resource at the same time."""
+    return [
+        (resource, first.call, second.call)
+        for resource, first, second in _conflicts(calls, alive)
+        if first.writes and second.writes and first.until > second.start
+    ]
+
+
+def _conflicts(calls: Iterable[Call], alive: Alive) -> Iterator[tuple[str, _Touch, _Touch]]:
+    """Pairs of calls on a resource, at least one a change, under different tokens or by different processes; the one that
+    began first comes first."""
+    lines: dict[str, list[_Touch]] = defaultdict(list)
+    for call in calls:
+        if call.changes:
+            for name, writes in ((call.object, True), (call.source, False)):
+                resource = name.split(".")[0]
+                if name and resource in call.tokens:
+                    until = _until(call, alive)
+                    lines[resource].append(_Touch(call.start, until, call.tokens[resource], writes, call))
+    for resource, line in sorted(lines.items()):
+        line.sort(key=lambda touch: (touch.start, touch.until))
+        for first, second in combinations(line, 2):
+            others = first.token != second.token or first.call.pid != second.call.pid
+            if others and (first.writes or second.writes):
+                yield resource, first, second
+
+
+def _until(call: Call, alive: Alive) -> float:
+    if call.end is not None:
+        return call.end
+    return max(call.start, alive.get((call.incarnation, call.pid), call.start))
+
+
+def _told(touch: _Touch) -> str:
+    call = touch.call
+    end = f"{call.end:.3f}" if call.end is not None else "never"
+    return f"{call.call} {call.object} under {touch.token} by {call.incarnation[:8]} ({call.start:.3f} to {end})"
+
+
+# --- commits ----------------------------------------------------------------------------------------------------------
+
+
+def order(events: Iterable[Event]) -> list[Finding]:
+    """Places are handed out in the order of commits, and nobody is claimed or ends before a conflicting earlier one."""
+    found: list[Finding] = []
+    last: dict[str, int] = {}
+    lines: dict[str, dict[int, tuple[str, bool]]] = defaultdict(dict)
+    places: dict[str, dict[str, int]] = defaultdict(dict)
+    for event in events:
+        if event.what == "locked":
+            resource, (seq, exclusive) = str(event.before), (int(word) for word in str(event.after).split())
+            if seq <= last.get(resource, -1):
+                found.append(Finding("Order", f"{resource}: place {seq} was handed out after {last[resource]}"))
+            last[resource] = max(seq, last.get(resource, -1))
+            lines[resource][seq] = (event.id, bool(exclusive))
+            places[event.id][resource] = seq
+        elif event.what in ("claimed", "ended"):
+            for resource, seq in places[event.id].items():
+                mine = lines[resource].get(seq, (event.id, True))[1]
+                for earlier, (other, exclusive) in lines[resource].items():
+                    if earlier < seq and (mine or exclusive):
+                        text = f"{resource}: {event.id} at {seq} was {event.what} before {other} at {earlier} had ended"
+                        found.append(Finding("Order", text))
+                if event.what == "ended":
+                    lines[resource].pop(seq, None)
+    return found
+
+
+def transitions(events: Iterable[Event], moves: Mapping[str, set[tuple[str | None, str]]]) -> list[Finding]:
+    """Only declared status changes ever happen."""
+    found = []
+    for event in events:
+        if event.what not in moves:
+            continue
+        after = str(event.after)
+        if event.before is None:
+            if after not in BORN:
+                found.append(Finding("Transitions", f"{event.what} {event.id} begins as {after}"))
+        elif not {(event.before, after), (None, after)} & moves[event.what]:
+            found.append(Finding("Transitions", f"{event.what} {event.id} went from {event.before} to {after}"))
+    return found
+
+
+# --- failures that are nobody's fault ---------------------------------------------------------------------------------
+
+
+def excused_operations(log: Iterable[Row], calls: Iterable[Call], strikes: Iterable[Strike]) -> set[str]:
+    """Operations that failed because a call of theirs was refused while the storage was full or read-only."""
+    windows = [(one.at, one.until + FAULT_SLACK_S) for one in strikes if one.kind in NEEDS_STORAGE]
+    refused: set[tuple[str, int]] = set()
+    for call in calls:
+        if call.error and call.end is not None and any(low <= call.end <= high for low, high in windows):
+            refused |= {(resource, seq) for resource, (seq, _) in call.tokens.items()}
+    return {
+        row["operation_id"]
+        for row in log
+        if row["outcome"] == "failed" and any((resource, seq) in refused for resource, seq, _ in row["locks"])
+    }
+
+
+def excused_resources(rest: Rest, operations: set[str], strikes: Iterable[Strike]) -> set[str]:
+    """Resources that rest in an error state for that reason, or because a full storage was offered to nobody."""
+    found = {
+        resource
+        for row in rest.log
+        if row["operation_id"] in operations
+        for resource, _, exclusive in row["locks"]
+        if exclusive
+    }
+    if any(one.kind in NEEDS_STORAGE for one in strikes):
+        found |= {row["id"] for row in rest.volumes if row["pool_name"] is None and row["status"] == "error"}
+    return found
+
+
+# --- what the clients were told ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What became of the requests."""
+
+    accepted: int
+    finished: int
+    failed_by_storage: int
+    unplaced: int
+    """Accepted, and refused at once with a message to the user: no pool had room while the storage was full."""
+    lost: int
+    doubled: int
+    findings: list[Finding]
+
+
+def unplaced_requests(asked: Iterable[Asked], rest: Rest, strikes: Iterable[Strike]) -> set[str]:
+    """Requests for space that left a message and no operation. There are none unless the storage was made to fail."""
+    if not any(one.kind in NEEDS_STORAGE for one in strikes):
+        return set()
+    with_operation = {row["request_id"] for row in (*rest.log, *rest.operations)}
+    return {
+        one.request_id
+        for one in asked
+        if one.request_id
+        and one.kind in WANT_SPACE
+        and one.request_id in rest.told
+        and one.request_id not in with_operation
+    }
+
+
+def once(asked: Sequence[Asked], rest: Rest, excused: set[str], unplaced: set[str]) -> Requests:
+    """Each accepted request is one finished operation, and a refused one is none."""
+    logged: dict[str, list[Row]] = defaultdict(list)
+    for row in rest.log:
+        logged[row["request_id"]].append(row)
+    waiting = {row["request_id"] for row in rest.operations}
+    nowhere = {one.name for one in asked if one.kind in CREATES and one.request_id in unplaced}
+    counts: Counter[str] = Counter()
+    findings: list[Finding] = []
+    for one in asked:
+        done = logged.get(one.request_id or "", [])
+        if one.outcome == BROKEN:
+            findings.append(Finding("Answers", f"{one} is the service's own mistake"))
+        if one.outcome in (REFUSED, UNAVAILABLE) and (done or one.request_id in waiting):
+            findings.append(Finding("Once", f"{one} was refused, and is operation {done}"))
+        if one.outcome == ACCEPTED:
+            what = _what_became(one, done, one.request_id in waiting, unplaced, nowhere)
+            counts.update(("accepted", what))
+            counts["failed"] += bool(done) and done[0]["operation_id"] in excused
+            if what in ("lost", "doubled"):
+                findings.append(Finding("Once", f"{one} was accepted, and is {len(done)} operations"))
+    for row in rest.log:
+        if row["outcome"] != "done" and row["operation_id"] not in excused:
+            text = f"operation {row['kind']} of {row['resource_id']} ended as {row['outcome']}: {row['detail']}"
+            findings.append(Finding("Once", text))
+    return Requests(
+        counts["accepted"], counts["finished"], counts["failed"], counts["unplaced"], counts["lost"], counts["doubled"],
+        findings,
+    )  # fmt: skip
+
+
+def _what_became(one: Asked, done: list[Row], waits: bool, unplaced: set[str], nowhere: set[str]) -> str:
+    """In one word, of an accepted request. `nowhere` names volumes that no pool took: they go without an operation."""
+    if len(done) > 1:
+        return "doubled"
+    if done or one.kind in AT_ONCE or (one.kind in DELETES and one.name in nowhere):
+        return "finished"
+    if one.request_id in unplaced:
+        return "unplaced"
+    return "waiting" if waits else "lost"  # Termination tells of those that wait
+
+
+def expectations(clients: Iterable[Client], rest: Rest, excused: set[str], unplaced: set[str]) -> list[Finding]:
+    """Every resource is as its client was told, and there is none that nobody asked for."""
+    clients = list(clients)
+    small = {one.name for client in clients for one in client.asked if one.request_id in unplaced}
+    volumes, snapshots = _by_name(rest.volumes), _by_name(rest.snapshots)
+    known: set[str] = set()
+    found: list[Finding] = []
+    for client in clients:
+        for volume in client.volumes:
+            known.add(volume.name)
+            there = volumes.get(volume.name, [])
+            found += _existence("volume", volume, there, excused)
+            for row in there:
+                sizes = volume.sizes | (volume.sizes_ever if volume.name in small else set())
+                found += _volume(volume, row, sizes, rest.types, excused)
+            for snapshot in volume.snapshots:
+                known.add(snapshot.name)
+                taken = snapshots.get(snapshot.name, [])
+                found += _existence("snapshot", snapshot, taken, excused)
+                for row in taken:
+                    sizes = snapshot.sizes | (snapshot.sizes_ever if volume.name in small else set())
+                    found += _snapshot(snapshot, row, sizes, excused)
+    for row in (*rest.volumes, *rest.snapshots):
+        if row["name"] not in known:
+            found.append(Finding("Once", f"{row['id']} ({row['name']}) was never asked for"))
+    return found
+
+
+def _existence(noun: str, known: Volume | Snapshot, there: list[Row], excused: set[str]) -> Iterator[Finding]:
+    pardoned = known.id in excused or any(row["id"] in excused for row in there)
+    if len(there) > 1 or (bool(there) not in known.there and not pardoned):
+        yield Finding("Once", f"{noun} {known.name} ({known.id}): {len(there)} rows, expected there: {known.there}")
+    if there and known.id is not None and there[0]["id"] != known.id:
+        yield Finding("Once", f"{noun} {known.name} is {there[0]['id']}, and was accepted as {known.id}")
+
+
+def _volume(
+    volume: Volume, row: Row, sizes: set[int], types: Mapping[str, str], excused: set[str]
+) -> Iterator[Finding]:
+    name = f"volume {volume.name} ({row['id']})"
+    if row["id"] in excused:
+        if row["status"] not in ("available", *ERRORS):
+            yield Finding("Once", f"{name} failed, and is {row['status']}")
+        return
+    if row["status"] != "available":
+        yield Finding("Once", f"{name} is {row['status']}")
+    if row["size_gib"] not in sizes:
+        yield Finding("Once", f"{name} has {row['size_gib']} GiB, expected {sizes}")
+    type_name = types[row["volume_type_id"]]
+    if not volume.types & {type_name, None}:
+        yield Finding("Once", f"{name} has type {type_name}, expected {volume.types}")
+    metadata = json.loads(row["metadata_json"])
+    for key, values in volume.metadata.items():
+        if metadata.get(key) not in values:
+            yield Finding("Once", f"{name} has {key}={metadata.get(key)}, expected {values}")
+
+
+def _snapshot(snapshot: Snapshot, row: Row, sizes: set[int], excused: set[str]) -> Iterator[Finding]:
+    name = f"snapshot {snapshot.name} ({row['id']})"
+    if row["id"] in excused:
+        if row["status"] not in ("available", *ERRORS):
+            yield Finding("Once", f"{name} failed, and is {row['status']}")
+    elif row["status"] != "available" or row["size_gib"] not in sizes:
+        yield Finding("Once", f"{name} is {row['status']} with {row['size_gib']} GiB, expected {sizes}")
+
+
+def _by_name(found: Iterable[Row]) -> dict[str, list[Row]]:
+    by_name: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        by_name[row["name"]].append(row)
+    return by_name
+
+
+# --- rows and files ---------------------------------------------------------------------------------------------------
+
+
+def storage(rest: Rest, excused: set[str]) -> list[Finding]:
+    """Each row is exactly one file of the right length, and each file is a row's. A failed operation may leave parts."""
+    named = {row["object_name"]: row for row in (*rest.volumes, *rest.snapshots) if row["object_name"]}
+    found = []
+    for name, row in named.items():
+        if name not in rest.files:
+            if row["id"] not in excused:
+                found.append(Finding("Once", f"{row['id']} ({row['status']}) has no file {name}"))
+        elif rest.files[name] != row["size_gib"] * GIB and row["id"] not in excused:
+            found.append(Finding("Once", f"{name} has {rest.files[name]} bytes, its row {row['size_gib']} GiB"))
+    for name in rest.files.keys() - named.keys():
+        if name.split(".")[0] not in excused:
+            found.append(Finding("Once", f"the file {name} is nobody's"))
+    return found
+
+
+def data(clients: Iterable[Client], rest: Rest, excused: set[str]) -> tuple[int, list[Finding]]:
+    """What clients wrote is where they expect it. Returns how many contents were compared, too."""
+    rows = {row["id"]: row for row in (*rest.volumes, *rest.snapshots)}
+    compared, found = 0, []
+    for client in clients:
+        everything: list[Volume | Snapshot] = [*client.volumes, *client.known_snapshots()]
+        for known in everything:
+            row = rows.get(known.id or "")
+            if known.content is None or row is None or row["id"] in excused or row["object_name"] not in rest.heads:
+                continue
+            compared += 1
+            head = rest.heads[row["object_name"]]
+            if not any(head.startswith(pattern(tag)) for tag in known.content):
+                found.append(Finding("Data", f"{known.name} ({row['object_name']}) holds none of {known.content}"))
+    return compared, found

@@ -1,0 +1,232 @@
+"""What a run has left behind: the calls on storage, the commits, the rows and the files, as plain values."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from breezeblock import resources
+from breezeblock.drivers.file import MARKER
+from breezeblock.drivers.recorded import CHANGES, Record
+from breezeblock.env.real import real_env
+from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.store import tables
+from breezeblock.store.check import problems
+from breezeblock.store.dialects import open_engine
+from breezeblock.store.transitions import Transition
+
+__all__ = ["Call", "Event", "Rest", "declared_moves", "events", "read_calls", "read_rest", "rows", "unsettled", "watch"]
+
+# In the names of transitions that would let anything pass.
+NOT_ASKED_FOR: Final = ("reset_status", "force")
+
+Row = dict[str, Any]
+Token = tuple[int, int]
+
+# Written by the database itself in the transaction that it tells of, so nothing escapes it and the order is that of commits.
+_WATCH: Final = """
+CREATE TABLE chaos_events (number INTEGER PRIMARY KEY, what TEXT, id TEXT, before TEXT, after TEXT);
+CREATE TRIGGER chaos_volume AFTER INSERT ON volumes BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('volumes', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER chaos_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.status IS NOT NEW.status BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER chaos_snapshot AFTER INSERT ON snapshots BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('snapshots', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER chaos_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('snapshots', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER chaos_lock AFTER INSERT ON operation_locks BEGIN
+  INSERT INTO chaos_events (what, id, before, after)
+  VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
+CREATE TRIGGER chaos_claim AFTER UPDATE OF owner ON operations WHEN NEW.owner IS NOT NULL BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('claimed', NEW.id, NEW.owner, NEW.epoch); END;
+CREATE TRIGGER chaos_node AFTER UPDATE OF state ON nodes WHEN OLD.state IS NOT NEW.state BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('node', NEW.incarnation, NEW.state, NEW.fencer); END;
+CREATE TRIGGER chaos_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.fenced_by, NEW.queue); END;
+CREATE TRIGGER chaos_fence AFTER UPDATE OF fenced_by ON node_backends WHEN NEW.fenced_by IS NOT OLD.fenced_by BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.fenced_by, NEW.queue); END;
+CREATE TRIGGER chaos_end AFTER INSERT ON operation_log BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('ended', NEW.operation_id, NEW.outcome, NEW.kind); END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One driver call of one worker. `end` is None when the worker was gone before it could say so."""
+
+    incarnation: str
+    pid: int
+    number: int
+    call: str
+    object: str
+    source: str
+    tokens: Mapping[str, Token]
+    start: float
+    end: float | None
+    error: str = ""
+    errno: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes storage, or only looks."""
+        return self.call in CHANGES
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that a commit did, in the order of commits. What the columns mean is in `_WATCH`."""
+
+    number: int
+    what: str
+    id: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The database and the files when all has come to rest."""
+
+    volumes: list[Row]
+    snapshots: list[Row]
+    operations: list[Row]
+    log: list[Row]
+    told: set[str]
+    """Ids of the requests about which users were told something."""
+    types: Mapping[str, str]
+    contradictions: list[str]
+    files: Mapping[str, int]
+    """Name of a file on storage, half-made ones too -> its length."""
+    heads: Mapping[str, bytes] = field(default_factory=dict)
+    """Name of a file -> its first bytes."""
+
+
+def watch(database: Path) -> None:
+    """Let the database write down what its commits do, from now on."""
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        connection.executescript(f"BEGIN IMMEDIATE; {_WATCH} COMMIT;")
+
+
+def rows(database: Path, query: str, *values: object) -> list[Row]:
+    """Read beside the running service."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query, values)]
+
+
+def events(database: Path) -> list[Event]:
+    """What the database wrote down."""
+    query = "SELECT number, what, id, before, after FROM chaos_events ORDER BY number"
+    return [Event(**row) for row in rows(database, query)]
+
+
+def read_calls(folder: Path) -> list[Call]:
+    """Every call of every worker. A last line that was cut off by a crash of the machine would be refused."""
+    found: list[Call] = []
+    for path in sorted(folder.glob("*.calls")):
+        incarnation, pid, _ = path.name.split(".")
+        found += parse_calls(path.read_bytes(), incarnation=incarnation, pid=int(pid))
+    return found
+
+
+def parse_calls(text: bytes, *, incarnation: str, pid: int) -> Iterator[Call]:
+    """The calls of one worker from its file."""
+    records = [msgspec.json.decode(line, type=Record) for line in text.splitlines()]
+    ends = {record.number: record for record in records if record.ended}
+    for begun in records:
+        if not begun.ended:
+            end = ends.get(begun.number)
+            yield Call(
+                incarnation, pid, begun.number, begun.call, begun.object, begun.source, begun.tokens, begun.boot_s,
+                None if end is None else end.boot_s, end.error if end else "", end.errno if end else "",
+            )  # fmt: skip
+
+
+def unsettled(database: Path) -> list[str]:
+    """Whatever is still under way."""
+    found = [
+        f"operation {row['kind']} {row['id']} of {row['resource_id']}, owner {row['owner']}, attempt {row['attempt']}"
+        for row in rows(database, "SELECT * FROM operations")
+    ]
+    for table, busy in (("volumes", VOLUME_TRANSITIONAL), ("snapshots", SNAPSHOT_TRANSITIONAL)):
+        found += [
+            f"{table} {row['id']} is {row['status']}"
+            for row in rows(database, f"SELECT * FROM {table}")  # noqa: S608
+            if row["status"] in busy
+        ]
+    return found
+
+
+def read_rest(database: Path, storage: Path, *, head_bytes: int) -> Rest:
+    """Everything at rest."""
+    files = {path.name: path for path in storage.rglob("*") if path.is_file() and path.name != MARKER}
+    return Rest(
+        volumes=rows(database, "SELECT * FROM volumes"),
+        snapshots=rows(database, "SELECT * FROM snapshots"),
+        operations=rows(database, "SELECT * FROM operations"),
+        log=[row | {"locks": json.loads(row["locks_json"])} for row in rows(database, "SELECT * FROM operation_log")],
+        told={row["request_id"] for row in rows(database, "SELECT request_id FROM messages")},
+        types={row["id"]: row["name"] for row in rows(database, "SELECT * FROM volume_types")},
+        contradictions=contradictions(database),
+        files={name: path.stat().st_size for name, path in files.items()},
+        heads={name: _head(path, head_bytes) for name, path in files.items()},
+    )
+
+
+def _head(path: Path, length: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(length)
+
+
+def contradictions(database: Path) -> list[str]:
+    """What the product's own check finds in the tables."""
+    engine = open_engine(f"sqlite:///{database}", now_us=real_env().clock.now_us)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            found = problems(connection)
+            connection.rollback()
+            return found
+    finally:
+        engine.dispose()
+
+
+def declared_moves() -> dict[str, set[tuple[str | None, str]]]:
+    """Table -> every status change that some transition declares for what the load asks for: it forces and resets nothing.
+
+    None before means from any status.
+    """
+    found: dict[str, set[tuple[str | None, str]]] = {"volumes": set(), "snapshots": set()}
+    for transition in _transitions():
+        by_force = any(word in transition.name for word in NOT_ASKED_FOR)
+        if transition.table.name in found and not by_force:
+            found[transition.table.name] |= set(transition.moves)
+    return found
+
+
+def _transitions() -> Iterator[Transition]:
+    """Those that modules declare, and those that a function of theirs declares for a table."""
+    for info in pkgutil.iter_modules(resources.__path__):
+        module = importlib.import_module(f"{resources.__name__}.{info.name}")
+        for value in list(vars(module).values()):
+            if isinstance(value, Transition):
+                yield value
+            elif inspect.isfunction(value) and value.__module__ == module.__name__:
+                yield from _made(value)
+
+
+def _made(function: Any) -> Iterator[Transition]:
+    signature = inspect.signature(function)
+    if signature.return_annotation is not Transition:
+        return
+    for table, busy in ((tables.volumes, VOLUME_TRANSITIONAL), (tables.snapshots, SNAPSHOT_TRANSITIONAL)):
+        known: dict[str, Any] = {"table": table, "transitional": tuple(sorted(busy))}
+        yield function(**{name: known[name] for name in signature.parameters})

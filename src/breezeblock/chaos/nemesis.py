@@ -1,0 +1,239 @@
+"""Carries out the plan on the processes and the storage that are there."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from breezeblock.chaos.clock import Clocks
+from breezeblock.chaos.load import now
+from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
+from breezeblock.chaos.service import Service, is_running
+from breezeblock.chaos.storage import SmallDisk
+
+__all__ = ["Nemesis", "Strike", "missing_kinds"]
+
+LOOK_EVERY_S: Final = 0.02
+AIM_MOST_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A fault that was carried out, on the clock of all records. `until` is when it ended; 0 for those that do not last.
+
+    `fatal` says that the victim did not live to see the end: it was killed, by us or by the service that had given it up.
+    """
+
+    at: float
+    kind: str
+    name: str
+    pids: tuple[int, ...]
+    until: float = 0.0
+    amount: float = 0.0
+    fatal: bool = False
+
+
+@dataclass
+class _Aiming:
+    """A process that is watched for the moment in which it is to be stopped."""
+
+    stopper: subprocess.Popen[bytes]
+    fault: Fault
+    name: str
+    pids: tuple[int, ...]
+
+
+@dataclass
+class _Lasting:
+    """What has to be taken back, and when."""
+
+    until: float
+    strike: Strike
+    take_back: Callable[[], None]
+
+
+def missing_kinds(disk: SmallDisk | None, clocks: Clocks | None) -> frozenset[str]:
+    """The kinds of faults that cannot be had here."""
+    return (NEEDS_STORAGE if disk is None else frozenset()) | (
+        frozenset({"clock jump"}) if clocks is None else frozenset()
+    )
+
+
+class Nemesis:
+    """A thread that strikes as planned. Never `up` itself: it is what stands for the machine's own init."""
+
+    def __init__(
+        self, service: Service, plan: Sequence[Fault], *, disk: SmallDisk | None, clocks: Clocks | None
+    ) -> None:
+        self._service = service
+        self._plan = plan
+        self._disk = disk
+        self._clocks = clocks
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
+        self._lasting: list[_Lasting] = []
+        self._aiming: list[_Aiming] = []
+        self._failed: list[BaseException] = []
+        self.strikes: list[Strike] = []
+        self.missed: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Begin; the plan's instants count from here."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Nothing is stopped, full, read-only or off its time afterwards."""
+        self._ended.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the nemesis hangs"
+        if self._failed:
+            raise self._failed[0]
+
+    def counts(self) -> dict[str, int]:
+        """How often each kind struck."""
+        return dict(sorted(Counter(strike.kind for strike in self.strikes).items()))
+
+    def _run(self) -> None:
+        try:
+            self._carry_out()
+        except BaseException as error:
+            self._failed.append(error)
+            raise
+        finally:
+            for aiming in self._aiming:
+                aiming.stopper.wait(AIM_MOST_S)
+            self._hit_what_was_aimed_at()
+            self._take_back(float("inf"))
+
+    def _carry_out(self) -> None:
+        began, left = now(), list(self._plan)
+        while not self._ended.is_set():
+            while left and began + left[0].at_s <= now():
+                fault = left.pop(0)
+                if not self._strike(fault):
+                    self.missed[fault.kind] += 1
+            self._hit_what_was_aimed_at()
+            self._take_back(now())
+            time.sleep(LOOK_EVERY_S)
+
+    def _take_back(self, until: float) -> None:
+        """What is over by then; and stops whose victims are dead already."""
+        for one in list(self._lasting):
+            dead = one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in one.strike.pids)
+            if dead or one.until <= until:
+                self._lasting.remove(one)
+                one.take_back()
+                self.strikes.remove(one.strike)
+                self.strikes.append(replace(one.strike, until=now(), fatal=dead))
+
+    def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None]) -> None:
+        self.strikes.append(strike)
+        self._lasting.append(_Lasting(strike.at + seconds, strike, take_back))
+
+    # --- what is done -----------------------------------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> bool:
+        """Whether there was anything to strike at."""
+        if fault.kind == "full disk" or fault.kind == "read-only storage":
+            return self._strike_storage(fault)
+        if fault.kind == "clock jump":
+            return self._jump(fault)
+        way, _, what = fault.kind.partition(" ")
+        if what == "in a transaction":
+            return self._stop_in_transaction(fault)
+        name, pids = self._victim(what, fault)
+        if not pids:
+            return False
+        hit = Strike(now(), fault.kind, name, pids, fatal=way == "kill")
+        sent = [_signal(pid, signal.SIGKILL if way == "kill" else signal.SIGSTOP) for pid in pids]
+        if not any(sent):
+            return False
+        if way == "stop":
+            self._last(hit, fault.seconds, lambda: _continue(pids))
+        else:
+            self.strikes.append(hit)
+        return True
+
+    def _victim(self, what: str, fault: Fault) -> tuple[str, tuple[int, ...]]:
+        """A process of that kind, or both of a node, that is there now."""
+        told = self._service.told
+        found: list[tuple[str, tuple[int, ...]]]
+        if what == "api":
+            found = [(one["name"], (one["pid"],)) for one in told.get("api", []) if one["pid"]]
+        else:
+            found = []
+            for name, keeper in sorted(self._service.keeper_pids.items()):
+                worker = self._service.worker_pid(name)
+                pids = {"keeper": (keeper,), "worker": (worker,), "node": (worker, keeper)}[what]
+                if all(pids):
+                    found.append((name, tuple(pid for pid in pids if pid is not None)))
+        return found[fault.victim % len(found)] if found else ("", ())
+
+    def _stop_in_transaction(self, fault: Fault) -> bool:
+        """A worker, or sometimes an API process or a keeper, at a moment when it holds the database's write lock."""
+        what = ("worker", "worker", "api", "keeper")[fault.part % 4]
+        name, pids = self._victim(what, fault)
+        if not pids:
+            return False
+        # By a process of its own: asking for locks drops those of the asker, and this one reads the database.
+        database = str(self._service.data / "breezeblock.db")
+        stopper = subprocess.Popen([sys.executable, "-m", "breezeblock.chaos.stopper", database, str(pids[0])])
+        self._aiming.append(_Aiming(stopper, fault, name, pids))
+        return True
+
+    def _hit_what_was_aimed_at(self) -> None:
+        for one in [one for one in self._aiming if one.stopper.poll() is not None]:
+            self._aiming.remove(one)
+            if one.stopper.returncode == 0:
+                hit = Strike(now(), one.fault.kind, one.name, one.pids)
+                self._last(hit, one.fault.seconds, functools.partial(_continue, one.pids))
+            else:
+                self.missed[one.fault.kind] += 1
+
+    def _strike_storage(self, fault: Fault) -> bool:
+        """One at a time: filling what is read-only says nothing."""
+        disk = self._disk
+        if disk is None or any(one.strike.kind in NEEDS_STORAGE for one in self._lasting):
+            return False
+        hit = Strike(now(), fault.kind, "storage", ())
+        if fault.kind == "full disk":
+            disk.fill()
+            self._last(hit, fault.seconds, disk.empty)
+            return True
+        if not disk.read_only():
+            return False
+        self._last(hit, fault.seconds, disk.writable)
+        return True
+
+    def _jump(self, fault: Fault) -> bool:
+        name, pids = self._victim("keeper", fault)
+        clocks = self._clocks
+        if not pids or clocks is None or not clocks.set(pids[0], fault.amount):
+            return False
+
+        def back() -> None:
+            clocks.set(pids[0], 0.0)
+
+        self._last(Strike(now(), fault.kind, name, pids, amount=fault.amount), fault.seconds, back)
+        return True
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def _continue(pids: Sequence[int]) -> None:
+    for pid in pids:
+        if is_running(pid):
+            _signal(pid, signal.SIGCONT)

@@ -1,0 +1,110 @@
+"""What the nemesis does and when, drawn from a seed before anything runs.
+
+The plan is the same for a seed each time. Whom a fault hits is drawn as a number, too, and becomes a process only when it
+strikes: which processes there are then is the service's doing, and real time's.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["EVERY_KIND", "Fault", "any_seed", "draw", "fence_of"]
+
+# A minute, for a cluster of three nodes. A rate is a mean; each kind comes at least once.
+RATES: Final[Mapping[str, float]] = {
+    "kill worker": 5.0,
+    "kill keeper": 4.0,
+    "kill api": 3.0,
+    "kill node": 3.0,
+    "stop worker": 4.0,
+    "stop keeper": 3.0,
+    "stop api": 2.0,
+    "stop node": 3.0,
+    "stop in a transaction": 2.0,
+    "full disk": 0.75,
+    "read-only storage": 0.75,
+    "clock jump": 2.0,
+}
+EVERY_KIND: Final = tuple(RATES)
+NEEDS_STORAGE: Final = frozenset({"full disk", "read-only storage"})
+
+STOPPED_S: Final = (0.1, 60.0)
+STORAGE_FAULT_S: Final = (2.0, 8.0)
+CLOCK_JUMP_S: Final = (1.0, 3600.0)
+CLOCK_HELD_S: Final = (5.0, 30.0)
+# Of the run, nothing begins in its first and its last part: the load has to get going, and faults have to be felt.
+QUIET_FIRST_S: Final = 2.0
+QUIET_LAST_SHARE: Final = 0.03
+# After a full disk it takes a report of free space until volumes are made again, and there should be many at the end.
+STORAGE_LAST_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing to do. `victim` and `part` choose among what is there then; `amount` is a clock jump in seconds."""
+
+    at_s: float
+    kind: str
+    victim: int
+    part: int
+    seconds: float = 0.0
+    amount: float = 0.0
+
+
+def draw(seed: int, *, seconds: float, without: frozenset[str] = frozenset()) -> tuple[Fault, ...]:
+    """The faults of a run in the order of time, those of kinds that cannot be had here left out.
+
+    Each kind has a generator of its own, so that leaving one out changes nothing about the others.
+    """
+    found: list[Fault] = []
+    for kind, rate in RATES.items():
+        if kind not in without:
+            found += _of_kind(kind, rate, random.Random(f"{seed}-{kind}"), seconds)
+    return tuple(sorted(found))
+
+
+def _of_kind(kind: str, rate: float, chance: random.Random, seconds: float) -> Iterator[Fault]:
+    last = seconds * (1 - (STORAGE_LAST_SHARE if kind in NEEDS_STORAGE else QUIET_LAST_SHARE))
+    for _ in range(max(1, _poisson(rate * seconds / 60, chance))):
+        yield Fault(
+            at_s=round(chance.uniform(min(QUIET_FIRST_S, last), last), 3),
+            kind=kind,
+            victim=chance.randrange(2**16),
+            part=chance.randrange(2**16),
+            seconds=round(_lasting(kind, chance), 3),
+            amount=round(chance.choice((-1, 1)) * _log_uniform(*CLOCK_JUMP_S, chance), 3)
+            if kind == "clock jump"
+            else 0.0,
+        )
+
+
+def _lasting(kind: str, chance: random.Random) -> float:
+    if kind.startswith("stop"):
+        return _log_uniform(*STOPPED_S, chance)
+    if kind in NEEDS_STORAGE:
+        return chance.uniform(*STORAGE_FAULT_S)
+    return chance.uniform(*CLOCK_HELD_S) if kind == "clock jump" else 0.0
+
+
+def _log_uniform(low: float, high: float, chance: random.Random) -> float:
+    """Short ones as often as long ones, by their order of magnitude."""
+    return math.exp(chance.uniform(math.log(low), math.log(high)))
+
+
+def _poisson(mean: float, chance: random.Random) -> int:
+    count, left = 0, chance.expovariate(1.0)
+    while left < mean:
+        count, left = count + 1, left + chance.expovariate(1.0)
+    return count
+
+
+def any_seed() -> int:
+    """One that nobody has chosen."""
+    return random.SystemRandom().randrange(2**32)
+
+
+def fence_of(seed: int) -> str:
+    """Half of all seeds do without killing on the same machine as the proof of death."""
+    return ("kill", "external")[seed % 2]

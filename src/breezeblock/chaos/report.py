@@ -1,0 +1,159 @@
+"""What a run comes to: counts, findings, and how long fail-overs took, as one document."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from breezeblock.chaos import checker
+from breezeblock.chaos.checker import Finding, Requests
+from breezeblock.chaos.evidence import Call, Event, Rest
+from breezeblock.chaos.failover import PERCENTILES, Failover, failovers, percentile
+from breezeblock.chaos.load import UNAVAILABLE, Asked, Client
+from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.witness import Mark, NodeSeen, Owned
+
+__all__ = ["History", "judge", "write_json"]
+
+FINDINGS_MOST: Final = 200
+
+
+@dataclass
+class History:
+    """Everything that was written down about one run."""
+
+    options: dict[str, Any]
+    began: float
+    ended: float
+    settled_s: float
+    clients: list[Client]
+    asked: list[Asked]
+    reads: Counter[int]
+    strikes: list[Strike]
+    missed: Counter[str]
+    calls: list[Call]
+    alive: dict[tuple[str, int], float]
+    events: list[Event]
+    moves: dict[str, set[tuple[str | None, str]]]
+    owned: list[Owned]
+    nodes: list[NodeSeen]
+    marks: list[Mark]
+    stuck: list[str]
+    rest: Rest
+    """Before anything that failed was deleted."""
+    swept: Rest
+    """After everything that rested in an error state was deleted."""
+    also: list[Finding] = field(default_factory=list)
+    """What the harness itself noticed: `db check`, deletions that were refused."""
+
+
+def judge(history: History) -> dict[str, Any]:
+    """The report."""
+    excused = checker.excused_operations(history.rest.log, history.calls, history.strikes)
+    pardoned = checker.excused_resources(history.rest, excused, history.strikes)
+    unplaced = checker.unplaced_requests(history.asked, history.rest, history.strikes)
+    requests = checker.once(history.asked, history.rest, excused, unplaced)
+    compared, wrong_data = checker.data(history.clients, history.rest, pardoned)
+    findings = [
+        *(Finding("Termination", one) for one in history.stuck),
+        *checker.exclusion(history.calls, history.alive),
+        *checker.order(history.events),
+        *checker.transitions(history.events, history.moves),
+        *requests.findings,
+        *checker.expectations(history.clients, history.rest, pardoned, unplaced),
+        *checker.storage(history.rest, pardoned),
+        *checker.storage(history.swept, set()),
+        *wrong_data,
+        *(Finding("Accounts", one) for one in (*history.rest.contradictions, *history.swept.contradictions)),
+        *history.also,
+    ]
+    return {
+        "verdict": "wrong" if findings else "right",
+        "options": history.options,
+        "seconds": round(history.ended - history.began, 1),
+        "settled_s": round(history.settled_s, 2),
+        "faults": dict(sorted(Counter(one.kind for one in history.strikes).items())),
+        "faults_without_a_victim": dict(history.missed),
+        "requests": _requests(history, requests),
+        "overlapping_writers": len(checker.overlaps(history.calls, history.alive)),
+        "answers_5xx": _answers_5xx(history),
+        "storage_calls": {
+            "recorded": len(history.calls),
+            "changes": sum(call.changes for call in history.calls),
+            "unfinished": sum(call.end is None for call in history.calls),
+            "refused": sum(bool(call.error) for call in history.calls),
+        },
+        "commits_checked": len(history.events),
+        "contents_compared": compared,
+        "nodes": _nodes(history),
+        "operations_taken_over": sum(row["epoch"] > 1 for row in history.rest.log),
+        "failover_s": _distribution(failovers(history.strikes, history.owned, history.nodes)),
+        "findings": [finding._asdict() for finding in findings[:FINDINGS_MOST]],
+        "findings_in_all": len(findings),
+    }
+
+
+def _requests(history: History, requests: Requests) -> dict[str, Any]:
+    return {
+        "asked": len(history.asked),
+        "outcomes": dict(Counter(one.outcome for one in history.asked)),
+        "kinds": dict(sorted(Counter(one.kind for one in history.asked).items())),
+        "accepted": requests.accepted,
+        "finished": requests.finished,
+        "of_these_failed_by_storage": requests.failed_by_storage,
+        "refused_for_want_of_space": requests.unplaced,
+        "stuck": len(history.stuck),
+        "doubled": requests.doubled,
+        "lost": requests.lost,
+    }
+
+
+def _answers_5xx(history: History) -> dict[str, int]:
+    """By code. A 503 that promises that nothing was changed is told apart from one that cannot."""
+    found: Counter[str] = Counter()
+    for one in history.asked:
+        if one.status is not None and one.status >= 500:
+            found[f"{one.status}" + (" nothing changed" if one.outcome == UNAVAILABLE else "")] += 1
+    for status, count in history.reads.items():
+        if status >= 500:
+            found[f"{status} reading"] += count
+    return dict(sorted(found.items()))
+
+
+def _nodes(history: History) -> dict[str, Any]:
+    """How many incarnations there were, how many of them were declared lost, and what proved them dead."""
+    expired = [mark for mark in history.marks if mark.what == "expired"]
+    return {
+        "incarnations": len({one.incarnation for one in history.nodes}),
+        "declared_lost_by_another": sum(mark.by is not None for mark in expired),
+        "declared_lost_by_itself_or_its_successor": sum(mark.by is None for mark in expired),
+        "fenced_by": dict(Counter(mark.by for mark in history.marks if mark.what == "fenced" and mark.by is not None)),
+    }
+
+
+def _distribution(moved: Sequence[Failover]) -> dict[str, Any]:
+    by_fault: dict[str, list[float]] = {}
+    for one in moved:
+        by_fault.setdefault(one.fault, []).append(one.seconds)
+    values = [one.seconds for one in moved]
+    return {
+        "count": len(values),
+        "percentiles": _percentiles(values),
+        "by_fault": {fault: _percentiles(some) | {"count": len(some)} for fault, some in sorted(by_fault.items())},
+        "values": [{key: _short(value) for key, value in asdict(one).items()} for one in moved],
+    }
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    return {f"p{percent}": _short(percentile(values, percent)) for percent in PERCENTILES}
+
+
+def _short(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """For programs."""
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,24 @@
+"""A run that fails, for the tests of what is made of such runs."""
+
+from collections.abc import Callable
+
+import pytest
+
+from breezeblock.testing.database import Database
+from breezeblock.testing.run import Failed, simulate
+
+SEEDS_MOST = 100
+
+
+def first_failure(
+    mutate: Callable[[pytest.MonkeyPatch], None], patch: pytest.MonkeyPatch, database: Database
+) -> Failed:
+    """Take a protection away, and run seeds until one finds it: which one may change with anything that is simulated."""
+    mutate(patch)
+    for seed in range(SEEDS_MOST):
+        try:
+            simulate(seed, database=database)
+        except Failed as failed:
+            if any(entry.kind == "fault" for entry in failed.history):
+                return failed
+    raise AssertionError(f"{mutate.__name__} is not found in {SEEDS_MOST} seeds")

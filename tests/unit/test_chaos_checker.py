@@ -1,0 +1,341 @@
+"""The checker of chaos runs finds each invariant broken in a history that was made by hand, and nothing in a sound one."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from breezeblock.chaos import checker
+from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, parse_calls
+from breezeblock.chaos.failover import failovers, percentile
+from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, ZEROS, Asked, Client, Volume, pattern
+from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.plan import EVERY_KIND, draw
+from breezeblock.chaos.witness import NodeSeen, Owned
+
+V = "11111111-1111-1111-1111-111111111111"
+S = "22222222-2222-2222-2222-222222222222"
+NAME = f"{V}.1.1"
+GIB = 1024**3
+NOBODY: Mapping[tuple[str, int], float] = {}
+
+
+def call(
+    token: Token, start: float, end: float | None, *, by: str = "a", what: str = "extend", pid: int = 0, error: str = ""
+) -> Call:
+    """A call on the volume's object."""
+    return Call(by, pid or ord(by), 0, what, NAME, "", {V: token}, start, end, error, "")
+
+
+def copy_of_it(token: Token, start: float, end: float | None, *, by: str = "a") -> Call:
+    """A call that reads the volume's object."""
+    return Call(by, ord(by), 0, "copy", f"{by}.1.1", NAME, {V: token, by: (1, 1)}, start, end)
+
+
+# --- Exclusion --------------------------------------------------------------------------------------------------------
+
+
+def test_calls_one_after_another_are_fine() -> None:
+    """By rising tokens, also after a claim by another process; readers may stand side by side."""
+    calls = [call((1, 1), 0, 1), call((1, 2), 1, 2, by="b"), copy_of_it((2, 1), 2, 5), copy_of_it((3, 1), 3, 4, by="b")]
+
+    assert checker.exclusion(calls, NOBODY) == []
+    assert checker.overlaps(calls, NOBODY) == []
+
+
+@pytest.mark.parametrize("second", [(1, 1), (2, 0)])
+def test_a_call_after_one_with_a_higher_token_is_found(second: Token) -> None:
+    """A lower place in the line, or an earlier claim of the same one."""
+    assert len(checker.exclusion([call((2, 1), 0, 1), call(second, 2, 3, by="b")], NOBODY)) == 1
+
+
+def test_an_effect_that_lands_late_is_found() -> None:
+    """It began under the lower token first, and ended after the higher one had begun."""
+    calls = [call((1, 1), 0, 5), call((1, 2), 3, 4, by="b")]
+
+    assert len(checker.exclusion(calls, NOBODY)) == 1
+    assert len(checker.overlaps(calls, NOBODY)) == 1
+
+
+@pytest.mark.parametrize(("seen_alive", "wrong"), [(2.9, 0), (3.5, 1)])
+def test_a_call_that_never_ended_counts_as_long_as_its_process_lived(seen_alive: float, wrong: int) -> None:
+    """Killed before the next claim, it is over; alive after it, it may have landed at any instant."""
+    calls = [call((1, 1), 0, None), call((1, 2), 3, 4, by="b")]
+    alive = {("a", ord("a")): seen_alive}
+
+    assert len(checker.exclusion(calls, alive)) == wrong
+    assert len(checker.overlaps(calls, alive)) == wrong
+
+
+def test_a_reader_beside_a_writer_is_found() -> None:
+    """It would read half of what is written; but it is no second writer."""
+    calls = [copy_of_it((1, 1), 0, 5), call((2, 1), 3, 4, by="b")]
+
+    assert len(checker.exclusion(calls, NOBODY)) == 1
+    assert checker.overlaps(calls, NOBODY) == []
+
+
+def test_two_processes_under_one_token_are_found() -> None:
+    """A token belongs to one claim, and a claim to one process."""
+    assert len(checker.exclusion([call((1, 1), 0, 1), call((1, 1), 2, 3, pid=7)], NOBODY)) == 1
+
+
+def test_what_only_looks_is_left_out() -> None:
+    """It has no effect, however late it is."""
+    calls = [call((2, 1), 0, 1), call((1, 1), 2, 3, what="exists", by="b")]
+
+    assert checker.exclusion(calls, NOBODY) == []
+
+
+# --- Order and Transitions --------------------------------------------------------------------------------------------
+
+
+def events(*told: tuple[str, str, str | None, str | None]) -> list[Event]:
+    return [Event(number, *one) for number, one in enumerate(told)]
+
+
+IN_LINE = (("locked", "first", V, "1 1"), ("locked", "second", V, "2 1"))
+
+
+def test_one_after_another_is_in_order() -> None:
+    """Shared places may be side by side."""
+    told = events(
+        *IN_LINE, ("claimed", "first", "a", "1"), ("ended", "first", "done", "x"), ("claimed", "second", "a", "1"),
+        ("locked", "r1", S, "1 0"), ("locked", "r2", S, "2 0"), ("claimed", "r2", "a", "1"), ("ended", "r2", "done", "x"),
+    )  # fmt: skip
+
+    assert checker.order(told) == []
+
+
+@pytest.mark.parametrize("what", ["claimed", "ended"])
+def test_whoever_overtakes_is_found(what: str) -> None:
+    """At its claim, and at its end."""
+    assert len(checker.order(events(*IN_LINE, (what, "second", "a", "1")))) == 1
+
+
+def test_a_place_that_is_handed_out_late_is_found() -> None:
+    """A lower one after a higher one, or the same twice."""
+    assert (
+        len(checker.order(events(("locked", "a", V, "2 1"), ("locked", "b", V, "2 1"), ("locked", "c", V, "1 1")))) == 2
+    )
+
+
+def test_only_declared_changes_of_status_pass() -> None:
+    """The product's own declarations, and some that are none."""
+    moves = declared_moves()
+    good = events(("volumes", V, None, "creating"), ("volumes", V, "creating", "available"))
+    bad = events(
+        ("volumes", V, None, "available"), ("snapshots", S, "deleting", "creating"), ("volumes", V, "deleting", "x")
+    )
+
+    assert checker.transitions(good, moves) == []
+    assert len(checker.transitions(bad, moves)) == 3
+
+
+# --- Once, Data -------------------------------------------------------------------------------------------------------
+
+
+def asked(kind: str = "extend", outcome: str = ACCEPTED, request: str = "r1") -> Asked:
+    return Asked(0, kind, "volume-0-1", outcome, 202, request, "", 0.0, 0.1)
+
+
+def logged(operation: str = "o1", request: str = "r1", outcome: str = "done", **more: Any) -> dict[str, Any]:
+    row = {"operation_id": operation, "request_id": request, "outcome": outcome, "kind": "extend_volume"}
+    return row | {"resource_id": V, "detail": None, "locks": [[V, 1, True]]} | more
+
+
+def volume_row(**more: Any) -> dict[str, Any]:
+    row = {"id": V, "name": "volume-0-1", "status": "available", "size_gib": 1, "object_name": NAME}
+    return row | {"volume_type_id": "t", "metadata_json": "{}", "pool_name": "p"} | more
+
+
+def rest(**more: Any) -> Rest:
+    """One volume, made by one request."""
+    sound = Rest(
+        volumes=[volume_row()], snapshots=[], operations=[], log=[logged()], told=set(), types={"t": "gold"},
+        contradictions=[], files={NAME: GIB}, heads={NAME: pattern("tag")},
+    )  # fmt: skip
+    return replace(sound, **more)
+
+
+def client(**more: Any) -> Client:
+    found = Client(0, "http://127.0.0.1:1", 1)
+    volume: dict[str, Any] = {"sizes": {1}, "types": {"gold"}, "there": {True}, "content": {"tag"}}
+    found.volumes = [Volume("volume-0-1", V, **(volume | more))]
+    return found
+
+
+def everything(one: Client, at_rest: Rest) -> list[checker.Finding]:
+    return [
+        *checker.expectations([one], at_rest, set(), set()),
+        *checker.storage(at_rest, set()),
+        *checker.data([one], at_rest, set())[1],
+    ]
+
+
+def test_a_sound_history_has_no_findings() -> None:
+    """One request, one operation, one row, one file, and its content."""
+    assert checker.once([asked()], rest(), set(), set()).findings == []
+    assert everything(client(), rest()) == []
+    assert checker.data([client()], rest(), set())[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "log", "counted"),
+    [
+        (asked(), [], "lost"),
+        (asked("create"), [], "lost"),
+        (asked(), [logged("o1"), logged("o2")], "doubled"),
+    ],
+)
+def test_a_lost_and_a_doubled_request_are_counted(one: Asked, log: list[dict[str, Any]], counted: str) -> None:
+    """And told."""
+    found = checker.once([one], rest(log=log), set(), set())
+
+    assert getattr(found, counted) == 1
+    assert len(found.findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "log"),
+    [
+        (asked(outcome=REFUSED), [logged()]),
+        (asked(outcome=BROKEN), []),
+        (asked(), [logged(outcome="failed")]),
+        (asked(), [logged(outcome="parked")]),
+    ],
+)
+def test_each_wrong_end_of_a_request_is_found(one: Asked, log: list[dict[str, Any]]) -> None:
+    """Done though refused; a mistake of the service; failed or given up for no reason."""
+    assert len(checker.once([one], rest(log=log), set(), set()).findings) == 1
+
+
+@pytest.mark.parametrize(
+    "at_rest",
+    [
+        rest(volumes=[]),
+        rest(volumes=[volume_row(), volume_row()]),
+        rest(volumes=[volume_row(status="error")]),
+        rest(volumes=[volume_row(size_gib=2)], files={NAME: 2 * GIB}),
+        rest(volumes=[volume_row(), volume_row(id=S, name="stranger", object_name=None)]),
+        rest(volumes=[volume_row(id=S)]),
+        rest(types={"t": "silver"}),
+        rest(files={}),
+        rest(files={NAME: GIB - 1}),
+        rest(files={NAME: GIB, f"{S}.1.1": 1}),
+        rest(files={NAME: GIB, f"{NAME}.part": 1}),
+        rest(heads={NAME: pattern("other")}),
+        rest(heads={NAME: pattern(ZEROS)}),
+    ],
+)
+def test_each_difference_at_rest_is_found(at_rest: Rest) -> None:
+    """Rows that are gone, twice, wrong or nobody's; files that are gone, short, left over; and wrong contents."""
+    assert everything(client(), at_rest)
+
+
+def test_a_volume_that_came_back_is_found() -> None:
+    """It was deleted, and is there."""
+    assert everything(client(there={False}), rest())
+
+
+# --- failures that are nobody's fault ---------------------------------------------------------------------------------
+
+FULL = Strike(10.0, "full disk", "storage", (), 20.0)
+
+
+@pytest.mark.parametrize(("ended", "excused"), [(15.0, {"o1"}), (9.0, set()), (30.0, set())])
+def test_a_failure_is_excused_only_by_a_call_that_was_refused_during_the_fault(ended: float, excused: set[str]) -> None:
+    """Not by one before or after, and not by a call that went well."""
+    log = [logged(outcome="failed")]
+
+    refused = call((1, 1), ended - 1, ended, error="BackendFailed")
+
+    assert checker.excused_operations(log, [refused], [FULL]) == excused
+    assert checker.excused_operations(log, [replace(refused, error="")], [FULL]) == set()
+    assert checker.excused_operations(log, [refused], [replace(FULL, kind="stop worker")]) == set()
+
+
+def test_what_failed_for_want_of_storage_must_still_rest_somewhere() -> None:
+    """Its resource is pardoned its state, not its being under way."""
+    pardoned = checker.excused_resources(rest(log=[logged(outcome="failed")]), {"o1"}, [FULL])
+
+    fine = checker.expectations([client()], rest(volumes=[volume_row(status="error")]), pardoned, set())
+    stuck = checker.expectations([client()], rest(volumes=[volume_row(status="extending")]), pardoned, set())
+
+    assert (pardoned, fine, len(stuck)) == ({V}, [], 1)
+
+
+def test_a_request_for_space_may_be_refused_with_a_message_while_storage_fails() -> None:
+    """Not otherwise, and not without a word."""
+    told, silent = rest(log=[], told={"r1"}), rest(log=[])
+
+    assert checker.unplaced_requests([asked("create")], told, [FULL]) == {"r1"}
+    assert checker.unplaced_requests([asked("create")], told, []) == set()
+    assert checker.unplaced_requests([asked("create")], silent, [FULL]) == set()
+    assert checker.once([asked("create")], told, set(), {"r1"}).findings == []
+
+
+# --- what the checker reads -------------------------------------------------------------------------------------------
+
+
+def test_a_call_without_its_second_line_was_under_way() -> None:
+    """As a kill leaves it."""
+    text = (
+        b'{"number":0,"boot_s":1.0,"wall_us":1,"call":"create","object":"x.1.1","tokens":{"x":[1,1]}}\n'
+        b'{"number":1,"boot_s":2.0,"wall_us":1,"call":"delete","object":"x.1.1","tokens":{"x":[1,1]}}\n'
+        b'{"number":1,"boot_s":3.0,"wall_us":1,"ended":true,"error":"BackendFailed","errno":"ENOSPC"}\n'
+    )
+
+    first, second = parse_calls(text, incarnation="a", pid=1)
+
+    assert (first.call, first.end, first.tokens) == ("create", None, {"x": (1, 1)})
+    assert (second.end, second.error, second.errno) == (3.0, "BackendFailed", "ENOSPC")
+
+
+def owned(at: float, owner: str | None, *, gone: bool = False) -> Owned:
+    return Owned(at, "o1", "create_volume", V, owner, 1, gone)
+
+
+A_AND_B = [NodeSeen(0, "a", "node-1", "up", None, 10, 11), NodeSeen(0, "b", "node-2", "up", None, 20, 21)]
+
+
+def test_a_fail_over_is_timed_from_the_fault_to_the_next_owner() -> None:
+    """Whether the operation had nobody in between or not."""
+    kill = Strike(5.0, "kill worker", "node-1", (11,), fatal=True)
+
+    (one,) = failovers([kill], [owned(1, "a"), owned(6, None), owned(7.5, "b"), owned(9, "b", gone=True)], A_AND_B)
+
+    assert (one.fault, one.seconds) == ("kill worker", 2.5)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [owned(1, "a"), owned(9, "a", gone=True)],
+        [owned(1, "a"), owned(3, "b")],
+        [owned(6, "b"), owned(7, "a")],
+    ],
+)
+def test_what_did_not_go_over_because_of_the_fault_is_not_timed(seen: list[Owned]) -> None:
+    """It ended where it was; it had gone before; another node's was taken."""
+    assert failovers([Strike(5.0, "kill worker", "node-1", (11,), fatal=True)], seen, A_AND_B) == []
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    """The smallest that so many percent do not exceed."""
+    assert [percentile([3.0, 1.0, 2.0, 4.0], one) for one in (50, 90, 100)] == [2.0, 4.0, 4.0]
+    assert percentile([], 50) is None
+
+
+def test_a_plan_is_the_same_for_its_seed_and_has_every_kind() -> None:
+    """Leaving one kind out changes nothing about the others."""
+    plan = draw(7, seconds=30)
+
+    assert plan == draw(7, seconds=30)
+    assert plan != draw(8, seconds=30)
+    assert {fault.kind for fault in plan} == set(EVERY_KIND)
+    assert all(0 <= fault.at_s <= 30 for fault in plan)
+    assert draw(7, seconds=30, without=frozenset({"full disk"})) == tuple(
+        one for one in plan if one.kind != "full disk"
+    )
