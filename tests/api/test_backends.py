@@ -143,6 +143,7 @@ def test_what_is_on_a_frozen_backend_can_be_read_and_renamed(api: AdminApi) -> N
         ("failover_host", {"host": "n1@file", "backend_id": "east"}, "3.0"),
         ("failover_host", {"cluster": QUEUE, "backend_id": "east"}, "3.26"),
         ("failover", {"cluster": QUEUE, "backend_id": "east"}, "3.26"),
+        ("failover", {"host": "n1@file", "backend_id": "east"}, "3.0"),
         ("failover", {"host": "n1@file", "backend_id": "east"}, "3.71"),
     ],
 )
@@ -265,4 +266,3 @@ def test_a_host_has_to_be_named_before_3_26(api: AdminApi) -> None:
     answer = api("PUT", "os-services/freeze", {"cluster": QUEUE}, version="3.25")
 
     assert (answer.status_code, "Host field is missing" in message_of(answer)) == (400, True)
-    assert api("PUT", "os-services/failover", {"cluster": QUEUE}, version="3.25").status_code == 404

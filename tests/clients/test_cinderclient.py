@@ -21,7 +21,7 @@ def volume(cinder: Any) -> Iterator[Any]:
     """An available volume of 1 GiB."""
     made = cinder.volumes.create(1, name=f"v-{uuid.uuid4()}", metadata={"colour": "red"})
     yield settled(cinder.volumes, made)
-    cinder.volumes.reset_state(made, "available")
+    cinder.volumes.reset_state(made, "available", attach_status="detached")
     cinder.volumes.delete(made, cascade=True)
 
 
@@ -306,7 +306,7 @@ def test_a_snapshot(cinder_at: CinderAt, volume: Any, version: str) -> None:
 def test_a_forced_snapshot_before_3_66(cinder_at: CinderAt, volume: Any) -> None:
     """Of a volume whose status would not do otherwise."""
     cinder = cinder_at("3.65")
-    cinder.volumes.reset_state(volume, "in-use")
+    cinder.volumes.reset_state(volume, "in-use", attach_status="attached")
     with pytest.raises(exceptions.BadRequest, match="in-use"):
         cinder.volume_snapshots.create(volume.id)
 
@@ -527,6 +527,40 @@ def test_services(cinder: Any) -> None:
     assert (disabled.status, disabled.disabled_reason) == ("disabled", "moving it")
     assert (without_reason.status, without_reason.disabled_reason) == ("disabled", None)
     assert (enabled.status, enabled.cluster, enabled.zone) == ("enabled", QUEUE, "nova")
+
+
+def test_a_backend_is_frozen_and_thawed(cinder: Any, volume: Any) -> None:
+    """What is on it stays as it is meanwhile."""
+    host = next(one.host for one in cinder.services.list(binary="cinder-volume") if one.cluster == queue_of(volume))
+    cinder.services.freeze_host(host)
+    (frozen,) = cinder.services.list(host=host)
+    with pytest.raises(exceptions.BadRequest, match="frozen"):
+        cinder.volumes.extend(volume, 2)
+    cinder.services.thaw_host(host)
+    (thawed,) = cinder.services.list(host=host)
+
+    assert (frozen.frozen, thawed.frozen) == (True, False)
+
+
+def queue_of(volume: Any) -> str:
+    """`cluster@backend` of a volume."""
+    return str(getattr(volume, "os-vol-host-attr:host")).partition("#")[0]
+
+
+def test_a_backend_without_replication_does_not_fail_over(cinder: Any) -> None:
+    """The file driver has none."""
+    with pytest.raises(exceptions.BadRequest, match="no replication"):
+        cinder.services.failover_host("node-1@fast", "elsewhere")
+
+
+def test_clean_up_of_services(cinder: Any) -> None:
+    """Nothing is down; asked for those that are up, they are listed."""
+    assert cinder.workers.clean() == ([], [])
+
+    cleaning, unavailable = cinder.workers.clean(is_up=True, host="node-1@fast", binary="cinder-volume")
+
+    assert ([one.host for one in cleaning], unavailable) == (["node-1@fast"], [])
+    assert cinder.workers.clean(is_up=True, service_id=cleaning[0].id)[0][0].host == "node-1@fast"
 
 
 def test_clusters(cinder: Any) -> None:

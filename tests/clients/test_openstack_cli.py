@@ -281,6 +281,15 @@ def test_cinder_creates_and_deletes(programs: Programs, cinder: Any) -> None:
     eventually(lambda: made["id"] not in [one.id for one in cinder.volumes.list()])
 
 
+def test_cinder_cleans_up(programs: Programs) -> None:
+    """Nothing is down; what is up is named, and what is not there is not."""
+    nothing = programs.cinder("work-cleanup")
+    those_up = programs.cinder("work-cleanup", "--is-up", "True", "--host", "node-1@fast", "--binary", "cinder-volume")
+
+    assert "No cleanable services matched" in nothing
+    assert "node-1@fast" in those_up
+
+
 def test_cinder_and_quotas(programs: Programs) -> None:
     """By the project's id, without asking anybody what it means."""
     changed = table(programs.cinder("quota-update", "--volumes", "6", "shell"))

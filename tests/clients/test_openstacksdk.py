@@ -333,6 +333,19 @@ def test_services(storage: Any) -> None:
     assert (again.status, again.state, again.availability_zone) == ("enabled", "up", "nova")
 
 
+def test_a_backend_is_frozen_thawed_and_not_failed_over(storage: Any) -> None:
+    """The file driver has no replication."""
+    (service,) = storage.services(host="node-1@fast")
+    storage.freeze_service(service)
+    (frozen,) = storage.services(host="node-1@fast")
+    storage.thaw_service(service)
+    (thawed,) = storage.services(host="node-1@fast")
+    with pytest.raises(exceptions.BadRequestException, match="no replication"):
+        storage.failover_service(service, backend_id="elsewhere")
+
+    assert (frozen.is_frozen, thawed.is_frozen) == (True, False)
+
+
 def test_clusters(cloud_at: CloudAt) -> None:
     """In detail, in short, taken out, back again. For that the library has to be told a version, at least 3.7."""
     storage = cloud_at("3.71").block_storage

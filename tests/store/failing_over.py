@@ -126,6 +126,14 @@ class Site:
     def driver(self) -> ReplicatingDriver:
         return ReplicatingDriver(self.disk, array=self.array, name="p", clock=self.env.clock)
 
+    async def initialise(self) -> None:
+        """Storage as it is after the first worker has looked at it."""
+        await self.driver().check(known=False)
+
+    async def names(self) -> list[str]:
+        """All objects on the side in use."""
+        return [str(name) for name in await self.driver().on(self.array.active).every_name()]
+
     async def has(self, target: str, table: Any, row_id: str) -> bool:
         """Whether a resource's published object is on one side."""
         name = self.base.row(table, row_id)["object_name"]

@@ -31,7 +31,7 @@ def site() -> Iterator[Site]:
 async def given_storage(site: Site) -> None:
     """A volume with a snapshot, and another one that is not replicated."""
     site.local.add(V2)
-    await site.driver().check(known=False)
+    await site.initialise()
     create_volume(site.base, V1)
     await site.perform(site.claim())
     create_volume(site.base, V2)

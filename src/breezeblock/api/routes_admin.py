@@ -16,7 +16,7 @@ from breezeblock.api.handlers import (
     workers,
     zones,
 )
-from breezeblock.api.microversions import CLEANUP, CLUSTERS, MESSAGES, REPLICATION_CLUSTER
+from breezeblock.api.microversions import CLEANUP, CLUSTERS, MESSAGES
 from breezeblock.api.routing import Action, Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -57,7 +57,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PUT", "os-services/freeze", services.freeze),
     Route("PUT", "os-services/thaw", services.thaw),
     Route("PUT", "os-services/failover_host", services.fail_over),
-    Route("PUT", "os-services/failover", services.fail_over, since=REPLICATION_CLUSTER),
+    Route("PUT", "os-services/failover", services.fail_over),
     Route("POST", "workers/cleanup", workers.clean_up, since=CLEANUP),
     Route("GET", "clusters", clusters.list_clusters, since=CLUSTERS),
     Route("GET", "clusters/detail", clusters.list_details, since=CLUSTERS),

@@ -106,7 +106,7 @@ def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
 
 
 def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
-    """Let no resource rest as `available` without an object. The last word but one of each Fail.
+    """Let no resource rest in a status that promises an object when there is none. The last word but one of each Fail.
 
     An operator may have reset the status of what was still being made, and the deletion that stood in line behind it been
     cancelled by the same word: then no other Finish is left to say that there is nothing.
@@ -114,16 +114,15 @@ def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
     for at in claim.locks:
         for table in (volumes, snapshots):
             row = read_row(tx, table, at.resource_id) if at.exclusive else None
-            if row is not None and row["status"] == states.AVAILABLE and row["object_name"] is None:
+            if row is not None and row["status"] in states.WITH_STORAGE and row["object_name"] is None:
                 settle(tx, _nothing_there(table), at.resource_id)
 
 
 @functools.cache
 def _nothing_there(table: Table) -> Transition:
     sets = {"status": states.ERROR}
-    return Transition(
-        table, name=f"{table.name}.nothing_there", musts=(), sets=sets, moves=((states.AVAILABLE, states.ERROR),)
-    )
+    moves = tuple((status, states.ERROR) for status in states.WITH_STORAGE)
+    return Transition(table, name=f"{table.name}.nothing_there", musts=(), sets=sets, moves=moves)
 
 
 def at_rest(table: Table) -> Must:

@@ -404,8 +404,15 @@ def reset_status(
     attach_status: str | None,
     migration_status: str | None,
 ) -> Accepted:
-    """An operator's word about a volume. Operations under way on it are cancelled: the last word wins, there is one truth."""
+    """An operator's word about a volume. Operations under way on it are cancelled: the last word wins, there is one truth.
+
+    Raises NotFound, BadRequest (in-use, but not attached).
+    """
     lock_row(tx, volumes, volume_id, origin=origin)
+    there = read_row(tx, volumes, volume_id)
+    assert there is not None, "a locked row is there"
+    if status == states.IN_USE and (attach_status or there["attach_status"]) != "attached":
+        raise BadRequest(f"Volume {volume_id} is not attached, so it cannot be reset to in-use.")
     if status is not None:
         queue.cancel_earlier(tx, resource_id=volume_id)
         RESET.apply_locked(tx, volume_id, status=status, now_us=origin.at_us)

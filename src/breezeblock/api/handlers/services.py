@@ -62,9 +62,10 @@ async def thaw(call: Call) -> Response:
 
 
 async def fail_over(call: Call) -> Response:
-    """PUT /v3/{project_id}/os-services/failover_host, and failover since 3.26. 202, empty body.
+    """PUT /v3/{project_id}/os-services/failover_host, and failover. 202, empty body.
 
-    Both move the whole backend, whichever of its hosts is named.
+    Both move the whole backend, whichever of its hosts is named. `failover` came with 3.26; openstacksdk calls it without
+    naming a version, so it is there in all.
     """
     call.permit("volume:failover_host")
     body = call.body(FailOver)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from breezeblock.api.schemas.fields import Description, Flag, Metadata, Name, Size, Text, Uuid, word_of
-from breezeblock.model.states import DELETING, RESETTABLE_VOLUME
+from breezeblock.model.states import RESETTABLE_VOLUME
 
 # --- create and update -----------------------------------------------------------------------------------------------
 
@@ -78,13 +78,13 @@ class Extend(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Status(str):
-    """A status that an operator may set. Not `deleting`: nothing would delete it."""
+    """A status that an operator may set."""
 
     __slots__ = ()
 
     @classmethod
     def read(cls, value: object) -> "Status":
-        return cls(word_of(value, [word for word in RESETTABLE_VOLUME if word != DELETING]))
+        return cls(word_of(value, RESETTABLE_VOLUME))
 
 
 class AttachStatus(str):
