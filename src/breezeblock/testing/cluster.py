@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from random import Random
 from typing import Any, Final, TypeVar
 
+from breezeblock.drivers.contract import Driver
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation
@@ -31,16 +32,19 @@ from breezeblock.testing.faults import Faults
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
+from breezeblock.testing.replicating import Array, ReplicatingDriver
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
 
 T = TypeVar("T")
 
-__all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of", "root_of"]
+__all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of"]
 
 CLUSTER: Final = "sim"
 BACKENDS: Final = ("fast", "large")
+# How many of the backends can fail over.
+REPLICATED: Final = 0.3
 # Kinds that the release before did not know: its nodes leave them to the others.
 NEW_KINDS: Final = ("revert_volume", "retype_volume")
 BOOT_ID: Final = "11111111-1111-4111-8111-111111111111"
@@ -64,11 +68,6 @@ TRUST_SETTLE_S: Final = 2.0
 def queue_of(backend: str) -> str:
     """The queue of a simulated backend."""
     return f"{CLUSTER}@{backend}"
-
-
-def root_of(pool: str) -> PurePosixPath:
-    """The folder of the backend that has a pool (`cluster@backend#pool`)."""
-    return PurePosixPath("/") / pool.rpartition("#")[2]
 
 
 OnEffect = Callable[[Process, str, PurePosixPath, Tokens], None]
@@ -112,6 +111,8 @@ class Cluster:
         self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5)), park_after_s=60.0)
         self.slots = random.choice((1, 2, 8))
         self.backends = BACKENDS[: random.choice((1, 1, 2))]
+        self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
+        """Those backends that replicate."""
         self.on_forced: Callable[[str], None] = lambda incarnation: None
         self._serves: dict[str, tuple[str, ...]] = {}
         self._twins = 0
@@ -238,6 +239,33 @@ class Cluster:
         self._twins += 1
         self.start_node(name, 100 + self._twins, self.new_clock())
 
+    def _array(self, name: str) -> Array:
+        top = PurePosixPath("/") / name
+        return Array(self.disk, primary=top / "a", secondary=top / "b")
+
+    def root(self, pool: str) -> PurePosixPath:
+        """The folder in which a pool's (`cluster@backend#pool`) objects are now."""
+        backend = pool.rpartition("#")[2]
+        return self.arrays[backend].root if backend in self.arrays else PurePosixPath("/") / backend
+
+    def roots(self) -> list[PurePosixPath]:
+        """All of them."""
+        return [self.root(f"#{backend}") for backend in self.backends]
+
+    async def write_past(self, pool: str, path: PurePosixPath, data: bytes) -> None:
+        """As somebody does who has a volume attached."""
+        await self.disk.write_at(path, offset=0, data=data)
+        backend = pool.rpartition("#")[2]
+        if backend in self.arrays:
+            self.arrays[backend].mirror(path)
+
+    def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
+        """See `faults.World`."""
+        array = self.arrays[name]
+        side = array.active
+        (array.hang if hangs else array.fail)(side)
+        self.loop.call_later(seconds, array.repair, side, context=Context())
+
     def begin_old(self, names: Iterable[str]) -> None:
         """Let nodes begin with the release before."""
         self._old.update(names)
@@ -351,13 +379,15 @@ class Cluster:
         ).run()
 
     def _backend(self, name: str, env: Env) -> Backend:
-        driver = FileDriver(
-            env.files,
-            name=name,
-            path=PurePosixPath("/") / name,
-            clock=env.clock,
-            trusted_shared=self.fence == "trust",
-        )
+        trusted = self.fence == "trust"
+        driver: Driver
+        if name in self.arrays:
+            assert isinstance(env.files, MemoryFiles)
+            array = self.arrays[name]
+            driver = ReplicatingDriver(env.files, array=array, name=name, clock=env.clock, trusted_shared=trusted)
+        else:
+            path = PurePosixPath("/") / name
+            driver = FileDriver(env.files, name=name, path=path, clock=env.clock, trusted_shared=trusted)
         return Backend(name=name, queue=queue_of(name), driver=driver, slots=self.slots, availability_zone="nova")
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------

@@ -44,6 +44,14 @@ CREATE TRIGGER seen_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.sta
   INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_volume_tombstone AFTER UPDATE OF tombstone ON volumes WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
+CREATE TRIGGER seen_snapshot_tombstone AFTER UPDATE OF tombstone ON snapshots WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
+CREATE TRIGGER seen_volume_delete AFTER DELETE ON volumes WHEN NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
+CREATE TRIGGER seen_snapshot_delete AFTER DELETE ON snapshots WHEN NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
 CREATE TRIGGER seen_operation AFTER INSERT ON operations BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('enqueued', NEW.id, NEW.kind, NEW.payload_json); END;
 CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN
@@ -147,6 +155,7 @@ class Database:
         self.on_commit, self.on_rollback = lambda seen, writer: None, lambda: None
         for table in reversed(metadata.sorted_tables):
             self.raw.execute(f"DELETE FROM {table.name}")  # noqa: S608  names of our own tables
+        self.raw.execute("DELETE FROM seen")
         with self.transaction() as tx:
             kind = {"description": DEFAULT_TYPE_DESCRIPTION, "is_public": True, "op_seq": 0, "created_at_us": now_us()}
             tx.execute(insert(volume_types).values(id=DEFAULT_TYPE_ID, name=DEFAULT_TYPE_NAME, **kind))

@@ -16,6 +16,7 @@ slow       a process's ways to and from the database take seconds
 drain      SIGTERM to a keeper: its node hands back what it has and leaves
 upgrade    nodes begin with an older release, and are drained and replaced one by one
 backend    a backend's storage fails altogether for a while
+array      the active side of an array that replicates fails, or does not answer, for a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
 
 Each kind has a rate of its own, drawn for the run: what happens once meets other things than what happens all the time.
@@ -39,7 +40,7 @@ __all__ = ["KINDS", "Faults", "Nemesis"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend"),
+    *("poison", "drain", "upgrade", "backend", "array"),
 )
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
 
@@ -283,6 +284,15 @@ class World(Protocol):
     def backends(self) -> Sequence[str]: ...
 
     @property
+    def arrays(self) -> Mapping[str, object]:
+        """The backends that replicate."""
+        ...
+
+    def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
+        """Let the active side of one fail or hang for a while."""
+        ...
+
+    @property
     def old(self) -> list[str]:
         """Nodes that still run the release before."""
         ...
@@ -314,6 +324,7 @@ class Nemesis:
             "crash": self._crash,
             "drain": self._drain,
             "upgrade": self._upgrade,
+            "array": self._array,
             "backend": lambda: self._faults.break_backend(
                 self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
             ),
@@ -362,6 +373,13 @@ class Nemesis:
                 "drain", f"tell {process.name} to leave", target=process.name
             ):
                 process.on_term()
+
+    def _array(self) -> None:
+        hangs, seconds = self._random.random() < 0.5, self._random.choice((1.0, 5.0, 20.0))
+        for name in self._world.arrays:
+            text = f"array {name} {'hangs' if hangs else 'fails'} for {seconds:.2f} s"
+            if self._faults.strikes("array", text, target=name, seconds=seconds):
+                self._world.trouble_array(name, hangs=hangs, seconds=seconds)
 
     def _upgrade(self) -> None:
         if self._world.old:

@@ -20,9 +20,10 @@ from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.store import check
 from breezeblock.store.tables import operation_log, operations, snapshots, volumes
 from breezeblock.store.transitions import Transition
-from breezeblock.testing.cluster import root_of
+from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.database import Seen
 from breezeblock.testing.history import Tell
+from breezeblock.testing.linear import Line
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.rules import Rules, World
@@ -51,7 +52,9 @@ class _Line:
 class Watcher:
     """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
 
-    def __init__(self, tell: Tell, world: World) -> None:
+    def __init__(self, tell: Tell, world: World, now: Callable[[], float]) -> None:
+        self._now = now
+        self.line = Line()
         self._tell = tell
         self.violations: list[str] = []
         self.on_violation: Callable[[], None] = lambda: None
@@ -126,6 +129,9 @@ class Watcher:
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
+                self.line.moved(id_, self._now(), str(after))
+            elif what == "gone":
+                self.line.moved(id_, self._now(), None)
             elif what == "locked":
                 self._locked(id_, str(before), str(after))
             elif what == "owner":
@@ -262,7 +268,7 @@ def unfinished(tx: Connection) -> list[str]:
     return found
 
 
-async def check_rest(tx: Connection, watcher: Watcher, disk: MemoryFiles, *, storage: bool) -> None:
+async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster, *, storage: bool) -> None:
     """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
     for problem in check.problems(tx):
         watcher.violated("Accounts", problem)
@@ -273,10 +279,10 @@ async def check_rest(tx: Connection, watcher: Watcher, disk: MemoryFiles, *, sto
     }
     _check_log(tx, watcher)
     excused = _interrupted(tx, watcher, storage=storage)
-    for path in await _objects(disk):
+    for path in await _objects(cluster):
         _check_object(path, rows, excused, watcher)
     for row in rows.values():
-        await _check_row(row, disk, excused, watcher)
+        await _check_row(row, cluster, excused, watcher)
 
 
 def _check_log(tx: Connection, watcher: Watcher) -> None:
@@ -296,11 +302,11 @@ def _interrupted(tx: Connection, watcher: Watcher, *, storage: bool) -> set[str]
     return found
 
 
-async def _objects(disk: MemoryFiles) -> list[PurePosixPath]:
-    top = PurePosixPath("/")
+async def _objects(cluster: Cluster) -> list[PurePosixPath]:
+    disk = cluster.disk
     return [
         root / folder / name
-        for root in [top / backend for backend in await _list(disk, top)]
+        for root in cluster.roots()
         for folder in await _list(disk, root)
         if len(folder) == 2
         for name in await _list(disk, root / folder)
@@ -324,17 +330,17 @@ def _check_object(
     row = rows.get(name.resource_id)
     if row is None:
         watcher.violated("Once", f"{path.name} is on storage, and its row is gone")
-    elif path.parts[1] != root_of(row["pool_name"]).name:
+    elif path.parts[1] != row["pool_name"].rpartition("#")[2]:
         watcher.violated("Once", f"{path} is on storage, and its row is in {row['pool_name']}")
     elif path.name != row["object_name"] and name.resource_id not in excused:
         watcher.violated("Once", f"{path.name} is on storage, and its row is {row['object_name']} ({row['status']})")
 
 
-async def _check_row(row: Mapping[str, Any], disk: MemoryFiles, excused: set[str], watcher: Watcher) -> None:
+async def _check_row(row: Mapping[str, Any], cluster: Cluster, excused: set[str], watcher: Watcher) -> None:
     """*Once*: no row without its object. *Data*: it holds what it must."""
     if row["object_name"] is None:
         return
-    path = root_of(row["pool_name"]) / row["id"][:2] / row["object_name"]
+    disk, path = cluster.disk, cluster.root(row["pool_name"]) / row["id"][:2] / row["object_name"]
     try:
         size = await disk.size(path)
     except FileNotFoundError:

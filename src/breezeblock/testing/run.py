@@ -13,8 +13,9 @@ from sqlalchemy import select
 
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
-from breezeblock.testing.clients import Clients, prepare
-from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster, root_of
+from breezeblock.testing.asks import prepare
+from breezeblock.testing.clients import Clients
+from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.history import Entry, History
@@ -153,11 +154,11 @@ class _Run:
             fence=fence,
             beyond_drift=options["beyond_drift"],
         )
-        self._watcher = Watcher(self.tell, self._cluster)
+        self._watcher = Watcher(self.tell, self._cluster, self._loop.time)
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
         self._cluster.on_forced = self._watcher.rules.forced.add
-        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend"})
+        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
         self._watcher.is_published = self._is_published
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
@@ -234,7 +235,7 @@ class _Run:
                 self._watcher.violated("Termination", what)
             if not self._watcher.violations:
                 self._clients.check(tx)
-                await check_rest(tx, self._watcher, self._cluster.disk, storage=self._watcher.may_fail)
+                await check_rest(tx, self._watcher, self._cluster, storage=self._watcher.may_fail)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
@@ -246,8 +247,8 @@ class _Run:
                 number += 1
                 id_, object_name, pool = self._random.choice(rows)
                 text = f"{number} of {id_}".encode()
-                path = root_of(pool) / id_[:2] / object_name
-                await self._cluster.disk.write_at(path, offset=0, data=text.ljust(64))
+                path = self._cluster.root(pool) / id_[:2] / object_name
+                await self._cluster.write_past(pool, path, text.ljust(64))
                 self._watcher.contents[id_] = text.ljust(64)
                 self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
 
@@ -273,7 +274,7 @@ class _Run:
         for resource, seq in watcher.resources_of.get(operation, {}).items():
             if watcher.exclusive[resource, seq] and resource in watcher.contents.keys() - watcher.unsure:
                 for name, pool in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
-                    found.append((root_of(pool) / resource[:2] / name, watcher.contents[resource]))
+                    found.append((self._cluster.root(pool) / resource[:2] / name, watcher.contents[resource]))
         return found
 
     def _on_effect(self, process: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
