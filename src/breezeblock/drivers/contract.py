@@ -188,5 +188,8 @@ class Driver(Protocol):
         Idempotent, and whole or not at all as far as the storage can; a crash anywhere inside it is followed by a repeat,
         perhaps from another node. It must not need what is failed over from, and must come to an end when that is silent.
         For `default`, what was written to replicated objects meanwhile is brought back first.
+
+        When this returns, no call that began on that target before it can land there any more: one that hung through a
+        failover must not wake up after the failback, when its operation has long been done by somebody else.
         """
         ...

@@ -65,6 +65,11 @@ HEALTHY: Final = 0.7
 TRUST_SETTLE_S: Final = 2.0
 
 
+def _base(name: str) -> str:
+    """The post of a node's or a process's name: `node0` of `node0-2.worker2`."""
+    return name.partition(".")[0].partition("-")[0]
+
+
 def queue_of(backend: str) -> str:
     """The queue of a simulated backend."""
     return f"{CLUSTER}@{backend}"
@@ -275,7 +280,7 @@ class Cluster:
         for old in sorted(self._old if name is None else self._old & {name}):
             self._old.discard(old)
             for process in self.processes:
-                if process.alive and process.name.partition(".")[0] == old and process.on_term is not None:
+                if process.alive and _base(process.name) == old and process.on_term is not None:
                     process.on_term()
 
     @property
@@ -360,7 +365,7 @@ class Cluster:
                 await node.clock.sleep(TRUST_SETTLE_S)
             return True
 
-        base = node.name.partition("-")[0]
+        base = _base(node.name)
         backends = {queue_of(name): self._backend(name, env) for name in self.served_by(base)}
         kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
         await Worker(

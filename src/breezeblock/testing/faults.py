@@ -127,7 +127,8 @@ class Faults:
     def cut(self, name: str, seconds: float) -> None:
         """Take the database away from a process, or from all ("*")."""
         if self.strikes("cut", f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
-            self._cut_until[name] = asyncio.get_running_loop().time() + seconds
+            until = asyncio.get_running_loop().time() + seconds
+            self._cut_until[name] = max(until, self._cut_until.get(name, 0.0))
 
     def cut_later(self, name: str, after_s: float, *, for_s: float) -> None:
         """The same, but not yet: what was slow is gone in the end."""

@@ -4,8 +4,8 @@
     driver = ReplicatingDriver(env.files, array=array, name="fast", clock=clock)     # on each node, with its own view
 
 While the configured backend (`default`) is active, every effect on a replicated resource is there on the secondary in the
-moment in which it lands. Only the active side takes effects: what arrives for the other one, however late, is refused, as
-arrays do it. `fail` makes a side's calls fail, `hang` makes them wait; `repair` ends both, and what hung goes on.
+moment in which it lands. Only the active side takes effects: what arrives for the other one is refused, however late, as
+arrays do it; also when that side has come back to use meanwhile. `fail` makes a side's calls fail, `hang` makes them wait; `repair` ends both, and what hung goes on.
 `replicates` says which resources (by id) are mirrored; of the others the secondary knows nothing.
 
 `array.root` is where the active side's objects are, for checks of the storage.
@@ -49,6 +49,7 @@ class Array:
         self._replicates = replicates
         self._disk = disk._disk
         self._failed: set[str] = set()
+        self._sessions = dict.fromkeys(self.roots, 0)
         self._answers = {target: asyncio.Event() for target in self.roots}
         for target, root in self.roots.items():
             self._answers[target].set()
@@ -97,7 +98,8 @@ class Array:
         primary, secondary = self.roots[DEFAULT], self.roots[SECONDARY]
         if self.active != DEFAULT or SECONDARY in self._failed or not path.is_relative_to(primary) or path == primary:
             return
-        self._copy(path.parent, secondary / path.parent.relative_to(primary), only=path.name.partition(".")[0])
+        if self._disk.find(path.parent) is not None:
+            self._copy(path.parent, secondary / path.parent.relative_to(primary), only=path.name.partition(".")[0])
 
     def bring_back(self, target: str) -> None:
         """Before the configured backend is active again: what was written to replicated resources meanwhile."""
@@ -107,8 +109,17 @@ class Array:
         self._catch_up(SECONDARY, DEFAULT)
 
     def switch(self, target: str) -> None:
-        """From now on this side takes effects, and the other one none."""
+        """From now on this side takes effects, and the other one none.
+
+        Sessions of before are over: a call that hung through a failover does not land when its side comes back to use.
+        """
         self.active = target
+        self._sessions[target] += 1
+
+    def session(self, path: PurePosixPath) -> int:
+        """The session in which a call begins."""
+        target = self._target_of(path)
+        return 0 if target is None else self._sessions[target]
 
     def _catch_up(self, leader: str, follower: str) -> None:
         source, target = self.roots[leader], self.roots[follower]
@@ -176,6 +187,16 @@ class _ArrayFiles(MemoryFiles):
         await super()._before_call(call, path, mutating)
         if not mutating:
             await self._array.reach(path)
+
+    async def _change(self, call: str, path: PurePosixPath, change: Callable[[], T]) -> T:
+        session = self._array.session(path)
+
+        def in_session() -> T:
+            if call != "failover" and session != self._array.session(path):
+                raise _error(errno.ESTALE, path)
+            return change()
+
+        return await super()._change(call, path, in_session)
 
     def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: dict[str, tuple[int, int]]) -> T:
         self._array.require(path, active=call != "failover")
