@@ -10,10 +10,11 @@ nothing is released before the fence (architecture §6).
 
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from breezeblock.env.contract import Clock
+from breezeblock.model.errors import Fenced
 
 # How often a waiting call looks whether the gate is open again.
 LOOK_EVERY_S = 0.05
@@ -99,14 +100,37 @@ class OperationGuard:
     def __init__(self, gate: Gate, tokens: Mapping[str, tuple[int, int]]) -> None:
         self._gate = gate
         self._tokens = dict(tokens)
+        self._revoked = False
+        self._under_way = 0
+        self._counting = threading.Lock()
+
+    def revoke(self) -> None:
+        """The claim is over while its node lives on: not one more call under its tokens, since the next one's are higher."""
+        self._revoked = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way: with `revoke` before it, that none will ever be."""
+        with self._counting:
+            return self._under_way == 0
 
     async def wait_open(self) -> None:
         """See `env.contract.Guard`."""
+        if self._revoked:
+            raise Fenced("the operation was revoked")
         await self._gate.wait_open()
 
-    def enter(self) -> AbstractContextManager[bool]:
+    @contextmanager
+    def enter(self) -> Iterator[bool]:
         """See `env.contract.Guard`."""
-        return self._gate.enter()
+        with self._counting:
+            self._under_way += 1
+        try:
+            with self._gate.enter() as may:
+                yield may and not self._revoked
+        finally:
+            with self._counting:
+                self._under_way -= 1
 
     def tokens(self) -> dict[str, tuple[int, int]]:
         """See `env.contract.Guard`."""

@@ -5,8 +5,9 @@
 
 While the configured backend (`default`) is active, every effect on a replicated resource is there on the secondary in the
 moment in which it lands. Only the active side takes effects: what arrives for the other one is refused, however late, as
-arrays do it; also when that side has come back to use meanwhile. `fail` makes a side's calls fail, `hang` makes them wait; `repair` ends both, and what hung goes on.
-`replicates` says which resources (by id) are mirrored; of the others the secondary knows nothing.
+arrays do it; also when that side has come back to use meanwhile. `fail` makes a side's calls fail, `hang` makes them wait;
+`repair` ends both, and what hung goes on. `replicates` says which resources (by id) are mirrored; of the others the secondary
+knows nothing.
 
 `array.root` is where the active side's objects are, for checks of the storage.
 """
