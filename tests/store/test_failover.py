@@ -11,7 +11,7 @@ from tests.store.given import ME, NOW_US, OTHER, QUEUE, create_snapshot, create_
 
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import NothingWon
-from breezeblock.resources import volume_changes, volumes
+from breezeblock.resources import services, volume_changes, volumes
 from breezeblock.resources.backends import backend_id
 from breezeblock.resources.charges import park_unknown
 from breezeblock.store import tables
@@ -376,10 +376,56 @@ def test_a_worker_that_starts_later_finds_the_target(empty: Site) -> None:
         empty.array.fail(DEFAULT)
         empty.fail_over()
         await empty.until(lambda: empty.backend[0] == "failed-over")
-        empty.base.change(tables.pools, "c@b#p", enabled=True, free_gib=0)
+        words: Any = {"name": QUEUE, "binary": "cinder-volume", "disabled": False, "reason": None}
+        empty.base.run(services.set_cluster, origin=origin(is_admin=True), **words)
+        empty.base.change(tables.pools, "c@b#p", free_gib=0)
         empty.start("node-2")
         await empty.until(lambda: empty.base.rows(tables.pools)[0]["free_gib"] > 0)
         create_volume(empty.base, V1)
         await empty.until(lambda: empty.status(V1) == "available")
+
+    in_virtual_time(story())
+
+
+# --- words of operators -----------------------------------------------------------------------------------------------------
+
+
+def say(site: Site, host: str, *, disabled: bool) -> None:
+    words: Any = {"binary": "cinder-volume", "host": host, "disabled": disabled, "reason": None, "own_cluster": "c"}
+    site.base.run(services.set_service, origin=origin(is_admin=True), **words)
+
+
+def test_a_disabled_node_still_finishes_its_work(empty: Site) -> None:
+    """It only takes no new volumes: what it holds is snapshot, extended and deleted as ever."""
+
+    async def story() -> None:
+        empty.start("node-1")
+        await empty.until(lambda: bool(empty.base.rows(tables.pools)))
+        create_volume(empty.base, V1)
+        say(empty, "node-1@b", disabled=True)
+        await empty.until(lambda: empty.status(V1) == "available")
+        create_snapshot(empty.base, S1, V1)
+        await empty.until(lambda: not empty.base.rows(tables.operations))
+        empty.base.run(volumes.begin_delete, origin=origin(), volume_id=V1, cascade=True)
+        create_volume(empty.base, V2)
+        await empty.until(lambda: not empty.base.rows(tables.operations))
+
+    in_virtual_time(story())
+    assert [(row["id"], row["status"]) for row in empty.base.rows(tables.volumes)] == [(V2, "error")]
+
+
+def test_a_node_that_comes_later_obeys_the_words_about_its_service(empty: Site) -> None:
+    """All others are disabled: with it, the backend takes new volumes again."""
+
+    def enabled() -> bool:
+        return bool(empty.base.rows(tables.pools)[0]["enabled"])
+
+    async def story() -> None:
+        empty.start("node-1")
+        await empty.until(lambda: bool(empty.base.rows(tables.pools)))
+        say(empty, "node-1@b", disabled=True)
+        assert not enabled()
+        empty.start("node-2")
+        await empty.until(enabled)
 
     in_virtual_time(story())
