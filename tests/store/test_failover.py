@@ -253,7 +253,7 @@ def test_it_may_die_between_any_two_transactions(site: Site, commits: int) -> No
         await given_storage(site)
         site.fail_over()
         await dies(site.perform(site.claim(), commits=commits))
-        assert site.backend[0] == "failing-over"
+        assert (site.backend[0], site.base.problems()) == ("failing-over", [])
         bury(site)
         await site.perform(site.claim(OTHER))
 
@@ -321,6 +321,13 @@ def test_a_failed_one_leaves_the_backend_where_it_was(site: Site) -> None:
     assert site.backend == ("failed-over", SECONDARY)
     assert [row["event_id"] for row in site.base.rows(tables.messages)].count("failover_backend") == 2  # and V2's
     assert [outcome for kind, outcome in site.outcomes() if kind == "failover_backend"] == ["done", "failed"]
+
+
+def test_a_queue_that_is_closed_for_nobody_is_found(site: Site) -> None:
+    """`db check` says so."""
+    site.base.change(tables.backends, backend_id(QUEUE), replication_status="failing-over")
+
+    assert site.base.problems() == ["Backend c@b is failing over, but no operation works on it."]
 
 
 def test_one_that_nobody_can_run_does_not_close_the_queue_for_ever(site: Site) -> None:
