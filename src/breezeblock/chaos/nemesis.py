@@ -127,6 +127,7 @@ class Nemesis:
             self._hit_what_was_aimed_at()
             self._take_back(now())
             time.sleep(LOOK_EVERY_S)
+        self.missed.update(fault.kind for fault in left)
 
     def _again(self, fault: Fault) -> list[Fault]:
         """What found no victim tries a little later, some times: a storage with a stopped writer cannot become read-only."""
