@@ -42,6 +42,7 @@
 #define EXPIRED 3
 #define FENCED 4
 #define IS_LIVE(n) (state[n] == UP || state[n] == DRAINING)
+#define FORGOTTEN 5 /* no row any more; only with FORGET, to have fewer states without */
 #define IS_DEAD(n) (state[n] == FENCED) /* left out: `gone`, which is `fenced` with nothing to its name */
 
 /* Where a node is with an operation. */
@@ -90,6 +91,9 @@ bit second[OPS];  /* a write of the second step has landed */
 
 #ifdef RELEASE_ONCE
 byte heir[NODES]; /* who has recorded the fence, and means to release once */
+#endif
+#ifdef REVOKE_APART
+bit unrevoked[NODES]; /* expired, and its operations are still to be revoked */
 #endif
 #ifdef FENCE_REMEMBERED
 bit unaware[NODES]; /* the fencer has not heard that it was elected */
@@ -217,9 +221,6 @@ bit unaware[NODES]; /* the fencer has not heard that it was elected */
 #endif
 
 inline forget(n, k) { at[I(n, k)] = IDLE; mine[I(n, k)] = 0; doing[I(n, k)] = 0; lapsed[I(n, k)] = 0 }
-
-/* A proof of death is one for every queue. */
-inline bar(n) { barred[Q(n, 0)] = 1; barred[Q(n, QUEUES - 1)] = 1 }
 
 inline revoke(n) {
     for (i : 0 .. OPS - 1) {
@@ -463,7 +464,7 @@ end:
         printf("MSC: node %d renews\n", n) }
     /* A renewal that matches nothing: expired. The worker is killed. */
     :: atomic {
-        keeper[n] && worker[n] && (state[n] == EXPIRED || IS_DEAD(n)) ->
+        keeper[n] && worker[n] && state[n] >= EXPIRED ->
         end_worker(n); printf("MSC: node %d hears that it is expired\n", n) }
     /* A worker without a keeper ends by itself. */
     :: atomic { worker[n] && !keeper[n] -> end_worker(n); printf("MSC: the worker of node %d sees no keeper, and ends\n", n) }
@@ -492,9 +493,9 @@ end:
 
     /* A keeper buries itself when its worker is reaped; a restart buries its predecessor. Either needs the proof. */
     :: d_step { keeper[n] && (IS_LIVE(n) || state[n] == EXPIRED) && PROVEN_DEAD(n) ->
-        revoke(n); state[n] = FENCED; fencer[n] = NOBODY; bar(n); keeper[n] = 0;
+        revoke(n); state[n] = FENCED; fencer[n] = NOBODY; keeper[n] = 0;
         printf("MSC: node %d proves its own worker dead, and is fenced\n", n) }
-    :: d_step { keeper[n] && !worker[n] && IS_DEAD(n) -> keeper[n] = 0 }
+    :: d_step { keeper[n] && !worker[n] && state[n] >= FENCED -> keeper[n] = 0 }
     :: d_step {
         n >= 2 && keeper[n] && (IS_LIVE(former[n]) || state[former[n]] == EXPIRED) &&
 #ifdef BURY_BY_NAME
@@ -554,13 +555,23 @@ end:
 #endif
         fi;
         state[n] = EXPIRED;
+#ifdef REVOKE_APART
+        unrevoked[n] = 1;
+#else
 #ifndef NO_REVOKE
         revoke(n);
+#endif
 #endif
         if
         :: fencer[n] == NOBODY -> printf("MSC: an operator expires node %d\n", n)
         :: else -> printf("MSC: node %d expires node %d, and is to fence it\n", f, n)
         fi }
+
+#ifdef REVOKE_APART
+    :: d_step {
+        worker[f] && unrevoked[n] ->
+        unrevoked[n] = 0; revoke(n); printf("MSC: node %d revokes what node %d owns\n", f, n) }
+#endif
 
     /*
      * The fence: an act in the world, then its record, for each queue apart. `barred` says that no write of the node takes
@@ -602,6 +613,17 @@ end:
     od
 }
 
+#if OPS == 2
+#define HAS_MARKS(n) (owner[0] == n || owner[1] == n)
+#else
+#define HAS_MARKS(n) (owner[0] == n || owner[1] == n || owner[2] == n)
+#endif
+/* A node's row outlives the operations that it owns. */
+#ifdef FORGET_OWNERS
+#define MAY_FORGET(n) true
+#else
+#define MAY_FORGET(n) !HAS_MARKS(n)
+#endif
 #define IS_DUE(n, k) (owner[k] == n && RELEASABLE(n, k))
 #if OPS == 2
 #define SOMETHING_IS_DUE(n) (IS_DUE(n, 0) || IS_DUE(n, 1))
@@ -628,6 +650,12 @@ end:
     :: false
 #else
     :: d_step { SOME_WORKER && SOMETHING_IS_DUE(n) -> release(n) }
+#endif
+#ifdef FORGET
+    /* Long after, whenever that is, the row goes. */
+    :: d_step {
+        SOME_WORKER && IS_DEAD(n) && MAY_FORGET(n) ->
+        state[n] = FORGOTTEN; printf("MSC: the row of node %d goes\n", n) }
 #endif
     od
 }

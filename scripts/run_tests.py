@@ -62,7 +62,7 @@ SUITES = (
     Suite("clients", ("tests/clients",), seconds=180, proof_seconds=240),
     Suite("race", ("tests/race",), seconds=90, proof_seconds=300),
     Suite("fuzz", ("tests/fuzz",), seconds=60, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=300, proof_seconds=900),
+    Suite("chaos", ("tests/chaos",), seconds=300, proof_seconds=1300),
 )
 
 LINTERS = (

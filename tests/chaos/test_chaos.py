@@ -32,10 +32,9 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("fence", ["kill", pytest.param("external", marks=pytest.mark.proof)])
-def test_a_killed_node_leaves_nothing_behind(tmp_path: Path, fence: str) -> None:
+def test_a_killed_node_leaves_nothing_behind(tmp_path: Path) -> None:
     """Twenty creations and twenty deletions; the node that has half of them is killed in the middle of its calls."""
-    report = run_scenario("node-kill", tmp_path, fence=fence, say=main_say)
+    report = run_scenario("node-kill", tmp_path, fence=fence_of(SEED), say=main_say)
 
     print(report)
     assert report["findings"] == []
@@ -46,10 +45,9 @@ def test_a_killed_node_leaves_nothing_behind(tmp_path: Path, fence: str) -> None
 
 @pytest.mark.proof
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("fence", ["kill", "external"])
-def test_a_stopped_node_writes_nothing_late(tmp_path: Path, fence: str) -> None:
+def test_a_stopped_node_writes_nothing_late(tmp_path: Path) -> None:
     """Stopped for 90 s and continued: whoever took its work over has ended it long before, and nothing runs twice."""
-    report = run_scenario("node-stop", tmp_path, fence=fence, say=main_say)
+    report = run_scenario("node-stop", tmp_path, fence=fence_of(SEED), say=main_say)
 
     print(report)
     assert report["findings"] == []

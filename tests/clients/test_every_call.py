@@ -17,6 +17,10 @@ BY_NO_CLIENT = {
     "GET /v3/types/{type_id}/extra_specs/{key}": "clients read all extra specs at once",
     "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
     "GET /v3/extensions/{alias}": "clients list all extensions",
+    "GET /metrics": "is for Prometheus and its like",
+    "PUT /v3/os-services/fence": "is ours, and no client knows it",
+    "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
+    "PUT /v3/os-services/failover": "the same",
 }
 NAMES_SHOWN = 3
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -15,6 +15,7 @@ from tests.sim.mutations import a_fence_that_kills_nobody
 from typer.testing import CliRunner
 
 from breezeblock.cli import app
+from breezeblock.testing import batch
 from breezeblock.testing.batch import INTERRUPTED, Outcome, many, one, run_seed
 from breezeblock.testing.database import Database
 
@@ -127,6 +128,7 @@ def test_a_failing_seed_is_told_shrunk_and_drawn(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """All of it as it was told, the time line of what is left, and the picture of that, with the violation in red."""
+    monkeypatch.setattr(batch, "RUNS_MOST", 12)  # enough to leave something out
     failed = first_failure(a_fence_that_kills_nobody, monkeypatch, database)
     path = tmp_path / "out.html"
 

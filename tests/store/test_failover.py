@@ -11,7 +11,7 @@ from tests.store.given import ME, NOW_US, OTHER, QUEUE, create_snapshot, create_
 
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import NothingWon
-from breezeblock.resources import volume_changes, volumes
+from breezeblock.resources import services, volume_changes, volumes
 from breezeblock.resources.backends import backend_id
 from breezeblock.resources.charges import park_unknown
 from breezeblock.store import tables
@@ -253,7 +253,7 @@ def test_it_may_die_between_any_two_transactions(site: Site, commits: int) -> No
         await given_storage(site)
         site.fail_over()
         await dies(site.perform(site.claim(), commits=commits))
-        assert site.backend[0] == "failing-over"
+        assert (site.backend[0], site.base.problems()) == ("failing-over", [])
         bury(site)
         await site.perform(site.claim(OTHER))
 
@@ -323,6 +323,13 @@ def test_a_failed_one_leaves_the_backend_where_it_was(site: Site) -> None:
     assert [outcome for kind, outcome in site.outcomes() if kind == "failover_backend"] == ["done", "failed"]
 
 
+def test_a_queue_that_is_closed_for_nobody_is_found(site: Site) -> None:
+    """`db check` says so."""
+    site.base.change(tables.backends, backend_id(QUEUE), replication_status="failing-over")
+
+    assert site.base.problems() == ["Backend c@b is failing over, but no operation works on it."]
+
+
 def test_one_that_nobody_can_run_does_not_close_the_queue_for_ever(site: Site) -> None:
     site.fail_over()
 
@@ -376,10 +383,56 @@ def test_a_worker_that_starts_later_finds_the_target(empty: Site) -> None:
         empty.array.fail(DEFAULT)
         empty.fail_over()
         await empty.until(lambda: empty.backend[0] == "failed-over")
-        empty.base.change(tables.pools, "c@b#p", enabled=True, free_gib=0)
+        words: Any = {"name": QUEUE, "binary": "cinder-volume", "disabled": False, "reason": None}
+        empty.base.run(services.set_cluster, origin=origin(is_admin=True), **words)
+        empty.base.change(tables.pools, "c@b#p", free_gib=0)
         empty.start("node-2")
         await empty.until(lambda: empty.base.rows(tables.pools)[0]["free_gib"] > 0)
         create_volume(empty.base, V1)
         await empty.until(lambda: empty.status(V1) == "available")
+
+    in_virtual_time(story())
+
+
+# --- words of operators -----------------------------------------------------------------------------------------------------
+
+
+def say(site: Site, host: str, *, disabled: bool) -> None:
+    words: Any = {"binary": "cinder-volume", "host": host, "disabled": disabled, "reason": None, "own_cluster": "c"}
+    site.base.run(services.set_service, origin=origin(is_admin=True), **words)
+
+
+def test_a_disabled_node_still_finishes_its_work(empty: Site) -> None:
+    """It only takes no new volumes: what it holds is snapshot, extended and deleted as ever."""
+
+    async def story() -> None:
+        empty.start("node-1")
+        await empty.until(lambda: bool(empty.base.rows(tables.pools)))
+        create_volume(empty.base, V1)
+        say(empty, "node-1@b", disabled=True)
+        await empty.until(lambda: empty.status(V1) == "available")
+        create_snapshot(empty.base, S1, V1)
+        await empty.until(lambda: not empty.base.rows(tables.operations))
+        empty.base.run(volumes.begin_delete, origin=origin(), volume_id=V1, cascade=True)
+        create_volume(empty.base, V2)
+        await empty.until(lambda: not empty.base.rows(tables.operations))
+
+    in_virtual_time(story())
+    assert [(row["id"], row["status"]) for row in empty.base.rows(tables.volumes)] == [(V2, "error")]
+
+
+def test_a_node_that_comes_later_obeys_the_words_about_its_service(empty: Site) -> None:
+    """All others are disabled: with it, the backend takes new volumes again."""
+
+    def enabled() -> bool:
+        return bool(empty.base.rows(tables.pools)[0]["enabled"])
+
+    async def story() -> None:
+        empty.start("node-1")
+        await empty.until(lambda: bool(empty.base.rows(tables.pools)))
+        say(empty, "node-1@b", disabled=True)
+        assert not enabled()
+        empty.start("node-2")
+        await empty.until(enabled)
 
     in_virtual_time(story())

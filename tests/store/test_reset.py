@@ -235,6 +235,19 @@ def test_in_use_is_what_is_attached(site: Site, words: dict[str, str], status: s
     assert site.status(V) == (status or "available")
 
 
+def test_what_was_never_made_cannot_be_reset_to_a_status_that_promises_it(site: Site) -> None:
+    """Its creation has failed; it can only be deleted."""
+    create_volume(site.base, V)
+    reset(site.base, tables.volumes, V, "error")
+    drain(site)
+
+    with pytest.raises(InvalidState, match="has no storage"):
+        reset(site.base, tables.volumes, V, "available")
+    reset(site.base, tables.volumes, V, "error_deleting")
+
+    assert site.status(V) == "error_deleting"
+
+
 def test_what_is_attached_can_be_reset_to_in_use(site: Site) -> None:
     given_volume(site)
     site.base.change(tables.volumes, V, attach_status="attached")

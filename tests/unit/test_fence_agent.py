@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.service import is_running
 
 from breezeblock.env.commands import INPUT_MOST, OUTPUT_MOST, RealCommands, Said
 from breezeblock.env.real import RealThreads
@@ -37,26 +38,32 @@ seen = {
 }
 open(FOLDER + "/seen.json", "w").write(json.dumps(seen))
 """
-# Ignores SIGTERM, as its child does, and both write their pids.
+# Ignores SIGTERM, as its child does, and writes down both pids. A shell, since it starts at once on the busiest machine.
 STUBBORN = """
-import os, signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.fork()
-open(FOLDER + "/" + str(os.getpid()) + ".pid", "w").close()
-print("switching it off", flush=True)
-time.sleep(600)
+trap "" TERM
+sleep 600 &
+: > $FOLDER/$!.pid
+: > $FOLDER/$$.pid
+echo switching it off
+wait
 """
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], str]:
-    def write(body: str) -> str:
-        path = tmp_path / "agent"
-        path.write_text(f"#!{sys.executable}\nFOLDER = {str(tmp_path)!r}\n{body}")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        return str(path)
+    return lambda body: executable(tmp_path, f"#!{sys.executable}\nFOLDER = {str(tmp_path)!r}\n{body}")
 
-    return write
+
+@pytest.fixture
+def stubborn(tmp_path: Path) -> str:
+    return executable(tmp_path, f"#!/bin/sh\nFOLDER={tmp_path}\n{STUBBORN}")
+
+
+def executable(folder: Path, text: str) -> str:
+    path = folder / "agent"
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -88,18 +95,18 @@ def seen(folder: Path) -> dict[str, Any]:
 
 
 def alive(folder: Path) -> list[int]:
+    """Who is left of those that wrote down their pids; one that was killed may need a moment to be gone."""
     pids = [int(path.stem) for path in folder.glob("*.pid")]
     assert pids
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and not _is_zombie(pid)]
+    until = time.monotonic() + 10
+    while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return left
 
 
 def _wait_for_both(folder: Path) -> None:
     while len(list(folder.glob("*.pid"))) < 2:
         time.sleep(0.02)
-
-
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_an_agent_is_told_what_to_do_on_its_standard_input(tmp_path: Path, program: Callable[[str], str]) -> None:
@@ -174,21 +181,19 @@ def test_a_signal_is_a_failure(program: Callable[[str], str]) -> None:
     assert reason(external(program("import os; os.kill(os.getpid(), 9)"))) == "agent ipmi: ended by signal 9"
 
 
-def test_an_agent_that_takes_too_long_is_killed_with_its_children(
-    tmp_path: Path, program: Callable[[str], str]
-) -> None:
+def test_an_agent_that_takes_too_long_is_killed_with_its_children(tmp_path: Path, stubborn: str) -> None:
     """Whatever they do about SIGTERM; what it said until then is in the error."""
     began = time.monotonic()
 
-    told = reason(external(program(STUBBORN), timeout_s=1.5))
+    told = reason(external(stubborn, timeout_s=1.5))
 
     assert told.startswith("agent ipmi: killed after 1.5 s: switching it off")
-    assert (time.monotonic() - began < 6, alive(tmp_path)) == (True, [])
+    assert (time.monotonic() - began < 20, alive(tmp_path)) == (True, [])
 
 
-def test_a_fence_that_is_called_off_leaves_no_agent_behind(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_a_fence_that_is_called_off_leaves_no_agent_behind(tmp_path: Path, stubborn: str) -> None:
     """One that went on could cut off the node when it has come back."""
-    fence = external(program(STUBBORN))
+    fence = external(stubborn)
 
     async def main() -> None:
         task = asyncio.ensure_future(fence.fence(lost(), "c@b"))
@@ -205,14 +210,12 @@ def test_a_process_that_the_agent_leaves_behind_does_not_hold_up_its_success(
     tmp_path: Path, program: Callable[[str], str]
 ) -> None:
     """It holds our pipe, and what counts is the agent's own end."""
-    fence = external(
-        program("import os, time\nif os.fork() == 0:\n    open(FOLDER + f'/{os.getpid()}.pid', 'w')\n    time.sleep(8)")
-    )
+    fence = external(program("import os, time\nif os.fork() == 0:\n    time.sleep(30)"))
     began = time.monotonic()
 
     assert run(fence.fence(lost(), "c@b"))
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_an_agent_that_reads_nothing_is_no_problem(program: Callable[[str], str]) -> None:

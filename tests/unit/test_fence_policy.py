@@ -132,6 +132,17 @@ def test_an_agent_that_fails_fails_the_test(tmp_path: Path, program: Callable[[i
         fence_test(chosen(tmp_path, agent(program(4))), "n", action="monitor", agent="x")
 
 
+def test_a_node_that_is_off_is_an_answer_too(tmp_path: Path, program: Callable[[int], str]) -> None:
+    """Exit status 2 of `status`, by the agents' convention; of anything else it is a failure."""
+    settings = chosen(tmp_path, agent(program(2)))
+
+    told = fence_test(settings, "n", action="status", agent=None)
+
+    assert told.startswith("agent x: answers that n is off: action=status")
+    with pytest.raises(Failed, match="exit status 2"):
+        fence_test(settings, "n", action="monitor", agent=None)
+
+
 def test_a_node_that_the_agent_knows_nothing_about_fails_the_test(
     tmp_path: Path, program: Callable[[int], str]
 ) -> None:

@@ -496,6 +496,7 @@ def test_no_fence_is_run_before_the_lease_is_over(base: Base) -> None:
 def test_a_fence_that_its_fencer_gave_up_is_taken_over_by_who_can_help(base: Base) -> None:
     """And by nobody else."""
     base.change(nodes, ME, fencer=None)
+    base.now_us += int(TERMS.ttl_s * 1_000_000)
     watched(base, {"c@mine": (Scripted("storage", True),)}, seconds=3.0)
     before = state(base)[0]
     watched(base, {FAST: (Scripted("storage", True),), SLOW: (Scripted("storage", True),)}, seconds=3.0)

@@ -32,7 +32,7 @@ GIB: Final = 1024**3
 AT_ONCE: Final = frozenset({"metadata"})
 CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
 DELETES: Final = frozenset({"delete", "cascade"})
-WANT_SPACE: Final = CREATES | {"extend"}
+WANT_SPACE: Final = CREATES | {"extend", "retype"}
 BORN: Final = ("creating", "error")
 ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
 # Between the end of a storage fault and the end of a call that it made fail.
@@ -281,8 +281,11 @@ def expectations(clients: Iterable[Client], rest: Rest, excused: set[str], unpla
             there = volumes.get(volume.name, [])
             found += _existence("volume", volume, there, excused)
             for row in there:
-                sizes = volume.sizes | (volume.sizes_ever if volume.name in small else set())
-                found += _volume(volume, row, sizes, rest.types, excused)
+                if volume.name in small:
+                    sizes, kinds = volume.sizes | volume.sizes_ever, volume.types | volume.types_ever
+                else:
+                    sizes, kinds = volume.sizes, volume.types
+                found += _volume(volume, row, sizes, kinds, rest.types, excused)
             for snapshot in volume.snapshots:
                 known.add(snapshot.name)
                 taken = snapshots.get(snapshot.name, [])
@@ -305,7 +308,7 @@ def _existence(noun: str, known: Volume | Snapshot, there: list[Row], excused: s
 
 
 def _volume(
-    volume: Volume, row: Row, sizes: set[int], types: Mapping[str, str], excused: set[str]
+    volume: Volume, row: Row, sizes: set[int], kinds: set[str | None], types: Mapping[str, str], excused: set[str]
 ) -> Iterator[Finding]:
     name = f"volume {volume.name} ({row['id']})"
     if row["id"] in excused:
@@ -317,8 +320,8 @@ def _volume(
     if row["size_gib"] not in sizes:
         yield Finding("Once", f"{name} has {row['size_gib']} GiB, expected {sizes}")
     type_name = types[row["volume_type_id"]]
-    if not volume.types & {type_name, None}:
-        yield Finding("Once", f"{name} has type {type_name}, expected {volume.types}")
+    if not kinds & {type_name, None}:
+        yield Finding("Once", f"{name} has type {type_name}, expected {kinds}")
     metadata = json.loads(row["metadata_json"])
     for key, values in volume.metadata.items():
         if metadata.get(key) not in values:

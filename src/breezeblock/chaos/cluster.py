@@ -84,7 +84,7 @@ def running(
         }
         service = start(
             folder / "data", nodes=nodes, workers=apis, environ=environ, ttl_s=ttl_s,
-            python=clocks.python if clocks else None,
+            python=clocks.python if clocks else Path(sys.executable),
         )  # fmt: skip
         cluster = Cluster(service, disk, clocks, storage, calls)
         watch(cluster.database)

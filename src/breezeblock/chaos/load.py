@@ -5,7 +5,8 @@ a request that was accepted has happened, one that was refused has left nothing,
 whole or not at all. Names are unique, so that a request without an answer can be found again.
 
 What is in the volumes is known as well: a client writes into each new volume, as a server would that has it attached, and
-follows what it wrote through clones, snapshots and reverts.
+follows what it wrote through clones, snapshots and reverts. What a failing storage left in an error state it deletes, sooner or
+later, until it is gone.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ PROJECT: Final = "load"
 BUSY: Final = ("creating", "deleting", "extending", "reverting", "retyping", "restoring")
 NOTHING_CHANGED: Final = "Nothing was changed"
 DATA_SHARE: Final = 0.7
+LOOK_AGAIN_SHARE: Final = 0.3
 DATA_BYTES: Final = (256 * 1024, 3 * 1024**2)
 ZEROS: Final = ""
 
@@ -98,6 +100,7 @@ class Volume:
     """The tags of what may be in it; None when nobody knows."""
     sizes_ever: set[int] = field(default_factory=set)
     """Every size it was asked to have: an extension may be refused after it was accepted, for want of space."""
+    types_ever: set[str | None] = field(default_factory=set)
 
 
 class Http:
@@ -142,6 +145,7 @@ class Client:
         self._http = Http(endpoint)
         self._random = random.Random(f"{seed}-client-{number}")
         self._made = 0
+        self._doomed: list[Volume] = []
 
     def run(self, ended: Callable[[], bool]) -> None:
         try:
@@ -156,13 +160,16 @@ class Client:
     # --- choosing ---------------------------------------------------------------------------------------------------
 
     def _act(self) -> None:
+        if self._doomed and self._random.random() < LOOK_AGAIN_SHARE:
+            self._look_again(self._doomed.pop(0))
         mine = [one for one in self.volumes if one.there == {True} and one.id is not None]
         if not mine or (len(mine) < VOLUMES_MOST and self._random.random() < 0.25):
             self._create(mine)
             return
         volume = self._random.choice(mine)
-        if self._random.random() < 0.8:
-            self._wait(volume)
+        if self._random.random() < 0.8 and (self._wait(volume) or "").startswith("error"):
+            self._cascade(volume)
+            return
         if len(mine) >= VOLUMES_MOST:
             self._random.choice((self._delete, self._cascade))(volume)
             return
@@ -234,6 +241,14 @@ class Client:
         except OSError:  # the storage is full or read-only now
             volume.content = None
 
+    def _look_again(self, volume: Volume) -> None:
+        """Whether a deletion that was accepted has failed: then it is asked for again."""
+        status = self._wait(volume)
+        if status is not None and status.startswith("error"):
+            self._cascade(volume)
+        elif status is not None:
+            self._doomed.append(volume)
+
     def _create(self, mine: list[Volume]) -> None:
         name = self._name("volume")
         size, type_ = self._random.randint(1, 2), self._random.choice((*TYPES, None))
@@ -271,6 +286,7 @@ class Client:
         wanted = self._random.choice(TYPES)
         body = {"new_type": wanted, "migration_policy": "never"}
         outcome, _ = self._on(volume, "retype", "os-retype", body)
+        volume.types_ever |= volume.types
         volume.types = _after(outcome, volume.types, wanted)
 
     def _revert(self, volume: Volume) -> None:
@@ -309,10 +325,12 @@ class Client:
 
     def _delete(self, volume: Volume) -> None:
         outcome, _ = self._ask("delete", volume.name, "DELETE", f"/volumes/{volume.id}")
+        self._doomed += [volume] * (outcome == ACCEPTED)
         volume.there = _after(outcome, volume.there, False)
 
     def _cascade(self, volume: Volume) -> None:
         outcome, _ = self._ask("cascade", volume.name, "DELETE", f"/volumes/{volume.id}?cascade=true")
+        self._doomed += [volume] * (outcome == ACCEPTED)
         volume.there = _after(outcome, volume.there, False)
         for snapshot in volume.snapshots:
             snapshot.there = _after(outcome, snapshot.there, False)

@@ -23,6 +23,8 @@ __all__ = ["Nemesis", "Strike", "missing_kinds"]
 
 LOOK_EVERY_S: Final = 0.02
 AIM_MOST_S: Final = 30.0
+TRIES_MOST: Final = 20
+TRY_AGAIN_AFTER_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Nemesis:
         self._failed: list[BaseException] = []
         self.strikes: list[Strike] = []
         self.missed: Counter[str] = Counter()
+        self._tries: Counter[tuple[str, int]] = Counter()
 
     def start(self) -> None:
         """Begin; the plan's instants count from here."""
@@ -119,10 +122,20 @@ class Nemesis:
             while left and began + left[0].at_s <= now():
                 fault = left.pop(0)
                 if not self._strike(fault):
-                    self.missed[fault.kind] += 1
+                    left += self._again(fault)
+                    left.sort()
             self._hit_what_was_aimed_at()
             self._take_back(now())
             time.sleep(LOOK_EVERY_S)
+        self.missed.update(fault.kind for fault in left)
+
+    def _again(self, fault: Fault) -> list[Fault]:
+        """What found no victim tries a little later, some times: a storage with a stopped writer cannot become read-only."""
+        if self._tries[fault.kind, fault.victim] >= TRIES_MOST:
+            self.missed[fault.kind] += 1
+            return []
+        self._tries[fault.kind, fault.victim] += 1
+        return [replace(fault, at_s=fault.at_s + TRY_AGAIN_AFTER_S)]
 
     def _take_back(self, until: float) -> None:
         """What is over by then; and stops whose victims are dead already."""
@@ -137,6 +150,13 @@ class Nemesis:
     def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None]) -> None:
         self.strikes.append(strike)
         self._lasting.append(_Lasting(strike.at + seconds, strike, take_back))
+
+    def _continue(self, pids: Sequence[int]) -> None:
+        """Those that no other stop still holds."""
+        held = {pid for one in self._lasting if one.strike.kind.startswith("stop") for pid in one.strike.pids}
+        for pid in pids:
+            if pid not in held and is_running(pid):
+                _signal(pid, signal.SIGCONT)
 
     # --- what is done -----------------------------------------------------------------------------------------------
 
@@ -157,7 +177,7 @@ class Nemesis:
         if not any(sent):
             return False
         if way == "stop":
-            self._last(hit, fault.seconds, lambda: _continue(pids))
+            self._last(hit, fault.seconds, lambda: self._continue(pids))
         else:
             self.strikes.append(hit)
         return True
@@ -194,7 +214,7 @@ class Nemesis:
             self._aiming.remove(one)
             if one.stopper.returncode == 0:
                 hit = Strike(now(), one.fault.kind, one.name, one.pids)
-                self._last(hit, one.fault.seconds, functools.partial(_continue, one.pids))
+                self._last(hit, one.fault.seconds, functools.partial(self._continue, one.pids))
             else:
                 self.missed[one.fault.kind] += 1
 
@@ -231,9 +251,3 @@ def _signal(pid: int, number: signal.Signals) -> bool:
         os.kill(pid, number)
         return True
     return False
-
-
-def _continue(pids: Sequence[int]) -> None:
-    for pid in pids:
-        if is_running(pid):
-            _signal(pid, signal.SIGCONT)

@@ -156,7 +156,7 @@ def _marks(history: History, lane: str, y: int, height: int, x: Any) -> Iterator
     """Fences: declared lost, and proved dead."""
     names = {node.incarnation: node.name for node in history.nodes}
     for mark in history.marks:
-        if names.get(mark.incarnation) == lane and mark.what != "gone":
+        if names.get(mark.incarnation) == lane and mark.what in ("expired", "cut off"):
             at, fill = x(mark.at), "none" if mark.what == "expired" else "#000"
             points = f"{at},{y + height} {at - 4},{y + height + 7} {at + 4},{y + height + 7}"
             title = (

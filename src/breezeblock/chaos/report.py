@@ -90,6 +90,7 @@ def judge(history: History) -> dict[str, Any]:
         "nodes": _nodes(history),
         "operations_taken_over": sum(row["epoch"] > 1 for row in history.rest.log),
         "failover_s": _distribution(failovers(history.strikes, history.owned, history.nodes)),
+        "strikes": [_strike(one, history.began) for one in sorted(history.strikes, key=lambda one: one.at)],
         "findings": [finding._asdict() for finding in findings[:FINDINGS_MOST]],
         "findings_in_all": len(findings),
     }
@@ -108,6 +109,14 @@ def _requests(history: History, requests: Requests) -> dict[str, Any]:
         "doubled": requests.doubled,
         "lost": requests.lost,
     }
+
+
+def _strike(one: Strike, began: float) -> dict[str, Any]:
+    """One fault, in seconds since the beginning."""
+    found = {"at_s": one.at - began, "kind": one.kind, "name": one.name, "pids": one.pids, "fatal": one.fatal}
+    lasted = {"until_s": one.until - began} if one.until else {}
+    jumped = {"clock_off_s": one.amount} if one.amount else {}
+    return {key: _short(value) for key, value in (found | lasted | jumped).items()}
 
 
 def _answers_5xx(history: History) -> dict[str, int]:
@@ -129,7 +138,7 @@ def _nodes(history: History) -> dict[str, Any]:
         "incarnations": len({one.incarnation for one in history.nodes}),
         "declared_lost_by_another": sum(mark.by is not None for mark in expired),
         "declared_lost_by_itself_or_its_successor": sum(mark.by is None for mark in expired),
-        "fenced_by": dict(Counter(mark.by for mark in history.marks if mark.what == "fenced" and mark.by is not None)),
+        "fenced_by": dict(Counter(str(mark.by) for mark in history.marks if mark.what == "cut off")),
     }
 
 

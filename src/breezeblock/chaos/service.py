@@ -23,8 +23,15 @@ START_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 40.0
 LOOK_EVERY_S: Final = 0.05
 LOG_TAIL_LINES: Final = 25
-# `up` starts its children with the interpreter that it runs in; here, with another one.
-UP_WITH: Final = "import sys; sys.executable = sys.argv.pop(1); from breezeblock.cli import main; main()"
+# `up` starts its children with the interpreter that it runs in; here, with another one. And it ends with whoever started it.
+UP_WITH: Final = """
+import sys
+from breezeblock.processes.parent import die_with_parent
+die_with_parent(int(sys.argv.pop(1)))
+sys.executable = sys.argv.pop(1)
+from breezeblock.cli import main
+main()
+"""
 
 
 class NotYet(AssertionError):
@@ -207,10 +214,10 @@ def start(
 ) -> Service:
     """Start `breezeblock up` on `data`. Other options go by `environ`: `{"BREEZEBLOCK_QUOTA__VOLUMES": "-1"}`.
 
-    `python` is the interpreter for its children, where that is to be another one.
+    `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process.
     """
     given = {"BREEZEBLOCK_NODES__TTL_S": str(ttl_s), "PYTHONUNBUFFERED": "1", **(environ or {})}
-    program = ("-m", "breezeblock.cli") if python is None else ("-c", UP_WITH, str(python))
+    program = ("-m", "breezeblock.cli") if python is None else ("-c", UP_WITH, str(os.getpid()), str(python))
     options = ("--port", str(port), "--nodes", str(nodes), "--workers", str(workers))
     data.parent.mkdir(parents=True, exist_ok=True)
     output = data.parent / f"{data.name}.out"

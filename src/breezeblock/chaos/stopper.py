@@ -11,7 +11,7 @@ from breezeblock.store.turnstile import holders
 from breezeblock.supervisor import proc
 
 # How long a process is watched for a moment in which it is in the middle of a transaction.
-TRIES: Final = 600
+TRIES: Final = 1500
 PAUSE_S: Final = 0.003
 STOPPED_WITHIN_S: Final = 5.0
 

@@ -16,7 +16,7 @@ SIZE_MIB: Final = 3072
 MIB: Final = 1024**2
 FILLER: Final = ".filler"
 # A filesystem is not made read-only while a file on it is open for writing; each of ours is for an instant.
-REMOUNT_TRIES: Final = 400
+REMOUNT_TRIES: Final = 40
 REMOUNT_PAUSE_S: Final = 0.005
 UNMOUNT_TRIES: Final = 100
 UNMOUNT_PAUSE_S: Final = 0.1

@@ -63,7 +63,7 @@ class NodeSeen:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Soon before `at` the incarnation came into that state, or `fenced` a backend from it: by whom, or by what method."""
+    """Soon before `at` the incarnation came into that state by some node's hand, or was `cut off` by a method."""
 
     at: float
     incarnation: str
@@ -159,7 +159,7 @@ class Witness:
         for number, what, incarnation, before, after in database.execute(_FENCES, (self._read_until,)):
             self._read_until = number
             if what == "fenced":
-                self.marks.append(Mark(at, incarnation, what, before))
+                self.marks.append(Mark(at, incarnation, "cut off", before))
             elif before in DEAD:
                 self.marks.append(Mark(at, incarnation, before, after))
         for row in database.execute(_NODES):

@@ -1,5 +1,6 @@
 """`breezeblock chaos`: real processes, real faults, and a report."""
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def chaos(
     scenario: str | None,
 ) -> str:
     """Run it; returns what to print. Raises Failed when anything is wrong, and for what cannot be run."""
+    # As Ctrl-C does: what was started is ended, and what was mounted is unmounted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = any_seed() if seed is None else seed
     if fence is not None and fence not in FENCES:
         raise Failed(f"--fence: expected one of {', '.join(FENCES)}, not {fence}.", status=2)

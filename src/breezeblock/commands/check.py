@@ -17,6 +17,7 @@ from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.errors import BackendFailed
+from breezeblock.resources.backends import active_target
 from breezeblock.settings import Settings
 from breezeblock.store import schema
 from breezeblock.store.check import problems
@@ -69,7 +70,9 @@ async def _backend(settings: Settings, env: Env, queue: str, driver: Driver) -> 
 
 
 async def _differences(settings: Settings, queue: str, driver: Driver) -> list[str]:
-    stored = set(await driver.every_name())
+    with reading(settings) as tx:
+        target = active_target(tx, queue=queue)
+    stored = set(await (driver if target is None else driver.on(target)).every_name())
     with reading(settings) as tx:
         rows = _published(tx, queue)
         busy = set(tx.execute(select(operation_locks.c.resource_id)).scalars())
@@ -89,6 +92,7 @@ def _published(tx: Connection, queue: str) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     for noun, table in (("volume", volumes), ("snapshot", snapshots)):
         here = table.c.object_name.is_not(None) & table.c.pool_name.startswith(f"{queue}#", autoescape=True)
+        here &= table.c.replication_status.is_(None)  # else it is known not to be there
         rows = tx.execute(select(table.c.id, table.c.object_name).where(here))
         found += [(noun, row.id, row.object_name) for row in rows]
     return found

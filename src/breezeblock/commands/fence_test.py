@@ -1,6 +1,7 @@
 """`breezeblock fence-test NODE`: ask a node's fence agent something harmless, as the fence would call it."""
 
 import asyncio
+from typing import Final
 
 from breezeblock.commands.failure import Failed
 from breezeblock.env.commands import RealCommands, Said
@@ -8,6 +9,10 @@ from breezeblock.env.real import real_env
 from breezeblock.node.fence_agent import CUTTING, Target, call, failure
 from breezeblock.node.fences import FenceFailed
 from breezeblock.settings import Settings
+
+STATUS: Final = "status"
+# By the convention of fence agents: the agent works, and the node is off.
+IS_OFF: Final = 2
 
 
 def fence_test(settings: Settings, node: str, *, action: str, agent: str | None) -> str:
@@ -38,6 +43,8 @@ async def _ask(settings: Settings, name: str, node: str, action: str) -> tuple[s
         )
     except FenceFailed as failed:
         return failed.reason, False
+    if action == STATUS and said.status == IS_OFF:
+        return f"agent {name}: answers that {node} is off: {said.output}", True
     if (why := failure(said, name, agent.timeout_s)) is not None:
         return why, False
     return f"agent {name}: {action} of {node} succeeded" + (f": {said.output}" if said.output else ""), True

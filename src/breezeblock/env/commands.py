@@ -35,7 +35,7 @@ class Commands(Protocol):
     async def run(self, program: Sequence[str], *, text: bytes, limit_s: float) -> Said:
         """Run a program with `text` on its standard input. OSError when it cannot be started.
 
-        Whatever happens to the caller, nothing of the program's process group is left when its time is over.
+        Whatever happens to the caller, all of the program's process group is killed when its time is over.
         """
         ...
 

@@ -13,6 +13,7 @@ from breezeblock.node.backends import Backend
 from breezeblock.placement import allocate
 from breezeblock.resources.backend_changes import TARGETS
 from breezeblock.resources.backends import active_target, introduce
+from breezeblock.resources.services import apply_words
 from breezeblock.store.run import Store
 
 GIB = 1024**3
@@ -20,8 +21,11 @@ GIB = 1024**3
 log = structlog.get_logger(__name__)
 
 
-async def report(backend: Backend, *, store: Store, env: Env) -> None:
-    """Measure the backend's pools and swap the result in, unless another node has reported since we began."""
+async def report(backend: Backend, *, store: Store, env: Env, starting: bool = False) -> None:
+    """Measure the backend's pools and swap the result in, unless another node has reported since we began.
+
+    The first report of a worker that is `starting` also lets the pools obey what operators have said about its service.
+    """
     names = [f"{backend.queue}#{backend.name}"]
     read, target = await store.read(_before, names=names, queue=backend.queue)
     try:
@@ -50,6 +54,7 @@ async def report(backend: Backend, *, store: Store, env: Env) -> None:
         await store.run(
             _report,
             replicates=bool(offered.replication),
+            starting=starting,
             name=name,
             queue=backend.queue,
             total_gib=pool.total_bytes // GIB,
@@ -68,6 +73,9 @@ def _before(tx: Connection, *, names: Sequence[str], queue: str) -> tuple[dict[s
     return {name: allocate.report_seq(tx, name=name) for name in names}, active_target(tx, queue=queue)
 
 
-def _report(tx: Connection, /, *, queue: str, replicates: bool, **measured: Any) -> bool:
+def _report(tx: Connection, /, *, queue: str, replicates: bool, starting: bool, **measured: Any) -> bool:
     introduce(tx, queue=queue, replicates=replicates)
-    return allocate.report(tx, queue=queue, **measured)
+    swapped = allocate.report(tx, queue=queue, **measured)
+    if starting:
+        apply_words(tx, queue)
+    return swapped

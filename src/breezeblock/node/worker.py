@@ -182,7 +182,7 @@ class Worker:
         except BackendFailed as error:
             log.error("backend.unusable", backend=backend.name, reason=error.message)
             return
-        await self._attempt(lambda: report(backend, store=self._store, env=self._env))
+        await self._attempt(lambda: report(backend, store=self._store, env=self._env, starting=True))
 
     # --- the keeper's words -----------------------------------------------------------------------------------------
 
@@ -379,7 +379,8 @@ class Worker:
         What it has half made is undone first, where there is a backend for it; if that, too, brings the node down, the
         next claim finds the direction saved and leaves it at that.
         """
-        why = f"No running node serves '{claim.queue}'."
+        where = claim.queue if claim.target is None else f"{claim.queue}, target {claim.target}"
+        why = f"No running node serves '{where}'."
         if served:
             why = f"It was given up after {claim.attempt} attempts in which the service stopped while working on it."
         log.error("operation.parked", attempt=claim.attempt, reason=why)

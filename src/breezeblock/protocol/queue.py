@@ -194,6 +194,7 @@ def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation,
     """
     if tx.execute(_COUNT_CLAIM, {"me": incarnation}).rowcount == 0:
         raise NothingWon
+    # A failover that ends meanwhile meets us at our row; one that begins is the later of the two, and takes what we claim.
     closed = failing_over(tx)
     won = [
         one.operation_id

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Delete, Select, Table, and_, bindparam, delete, exists, insert, select, update
 
 from breezeblock.model import states
+from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
 from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
@@ -116,6 +117,18 @@ def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
             row = read_row(tx, table, at.resource_id) if at.exclusive else None
             if row is not None and row["status"] in states.WITH_STORAGE and row["object_name"] is None:
                 settle(tx, _nothing_there(table), at.resource_id)
+
+
+def refuse_a_lie(tx: Connection, table: Table, row: Mapping[str, Any], status: str) -> None:
+    """Refuse an operator's word that promises an object which is not there, and which nobody is making. Raises InvalidState.
+
+    While somebody is, the word stands until that has ended: then `tell_the_truth` has the last one.
+    """
+    promised = status in states.WITH_STORAGE and row["object_name"] is None
+    if promised and not queue.someone_waits(tx, resource_id=row["id"], exclusively=True):
+        raise InvalidState(
+            f"{NOUNS[table.name]} {row['id']} has no storage: its creation has failed, so it cannot be reset to {status}."
+        )
 
 
 @functools.cache

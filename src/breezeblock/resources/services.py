@@ -195,7 +195,7 @@ def set_service(
         if (service.binary, service.host) == (binary, host):
             _say(tx, binary=binary, host=host, word=Word(disabled, reason, origin.at_us))
             if service.queue is not None:
-                _apply(tx, service.queue)
+                apply_words(tx, service.queue)
             return
     raise NotFound(f"Service {binary} could not be found on host {host}.")
 
@@ -206,7 +206,7 @@ def set_cluster(
     """Disable or enable a whole cluster: its pools take no new volumes while it is disabled. Raises NotFound."""
     get_cluster(tx, name=name, binary=binary)
     _say(tx, binary=CLUSTER, host=name, word=Word(disabled, reason, origin.at_us))
-    _apply(tx, name)
+    apply_words(tx, name)
     return get_cluster(tx, name=name, binary=binary)
 
 
@@ -214,7 +214,7 @@ def close_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> Non
     """Disable a cluster for a reason of the service's own, unless an operator has disabled it already."""
     if not _words(tx).get((CLUSTER, queue), Word()).disabled:
         _say(tx, binary=CLUSTER, host=queue, word=Word(disabled=True, reason=reason, at_us=at_us))
-        _apply(tx, queue)
+        apply_words(tx, queue)
 
 
 def reopen_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> None:
@@ -222,7 +222,7 @@ def reopen_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> No
     word = _words(tx).get((CLUSTER, queue), Word())
     if word.disabled and word.reason == reason:
         _say(tx, binary=CLUSTER, host=queue, word=Word(at_us=at_us))
-        _apply(tx, queue)
+        apply_words(tx, queue)
 
 
 def is_enabled(tx: Connection, *, queue: str) -> bool:
@@ -233,9 +233,10 @@ def is_enabled(tx: Connection, *, queue: str) -> bool:
     return not of_queue or not all(one.word.disabled for one in of_queue)
 
 
-def _apply(tx: Connection, queue: str) -> None:
+def apply_words(tx: Connection, queue: str) -> None:
     """Let the pools of a queue obey. Lock first, ask later: two operators who disable one service each meet here.
 
+    A worker asks for the same when it starts: its service may be the only one that nobody has disabled, or the first one.
     The lock is the pool's `report_seq`: a report that was measuring meanwhile is lost, and the next one is not.
     """
     of_queue = pools.c.queue == queue

@@ -22,6 +22,7 @@ from breezeblock.resources.accepted import (
     clear_tombstones,
     message_for_failure,
     queue_of,
+    refuse_a_lie,
     settle,
     tell_the_truth,
 )
@@ -275,8 +276,14 @@ def fail_delete(
 
 
 def reset_status(tx: Connection, *, origin: Origin, snapshot_id: SnapshotId, status: str) -> Accepted:
-    """An operator's word about a snapshot; operations under way on it are cancelled."""
+    """An operator's word about a snapshot; operations under way on it are cancelled.
+
+    Raises NotFound, InvalidState (it has no storage).
+    """
     lock_row(tx, snapshots, snapshot_id, origin=origin)
+    there = read_row(tx, snapshots, snapshot_id)
+    assert there is not None, "a locked row is there"
+    refuse_a_lie(tx, snapshots, there, status)
     queue.cancel_earlier(tx, resource_id=snapshot_id)
     return Accepted(None, RESET.apply_locked(tx, snapshot_id, status=status, now_us=origin.at_us))
 

@@ -23,6 +23,7 @@ from breezeblock.resources.accepted import (
     message_for_failure,
     message_for_request,
     queue_of,
+    refuse_a_lie,
     settle,
     tell_the_truth,
 )
@@ -406,7 +407,7 @@ def reset_status(
 ) -> Accepted:
     """An operator's word about a volume. Operations under way on it are cancelled: the last word wins, there is one truth.
 
-    Raises NotFound, BadRequest (in-use, but not attached).
+    Raises NotFound, BadRequest (in-use, but not attached), InvalidState (it has no storage).
     """
     lock_row(tx, volumes, volume_id, origin=origin)
     there = read_row(tx, volumes, volume_id)
@@ -414,6 +415,7 @@ def reset_status(
     if status == states.IN_USE and (attach_status or there["attach_status"]) != "attached":
         raise BadRequest(f"Volume {volume_id} is not attached, so it cannot be reset to in-use.")
     if status is not None:
+        refuse_a_lie(tx, volumes, there, status)
         queue.cancel_earlier(tx, resource_id=volume_id)
         RESET.apply_locked(tx, volume_id, status=status, now_us=origin.at_us)
     values: dict[str, str | None] = {}

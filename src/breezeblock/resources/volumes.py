@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
@@ -97,6 +97,8 @@ _NOT_LEFT_BEHIND = Must(
     "Volume {id} is not on the storage that its backend has failed over to; it can be deleted when that is back.",
 )
 
+_AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
+
 DELETE = Transition(
     volumes,
     name="volume.delete",
@@ -113,8 +115,8 @@ DELETE_CASCADE = Transition(
         _MAY_BE_DELETED,
         _NOT_LEFT_BEHIND,
         Must(
-            has_no(_SNAPSHOTS.where(snapshots.c.status.not_in(SNAPSHOT_DELETABLE)), of=volumes),
-            "Volume {id} has snapshots that are neither available nor in error; wait for them, or reset their status.",
+            has_no(_SNAPSHOTS.where(or_(snapshots.c.status.not_in(SNAPSHOT_DELETABLE), _AWAY)), of=volumes),
+            "Volume {id} has snapshots that are neither available nor in error, or not on the storage in use; wait for them.",
         ),
     ),
     sets=_DELETING,

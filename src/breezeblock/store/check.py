@@ -7,8 +7,9 @@ from collections import Counter
 
 from sqlalchemy import Connection, select
 
-from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.model.states import REPLICATION_FAILING_OVER, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.store.tables import (
+    backends,
     nodes,
     operation_locks,
     operations,
@@ -41,6 +42,7 @@ class Rows:
     def __init__(self, tx: Connection) -> None:
         self.volumes = [dict(row) for row in tx.execute(select(volumes)).mappings()]
         self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
+        self.backends = [dict(row) for row in tx.execute(select(backends)).mappings()]
         self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
         self.locks = [dict(row) for row in tx.execute(select(operation_locks)).mappings()]
         self.named = {lock["resource_id"] for lock in self.locks}
@@ -97,7 +99,7 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
         for lock in rows.locks
         if lock["operation_id"] not in rows.operations
     ]
-    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots)}
+    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots, *rows.backends)}
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
         for lock in rows.locks
@@ -110,7 +112,11 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
 
 def _forgotten(rows: Rows) -> list[str]:
     """*Termination*: whatever is under way is somebody's work, and a tombstone stands only while it is in somebody's way."""
-    found = []
+    found = [
+        f"Backend {row['queue']} is failing over, but no operation works on it."
+        for row in rows.backends
+        if row["replication_status"] == REPLICATION_FAILING_OVER and row["id"] not in rows.held
+    ]
     for noun, table_rows, transitional in (
         ("Volume", rows.volumes, VOLUME_TRANSITIONAL),
         ("Snapshot", rows.snapshots, SNAPSHOT_TRANSITIONAL),
