@@ -21,7 +21,7 @@ from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node import link as words
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import Fences
-from breezeblock.node.gate import Gate, OperationGuard
+from breezeblock.node.gate import Gate
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Watch
 from breezeblock.node.reports import report
@@ -72,17 +72,6 @@ class Identity:
     """The machine that it runs on; empty when that is not certain."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a look into the tables found: marked ours, to be claimed (normal, and what must run alone), and where."""
-
-    ours: list[Wanted]
-    normal: list[Wanted]
-    risky: list[Wanted]
-    closed: frozenset[str]
-    targets: Mapping[str, str | None]
-
-
 class Worker:
     """One worker process. `run` returns when it was told to drain and has nothing left, or its keeper is gone."""
 
@@ -113,7 +102,6 @@ class Worker:
         self._link = link
         self._limits = limits
         self._running: dict[OperationId, Claim] = {}
-        self._guards: dict[OperationId, OperationGuard] = {}
         self._alone = False
         self._unserved: list[Wanted] = []
         self._risky_since: float | None = None
@@ -244,13 +232,12 @@ class Worker:
         parked; then what the free slots of each backend allow.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
-        found = await self._store.read(self._look, free=free)
-        self._let_go(found)
-        normal, risky = found.normal, found.risky
+        ours, normal, risky, closed = await self._store.read(self._look, free=free)
+        self._let_go(ours)
         lost = [
             one
-            for one in found.ours
-            if one.operation_id not in self._running and (one.queue not in found.closed or one.kind == queue.FAILOVER)
+            for one in ours
+            if one.operation_id not in self._running and (one.queue not in closed or one.kind == queue.FAILOVER)
         ]
         if lost or self._unserved:
             unserved, self._unserved = self._unserved, []
@@ -268,8 +255,10 @@ class Worker:
             return risky[:1], True
         return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (normal, False)
 
-    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Found":
-        """What there is to do.
+    def _look(
+        self, tx: Connection, *, free: Mapping[str, int]
+    ) -> tuple[list[Wanted], list[Wanted], list[Wanted], frozenset[str]]:
+        """What is marked ours, for each backend what is to be claimed (normal, and what must run alone), and what is closed.
 
         A failover needs no free slot: what fills them may hang in calls to the storage that is failed over from.
         """
@@ -285,23 +274,13 @@ class Worker:
                 look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
                 normal += look(most=slots, attempts=range(half))
                 risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
-        ours = queue.owned(tx, incarnation=self._me.incarnation)
-        return _Found(ours, normal, risky, closed, queue.targets(tx))
+        return queue.owned(tx, incarnation=self._me.incarnation), normal, risky, closed
 
-    def _let_go(self, found: "_Found") -> None:
-        """Forget what runs here under an epoch that is over: it was revoked, and it may hang where it never notices.
-
-        Not before no call of it can land any more where the next claim will work: none begins from now on, and one that is
-        under way either returns, or hangs on a target that is no longer in use.
-        """
-        for one in found.ours:
+    def _let_go(self, ours: list[Wanted]) -> None:
+        """Forget what runs here under an epoch that is over: it was revoked, and it may hang where it never notices."""
+        for one in ours:
             running = self._running.get(one.operation_id)
-            if running is None or running.epoch >= one.epoch:
-                continue
-            guard = self._guards.get(one.operation_id)
-            if guard is not None:
-                guard.revoke()
-            if guard is None or guard.is_idle or found.targets.get(one.queue) != running.target:
+            if running is not None and running.epoch < one.epoch:
                 log.warning("operation.revoked", operation_id=one.operation_id, epoch=running.epoch)
                 del self._running[one.operation_id]
 
@@ -353,7 +332,6 @@ class Worker:
         finally:
             if self._running.get(claim.operation_id) is claim:
                 del self._running[claim.operation_id]
-                self._guards.pop(claim.operation_id, None)
             self._alone = self._alone and bool(self._running)
             self._wake.set()
 
@@ -407,9 +385,8 @@ class Worker:
         except BackendFailed as error:
             log.error("backend.target_unknown", backend=backend.name, reason=error.message)
             return None
-        guard = self._gate.guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
-        self._guards[claim.operation_id] = guard
-        return Tools(driver=driver.bind(guard), clock=self._env.clock, continues=backend.continues)
+        tokens = {at.resource_id: (at.seq, claim.epoch) for at in claim.locks}
+        return Tools(driver=driver.bind(self._gate.guard(tokens)), clock=self._env.clock, continues=backend.continues)
 
     async def _postpone(self, claim: Claim) -> None:
         """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""

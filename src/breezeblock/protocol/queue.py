@@ -209,11 +209,6 @@ def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation,
     return _read_claims(tx, won)
 
 
-def targets(tx: Connection) -> dict[str, str | None]:
-    """The replication target that each backend works on now; None is the one that is configured."""
-    return {row.queue: row.active_backend_id for row in tx.execute(_TARGETS)}
-
-
 def failing_over(tx: Connection) -> frozenset[str]:
     """The queues in which nothing is claimed now, but the failover that they are in the middle of."""
     return frozenset(tx.execute(_FAILING_OVER).scalars())
