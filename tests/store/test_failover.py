@@ -374,6 +374,30 @@ def test_workers_whose_slots_all_hang_fail_over(empty: Site) -> None:
     assert empty.outcomes() == [("create_volume", "done")] * 4 + [("failover_backend", "done")]
 
 
+def test_after_a_failed_one_nobody_works_beside_a_call_that_hangs(empty: Site) -> None:
+    """The backend stays where it was: its operation goes on when the old call has ended, and leaves nothing behind."""
+
+    async def story() -> None:
+        empty.start("node-1")
+        await empty.until(lambda: bool(empty.base.rows(tables.pools)))
+        empty.array.hang(DEFAULT)
+        create_volume(empty.base, V1)
+        await empty.until(lambda: bool(empty.base.rows(tables.operations)[0]["owner"]))
+        empty.array.fail(SECONDARY)
+        empty.fail_over()
+        await empty.until(lambda: empty.backend == ("error", None))
+        await asyncio.sleep(60.0)
+        assert empty.status(V1) == "creating"
+        empty.array.repair(DEFAULT)
+        await empty.until(lambda: empty.status(V1) == "available")
+        await asyncio.sleep(60.0)
+
+        assert await empty.names() == [empty.base.row(tables.volumes, V1)["object_name"]]
+
+    in_virtual_time(story())
+    assert empty.outcomes() == [("create_volume", "done"), ("failover_backend", "failed")]
+
+
 def test_a_worker_that_starts_later_finds_the_target(empty: Site) -> None:
     """The configured backend is dead by then; the worker reports and works all the same."""
 

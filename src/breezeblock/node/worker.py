@@ -72,6 +72,19 @@ class Identity:
     """The machine that it runs on; empty when that is not certain."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look into the queues found."""
+
+    ours: list[Wanted]
+    """All that is marked as ours."""
+    to_take: list[Wanted]
+    """Of these, what may be claimed again if it does not run here."""
+    normal: list[Wanted]
+    risky: list[Wanted]
+    targets: Mapping[str, str | None]
+
+
 class Worker:
     """One worker process. `run` returns when it was told to drain and has nothing left, or its keeper is gone."""
 
@@ -102,6 +115,8 @@ class Worker:
         self._link = link
         self._limits = limits
         self._running: dict[OperationId, Claim] = {}
+        # Revoked here, and their tasks have not noticed yet.
+        self._revoked: dict[OperationId, list[Claim]] = {}
         self._alone = False
         self._unserved: list[Wanted] = []
         self._risky_since: float | None = None
@@ -232,40 +247,38 @@ class Worker:
         parked; then what the free slots of each backend allow.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
-        ours, normal, risky, closed = await self._store.read(self._look, free=free)
-        self._let_go(ours)
+        seen = await self._store.read(self._look, free=free)
+        self._let_go(seen.ours)
         lost = [
             one
-            for one in ours
-            if one.operation_id not in self._running and (one.queue not in closed or one.kind == queue.FAILOVER)
+            for one in seen.to_take
+            if one.operation_id not in self._running and not self._still_works(one, on=seen.targets.get(one.queue))
         ]
         if lost or self._unserved:
             unserved, self._unserved = self._unserved, []
             return lost + unserved, False
-        if not risky:
+        if not seen.risky:
             self._risky_since = None
-            return normal, False
+            return seen.normal, False
         # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it. When it has waited
         # for that moment long enough, nothing else is begun until the moment is there.
         now = self._env.clock.boottime()
         if self._risky_since is None:
             self._risky_since = now
-        if not self._running and (not normal or now - self._risky_since > RISKY_PATIENCE_S):
+        if not self._running and (not seen.normal or now - self._risky_since > RISKY_PATIENCE_S):
             self._risky_since = None
-            return risky[:1], True
-        return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (normal, False)
+            return seen.risky[:1], True
+        return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (seen.normal, False)
 
-    def _look(
-        self, tx: Connection, *, free: Mapping[str, int]
-    ) -> tuple[list[Wanted], list[Wanted], list[Wanted], frozenset[str]]:
-        """What is marked ours, for each backend what is to be claimed (normal, and what must run alone), and what is closed.
+    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Seen":
+        """What is marked ours, and for each backend what is to be claimed: normal, and what must run alone.
 
         A failover needs no free slot: what fills them may hang in calls to the storage that is failed over from.
         """
         half = (self._limits.poison_limit + 1) // 2
         normal: list[Wanted] = []
         risky: list[Wanted] = []
-        closed = queue.failing_over(tx)
+        closed, targets = queue.storage(tx)
         for name, slots in free.items():
             kinds = self.kinds
             if name in closed:
@@ -274,15 +287,25 @@ class Worker:
                 look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
                 normal += look(most=slots, attempts=range(half))
                 risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
-        return queue.owned(tx, incarnation=self._me.incarnation), normal, risky, closed
+        ours = queue.owned(tx, incarnation=self._me.incarnation)
+        to_take = [one for one in ours if one.queue not in closed or one.kind == queue.FAILOVER]
+        return _Seen(ours, to_take, normal, risky, targets)
+
+    def _still_works(self, one: Wanted, *, on: str | None) -> bool:
+        """Whether a task of ours that has lost the operation is not over yet, on the very target that it would go on on."""
+        return any(old.target == on for old in self._revoked.get(one.operation_id, ()))
 
     def _let_go(self, ours: list[Wanted]) -> None:
-        """Forget what runs here under an epoch that is over: it was revoked, and it may hang where it never notices."""
+        """Count no longer what runs here under an epoch that is over: it was revoked, and may hang where it never notices.
+
+        On another target the operation is taken up again at once. On the same one only when the old task has ended: a call of
+        it that is still under way would land there after the new claim has cleared up behind the old one.
+        """
         for one in ours:
             running = self._running.get(one.operation_id)
             if running is not None and running.epoch < one.epoch:
                 log.warning("operation.revoked", operation_id=one.operation_id, epoch=running.epoch)
-                del self._running[one.operation_id]
+                self._revoked.setdefault(one.operation_id, []).append(self._running.pop(one.operation_id))
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
@@ -332,6 +355,9 @@ class Worker:
         finally:
             if self._running.get(claim.operation_id) is claim:
                 del self._running[claim.operation_id]
+            revoked = [old for old in self._revoked.pop(claim.operation_id, []) if old is not claim]
+            if revoked:
+                self._revoked[claim.operation_id] = revoked
             self._alone = self._alone and bool(self._running)
             self._wake.set()
 

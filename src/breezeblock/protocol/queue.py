@@ -214,6 +214,13 @@ def failing_over(tx: Connection) -> frozenset[str]:
     return frozenset(tx.execute(_FAILING_OVER).scalars())
 
 
+def storage(tx: Connection) -> tuple[frozenset[str], dict[str, str | None]]:
+    """The queues that are failing over, and the replication target that each queue works on."""
+    rows = tx.execute(_TARGETS).all()
+    closed = frozenset(row.queue for row in rows if row.replication_status == REPLICATION_FAILING_OVER)
+    return closed, {row.queue: row.active_backend_id for row in rows}
+
+
 def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
     locks: dict[str, list[Lock]] = {}
     for row in tx.execute(_LOCKS_OF, {"ids": list(ids)}):
@@ -462,7 +469,7 @@ _COUNT_CLAIM = (
 )
 _ORDER_CLAIMS = update(nodes).where(nodes.c.state.in_(NODE_LIVE)).values(claims=nodes.c.claims + 1)
 _FAILING_OVER = select(backends.c.queue).where(backends.c.replication_status == REPLICATION_FAILING_OVER)
-_TARGETS = select(backends.c.queue, backends.c.active_backend_id, backends.c.generation)
+_TARGETS = select(backends.c.queue, backends.c.replication_status, backends.c.active_backend_id, backends.c.generation)
 _LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
 _OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
 _INSERT_OPERATION = insert(operations)
