@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, and_, bindparam, exists, false, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, exists, false, or_, select, update
 
+from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.node.gate import Gate
@@ -18,10 +19,11 @@ from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership, queue
 from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
 from breezeblock.protocol.membership import NodeRow
-from breezeblock.resources import quotas
+from breezeblock.resources import quotas, volumes
+from breezeblock.store import transitions
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.run import _Attempt
-from breezeblock.store.tables import nodes, operations
+from breezeblock.store.tables import nodes, operations, volume_types
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.virtual import LockFiles
 
@@ -192,11 +194,18 @@ def _swapped(tx: Connection, one: queue.Wanted, me: str, now_us: int) -> bool:
 
 
 def sources_that_are_only_read(patch: Patch) -> None:
-    """Who reads a resource takes the place that its row would give out next, and leaves the row as it is."""
+    """A clone reads its source, takes the place that its row would give out next, and leaves the row as it is."""
+
+    def lock_rows(tx: Connection, targets: Sequence[tuple[Table, str]], **kwargs: Any) -> None:
+        transitions.lock_rows(tx, [(table, id_) for table, id_ in targets if table is volume_types], **kwargs)
+        for table, id_ in targets:
+            if transitions.read_row(tx, table, id_) is None:
+                raise NotFound(f"{id_} could not be found.")
 
     def shared(row: Mapping[str, Any]) -> queue.Lock:
-        return queue.Lock(row["id"], row["op_seq"] - 1, exclusive=False)
+        return queue.Lock(row["id"], row["op_seq"] + 1, exclusive=False)
 
+    patch.setattr(volumes, "lock_rows", lock_rows)
     patch.setattr(queue, "shared", shared)
 
 

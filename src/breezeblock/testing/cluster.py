@@ -354,7 +354,7 @@ class Cluster:
         env = self.env(process, node.clock, lock_path=node.lock_path)
 
         async def prove_dead(row: NodeRow) -> bool:
-            if not await self.faults.fence_works():
+            if not await self.faults.fence_works(process):
                 return False
             if self.fence == "kill":
                 return await env.processes.kill_holders(row.lock_path, row.lock_id)

@@ -77,7 +77,8 @@ class Faults:
         elif shape < 0.25:
             on = frozenset(KINDS)
         else:
-            on = frozenset(kind for kind in KINDS if random.random() < 0.5)
+            share = random.choice((0.15, 0.3, 0.6))
+            on = frozenset(kind for kind in KINDS if random.random() < share)
         return cls(
             random=random,
             tell=tell,
@@ -191,8 +192,13 @@ class Faults:
 
     # --- the fence ---------------------------------------------------------------------------------------------------
 
-    async def fence_works(self) -> bool:
-        """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same."""
+    async def fence_works(self, process: Process) -> bool:
+        """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same.
+
+        Now and then the fencer cannot say so afterwards, for longer than a retry lasts.
+        """
+        if self._comes("cut", 0.15):
+            self.cut(process.name, self.random.uniform(16.0, 25.0))
         if self._comes("fence", 0.5):
             fate = self.random.choice(("fails", "is slow", "is late"))
             seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]
@@ -265,6 +271,11 @@ class Faults:
             await VirtualClock().sleep(0.0)
         elif self.random.random() < 0.1:
             await VirtualClock().sleep(self.random.expovariate(1.0) * 0.002)
+
+    def crashes_after_save(self, process: Process) -> bool:
+        """Between two steps: the checkpoint is saved, and whoever saved it never hears of it."""
+        text = f"crash {process.name} after its save"
+        return process.works and self._comes("crash", 0.1) and self.strikes("crash", text, target=process.name)
 
 
 class World(Protocol):
