@@ -21,7 +21,7 @@ from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node import link as words
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import Fences
-from breezeblock.node.gate import Gate
+from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Watch
 from breezeblock.node.reports import report
@@ -115,6 +115,7 @@ class Worker:
         self._link = link
         self._limits = limits
         self._running: dict[OperationId, Claim] = {}
+        self._guards: dict[OperationId, OperationGuard] = {}
         # Revoked here, and their tasks have not noticed yet.
         self._revoked: dict[OperationId, list[Claim]] = {}
         self._alone = False
@@ -298,13 +299,16 @@ class Worker:
     def _let_go(self, ours: list[Wanted]) -> None:
         """Count no longer what runs here under an epoch that is over: it was revoked, and may hang where it never notices.
 
-        On another target the operation is taken up again at once. On the same one only when the old task has ended: a call of
-        it that is still under way would land there after the new claim has cleared up behind the old one.
+        No storage call of it begins from now on. On another target the operation is taken up again at once; on the same one
+        only when the old task has ended: a call of it that is still under way would land there after the new claim has cleared
+        up behind the old one.
         """
         for one in ours:
             running = self._running.get(one.operation_id)
             if running is not None and running.epoch < one.epoch:
                 log.warning("operation.revoked", operation_id=one.operation_id, epoch=running.epoch)
+                if (guard := self._guards.pop(one.operation_id, None)) is not None:
+                    guard.revoke()
                 self._revoked.setdefault(one.operation_id, []).append(self._running.pop(one.operation_id))
 
     def _busy(self, queue_name: str) -> int:
@@ -355,6 +359,7 @@ class Worker:
         finally:
             if self._running.get(claim.operation_id) is claim:
                 del self._running[claim.operation_id]
+                self._guards.pop(claim.operation_id, None)
             revoked = [old for old in self._revoked.pop(claim.operation_id, []) if old is not claim]
             if revoked:
                 self._revoked[claim.operation_id] = revoked
@@ -411,8 +416,9 @@ class Worker:
         except BackendFailed as error:
             log.error("backend.target_unknown", backend=backend.name, reason=error.message)
             return None
-        tokens = {at.resource_id: (at.seq, claim.epoch) for at in claim.locks}
-        return Tools(driver=driver.bind(self._gate.guard(tokens)), clock=self._env.clock, continues=backend.continues)
+        guard = self._gate.guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
+        self._guards[claim.operation_id] = guard
+        return Tools(driver=driver.bind(guard), clock=self._env.clock, continues=backend.continues)
 
     async def _postpone(self, claim: Claim) -> None:
         """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""
