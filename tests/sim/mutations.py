@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Table, and_, bindparam, exists, false, or_, s
 
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
-from breezeblock.model.states import NODE_DEAD
-from breezeblock.node.gate import Gate
+from breezeblock.model.states import NODE_DEAD, NODE_LIVE
+from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.observer import Watch
 from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership, queue
@@ -23,7 +23,7 @@ from breezeblock.resources import quotas, volumes
 from breezeblock.store import transitions
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.run import _Attempt
-from breezeblock.store.tables import nodes, operations, volume_types
+from breezeblock.store.tables import node_backends, nodes, operations, volume_types
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.virtual import LockFiles
 
@@ -259,6 +259,42 @@ def poison_is_never_parked(patch: Patch) -> None:
     patch.setattr(Worker, "__init__", init)
 
 
+def announcements_of_the_expired(patch: Patch) -> None:
+    """A worker whose node was expired before it began says what it serves, and begins."""
+    patch.setattr(membership, "NODE_LIVE", (*NODE_LIVE, "expired", "fenced"))
+
+    def expire(tx: Connection, **kwargs: Any) -> bool:
+        with pytest.MonkeyPatch.context() as again:
+            again.setattr(membership, "NODE_LIVE", NODE_LIVE)
+            return expired(tx, **kwargs)
+
+    expired = membership.expire
+    patch.setattr(membership, "expire", expire)
+
+
+def releases_on_every_backend(patch: Patch) -> None:
+    """What a node owns is released as soon as it is fenced on any backend."""
+
+    def owned() -> Any:
+        cut = node_backends.c.incarnation == operations.c.owner
+        rows = select(operations.c.id, operations.c.queue, operations.c.owner).join(node_backends, cut)
+        return rows.where(node_backends.c.fenced_by.is_not(None))
+
+    patch.setattr(queue, "owned_on_fenced_backends", owned)
+    patch.setattr(membership, "owned_on_fenced_backends", owned, raising=False)
+
+
+def failovers_that_revoke_nothing(patch: Patch) -> None:
+    """What was begun on the old target goes on, and its errors count."""
+    patch.setattr(queue, "revoke_queue", lambda tx, **kwargs: 0)
+
+
+def revoked_tasks_that_go_on(patch: Patch) -> None:
+    """A revoked operation is taken up again at once, and its old task goes on calling the storage."""
+    patch.setattr(OperationGuard, "revoke", lambda self: None)
+    patch.setattr(Worker, "_still_works", lambda self, one, on: False)
+
+
 FOUND_BY: Final[dict[Callable[[Patch], None], int | None]] = {
     transactions_without_an_id: None,
     no_order: None,
@@ -286,4 +322,8 @@ FOUND_BY: Final[dict[Callable[[Patch], None], int | None]] = {
     own_marks_remembered: None,
     reads_without_the_barrier: None,
     poison_is_never_parked: None,
+    announcements_of_the_expired: None,
+    releases_on_every_backend: None,
+    failovers_that_revoke_nothing: None,
+    revoked_tasks_that_go_on: None,
 }

@@ -29,7 +29,7 @@ from breezeblock.testing.run import START_S, Failed, simulate
 from breezeblock.testing.shrink import RUNS_MOST, AllBut, Shrunk, numbers_of, shrink
 from breezeblock.testing.timeline import Names, matters, timeline
 
-__all__ = ["Left", "Outcome", "main", "many", "one", "run_seed"]
+__all__ = ["Left", "Outcome", "Tally", "add_up", "main", "many", "one", "run_seed"]
 
 INTERRUPTED: Final = 130
 VIOLATIONS_SHOWN: Final = 10
@@ -169,7 +169,7 @@ class _Share:
 
 
 @dataclass
-class _Tally:
+class Tally:
     """What all runs add up to."""
 
     seeds: list[int] = field(default_factory=list)
@@ -200,24 +200,32 @@ class _Tally:
 
 def many(first: int, *, runs: int | None, minutes: float | None, jobs: int, run: RunSeed = run_seed) -> int:
     """`runs` seeds from `first` on, or those that fit into `minutes`, in so many processes. Returns the exit status."""
+    tally = Tally()
+    try:
+        add_up(tally, first, runs=runs, minutes=minutes, jobs=jobs, run=run)
+    except KeyboardInterrupt:
+        print(f"interrupted; {tally}", flush=True)
+        return INTERRUPTED
+    print(tally, flush=True)
+    return 1 if tally.failed else 0
+
+
+def add_up(
+    tally: Tally, first: int, *, runs: int | None, minutes: float | None, jobs: int, run: RunSeed = run_seed
+) -> None:
+    """The same, counted into `tally` as it comes; failures are printed. Leaves no process behind."""
     jobs = jobs if runs is None else min(jobs, runs)
     until = None if minutes is None else RealClock().boottime() + minutes * 60
-    tally = _Tally()
     shares: list[_Share] = []
     try:
         for number in range(jobs):
             shares.append(_start(first + number, first, runs, until, jobs, run))
         for outcome in _outcomes(list(shares), jobs):
             tally.add(outcome)
-    except KeyboardInterrupt:
-        print(f"interrupted; {tally}", flush=True)
-        return INTERRUPTED
     finally:
         for share in shares:
             share.process.kill()
             share.process.join()
-    print(tally, flush=True)
-    return 1 if tally.failed else 0
 
 
 def _start(seed: int, first: int, runs: int | None, until: float | None, jobs: int, run: RunSeed) -> _Share:

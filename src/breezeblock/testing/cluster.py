@@ -105,8 +105,8 @@ class Cluster:
         self.on_effect = on_effect
         self.fence = fence
         self.beyond_drift = beyond_drift
-        self.refused: set[str] = set()
-        """Lock files of the incarnations that the storage refuses."""
+        self.refused: set[tuple[str, str]] = set()
+        """Lock files of the incarnations that a backend's storage refuses, and that backend."""
         self.nodes: dict[str, _Node] = {}
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
@@ -170,25 +170,25 @@ class Cluster:
                 self.nodes[process.incarnation].used_storage = True
             await self.faults.before_storage(process, call, path, changes)
 
-        def land(effect: Callable[[], T]) -> T:
-            if lock_path in self.refused:  # asked at the very instant of the effect, as storage does
+        def land(effect: Callable[[], T], path: PurePosixPath) -> T:
+            if (lock_path, path.parts[1]) in self.refused:  # asked at the very instant of the effect, as storage does
                 raise OSError(errno.EACCES, "this client is fenced")
             return effect()
 
-        async def arrive(effect: Callable[[], T], later_s: float) -> T:
+        async def arrive(effect: Callable[[], T], path: PurePosixPath, later_s: float) -> T:
             self.locks.count_call(lock_path, 1)
             try:
                 await VirtualClock().sleep(later_s)
-                return land(effect)
+                return land(effect, path)
             finally:
                 self.locks.count_call(lock_path, -1)
 
-        async def ship(effect: Callable[[], T]) -> T:
+        async def ship(effect: Callable[[], T], path: PurePosixPath) -> T:
             later_s = self.faults.late_s(process)
             if later_s == 0.0:
-                return land(effect)
+                return land(effect, path)
             # In nobody's context: a write that is on its way lands, whatever becomes of its process.
-            way = asyncio.get_running_loop().create_task(arrive(effect, later_s), context=Context())
+            way = asyncio.get_running_loop().create_task(arrive(effect, path, later_s), context=Context())
             way.add_done_callback(lambda done: done.exception(), context=Context())
             return await asyncio.shield(way)
 
@@ -353,14 +353,16 @@ class Cluster:
     async def _work(self, node: "_Node", process: Process, link: Link) -> None:
         env = self.env(process, node.clock, lock_path=node.lock_path)
 
-        async def prove_dead(row: NodeRow) -> bool:
+        async def prove_dead(row: NodeRow, queue: str) -> bool:
             if not await self.faults.fence_works(process):
                 return False
             if self.fence == "kill":
                 return await env.processes.kill_holders(row.lock_path, row.lock_id)
             if self.fence == "storage":
-                self.refused.add(row.lock_path)
-                self.tell(f"the storage refuses {row.incarnation}", kind="refused", incarnation=row.incarnation)
+                backend = queue.rpartition("@")[2]
+                self.refused.add((row.lock_path, backend))
+                text = f"the storage of {backend} refuses {row.incarnation}"
+                self.tell(text, kind="refused", incarnation=row.incarnation)
             else:
                 await node.clock.sleep(TRUST_SETTLE_S)
             return True
@@ -397,10 +399,12 @@ class Cluster:
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------
 
-    def still_writes(self, incarnation: str) -> str | None:
+    def still_writes(self, incarnation: str, backends: Iterable[str] = ()) -> str | None:
         """See `rules.World`."""
         node = self.nodes.get(incarnation)
-        if node is None or not node.used_storage or node.worker is None or node.lock_path in self.refused:
+        if node is None or not node.used_storage or node.worker is None:
+            return None
+        if all((node.lock_path, backend) in self.refused for backend in backends or self.served_by(_base(node.name))):
             return None
         over_s = (node.clock.boottime() - node.page.until) / node.clock.rate
         if self.fence == "trust" and over_s >= TRUST_SETTLE_S / (1 + self.terms.drift):
@@ -444,7 +448,7 @@ class _Fence:
     """One simulated fence: implements `node.fences.Fence`."""
 
     method: str
-    prove: Callable[[NodeRow], Awaitable[bool]]
+    prove: Callable[[NodeRow, str], Awaitable[bool]]
     limit_s: float = FENCE_LIMIT_S
     whole_boot: bool = False
 
@@ -455,4 +459,4 @@ class _Fence:
 
     async def fence(self, row: NodeRow, queue: str) -> bool:
         """See `node.fences.Fence`."""
-        return await self.prove(row)
+        return await self.prove(row, queue)

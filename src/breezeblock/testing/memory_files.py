@@ -26,7 +26,7 @@ Tokens = dict[str, tuple[int, int]]
 # (call, path, mutating): awaited at the begin of each call, and of each effect of a changing one. May park; may raise.
 Before = Callable[[str, PurePosixPath, bool], Awaitable[None]]
 # Carries an effect to the storage, now or later, and brings back what it returned or raised.
-Ship = Callable[[Callable[[], Any]], Awaitable[Any]]
+Ship = Callable[[Callable[[], Any], PurePosixPath], Awaitable[Any]]
 # (call, path, tokens of the guard): told in the moment in which an effect lands.
 Effect = Callable[[str, PurePosixPath, Tokens], None]
 
@@ -301,7 +301,7 @@ class MemoryFiles:
                     await self._stalled(call, path, True)
                 tokens = self._guard.tokens() if self._guard is not None else {}
                 land = functools.partial(self._land, call, path, change, tokens)
-                return land() if self._ship is None else await self._ship(land)
+                return land() if self._ship is None else await self._ship(land, path)
 
     def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: Tokens) -> T:
         if self._disk.read_only:

@@ -5,7 +5,7 @@ also checked where it acts: who saves owns, who claims is up, nothing is release
 expired while its lease holds, no checkpoint goes back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from breezeblock.model.states import NODE_DEAD, NODE_LIVE
@@ -24,8 +24,8 @@ _BACK: Final = 100
 class World(Protocol):
     """What really holds, which nobody in the cluster can know."""
 
-    def still_writes(self, incarnation: str) -> str | None:
-        """Why something of this incarnation may still reach storage, or None when nothing can."""
+    def still_writes(self, incarnation: str, backends: Iterable[str] = ()) -> str | None:
+        """Why something of this incarnation may still reach these backends (or any), or None when nothing can."""
         ...
 
     def holds_lease(self, incarnation: str) -> bool:
@@ -89,7 +89,7 @@ class Rules:
 
     def _backend_fenced(self, incarnation: str, queue: str, method: str) -> None:
         self._fenced.add((incarnation, queue))
-        if (why := self._world.still_writes(incarnation)) is not None:
+        if (why := self._world.still_writes(incarnation, (queue.rpartition("@")[2],))) is not None:
             self._violated("Fence", f"{incarnation} counts as fenced on {queue} by {method}, but {why}")
 
     def _owner(self, operation: str, owner: str | None, epoch: int, queue: str, me: str | None, *, works: bool) -> None:

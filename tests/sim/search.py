@@ -1,0 +1,67 @@
+"""Search the seeds that find what `mutations.py` takes away.
+
+    .venv/bin/python -m tests.sim.search                      all, from seed 1 on
+    .venv/bin/python -m tests.sim.search no_order 500         one, up to that seed
+    .venv/bin/python -m tests.sim.search --table              the table of docs/explanation/simulation.md
+
+What it prints goes into FOUND_BY by hand: a rule that is not found any more is to be looked at, not overwritten.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pytest
+from tests.sim.mutations import FOUND_BY
+
+from breezeblock.testing.database import Database
+from breezeblock.testing.run import Failed, simulate
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A seed in which an invariant fell, and which."""
+
+    seed: int
+    fell: str
+
+
+def find(mutate: Mutation, seeds: Iterable[int], *, database: Database) -> Found | None:
+    """The first seed that finds a removed rule."""
+    with pytest.MonkeyPatch.context() as patch:
+        mutate(patch)
+        for seed in seeds:
+            try:
+                simulate(seed, database=database, brief=True)
+            except Failed as failed:
+                return Found(seed, failed.violations[0])
+    return None
+
+
+def table() -> str:
+    """Every rule that is taken away, and the seed that finds it."""
+    rows = ["| what happens instead | mutation | found by seed |", "|---|---|---|"]
+    for mutate, seed in FOUND_BY.items():
+        what = " ".join(str(mutate.__doc__).split())
+        rows.append(f"| {what} | `{mutate.__name__}` | {'not found' if seed is None else seed} |")
+    return "\n".join(rows)
+
+
+def main(words: list[str]) -> None:
+    """The command."""
+    if words == ["--table"]:
+        print(table())
+        return
+    names = [word for word in words if not word.isdigit()]
+    most = next((int(word) for word in words if word.isdigit()), 500)
+    database = Database()
+    for mutate in FOUND_BY:
+        if not names or mutate.__name__ in names:
+            print(f"{mutate.__name__}: {find(mutate, range(1, most + 1), database=database)}", flush=True)
+    database.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
