@@ -72,6 +72,7 @@ class Watcher:
         self.unsure: set[str] = set()
         """Resources whose content an operator's or a failure's interference leaves open."""
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.poison_limit = 1
         self.may_fail = False
         """Whether anything is on for which a storage call, or a process each time, may fail."""
         self.is_published: Callable[[str], bool] = lambda object_name: False
@@ -225,7 +226,8 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        if outcome in ("failed", "parked") and not self.may_fail:
+        poisoned = outcome == "parked" and self.rules.lost_owners[id_] >= self.poison_limit
+        if outcome in ("failed", "parked") and not self.may_fail and not poisoned:
             self.violated("Once", f"{kind} {id_} was accepted and is {outcome}, though nothing on storage failed")
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})

@@ -5,6 +5,7 @@ also checked where it acts: who saves owns, who claims is up, nothing is release
 expired while its lease holds, no checkpoint goes back.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -49,6 +50,8 @@ class Rules:
         self._owners: dict[str, tuple[str | None, int]] = {}
         self._kinds: dict[str, str] = {}
         self._reached: dict[str, tuple[int, str]] = {}
+        self.lost_owners: Counter[str] = Counter()
+        """How often each operation has been released from a node that was lost."""
         self.forced: set[str] = set()
         """Incarnations that an operator declared lost: silence says nothing about those."""
 
@@ -105,6 +108,7 @@ class Rules:
         elif owner is not None and owner != was:
             self._violated("Once", f"operation {operation} was given to {owner} by {me}")
         if owner is None and was is not None and was != me:
+            self.lost_owners[operation] += 1
             dead = self._states.get(was) in NODE_DEAD or (was, queue) in self._fenced
             if not dead:
                 self._violated("Fence", f"{operation} was released while its owner {was} is {self._states.get(was)}")

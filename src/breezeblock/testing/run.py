@@ -159,6 +159,7 @@ class _Run:
         database.on_resume = self._watcher.on_resume
         self._cluster.on_forced = self._watcher.rules.forced.add
         self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
+        self._watcher.poison_limit = self._cluster.limits.poison_limit
         self._watcher.is_published = self._is_published
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
