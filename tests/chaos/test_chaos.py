@@ -1,4 +1,4 @@
-"""The chaos harness itself, on real processes: two minutes of it, ten in the long run; and one node killed as on the peer."""
+"""The chaos harness itself, on real processes: two minutes of it; in the long run ten, and the named scenarios."""
 
 import os
 import random
@@ -32,6 +32,7 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.proof
 def test_a_killed_node_leaves_nothing_behind(tmp_path: Path) -> None:
     """Twenty creations and twenty deletions; the node that has half of them is killed in the middle of its calls."""
     report = run_scenario("node-kill", tmp_path, fence=fence_of(SEED), say=main_say)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import Cluster, db_check, machine, running
-from breezeblock.chaos.evidence import Rest, declared_moves, events, read_calls, read_rest, unsettled
+from breezeblock.chaos.evidence import Rest, Row, declared_moves, events, read_calls, read_rest, unsettled
 from breezeblock.chaos.load import DATA_BYTES, PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
@@ -158,26 +158,24 @@ def _sweep(cluster: Cluster, rest: Rest) -> list[Finding]:
     """Delete what storage faults have left in an error state: it must go, and leave nothing behind."""
     found: list[Finding] = []
     for _ in range(SWEEPS_MOST):
-        broken = [("snapshots", row) for row in rest.snapshots if row["status"] in ERRORS]
-        broken += [("volumes", row) for row in rest.volumes if row["status"] in ERRORS]
-        if not broken:
-            return found
-        for noun, row in broken:
-            query = "?cascade=true" if noun == "volumes" else ""
-            answer = cluster.service.request(
-                "DELETE", f"/v3/{PROJECT}/{noun}/{row['id']}{query}", headers=ADMIN_HEADERS
-            )
-            # 404: it went with its volume, which was asked for first.
-            if answer.status not in (202, 404):
-                found.append(
-                    Finding("Termination", f"{noun} {row['id']} ({row['status']}) cannot be deleted: {answer}")
-                )
-        _, stuck = settle(cluster.database)
-        if stuck:
-            return found + [Finding("Termination", one) for one in stuck]
-        rest = _rest(cluster)
+        for noun in ("snapshots", "volumes"):  # a volume waits for its snapshots to be gone
+            found += _delete_broken(cluster, noun, getattr(rest, noun))
+            _, stuck = settle(cluster.database)
+            if stuck:
+                return found + [Finding("Termination", one) for one in stuck]
+            rest = _rest(cluster)
     left = [row for row in (*rest.volumes, *rest.snapshots) if row["status"] in ERRORS]
     return found + [Finding("Termination", f"{row['id']} is still {row['status']}") for row in left]
+
+
+def _delete_broken(cluster: Cluster, noun: str, there: list[Row]) -> Iterator[Finding]:
+    query = "?cascade=true" if noun == "volumes" else ""
+    for row in there:
+        if row["status"] in ERRORS:
+            path = f"/v3/{PROJECT}/{noun}/{row['id']}{query}"
+            answer = cluster.service.request("DELETE", path, headers=ADMIN_HEADERS)
+            if answer.status != 202:
+                yield Finding("Termination", f"{noun} {row['id']} ({row['status']}) cannot be deleted: {answer}")
 
 
 def _keep_evidence(folder: Path, out: Path, history: History) -> None:
