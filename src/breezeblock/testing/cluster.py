@@ -119,6 +119,7 @@ class Cluster:
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
         """Those backends that replicate."""
         self.on_forced: Callable[[str], None] = lambda incarnation: None
+        self.on_unleased: Callable[[str], None] = lambda what: None
         self._serves: dict[str, tuple[str, ...]] = {}
         self._twins = 0
         self._old: set[str] = set()
@@ -162,7 +163,9 @@ class Cluster:
         """A process's view of the world."""
         random = Random(f"{self.random.random()} {process.name}")
 
-        async def stalled(call: str, path: PurePosixPath, changes: bool) -> None:
+        async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
+            if guarded and process.incarnation is not None and not self.holds_lease(process.incarnation):
+                self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
             await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
 
         async def before(call: str, path: PurePosixPath, changes: bool) -> None:
@@ -418,7 +421,7 @@ class Cluster:
     def holds_lease(self, incarnation: str) -> bool:
         """See `rules.World`."""
         node = self.nodes.get(incarnation)
-        return node is not None and node.keeper.alive and node.clock.boottime() < node.page.until
+        return node is not None and node.clock.boottime() < node.page.until
 
     def is_healthy(self, incarnation: str) -> bool:
         """See `rules.World`."""

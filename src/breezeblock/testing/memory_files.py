@@ -120,8 +120,9 @@ class MemoryFiles:
     """`Files` without a machine. All views of one disk see the same files.
 
     A full disk (`capacity_bytes` of data) is ENOSPC, a read-only one EROFS at each effect. `stalled` is awaited between
-    the guard's yes and the effect: to park there is to be a process that was stopped right before its system call. `ship`
-    may let an effect land later than that, and after its process has died: a write on its way to the storage.
+    the guard's yes and the effect (its last argument: whether there was a guard): to park there is to be a process that was
+    stopped right before its system call. `ship` may let an effect land later than that, and after its process has died: a
+    write on its way to the storage.
     """
 
     def __init__(
@@ -298,7 +299,7 @@ class MemoryFiles:
                 if not may:
                     continue
                 if self._stalled is not None:
-                    await self._stalled(call, path, True)
+                    await self._stalled(call, path, self._guard is not None)
                 tokens = self._guard.tokens() if self._guard is not None else {}
                 land = functools.partial(self._land, call, path, change, tokens)
                 return land() if self._ship is None else await self._ship(land, path)

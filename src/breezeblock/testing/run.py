@@ -157,6 +157,7 @@ class _Run:
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time)
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
+        self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
         self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
         self._watcher.poison_limit = self._cluster.limits.poison_limit
