@@ -17,7 +17,8 @@ from breezeblock.model.errors import Fenced
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.gate import Gate
-from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.node.identity import Identity, Limits
+from breezeblock.node.worker import Worker
 from breezeblock.protocol import queue
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim

@@ -12,7 +12,8 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.node import link as words
 from breezeblock.node.backends import Backend
 from breezeblock.node.gate import Gate
-from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.node.identity import Identity, Limits
+from breezeblock.node.worker import Worker
 from breezeblock.protocol.leases import Terms
 from breezeblock.store.tables import node_backends, nodes
 from breezeblock.testing.memory_files import MemoryFiles

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from breezeblock.drivers.contract import Driver, FenceScope
+from breezeblock.model.errors import BackendFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,11 @@ class Backend:
     def on(self, target: str | None) -> Driver:
         """The driver working on the target that is in use; None is the backend that is configured. May be BackendFailed."""
         return self.driver if target is None else self.driver.on(target)
+
+    def knows(self, target: str | None) -> bool:
+        """Whether this node can work on a target."""
+        try:
+            self.on(target)
+        except BackendFailed:
+            return False
+        return True

@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 from breezeblock.doorbells.contract import Doorbell, Listener
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, BackendFailed, Contended, Fenced, Unavailable
-from breezeblock.model.ids import Incarnation, OperationId
+from breezeblock.model.ids import OperationId
 from breezeblock.node import link as words
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import Fences
 from breezeblock.node.gate import Gate, OperationGuard
+from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Watch
 from breezeblock.node.reports import report
@@ -30,7 +31,7 @@ from breezeblock.protocol import membership, queue, steps
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
-from breezeblock.resources.backends import active_target
+from breezeblock.resources.backends import active_target, end_forgotten_failovers, has_forgotten_failover
 from breezeblock.resources.charges import park_unknown
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
@@ -52,27 +53,6 @@ INTERNAL: Final = "The operation failed by an internal error; the service's log 
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How a worker polls and when it gives an operation up. Times in seconds."""
-
-    poll_s: float = 1.0
-    poison_limit: int = 5
-    park_after_s: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which node this is."""
-
-    cluster: str
-    name: str
-    incarnation: Incarnation
-    pid: int
-    machine: str = ""
-    """The machine that it runs on; empty when that is not certain."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Seen:
     """What one look into the queues found."""
 
@@ -82,6 +62,7 @@ class _Seen:
     """Of these, what may be claimed again if it does not run here."""
     normal: list[Wanted]
     risky: list[Wanted]
+    failovers: list[Wanted]
     targets: Mapping[str, str | None]
 
 
@@ -154,12 +135,12 @@ class Worker:
         if not announced:
             log.warning("worker.expired_before_it_began")
             return
-        for backend in self._backends.values():
-            await self._prepare(backend)
         self._link.send(words.READY)
         background = [
             asyncio.ensure_future(self._watch.run()),
-            asyncio.ensure_future(self._report()),
+            # Each backend by itself, and none before the queues are looked into: one that hangs must keep nobody from
+            # failing it over.
+            *(asyncio.ensure_future(self._serve(backend)) for backend in self._backends.values()),
             asyncio.ensure_future(self._housekeep()),
         ]
         poll = asyncio.ensure_future(self._poll())
@@ -181,7 +162,7 @@ class Worker:
     async def _prepare(self, backend: Backend) -> None:
         """See that the storage is there, and report it. A backend that fails now is reported again later."""
         try:
-            known, target = await self._store.read(_seen_before, backend=backend)
+            known, target = await self._store.insist_read(_seen_before, backend=backend)
             await backend.on(target).check(known=known)
         except BackendFailed as error:
             log.error("backend.unusable", backend=backend.name, reason=error.message)
@@ -226,7 +207,7 @@ class Worker:
         self._link.send(words.DRAINED)
 
     async def _claim(self) -> list[Claim]:
-        if self._draining or self._alone or not self._gate.is_open():
+        if self._draining or not self._gate.is_open():
             return []
         wanted, alone = await self._choose()
         if not wanted:
@@ -244,8 +225,9 @@ class Worker:
     async def _choose(self) -> tuple[list[Wanted], bool]:
         """What to claim now, and whether it has to run alone. One place for all claims, so that no two cross.
 
-        First of all what is marked ours and does not run here, whatever it is; then what nobody else can run and is to be
-        parked; then what the free slots of each backend allow.
+        First of all what is marked ours and does not run here, whatever it is, and failovers: what runs, even alone, may hang
+        in calls to the storage that is failed over from. Then what nobody else can run and is to be parked; then what the
+        free slots of each backend allow.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
         seen = await self._store.read(self._look, free=free)
@@ -255,9 +237,11 @@ class Worker:
             for one in seen.to_take
             if one.operation_id not in self._running and not self._still_works(one, on=seen.targets.get(one.queue))
         ]
-        if lost or self._unserved:
+        if self._alone:
+            return [one for one in lost if one.kind == queue.FAILOVER] + seen.failovers, True
+        if lost or self._unserved or seen.failovers:
             unserved, self._unserved = self._unserved, []
-            return lost + unserved, False
+            return lost + unserved + seen.failovers, False
         if not seen.risky:
             self._risky_since = None
             return seen.normal, False
@@ -272,25 +256,29 @@ class Worker:
         return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (seen.normal, False)
 
     def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Seen":
-        """What is marked ours, and for each backend what is to be claimed: normal, and what must run alone.
+        """What is marked ours, and for each backend what is to be claimed: normal, what must run alone, and failovers.
 
-        A failover needs no free slot: what fills them may hang in calls to the storage that is failed over from.
+        A failover needs no free slot, and never waits to run alone. Of a backend that works on a target unknown to this node
+        nothing is taken: others know it.
         """
         half = (self._limits.poison_limit + 1) // 2
         normal: list[Wanted] = []
         risky: list[Wanted] = []
+        failovers: list[Wanted] = []
         closed, targets = queue.storage(tx)
         for name, slots in free.items():
             kinds = self.kinds
             if name in closed:
-                kinds, slots = {kind: version for kind, version in kinds.items() if kind == queue.FAILOVER}, 1
-            if slots > 0 and kinds:
+                kinds = {kind: version for kind, version in kinds.items() if kind == queue.FAILOVER}
+                if kinds:
+                    failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=range(ATTEMPTS_MOST))
+            elif slots > 0 and self._backends[name].knows(targets.get(name)):
                 look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
                 normal += look(most=slots, attempts=range(half))
                 risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
         ours = queue.owned(tx, incarnation=self._me.incarnation)
         to_take = [one for one in ours if one.queue not in closed or one.kind == queue.FAILOVER]
-        return _Seen(ours, to_take, normal, risky, targets)
+        return _Seen(ours, to_take, normal, risky, failovers, targets)
 
     def _still_works(self, one: Wanted, *, on: str | None) -> bool:
         """Whether a task of ours that has lost the operation is not over yet, on the very target that it would go on on."""
@@ -310,6 +298,7 @@ class Worker:
                 if (guard := self._guards.pop(one.operation_id, None)) is not None:
                     guard.revoke()
                 self._revoked.setdefault(one.operation_id, []).append(self._running.pop(one.operation_id))
+                self._alone = self._alone and bool(self._running)
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())
@@ -375,6 +364,9 @@ class Worker:
             return
         run = self._run_of(claim, operation)
         now_us = self._env.clock.now_us
+        if run.tools is None and claim.queue in self._backends:
+            await self._store.insist(queue.hand_back, claim)  # a target that only others know: they take it
+            raise HandedBack(claim.operation_id)
         if claim.attempt >= self._limits.poison_limit or run.tools is None:
             await self._park(claim, operation, run, served=run.tools is not None)
             return
@@ -439,16 +431,17 @@ class Worker:
 
     # --- now and then -----------------------------------------------------------------------------------------------
 
-    async def _report(self) -> None:
+    async def _serve(self, backend: Backend) -> None:
+        await self._prepare(backend)
         while True:
             await self._env.clock.sleep(REPORT_EVERY_S * self._env.random.uniform(0.8, 1.2))
-            for backend in self._backends.values():
-                await self._attempt(functools.partial(report, backend, store=self._store, env=self._env))
+            await self._attempt(functools.partial(report, backend, store=self._store, env=self._env))
 
     async def _housekeep(self) -> None:
         while True:
             await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
             await self._attempt(self._find_unserved)
+            await self._attempt(self._reopen)
             await self._attempt(self._prune)
 
     async def _attempt(self, work: Callable[[], Any]) -> None:
@@ -462,6 +455,13 @@ class Worker:
             if not await self._store.prune():
                 break
         await self._store.run(forget_old, now_us=self._env.clock.now_us())
+
+    async def _reopen(self) -> None:
+        """A queue that is closed for a failover which nobody has any more opens again, in its error state."""
+        if await self._store.read(has_forgotten_failover):
+            queues = await self._store.run(end_forgotten_failovers, now_us=self._env.clock.now_us())
+            log.error("backend.failover_forgotten", queues=queues)
+            self._ring(queues)
 
     async def _find_unserved(self) -> None:
         """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.

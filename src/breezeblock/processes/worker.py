@@ -16,9 +16,10 @@ from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.gate import Gate
+from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import SocketLink
 from breezeblock.node.page import Page
-from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.node.worker import Worker
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms

@@ -8,7 +8,7 @@ from breezeblock.model import states
 from breezeblock.placement import allocate
 from breezeblock.protocol import queue
 from breezeblock.resources import quotas, types
-from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle
+from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tell_the_truth
 from breezeblock.resources.backends import park_failover
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
@@ -48,6 +48,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
         if table is volumes:
             restore_charge(tx, row_id)
         settle(tx, _park(table), row_id)
+    tell_the_truth(tx, claim)
     message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
     clear_tombstones(tx, claim)
 

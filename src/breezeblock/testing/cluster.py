@@ -20,9 +20,10 @@ from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import FENCE_LIMIT_S
 from breezeblock.node.gate import Gate
+from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
-from breezeblock.node.worker import Identity, Limits, Worker
+from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.membership import NodeRow

@@ -1,0 +1,26 @@
+"""Who a worker is, and how it goes about its work."""
+
+from dataclasses import dataclass
+
+from breezeblock.model.ids import Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a worker polls and when it gives an operation up. Times in seconds."""
+
+    poll_s: float = 1.0
+    poison_limit: int = 5
+    park_after_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which node this is."""
+
+    cluster: str
+    name: str
+    incarnation: Incarnation
+    pid: int
+    machine: str = ""
+    """The machine that it runs on; empty when that is not certain."""
