@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.store.failing_over import Site
-from tests.store.given import NOW_US, QUEUE, in_virtual_time, origin
+from tests.store.given import ME, NOW_US, QUEUE, in_virtual_time, origin
 from tests.store.test_failover import V1, create_volume
 
 from breezeblock.resources import volume_changes
@@ -20,8 +20,6 @@ def site() -> Iterator[Site]:
     site = Site()
     site.given_backend()
     yield site
-    for worker in site.workers:
-        worker.cancel()
     site.base.close()
 
 
@@ -71,6 +69,8 @@ def test_a_node_that_does_not_know_the_target_leaves_its_operations_to_others(si
 
 def test_what_was_never_made_is_not_available_after_its_creation_was_given_up(site: Site) -> None:
     """An operator's `available` stands while somebody makes it; when nobody does any more, it is a lie."""
+
+    site.base.node(ME)
 
     async def story() -> None:
         await site.initialise()

@@ -112,8 +112,13 @@ class Array:
     def switch(self, target: str) -> None:
         """From now on this side takes effects, and the other one none.
 
+        Going back, what was written since `bring_back` comes along: attached volumes are written to all the time, and an array
+        holds their writes for the moment of the switch.
+
         Sessions of before are over: a call that hung through a failover does not land when its side comes back to use.
         """
+        if target == DEFAULT and self.active != DEFAULT:
+            self._catch_up(SECONDARY, DEFAULT)
         self.active = target
         self._sessions[target] += 1
 
