@@ -209,6 +209,27 @@ def test_a_fence_that_failed_for_some_is_tried_again_for_the_rest(base: Base) ->
     assert told(base)[-1] == ("fence_failed", "node-2: slow: no")
 
 
+def test_a_proof_about_the_node_that_not_every_backend_accepts_leaves_the_others(base: Base) -> None:
+    """It is told for those for which it counts; twice is once."""
+    expire(base)
+    news = [
+        base.run(membership.record_fenced, incarnation=ME, queues=[FAST], method="same_machine", note=note())
+        for _ in range(2)
+    ]
+    between = (how(base), state(base))
+    fenced(base, SLOW)
+
+    assert (news, between, state(base)) == (
+        [True, False],
+        ({FAST: "same_machine", SLOW: None}, "expired"),
+        "fenced",
+    )
+    assert told(base)[1:] == [
+        ("backend_fenced", "c@b: same_machine, by node-2"),
+        ("fenced", "c@slow: storage, by node-2"),
+    ]
+
+
 def test_a_failure_after_the_last_backend_was_fenced_tells_nothing(base: Base) -> None:
     """Another fence of the same walk had succeeded."""
     expire(base)
@@ -239,6 +260,20 @@ def test_what_storage_knows_a_node_by_is_read_by_its_fencers(base: Base) -> None
     row = seen(base)
 
     assert (row.identities, row.machine, row.boot_id) == (IDENTITIES, "m", "b")
+
+
+def test_who_announced_is_never_recorded_as_unused(base: Base) -> None:
+    """Also one whose release did not announce its backends one by one."""
+    expire(base)
+    announced = base.run(membership.record_unused, incarnation=ME, note=note())
+    with base.tx() as tx:
+        tx.execute(node_backends.delete())
+    listed = base.run(membership.record_unused, incarnation=ME, note=note())
+    base.change(nodes, ME, queues_json="[]")
+    nothing = base.run(membership.record_unused, incarnation=ME, note=note())
+
+    assert (announced, listed, nothing, state(base)) == (False, False, True, "fenced")
+    assert told(base)[1:] == [("fenced", "unused, by node-2")]
 
 
 def test_announcing_again_is_announcing_once(base: Base) -> None:
