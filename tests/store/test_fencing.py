@@ -294,6 +294,18 @@ def test_backends_are_forgotten_with_their_node(base: Base) -> None:
     assert (kept, how(base), [row["incarnation"] for row in base.rows(nodes)]) == (2, {}, [OTHER])
 
 
+def test_backends_of_a_node_that_is_forgotten_already_are_forgotten_too(base: Base) -> None:
+    """A release that knows of no such rows leaves them; the others' rows stay, and then there is nothing left to do."""
+    idle = base.run(membership.needs_housekeeping, cluster="c")
+    base.add(node_backends, incarnation="long-gone", queue=FAST)
+    base.add(node_backends, incarnation="long-gone", queue=SLOW)
+    found = base.run(membership.needs_housekeeping, cluster="c")
+    base.run(membership.housekeeping, cluster="c", now_us=NOW_US)
+
+    assert (idle, found, base.run(membership.needs_housekeeping, cluster="c")) == (False, True, False)
+    assert [(row["incarnation"], row["queue"]) for row in base.rows(node_backends)] == [(ME, FAST), (ME, SLOW)]
+
+
 # --- an operator's word -----------------------------------------------------------------------------------------------
 
 

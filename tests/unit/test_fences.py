@@ -539,6 +539,19 @@ def test_who_has_none_of_its_backends_leaves_a_lost_node_to_those_who_have_for_a
     assert (early, len(agent.asked), state(base)[0]) == (0, 1, "gone")
 
 
+@pytest.mark.parametrize(("tries", "helped"), [(0, False), (1, False), (2, True)])
+def test_who_has_none_of_its_backends_waits_for_two_tries_of_those_who_have(
+    base: Base, tries: int, helped: bool
+) -> None:
+    """They would take the fence over again as soon as it is due, for ever, and fail again."""
+    base.change(nodes, ME, fencer=None, fence_after_us=base.now_us, fence_tries=tries)
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
+
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+
+    assert bool(agent.asked) is helped
+
+
 def test_no_fence_is_run_before_the_lease_is_over(base: Base) -> None:
     """Silence is counted to its end first."""
     base.change(nodes, ME, state="up", fencer=None)

@@ -27,6 +27,8 @@ FENCE_RETRY_FIRST_US: Final = 1_000_000
 FENCE_RETRY_MOST_US: Final = 60_000_000
 # How long the row of a node that is gone stays, for `status` to show.
 GONE_KEPT_US: Final = 3600 * 1_000_000
+# Left-over rows are removed from so many nodes at a time.
+FORGOTTEN_MOST: Final = 1_000
 # In what the storage knows an incarnation by, the one key that is not the driver's: on which machine it runs.
 MACHINE: Final = "machine"
 # A node that announced no backend has used none: the announcement is refused once it is expired.
@@ -49,6 +51,8 @@ class NodeRow:
     lock_id: str
     fence_due_s: float = 0.0
     """For how long its fence has been waiting for somebody, by the clock that all of them share."""
+    fence_tries: int = 0
+    """How many walks through its fences have left something unfenced."""
     boot_id: str = ""
     identities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Queue -> what its storage knows this incarnation by."""
@@ -89,6 +93,7 @@ def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
                 fencer=row["fencer"],
                 fence_due=row["due_us"] >= 0,
                 fence_due_s=row["due_us"] / 1_000_000,
+                fence_tries=row["fence_tries"],
                 queues=tuple(sorted({*json.loads(row["queues_json"]), *known})),
                 kinds=json.loads(row["kinds_json"]),
                 lock_path=row["lock_path"],
@@ -267,6 +272,15 @@ def _mark(tx: Connection, incarnation: Incarnation, queue: str, *, method: str, 
 # --- the standing rules ---------------------------------------------------------------------------------------------
 
 
+# Backends of nodes that are forgotten: a release that knows of no such rows deletes a node's row alone. A node's row is there
+# before it announces, so what has none belongs to nobody.
+_WITHOUT_NODE: Final = select(node_backends.c.incarnation).where(
+    ~exists(
+        select(nodes.c.incarnation).where(nodes.c.incarnation == node_backends.c.incarnation).correlate(node_backends)
+    )
+)
+
+
 def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
     """Apply the standing rules: release what the dead own, bury who owns nothing, forget the long gone.
 
@@ -285,6 +299,8 @@ def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
     if ids:
         tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(ids)))
         tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids)))
+    if strays := tx.execute(_WITHOUT_NODE.distinct().limit(FORGOTTEN_MOST)).scalars().all():
+        tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(strays)))
     return released
 
 
@@ -296,7 +312,8 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     stray = (
         select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
     )
-    return any(tx.execute(query.limit(1)).first() is not None for query in (stray, queue.owned_on_fenced_backends()))
+    queries = (stray, queue.owned_on_fenced_backends(), _WITHOUT_NODE)
+    return any(tx.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def announce(
