@@ -453,6 +453,18 @@ def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fence
     assert base.row(nodes, ME)["fencer"] == OTHER
 
 
+@pytest.mark.parametrize("error", [KeyError("nonce"), OSError(5, "Input/output error")])
+def test_a_fence_that_breaks_has_failed(base: Base, error: Exception) -> None:
+    """Whatever a driver raises: the next fence is tried, and what is left goes to the next fencer, with the reason."""
+    broken = Scripted("storage", error)
+
+    walk(base, {FAST: (broken, Scripted("external", True)), SLOW: (broken,)})
+
+    assert how(base) == {FAST: "external", SLOW: None}
+    assert state(base) == ("expired", f"c@slow: storage: {type(error).__name__}: {error}")
+    assert base.row(nodes, ME)["fencer"] is None
+
+
 def test_what_was_fenced_meanwhile_is_left_alone(base: Base) -> None:
     """By an operator's word, for one; the machine may have been switched on again since."""
     slow, agent = Scripted("storage", "no", takes_s=10.0), Scripted("external", True, whole_node=True)

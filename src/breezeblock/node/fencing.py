@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from breezeblock.env.contract import Env
-from breezeblock.model.errors import Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.fences import Fence, FenceFailed, Fences
 from breezeblock.protocol import membership
@@ -119,6 +119,13 @@ class Fencer:
                 proved = await asyncio.shield(proof)
             except FenceFailed as failed:
                 problems.append(f"{fence.method}: {failed.reason}")
+                continue
+            except (Contended, Ambiguous, Unavailable):
+                raise  # about the database or our lease, not about the fence: this node begins again
+            except Exception as error:
+                # A driver may raise anything. It must not keep the backend's next fence, or the next fencer, from trying.
+                log.exception("node.fence_broke", node=row.name, queue=queue, method=fence.method)
+                problems.append(f"{fence.method}: {type(error).__name__}: {error}")
                 continue
             finally:
                 if not fence.whole_node:
