@@ -1,15 +1,17 @@
 """A replicating array, and operations and workers on it, in virtual time: what the tests of failovers stand on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from sqlalchemy import Connection, select
-from tests.store.given import ME, NOW_US, POOL, QUEUE, Base, origin
+from tests.drivers.guards import Crash
+from tests.store.given import ME, NOW_US, POOL, QUEUE, Base, create_snapshot, create_volume, origin
 
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Guard
@@ -23,7 +25,7 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Run, execute
-from breezeblock.resources import backend_changes
+from breezeblock.resources import backend_changes, volume_changes
 from breezeblock.resources.backends import backend_id
 from breezeblock.store import tables
 from breezeblock.store.run import Store
@@ -217,3 +219,31 @@ class Site:
             return [
                 tuple(row) for row in tx.execute(select(log.c.kind, log.c.outcome).order_by(log.c.kind, log.c.outcome))
             ]
+
+
+async def given_storage(site: Site) -> None:
+    """A volume with a snapshot, and another one that is not replicated."""
+    site.local.add(V2)
+    await site.initialise()
+    create_volume(site.base, V1)
+    await site.perform(site.claim())
+    create_volume(site.base, V2)
+    await site.perform(site.claim())
+    create_snapshot(site.base, S1, V1)
+    await site.perform(site.claim())
+
+
+async def dies(work: Awaitable[None]) -> None:
+    with pytest.raises((SystemExit, Crash)):
+        await work
+
+
+def bury(site: Site) -> None:
+    """The first node is certainly dead, and what it owned is free."""
+    site.base.change(tables.nodes, ME, state="gone")
+    site.base.run(queue.release_dead)
+
+
+def reset(site: Site, volume_id: str, status: str) -> None:
+    words: Any = {"volume_id": volume_id, "status": status, "attach_status": None, "migration_status": None}
+    site.base.run(volume_changes.reset_status, origin=origin(is_admin=True), **words)

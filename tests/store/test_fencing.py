@@ -209,6 +209,27 @@ def test_a_fence_that_failed_for_some_is_tried_again_for_the_rest(base: Base) ->
     assert told(base)[-1] == ("fence_failed", "node-2: slow: no")
 
 
+def test_a_proof_about_the_node_that_not_every_backend_accepts_leaves_the_others(base: Base) -> None:
+    """It is told for those for which it counts; twice is once."""
+    expire(base)
+    news = [
+        base.run(membership.record_fenced, incarnation=ME, queues=[FAST], method="same_machine", note=note())
+        for _ in range(2)
+    ]
+    between = (how(base), state(base))
+    fenced(base, SLOW)
+
+    assert (news, between, state(base)) == (
+        [True, False],
+        ({FAST: "same_machine", SLOW: None}, "expired"),
+        "fenced",
+    )
+    assert told(base)[1:] == [
+        ("backend_fenced", "c@b: same_machine, by node-2"),
+        ("fenced", "c@slow: storage, by node-2"),
+    ]
+
+
 def test_a_failure_after_the_last_backend_was_fenced_tells_nothing(base: Base) -> None:
     """Another fence of the same walk had succeeded."""
     expire(base)
@@ -241,6 +262,20 @@ def test_what_storage_knows_a_node_by_is_read_by_its_fencers(base: Base) -> None
     assert (row.identities, row.machine, row.boot_id) == (IDENTITIES, "m", "b")
 
 
+def test_who_announced_is_never_recorded_as_unused(base: Base) -> None:
+    """Also one whose release did not announce its backends one by one."""
+    expire(base)
+    announced = base.run(membership.record_unused, incarnation=ME, note=note())
+    with base.tx() as tx:
+        tx.execute(node_backends.delete())
+    listed = base.run(membership.record_unused, incarnation=ME, note=note())
+    base.change(nodes, ME, queues_json="[]")
+    nothing = base.run(membership.record_unused, incarnation=ME, note=note())
+
+    assert (announced, listed, nothing, state(base)) == (False, False, True, "fenced")
+    assert told(base)[1:] == [("fenced", "unused, by node-2")]
+
+
 def test_announcing_again_is_announcing_once(base: Base) -> None:
     """After a lost answer the whole transaction runs again."""
     announce(base)
@@ -257,6 +292,18 @@ def test_backends_are_forgotten_with_their_node(base: Base) -> None:
     base.run(membership.housekeeping, cluster="c", now_us=NOW_US + membership.GONE_KEPT_US + 1)
 
     assert (kept, how(base), [row["incarnation"] for row in base.rows(nodes)]) == (2, {}, [OTHER])
+
+
+def test_backends_of_a_node_that_is_forgotten_already_are_forgotten_too(base: Base) -> None:
+    """A release that knows of no such rows leaves them; the others' rows stay, and then there is nothing left to do."""
+    idle = base.run(membership.needs_housekeeping, cluster="c")
+    base.add(node_backends, incarnation="long-gone", queue=FAST)
+    base.add(node_backends, incarnation="long-gone", queue=SLOW)
+    found = base.run(membership.needs_housekeeping, cluster="c")
+    base.run(membership.housekeeping, cluster="c", now_us=NOW_US)
+
+    assert (idle, found, base.run(membership.needs_housekeeping, cluster="c")) == (False, True, False)
+    assert [(row["incarnation"], row["queue"]) for row in base.rows(node_backends)] == [(ME, FAST), (ME, SLOW)]
 
 
 # --- an operator's word -----------------------------------------------------------------------------------------------

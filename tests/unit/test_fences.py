@@ -349,16 +349,53 @@ def test_the_next_fencer_tries_only_what_is_left(base: Base) -> None:
     assert (len(done.asked), len(again.asked), state(base)) == (1, 1, ("fenced", None))
 
 
-def test_a_backend_that_is_not_ours_is_fenced_by_what_counts_for_the_whole_node(base: Base) -> None:
-    """Whoever runs an agent can help any node; whoever has only his own storage cannot."""
-    agent = Scripted("external", True, whole_node=True)
+def test_a_backend_that_is_not_ours_is_fenced_by_what_ends_the_whole_boot(base: Base) -> None:
+    """Whoever switches machines off can help any node; a kill or his own storage may be less than that backend asks for."""
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
     with_agent = {"c@mine": (Scripted("storage", True), agent)}
-    without = {"c@mine": (Scripted("storage", True),)}
+    without = {"c@mine": (Scripted("storage", True), Scripted("same_machine", True, whole_node=True))}
 
     can = [fencer(store_of(base), fences).can_help(row(base)) for fences in (with_agent, without)]
     walk(base, with_agent)
 
     assert (can, state(base)) == ([True, False], ("fenced", None))
+
+
+def test_a_proof_about_the_whole_node_counts_only_for_backends_whose_policy_has_it(base: Base) -> None:
+    """A killed process is no proof for storage that may still write what it was handed."""
+    kill, storage = Scripted("same_machine", True, whole_node=True), Scripted("storage", True, takes_s=20.0)
+
+    async def main() -> list[Any]:
+        walking = asyncio.ensure_future(
+            fencer(store_of(base), {FAST: (kill,), SLOW: (storage,), "c@mine": (kill,)}).fence(row(base))
+        )
+        await VirtualClock().sleep(1.0)
+        between = [how(base), state(base)[0]]
+        await walking
+        return [*between, how(base), state(base)[0]]
+
+    assert in_virtual_time(main()) == [
+        {FAST: "same_machine", SLOW: None}, "expired", {FAST: "same_machine", SLOW: "storage"}, "fenced",
+    ]  # fmt: skip
+
+
+def test_a_kill_says_nothing_about_a_backend_that_the_fencer_does_not_serve(base: Base) -> None:
+    """Its policy is not known here; the rest is left to somebody who knows it."""
+    walk(base, {FAST: (Scripted("same_machine", True, whole_node=True),)})
+
+    assert how(base) == {FAST: "same_machine", SLOW: None}
+    assert state(base) == ("expired", "c@slow: no fence is configured here")
+
+
+def test_the_end_of_a_boot_is_the_end_of_another_node_only_where_its_backends_accept_it(base: Base) -> None:
+    """The same rule for every lost node of that boot."""
+    base.node("same", state="expired", boot_id="b", queues_json=f'["{FAST}", "{SLOW}", "c@unknown"]')
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
+
+    walk(base, {FAST: (agent,), SLOW: (Scripted("storage", "no"),)})
+
+    assert state(base, "same")[0] == "expired"
+    assert row(base, Incarnation("same")).unfenced == (SLOW,)
 
 
 def test_one_machine_cut_off_is_the_end_of_everything_that_ran_in_that_boot(base: Base) -> None:
@@ -384,6 +421,27 @@ def test_a_node_that_never_announced_a_backend_has_used_none(base: Base) -> None
     assert [one["detail"] for one in base.rows(node_events) if one["incarnation"] == "new"] == ["unused, by n2"]
 
 
+def test_a_node_that_announced_before_it_was_expired_is_fenced_on_what_it_announced(base: Base) -> None:
+    """Whoever expires it has read its row before."""
+    before = dataclasses.replace(row(base), queues=(), identities={}, state="up")
+    fast, slow = Scripted("storage", True), Scripted("storage", "no")
+
+    in_virtual_time(fencer(store_of(base), {FAST: (fast,), SLOW: (slow,)}).fence(before))
+
+    assert (how(base), state(base)) == ({FAST: "storage", SLOW: None}, ("expired", "c@slow: storage: no"))
+
+
+def test_who_is_not_expired_any_more_is_not_fenced(base: Base) -> None:
+    """The row that began this is old."""
+    before = row(base)
+    base.run(membership.confirm_fenced, incarnation=ME, note=note("root"))
+    fast = Scripted("storage", True)
+
+    in_virtual_time(fencer(store_of(base), {FAST: (fast,), SLOW: (fast,)}).fence(before))
+
+    assert fast.asked == []
+
+
 def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fencer(base: Base) -> None:
     """It is no failed fence: nothing is recorded, and the next round of the same node begins again."""
     gone = Scripted("boot", Unavailable("away"))
@@ -393,6 +451,18 @@ def test_a_database_that_goes_away_in_the_middle_leaves_the_fence_with_its_fence
 
     assert (how(base), state(base)) == ({FAST: None, SLOW: "storage"}, ("expired", None))
     assert base.row(nodes, ME)["fencer"] == OTHER
+
+
+@pytest.mark.parametrize("error", [KeyError("nonce"), OSError(5, "Input/output error")])
+def test_a_fence_that_breaks_has_failed(base: Base, error: Exception) -> None:
+    """Whatever a driver raises: the next fence is tried, and what is left goes to the next fencer, with the reason."""
+    broken = Scripted("storage", error)
+
+    walk(base, {FAST: (broken, Scripted("external", True)), SLOW: (broken,)})
+
+    assert how(base) == {FAST: "external", SLOW: None}
+    assert state(base) == ("expired", f"c@slow: storage: {type(error).__name__}: {error}")
+    assert base.row(nodes, ME)["fencer"] is None
 
 
 def test_what_was_fenced_meanwhile_is_left_alone(base: Base) -> None:
@@ -471,7 +541,7 @@ def test_a_silent_node_is_expired_by_somebody_who_can_fence_it_or_left_to_others
 def test_who_has_none_of_its_backends_leaves_a_lost_node_to_those_who_have_for_a_while(base: Base) -> None:
     """Then it does what it can: an agent, for one, cuts off any node."""
     base.change(nodes, ME, fencer=None, fence_after_us=base.now_us)
-    agent = Scripted("external", True, whole_node=True)
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
 
     watched(base, {"c@mine": (agent,)}, seconds=3.0)
     early = len(agent.asked)
@@ -479,6 +549,19 @@ def test_who_has_none_of_its_backends_leaves_a_lost_node_to_those_who_have_for_a
     watched(base, {"c@mine": (agent,)}, seconds=3.0)
 
     assert (early, len(agent.asked), state(base)[0]) == (0, 1, "gone")
+
+
+@pytest.mark.parametrize(("tries", "helped"), [(0, False), (1, False), (2, True)])
+def test_who_has_none_of_its_backends_waits_for_two_tries_of_those_who_have(
+    base: Base, tries: int, helped: bool
+) -> None:
+    """They would take the fence over again as soon as it is due, for ever, and fail again."""
+    base.change(nodes, ME, fencer=None, fence_after_us=base.now_us, fence_tries=tries)
+    agent = Scripted("external", True, whole_node=True, whole_boot=True)
+
+    watched(base, {"c@mine": (agent,)}, seconds=3.0)
+
+    assert bool(agent.asked) is helped
 
 
 def test_no_fence_is_run_before_the_lease_is_over(base: Base) -> None:

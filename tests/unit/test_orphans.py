@@ -1,6 +1,8 @@
 """What a worker leaves behind is ended with it, by descent alone: with real processes, and no control group."""
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 import textwrap
@@ -195,6 +197,32 @@ def test_the_fence_ends_what_closed_the_lock_file_too(tmp_path: Path) -> None:
     assert (before, wrong, spared, proof) == (False, False, True, True)
     assert not is_running(leaked)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.ENODEV])
+def test_a_group_that_is_removed_before_or_while_it_is_read_is_empty(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """The kernel says ENODEV for a file of it that was open by then."""
+
+    def gone(path: Path) -> str:
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(Path, "read_text", gone)
+
+    assert not cgroups.Cgroup(Path("/c/breezeblock-1")).is_populated()
+
+
+def test_a_group_that_cannot_be_read_is_not_taken_for_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of it."""
+
+    def denied(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", denied)
+
+    with pytest.raises(PermissionError):
+        cgroups.Cgroup(Path("/c/breezeblock-1")).is_populated()
 
 
 def test_all_incarnations_of_a_machine_lie_beside_each_other() -> None:

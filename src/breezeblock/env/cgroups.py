@@ -11,6 +11,7 @@ A group proves nothing by itself: where none can be made (no right to it, versio
 the lock that they hold and by descent, so the lock stays the proof of death, and the group comes on top.
 """
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -49,8 +50,10 @@ class Cgroup:
         """Whether a process is left in it. Zombies are not, nor is a process before all its threads have ended."""
         try:
             return "populated 1" in (self.path / "cgroup.events").read_text()
-        except FileNotFoundError:
-            return False  # somebody has removed it, which only an empty one allows
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                return False  # somebody has removed it, which only an empty one allows: before the file was opened, or after
+            raise
 
     def leave(self) -> None:
         """Take this process out again, and remove the group."""

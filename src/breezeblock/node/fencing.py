@@ -5,13 +5,13 @@ being fenced. What could not be fenced is left to the next fencer, after a pause
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
 
 from breezeblock.env.contract import Env
-from breezeblock.model.errors import Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.fences import Fence, FenceFailed, Fences
 from breezeblock.protocol import membership
@@ -21,8 +21,6 @@ from breezeblock.store.run import Store
 
 # What is kept of the reasons of all backends together.
 ERROR_MOST: Final = 4_000
-# A node that announced no backend has used none: the announcement is refused once it is expired.
-UNUSED: Final = "unused"
 
 Proof = asyncio.Task[bool]
 
@@ -51,7 +49,7 @@ class Fencer:
         self._name = name
         self._fences = fences
         every = [fence for one in fences.values() for fence in one]
-        self._whole_node = [fence for i, fence in enumerate(every) if fence.whole_node and fence not in every[:i]]
+        self._whole_boot = [fence for i, fence in enumerate(every) if fence.whole_boot and fence not in every[:i]]
 
     def note(self) -> Note:
         """This node's word, now."""
@@ -66,13 +64,24 @@ class Fencer:
         return not row.queues or any(queue in self._fences for queue in row.unfenced)
 
     def _fences_of(self, queue: str) -> list[Fence]:
-        """What may fence a backend; for one that is not ours, whatever counts for the whole node."""
-        return list(self._fences[queue]) if queue in self._fences else self._whole_node
+        """What may fence a backend. Of one that is not ours the policy is not known here: only the end of everything that
+        ran in the node's boot is certainly enough."""
+        return list(self._fences[queue]) if queue in self._fences else self._whole_boot
+
+    def _covered(self, fence: Fence, queues: Collection[str]) -> tuple[str, ...]:
+        """The backends for which a proof about the whole node counts: those whose own policy has that fence."""
+        return tuple(queue for queue in queues if fence in self._fences_of(queue))
 
     async def fence(self, row: NodeRow) -> None:
         """Make sure that the node writes no more, and say so backend by backend, only when it is certain."""
+        lost = await self._read_expired(row.incarnation)
+        if lost is None:
+            return
+        row = (
+            lost  # from before it was expired, it may lack what was announced since; expired, it announces nothing more
+        )
         if not row.queues:
-            await self._record(row, "", method=UNUSED, whole_node=True)
+            await self._record_unused(row)
             return
         proofs: dict[int, Proof] = {}
         walks = [asyncio.ensure_future(self._fence_backend(row, queue, proofs)) for queue in row.unfenced]
@@ -111,22 +120,35 @@ class Fencer:
             except FenceFailed as failed:
                 problems.append(f"{fence.method}: {failed.reason}")
                 continue
+            except (Contended, Ambiguous, Unavailable):
+                raise  # about the database or our lease, not about the fence: this node begins again
+            except Exception as error:
+                # A driver may raise anything. It must not keep the backend's next fence, or the next fencer, from trying.
+                log.exception("node.fence_broke", node=row.name, queue=queue, method=fence.method)
+                problems.append(f"{fence.method}: {type(error).__name__}: {error}")
+                continue
             finally:
                 if not fence.whole_node:
                     proof.cancel()
             if proved:
-                await self._record(row, queue, method=fence.method, whole_node=fence.whole_node)
+                if fence.whole_node:
+                    await self._record_node(row, fence)
+                else:
+                    await self._record_backend(row, queue, fence.method)
                 if fence.whole_boot and row.boot_id:
-                    await self._record_boot(row, fence.method)
+                    await self._record_boot(row, fence)
                 return None
             problems.append(f"{fence.method}: does not apply")
         return f"{queue}: {', '.join(problems) or 'no fence is configured here'}"
 
     async def _is_left(self, row: NodeRow, queue: str) -> bool:
+        lost = await self._read_expired(row.incarnation)
+        return lost is not None and queue in lost.unfenced
+
+    async def _read_expired(self, incarnation: Incarnation) -> NodeRow | None:
+        """The node as the table has it now; None when it is not expired, or not any more."""
         rows = await self._store.read(membership.read_nodes, cluster=self._cluster)
-        return any(
-            one.incarnation == row.incarnation and one.state == "expired" and queue in one.unfenced for one in rows
-        )
+        return next((row for row in rows if row.incarnation == incarnation and row.state == "expired"), None)
 
     async def _prove(self, fence: Fence, row: NodeRow, queue: str) -> bool:
         """The fence's answer; FenceFailed when it does not come in time: a fence that hangs must be handed on.
@@ -147,28 +169,44 @@ class Fencer:
             timer.cancel()
             proof.cancel()
 
-    async def _record(self, row: NodeRow, queue: str, *, method: str, whole_node: bool) -> None:
-        if whole_node:
-            news = await self._store.run(
-                membership.record_fenced, incarnation=row.incarnation, method=method, note=self.note()
-            )
-        else:
-            news = await self._store.run(
-                membership.record_backend_fenced,
-                incarnation=row.incarnation,
-                queue=queue,
-                method=method,
-                note=self.note(),
-            )
+    async def _record_backend(self, row: NodeRow, queue: str, method: str) -> None:
+        """Proof for one backend."""
+        news = await self._store.run(
+            membership.record_backend_fenced, incarnation=row.incarnation, queue=queue, method=method, note=self.note()
+        )
         if news:
-            event = "node.fenced" if whole_node else "node.backend_fenced"
-            log.warning(event, node=row.name, incarnation_fenced=row.incarnation, method=method, queue=queue)
+            log.warning(
+                "node.backend_fenced", node=row.name, incarnation_fenced=row.incarnation, method=method, queue=queue
+            )
 
-    async def _record_boot(self, row: NodeRow, method: str) -> None:
+    async def _record_node(self, row: NodeRow, fence: Fence) -> None:
+        """Proof about the whole node: it counts for the backends whose policy has it, the others wait for their own."""
+        queues = self._covered(fence, row.unfenced)
+        news = await self._store.run(
+            membership.record_fenced,
+            incarnation=row.incarnation,
+            queues=queues,
+            method=fence.method,
+            note=self.note(),
+        )
+        if news:
+            event = "node.fenced" if len(queues) == len(row.unfenced) else "node.backend_fenced"
+            log.warning(
+                event, node=row.name, incarnation_fenced=row.incarnation, method=fence.method, queue=", ".join(queues)
+            )
+
+    async def _record_unused(self, row: NodeRow) -> None:
+        """It announced nothing, so it has used nothing: there is nothing to prove."""
+        if await self._store.run(membership.record_unused, incarnation=row.incarnation, note=self.note()):
+            log.warning(
+                "node.fenced", node=row.name, incarnation_fenced=row.incarnation, method=membership.UNUSED, queue=""
+            )
+
+    async def _record_boot(self, row: NodeRow, fence: Fence) -> None:
         """The same proof is one about every other lost incarnation of that boot."""
         for other in await self._store.read(membership.read_nodes, cluster=self._cluster):
-            if other.state == "expired" and other.boot_id == row.boot_id:
-                await self._record(other, "", method=method, whole_node=True)
+            if other.state == "expired" and other.boot_id == row.boot_id and other.incarnation != row.incarnation:
+                await self._record_node(other, fence)
 
     async def _record_failed(self, row: NodeRow, error: str) -> None:
         failed = await self._store.run(

@@ -6,6 +6,7 @@ again because the row still names this node as its fencer.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 
@@ -19,6 +20,9 @@ from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
+
+# So often nodes with the same backends come first; if they all fail, their tries must not keep away one that could.
+FIRST_TRIES: Final = 2
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +122,8 @@ class Watch:
                 return
             if not self._fencer.can_help(row):
                 return  # one that can is in the cluster, or comes, or an operator confirms it by hand
-            if not self._fencer.is_ours(row) and row.fence_due_s < self._terms.ttl_s:
+            others_first = row.fence_tries < FIRST_TRIES and row.fence_due_s < self._terms.ttl_s
+            if others_first and not self._fencer.is_ours(row):
                 return  # nodes with the same backends come first: a vain attempt of ours would put theirs off
             taken = await self._store.run(
                 membership.take_over_fence,

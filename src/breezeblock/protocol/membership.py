@@ -10,7 +10,7 @@ Every function that fences writes the node's row first, so that two of them are 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,8 +27,12 @@ FENCE_RETRY_FIRST_US: Final = 1_000_000
 FENCE_RETRY_MOST_US: Final = 60_000_000
 # How long the row of a node that is gone stays, for `status` to show.
 GONE_KEPT_US: Final = 3600 * 1_000_000
+# Left-over rows are removed from so many nodes at a time.
+FORGOTTEN_MOST: Final = 1_000
 # In what the storage knows an incarnation by, the one key that is not the driver's: on which machine it runs.
 MACHINE: Final = "machine"
+# A node that announced no backend has used none: the announcement is refused once it is expired.
+UNUSED: Final = "unused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class NodeRow:
     lock_id: str
     fence_due_s: float = 0.0
     """For how long its fence has been waiting for somebody, by the clock that all of them share."""
+    fence_tries: int = 0
+    """How many walks through its fences have left something unfenced."""
     boot_id: str = ""
     identities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Queue -> what its storage knows this incarnation by."""
@@ -87,6 +93,7 @@ def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
                 fencer=row["fencer"],
                 fence_due=row["due_us"] >= 0,
                 fence_due_s=row["due_us"] / 1_000_000,
+                fence_tries=row["fence_tries"],
                 queues=tuple(sorted({*json.loads(row["queues_json"]), *known})),
                 kinds=json.loads(row["kinds_json"]),
                 lock_path=row["lock_path"],
@@ -144,14 +151,36 @@ def take_over_fence(
     return True
 
 
-def record_fenced(tx: Connection, *, incarnation: Incarnation, method: str, note: Note) -> bool:
-    """There is proof that the node writes no more, to no backend; whoever has the proof may say so."""
+def record_fenced(
+    tx: Connection, *, incarnation: Incarnation, method: str, note: Note, queues: Collection[str] | None = None
+) -> bool:
+    """There is proof about the whole node; whoever has the proof may say so. Returns whether it was news.
+
+    It counts for `queues`, whose policies accept it (None: for all): another backend may ask for more than that.
+    """
     if not _hold_expired(tx, incarnation):
         return False
-    for name in _unfenced(tx, incarnation):
+    unfenced = _unfenced(tx, incarnation)
+    now = [name for name in unfenced if queues is None or name in queues]
+    if unfenced and not now:
+        return False
+    for name in now:
         _mark(tx, incarnation, name, method=method, note=note)
+    if len(now) == len(unfenced):
+        _end_fencing(tx, incarnation, note)
+        event, detail = "fenced", f"{method}, by {note.by}"
+    else:
+        event, detail = "backend_fenced", f"{', '.join(now)}: {method}, by {note.by}"
+    node_events.tell(tx, incarnation=incarnation, event=event, detail=detail, note=note)
+    return True
+
+
+def record_unused(tx: Connection, *, incarnation: Incarnation, note: Note) -> bool:
+    """An expired node that announced nothing has used nothing. Who did announce something is left to the fences."""
+    if not _hold_expired(tx, incarnation) or _announced(tx, incarnation):
+        return False
     _end_fencing(tx, incarnation, note)
-    node_events.tell(tx, incarnation=incarnation, event="fenced", detail=f"{method}, by {note.by}", note=note)
+    node_events.tell(tx, incarnation=incarnation, event="fenced", detail=f"{UNUSED}, by {note.by}", note=note)
     return True
 
 
@@ -215,12 +244,16 @@ def _end_fencing(tx: Connection, incarnation: Incarnation, note: Note) -> None:
 
 def _unfenced(tx: Connection, incarnation: Incarnation) -> tuple[str, ...]:
     """The queues that are not fenced from a node whose row the caller has written."""
-    announced = tx.execute(select(nodes.c.queues_json).where(nodes.c.incarnation == incarnation)).scalar_one()
-    rows = tx.execute(
-        select(node_backends.c.queue, node_backends.c.fenced_by).where(node_backends.c.incarnation == incarnation)
-    ).all()
-    done = {row.queue for row in rows if row.fenced_by is not None}
-    return tuple(sorted({*json.loads(announced), *(row.queue for row in rows)} - done))
+    this = (node_backends.c.incarnation == incarnation, node_backends.c.fenced_by.is_not(None))
+    done = tx.execute(select(node_backends.c.queue).where(*this)).scalars().all()
+    return tuple(sorted(_announced(tx, incarnation).difference(done)))
+
+
+def _announced(tx: Connection, incarnation: Incarnation) -> set[str]:
+    """Every queue that it may have used."""
+    listed = tx.execute(select(nodes.c.queues_json).where(nodes.c.incarnation == incarnation)).scalar_one()
+    rows = select(node_backends.c.queue).where(node_backends.c.incarnation == incarnation)
+    return {*json.loads(listed), *tx.execute(rows).scalars()}
 
 
 def _mark(tx: Connection, incarnation: Incarnation, queue: str, *, method: str, note: Note) -> bool:
@@ -237,6 +270,15 @@ def _mark(tx: Connection, incarnation: Incarnation, queue: str, *, method: str, 
 
 
 # --- the standing rules ---------------------------------------------------------------------------------------------
+
+
+# Backends of nodes that are forgotten: a release that knows of no such rows deletes a node's row alone. A node's row is there
+# before it announces, so what has none belongs to nobody.
+_WITHOUT_NODE: Final = select(node_backends.c.incarnation).where(
+    ~exists(
+        select(nodes.c.incarnation).where(nodes.c.incarnation == node_backends.c.incarnation).correlate(node_backends)
+    )
+)
 
 
 def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
@@ -257,6 +299,8 @@ def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
     if ids:
         tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(ids)))
         tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids)))
+    if strays := tx.execute(_WITHOUT_NODE.distinct().limit(FORGOTTEN_MOST)).scalars().all():
+        tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(strays)))
     return released
 
 
@@ -268,7 +312,8 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     stray = (
         select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
     )
-    return any(tx.execute(query.limit(1)).first() is not None for query in (stray, queue.owned_on_fenced_backends()))
+    queries = (stray, queue.owned_on_fenced_backends(), _WITHOUT_NODE)
+    return any(tx.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def announce(

@@ -10,7 +10,7 @@ import json
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, InvalidState
@@ -20,10 +20,10 @@ from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import services
 from breezeblock.resources.accepted import Accepted, message_for_failure
-from breezeblock.resources.backends import introduce
+from breezeblock.resources.backends import backend_id, introduce
 from breezeblock.resources.services import VOLUME
 from breezeblock.store.tables import backends, nodes, pools
-from breezeblock.store.transitions import Must, Transition, change_row, equals, is_in, lock_row, new
+from breezeblock.store.transitions import Must, Transition, change_row, equals, is_in, lock_row, new, read_row
 
 # The name of the backend that is configured, as a target of a failover: what the API calls a failback.
 DEFAULT_TARGET: Final = "default"
@@ -103,14 +103,22 @@ def freeze(tx: Connection, *, host: str | None, cluster: str | None, origin: Ori
     """
     name = find_queue(tx, host=host, cluster=cluster)
     FREEZE.apply(tx, introduce(tx, queue=name, replicates=bool(targets_of(tx, name))), now_us=origin.at_us)
-    services.close_cluster(tx, queue=name, reason=FROZEN, at_us=origin.at_us)
+    _close_or_open(tx, queue_name=name, at_us=origin.at_us)
 
 
 def thaw(tx: Connection, *, host: str | None, cluster: str | None, origin: Origin) -> None:
     """Let a frozen backend be changed again. Raises BadRequest (which backend?), InvalidState."""
     name = find_queue(tx, host=host, cluster=cluster)
     THAW.apply(tx, introduce(tx, queue=name, replicates=bool(targets_of(tx, name))), now_us=origin.at_us)
-    services.reopen_cluster(tx, queue=name, reason=FROZEN, at_us=origin.at_us)
+    _close_or_open(tx, queue_name=name, at_us=origin.at_us)
+
+
+def _close_or_open(tx: Connection, *, queue_name: str, at_us: int) -> None:
+    """Let the cluster take new volumes only while its backend is neither failed over nor frozen. The row is locked."""
+    row = read_row(tx, backends, backend_id(queue_name))
+    assert row is not None, "a locked row is there"
+    reason = FAILED_OVER if row["active_backend_id"] is not None else FROZEN if row["frozen"] else None
+    services.obey_backend(tx, queue=queue_name, reason=reason, at_us=at_us)
 
 
 # --- failover -------------------------------------------------------------------------------------------------------
@@ -127,9 +135,9 @@ def begin_failover(
     offered = targets_of(tx, name)
     if not offered:
         raise BadRequest(f"Backend {name} has no replication: its driver offers no target to fail over to.")
-    _check_nodes(tx, name)
     row_id = introduce(tx, queue=name, replicates=True)
     lock_row(tx, backends, row_id)
+    _check_nodes(tx, name)
     row = FAIL_OVER.check_locked(tx, row_id, now_us=origin.at_us)
     wanted = _target(name, offered, row["active_backend_id"], target)
     if wanted == (row["active_backend_id"] or DEFAULT_TARGET) and row["replication_status"] != states.REPLICATION_ERROR:
@@ -142,13 +150,24 @@ def begin_failover(
 
 
 def _check_nodes(tx: Connection, name: str) -> None:
-    """Somebody must be up to do it, and nobody may be who would not obey: a node of a release that knows no failover."""
-    live = [row for row in tx.execute(_LIVE) if name in json.loads(row.queues_json)]
+    """Somebody must be up to do it, and nobody may be who would not obey: a node of a release that knows no failover.
+
+    Nobody knows yet what a node that has not announced itself will serve. Its row is written before it is read, as those of
+    all that live: an announcement at the same moment comes before this or after it, and a worker that announces itself later
+    finds the queue closed.
+    """
+    in_cluster = {"in_cluster": name.rpartition("@")[0]}
+    tx.execute(_TOUCH_LIVE, in_cluster)
+    known = tx.execute(_LIVE, in_cluster).all()
+    live = [row for row in known if name in json.loads(row.queues_json)]
     if not live:
         raise InvalidState(f"No service of {name} is up; one must be, to fail over.")
     unknowing = sorted(row.name for row in live if queue.FAILOVER not in json.loads(row.kinds_json))
     if unknowing:
         raise InvalidState(f"{', '.join(unknowing)} cannot fail over (yet): starting, or of an older release.")
+    starting = sorted(row.name for row in known if not json.loads(row.queues_json) and not json.loads(row.kinds_json))
+    if starting:
+        raise InvalidState(f"{', '.join(starting)} cannot fail over yet: starting.")
 
 
 def targets_of(tx: Connection, name: str) -> tuple[str, ...]:
@@ -185,19 +204,17 @@ def finish_failover(
     tx: Connection, claim: Claim, payload: FailoverBackend, state: dict[str, Any], *, now_us: int
 ) -> None:
     """Every later claim of the queue works on the new target; a new volume needs an operator's word meanwhile."""
-    back = payload.target == DEFAULT_TARGET
     _end(
         tx,
         claim,
         payload,
         outcome="done",
         detail=None,
-        replication_status=states.REPLICATION_ENABLED if back else states.REPLICATION_FAILED_OVER,
-        active_backend_id=None if back else payload.target,
+        replication_status=states.REPLICATION_FAILED_OVER if _active(payload) else states.REPLICATION_ENABLED,
+        active_backend_id=_active(payload),
         updated_at_us=now_us,
     )
-    change = services.reopen_cluster if back else services.close_cluster
-    change(tx, queue=payload.queue, reason=FAILED_OVER, at_us=now_us)
+    _close_or_open(tx, queue_name=payload.queue, at_us=now_us)
 
 
 def fail_failover(
@@ -209,7 +226,11 @@ def fail_failover(
     failure: Failure,
     now_us: int,
 ) -> None:
-    """The queue goes on where it was, as far as its storage lets it; an operator decides what next."""
+    """The queue goes on where its storage is: where it was, or on the target if that is in use by now.
+
+    Which resources are there may not be known then. An operator decides what next: the same failover once more sees to it.
+    """
+    switched = {"active_backend_id": _active(payload)} if state.get("switched") else {}
     _end(
         tx,
         claim,
@@ -218,8 +239,15 @@ def fail_failover(
         detail=failure.message,
         replication_status=states.REPLICATION_ERROR,
         updated_at_us=now_us,
+        **switched,
     )
+    if switched:
+        _close_or_open(tx, queue_name=payload.queue, at_us=now_us)
     message_for_failure(tx, claim, event=claim.kind, text=failure.message, now_us=now_us)
+
+
+def _active(payload: FailoverBackend) -> str | None:
+    return None if payload.target == DEFAULT_TARGET else payload.target
 
 
 def _end(
@@ -239,5 +267,7 @@ def _next_generation(tx: Connection, row_id: str) -> None:
 
 
 _CAPABILITIES: Any = select(pools.c.capabilities_json).where(pools.c.queue == bindparam("queue"))
-_LIVE: Any = select(nodes.c.name, nodes.c.queues_json, nodes.c.kinds_json).where(nodes.c.state.in_(states.NODE_LIVE))
+_ALIVE: Any = and_(nodes.c.cluster == bindparam("in_cluster"), nodes.c.state.in_(states.NODE_LIVE))
+_LIVE: Any = select(nodes.c.name, nodes.c.queues_json, nodes.c.kinds_json).where(_ALIVE)
+_TOUCH_LIVE: Any = update(nodes).where(_ALIVE).values(claims=nodes.c.claims + 1)
 _GENERATION: Any = select(backends.c.generation).where(backends.c.id == bindparam("row_id"))

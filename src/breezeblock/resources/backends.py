@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, insert, select, update
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.resources.accepted import queue_of
-from breezeblock.store.tables import backends
+from breezeblock.store.tables import backends, operation_locks
+from breezeblock.store.transitions import lock_row
 
 # Drawn once, for the ids of all backends everywhere.
 NAMESPACE: Final = uuid.UUID("6f1c7a52-3d0b-4b0e-9a6e-2f6d9c1e84b7")
@@ -97,8 +98,44 @@ def park_failover(tx: Connection, row_id: str) -> None:
     )
 
 
+def has_forgotten_failover(tx: Connection) -> bool:
+    """Whether a queue is closed for a failover that nobody works on any more. One read of a small table."""
+    return tx.execute(_FORGOTTEN).first() is not None
+
+
+def end_forgotten_failovers(tx: Connection, *, now_us: int) -> list[str]:
+    """The standing rule: a backend that is failing over with nobody in its line is in `error`, and its queue open again.
+
+    So it is left by a node of a release that ends a failover it cannot run, but does not know that the queue is closed.
+    Any node does this at any time. How far the failover got is not known: what was half made is begun anew, and an operator
+    decides what next. Returns the queues.
+
+    Lock first, ask later: a request that has just closed the queue is seen with its operation.
+    """
+    ended = []
+    for row in tx.execute(_FORGOTTEN).all():
+        lock_row(tx, backends, row.id)
+        if tx.execute(_END_FORGOTTEN, {"row_id": row.id, "now_us": now_us}).rowcount:
+            ended.append(row.queue)
+    return ended
+
+
 _UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
 _ONE: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
 _ACTIVE: Any = select(backends.c.active_backend_id).where(backends.c.id == bindparam("row_id"))
 _FROZEN: Any = select(backends.c.frozen).where(backends.c.id == bindparam("row_id"))
 _STATES: Any = select(backends.c.queue, backends.c.frozen, backends.c.replication_status, backends.c.active_backend_id)
+_CLOSED_FOR_NOBODY: Any = and_(
+    backends.c.replication_status == states.REPLICATION_FAILING_OVER,
+    ~exists().where(operation_locks.c.resource_id == backends.c.id),
+)
+_FORGOTTEN: Any = select(backends.c.id, backends.c.queue).where(_CLOSED_FOR_NOBODY).order_by(backends.c.id)
+_END_FORGOTTEN: Any = (
+    update(backends)
+    .where(backends.c.id == bindparam("row_id"), _CLOSED_FOR_NOBODY)
+    .values(
+        replication_status=states.REPLICATION_ERROR,
+        generation=backends.c.generation + 1,
+        updated_at_us=bindparam("now_us"),
+    )
+)

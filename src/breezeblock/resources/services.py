@@ -24,6 +24,7 @@ from breezeblock.store.tables import nodes, pools, services
 VOLUME: Final = "cinder-volume"
 SCHEDULER: Final = "cinder-scheduler"
 CLUSTER: Final = "cluster"  # the binary under which a cluster's own row is kept
+BACKEND: Final = "backend"  # and the one for what its backend's state makes of it, apart from an operator's word
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def list_clusters(tx: Connection) -> list[Cluster]:
         for queue in _queues(node):
             members.setdefault(queue, []).append(node)
     return [
-        _cluster(queue, members[queue], words.get((CLUSTER, queue), Word()), backends.get(queue, UNTOUCHED))
+        _cluster(queue, members[queue], _word_of(words, queue), backends.get(queue, UNTOUCHED))
         for queue in sorted(members)
     ]
 
@@ -159,6 +160,12 @@ def _words(tx: Connection) -> dict[tuple[str, str], Word]:
         (row["binary"], row["host"]): Word(row["disabled"], row["disabled_reason"], row["updated_at_us"])
         for row in tx.execute(select(services)).mappings()
     }
+
+
+def _word_of(words: Mapping[tuple[str, str], Word], queue: str) -> Word:
+    """What holds for a cluster: an operator's word that disables it, else its backend's, else that there is none."""
+    said, own = words.get((CLUSTER, queue), Word()), words.get((BACKEND, queue), Word())
+    return own if own.disabled and not said.disabled else said
 
 
 def _queues(node: Mapping[str, Any] | RowMapping) -> list[str]:
@@ -203,31 +210,29 @@ def set_service(
 def set_cluster(
     tx: Connection, *, name: str, binary: str, disabled: bool, reason: str | None, origin: Origin
 ) -> Cluster:
-    """Disable or enable a whole cluster: its pools take no new volumes while it is disabled. Raises NotFound."""
+    """Disable or enable a whole cluster: its pools take no new volumes while it is disabled. Raises NotFound.
+
+    Who enables it wants it so, whatever its backend's state is.
+    """
     get_cluster(tx, name=name, binary=binary)
     _say(tx, binary=CLUSTER, host=name, word=Word(disabled, reason, origin.at_us))
+    if not disabled:
+        _say(tx, binary=BACKEND, host=name, word=Word(at_us=origin.at_us))
     apply_words(tx, name)
     return get_cluster(tx, name=name, binary=binary)
 
 
-def close_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> None:
-    """Disable a cluster for a reason of the service's own, unless an operator has disabled it already."""
-    if not _words(tx).get((CLUSTER, queue), Word()).disabled:
-        _say(tx, binary=CLUSTER, host=queue, word=Word(disabled=True, reason=reason, at_us=at_us))
-        apply_words(tx, queue)
-
-
-def reopen_cluster(tx: Connection, *, queue: str, reason: str, at_us: int) -> None:
-    """Enable a cluster that `close_cluster` has disabled for that reason; what an operator said stays."""
-    word = _words(tx).get((CLUSTER, queue), Word())
-    if word.disabled and word.reason == reason:
-        _say(tx, binary=CLUSTER, host=queue, word=Word(at_us=at_us))
+def obey_backend(tx: Connection, *, queue: str, reason: str | None, at_us: int) -> None:
+    """Disable a cluster for its backend's state, or with no reason lift that; what an operator said stays apart from it."""
+    own = _words(tx).get((BACKEND, queue), Word())
+    if (own.disabled, own.reason) != (reason is not None, reason):
+        _say(tx, binary=BACKEND, host=queue, word=Word(reason is not None, reason, at_us))
         apply_words(tx, queue)
 
 
 def is_enabled(tx: Connection, *, queue: str) -> bool:
     """Whether a queue may take new volumes, as far as operators said. A first report of a pool asks this."""
-    if _words(tx).get((CLUSTER, queue), Word()).disabled:
+    if _word_of(_words(tx), queue).disabled:
         return False
     of_queue = [one for one in list_services(tx, own_cluster="", default_zone="") if one.queue == queue]
     return not of_queue or not all(one.word.disabled for one in of_queue)

@@ -55,6 +55,7 @@ class DeleteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     snapshot_id: str
     volume_id: str
+    forced: bool = False
 
 
 _INSERT = insert(snapshots)
@@ -242,7 +243,7 @@ def _begin_delete(
     assert volume is not None, "a volume with a snapshot is there"
     if force:
         queue.cancel_earlier(tx, resource_id=snapshot_id)
-    payload = DeleteSnapshot(snapshot_id=snapshot_id, volume_id=row["volume_id"])
+    payload = DeleteSnapshot(snapshot_id=snapshot_id, volume_id=row["volume_id"], forced=force)
     job = Job("delete_snapshot", 1, queue_of(row["pool_name"]), "snapshot", snapshot_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.shared(volume)))
     return Accepted(job.queue, row)

@@ -6,7 +6,7 @@ moves on to a target that has it (back to the configured one), it is what it was
 
 import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Integer, Select, Table, bindparam, select
@@ -102,12 +102,17 @@ def sort_out(
 ) -> None:
     """Let some resources be what they were, and others be in `error`. Doing it twice changes nothing more.
 
-    Whatever has changed since it was read (a new object, another status) is left as it is: it has its own operation, or its
-    own operator.
+    Whatever has a new object since it was read is left as it is. So is the status of what cannot be used: it has its own
+    operation, or its own operator. That its object is not there is noted all the same, for the sake of its deletion.
     """
     lock_rows(tx, [(TABLES[one.table], one.row_id) for one in (*there, *missing) if _same(tx, one) is not None])
     for one in missing:
-        if (row := _same(tx, one)) is not None and _apply(tx, _LEAVE[one.table], one, now_us):
+        row = _same(tx, one)
+        if row is None:
+            continue
+        if not _apply(tx, _LEAVE[one.table], one, now_us):
+            _note_absence(tx, one, row)
+        else:
             add_message(
                 tx,
                 # Of the row's place, which is never handed out twice.
@@ -129,6 +134,20 @@ def sort_out(
             and not _apply(tx, _RETURN[one.table], one, now_us)
         ):
             change_row(tx, TABLES[one.table], one.row_id, replication_status=None)
+
+
+def _note_absence(tx: Connection, one: Published, row: Mapping[str, Any]) -> None:
+    """Say of what keeps its status that it is not there. An `error` of before is none of ours to take back later."""
+    if row["replication_status"] == states.NOT_CAPABLE:
+        return
+    forgotten = {"previous_status": None} if row["status"] == states.ERROR else {}
+    change_row(tx, TABLES[one.table], one.row_id, replication_status=states.NOT_CAPABLE, **forgotten)
+
+
+def is_left_behind(tx: Connection, *, table: Table, row_id: str) -> bool:
+    """Whether a resource is not on the storage that its backend has failed over to."""
+    row = read_row(tx, table, row_id)
+    return row is not None and row["replication_status"] == states.NOT_CAPABLE
 
 
 def _same(tx: Connection, one: Published) -> dict[str, Any] | None:

@@ -289,9 +289,12 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
 
 
 def publish_reverted(tx: Connection, *, volume_id: str, object_name: str, now_us: int) -> None:
-    """From here on the volume is the copy of the snapshot; the old object may go. Runs inside a step."""
+    """From here on the volume is the copy of the snapshot; the old object may go. Runs inside a step.
+
+    Wherever the old one is, the new one is on the storage in use: the volume is not left behind by a failover any more.
+    """
     lock_row(tx, volumes, volume_id)
-    change_row(tx, volumes, volume_id, object_name=object_name, updated_at_us=now_us)
+    change_row(tx, volumes, volume_id, object_name=object_name, replication_status=None, updated_at_us=now_us)
 
 
 def finish_revert(tx: Connection, claim: Claim, payload: RevertVolume, state: dict[str, Any], *, now_us: int) -> None:

@@ -67,6 +67,7 @@ class DeleteVolume(msgspec.Struct, frozen=True, kw_only=True):
 
     volume_id: str
     snapshot_ids: list[str] = []
+    forced: bool = False
 
 
 _INSERT = insert(volumes)
@@ -354,7 +355,7 @@ def _begin_delete(
         _forget(tx, volumes, row)
         return Accepted(None, row)
     locks = [queue.exclusive(row)] + [queue.exclusive(_locked(tx, snapshots, snapshot_id)) for snapshot_id in doomed]
-    payload = DeleteVolume(volume_id=volume_id, snapshot_ids=doomed)
+    payload = DeleteVolume(volume_id=volume_id, snapshot_ids=doomed, forced=force)
     job = Job("delete_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=locks)
     return Accepted(job.queue, row)

@@ -24,8 +24,12 @@ async def revoke_others(run: Working) -> None:
 
 
 async def fail_over(run: Working) -> None:
-    """Have the storage do it. Whoever repeats this after a crash finds it done, half done, or not begun."""
+    """Have the storage do it. Whoever repeats this after a crash finds it done, half done, or not begun.
+
+    That it is done is saved: whatever fails from here on, later claims must work where the storage is.
+    """
     await run.tools.driver.failover(run.payload.target)
+    await run.checkpoint(switched=True)
 
 
 async def sort_out(run: Working) -> None:

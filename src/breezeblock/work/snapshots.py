@@ -3,7 +3,16 @@
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import snapshots
 from breezeblock.store import tables
-from breezeblock.work.tools import GIB, CopyProgress, Working, drop_all, drop_own, object_of, own_name
+from breezeblock.work.tools import (
+    GIB,
+    CopyProgress,
+    Working,
+    drop_all,
+    drop_own,
+    object_of,
+    own_name,
+    refuse_left_behind,
+)
 
 
 async def copy_volume(run: Working) -> None:
@@ -22,6 +31,8 @@ async def drop_snapshot(run: Working) -> None:
 
 async def delete_objects(run: Working) -> None:
     """Remove the snapshot's objects."""
+    if not run.payload.forced:
+        await refuse_left_behind(run, tables.snapshots, [run.payload.snapshot_id])
     await drop_all(run, run.payload.snapshot_id)
 
 

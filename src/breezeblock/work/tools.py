@@ -1,5 +1,6 @@
 """What the steps of all kinds work with: the bound driver, and names that carry the token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from breezeblock.env.contract import Clock
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Run
 from breezeblock.resources.accepted import published_object
+from breezeblock.resources.targets import is_left_behind
 
 GIB: Final = 1024**3
 
@@ -52,8 +54,7 @@ async def own_name(run: Working, resource_id: str, *, long: bool) -> ObjectName:
     before anything is made, so that the next claim finds it.
     """
     seq, epoch = run.claim.token(resource_id)
-    same_target = run.state.get("generation", 0) == run.claim.generation
-    if (saved := run.state.get("object")) is not None and run.tools.continues and same_target:
+    if (saved := run.state.get("object")) is not None and run.tools.continues and same_target(run):
         return ObjectName.parse(saved)
     for earlier in range(1, epoch):
         await run.tools.driver.delete(ObjectName(resource_id, seq, earlier))
@@ -63,6 +64,11 @@ async def own_name(run: Working, resource_id: str, *, long: bool) -> ObjectName:
     else:
         run.state["object"] = str(name)
     return name
+
+
+def same_target(run: Working) -> bool:
+    """Whether what the saved name stands for was begun on the storage in use, with no failover beside it."""
+    return bool(run.state.get("generation", 0) == run.claim.generation)
 
 
 async def drop_own(run: Working, resource_id: str) -> None:
@@ -78,6 +84,19 @@ async def drop_all(run: Working, resource_id: str, *, keep: str | None = None) -
     for name in await run.tools.driver.names_of(resource_id):
         if (name.seq, name.epoch) <= token and str(name) != keep:
             await run.tools.driver.delete(name)
+
+
+async def refuse_left_behind(run: Working, table: Table, row_ids: Sequence[str]) -> None:
+    """Delete nothing of what a failover has left behind: it would stay there, with no row to tell of it.
+
+    The request was accepted before the failover, else it would have been refused. Raises BackendFailed.
+    """
+    for row_id in row_ids:
+        if await run.read(is_left_behind, table=table, row_id=row_id):
+            raise BackendFailed(
+                f"{table.name.removesuffix('s').capitalize()} {row_id} is not on the storage that its backend has "
+                "failed over to; it can be deleted when that is back."
+            )
 
 
 async def object_of(run: Working, table: Table, row_id: str) -> ObjectName:

@@ -2,11 +2,22 @@
 
 from typing import Final
 
+from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol.queue import DO
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import volume_changes, volumes
-from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
-from breezeblock.work.tools import GIB, CopyProgress, Working, drop_all, drop_own, object_of, own_name
+from breezeblock.work.tools import (
+    GIB,
+    CopyProgress,
+    Working,
+    drop_all,
+    drop_own,
+    object_of,
+    own_name,
+    refuse_left_behind,
+    same_target,
+)
 
 SOURCES: Final = {"volumes": tables.volumes, "snapshots": tables.snapshots}
 
@@ -32,6 +43,9 @@ async def drop_volume(run: Working) -> None:
 async def delete_objects(run: Working) -> None:
     """Remove the volume's objects, those of its doomed snapshots first. One step: once begun it is not cancelled."""
     doomed: volumes.DeleteVolume = run.payload
+    if not doomed.forced:
+        await refuse_left_behind(run, tables.snapshots, doomed.snapshot_ids)
+        await refuse_left_behind(run, tables.volumes, [doomed.volume_id])
     for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
         await drop_all(run, resource_id)
 
@@ -53,7 +67,15 @@ async def copy_snapshot(run: Working) -> None:
 
 
 async def publish_copy(run: Working) -> None:
-    """Let the volume be the new object. Publishing twice is publishing once."""
+    """Let the volume be the new object. Publishing twice is publishing once.
+
+    A copy that was made before a failover is not on the storage in use, or nobody knows: it is made again. The step is
+    saved before that, so that whoever comes after a crash in the middle of it makes a copy too, and publishes no half of one.
+    """
+    if not same_target(run):
+        await run.advance(direction=DO, step=copy_snapshot.__name__)
+        await copy_snapshot(run)
+        await run.advance(direction=DO, step=publish_copy.__name__)
     await run.write(
         volume_changes.publish_reverted,
         volume_id=run.payload.volume_id,
@@ -63,10 +85,16 @@ async def publish_copy(run: Working) -> None:
 
 
 async def drop_unpublished(run: Working) -> None:
-    """Remove every object of the volume but the published one: the old one after a revert, the new one after a failed one."""
+    """Remove every object of the volume but the published one: the old one after a revert, the new one after a failed one.
+
+    Nothing is removed when the published one is not there, as after a failover to storage that lags behind: what is left
+    may be all that there is of the volume.
+    """
     volume_id = run.payload.volume_id
-    published = await run.read(published_object, table=tables.volumes, row_id=volume_id)
-    await drop_all(run, volume_id, keep=published)
+    published = await object_of(run, tables.volumes, volume_id)
+    if not await run.tools.driver.exists(published):
+        raise BackendFailed(f"Volume {volume_id} is not on the storage in use: nothing of it was removed.")
+    await drop_all(run, volume_id, keep=str(published))
 
 
 CREATE_VOLUME = Operation(
