@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from tests.store.failing_over import Site
-from tests.store.given import ME, NOW_US, QUEUE, in_virtual_time, origin
-from tests.store.test_failover import V1, create_volume
+from tests.store.failing_over import V1, Site
+from tests.store.given import ME, NOW_US, QUEUE, create_volume, in_virtual_time, origin
 
 from breezeblock.resources import volume_changes
 from breezeblock.resources.backends import backend_id

@@ -7,11 +7,11 @@ from breezeblock.work.tools import (
     GIB,
     CopyProgress,
     Working,
+    begin_removal,
     drop_all,
     drop_own,
     object_of,
     own_name,
-    refuse_left_behind,
 )
 
 
@@ -31,8 +31,7 @@ async def drop_snapshot(run: Working) -> None:
 
 async def delete_objects(run: Working) -> None:
     """Remove the snapshot's objects."""
-    if not run.payload.forced:
-        await refuse_left_behind(run, tables.snapshots, [run.payload.snapshot_id])
+    await begin_removal(run, (tables.snapshots, run.payload.snapshot_id))
     await drop_all(run, run.payload.snapshot_id)
 
 

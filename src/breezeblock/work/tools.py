@@ -1,6 +1,5 @@
 """What the steps of all kinds work with: the bound driver, and names that carry the token."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -86,17 +85,21 @@ async def drop_all(run: Working, resource_id: str, *, keep: str | None = None) -
             await run.tools.driver.delete(name)
 
 
-async def refuse_left_behind(run: Working, table: Table, row_ids: Sequence[str]) -> None:
+async def begin_removal(run: Working, *left: tuple[Table, str]) -> None:
     """Delete nothing of what a failover has left behind: it would stay there, with no row to tell of it.
 
-    The request was accepted before the failover, else it would have been refused. Raises BackendFailed.
+    The request was accepted before the failover, else it would have been refused. Once a removal has begun, what is not there
+    may be its own work, on storage that has been failed over since: then it goes on to its end. Raises BackendFailed.
     """
-    for row_id in row_ids:
-        if await run.read(is_left_behind, table=table, row_id=row_id):
+    if not run.tools.driver.capabilities.replication or run.state.get("begun"):
+        return
+    for table, row_id in left:
+        if not run.payload.forced and await run.read(is_left_behind, table=table, row_id=row_id):
             raise BackendFailed(
                 f"{table.name.removesuffix('s').capitalize()} {row_id} is not on the storage that its backend has "
                 "failed over to; it can be deleted when that is back."
             )
+    await run.checkpoint(progress=False, begun=True)
 
 
 async def object_of(run: Working, table: Table, row_id: str) -> ObjectName:

@@ -11,11 +11,11 @@ from breezeblock.work.tools import (
     GIB,
     CopyProgress,
     Working,
+    begin_removal,
     drop_all,
     drop_own,
     object_of,
     own_name,
-    refuse_left_behind,
     same_target,
 )
 
@@ -43,9 +43,8 @@ async def drop_volume(run: Working) -> None:
 async def delete_objects(run: Working) -> None:
     """Remove the volume's objects, those of its doomed snapshots first. One step: once begun it is not cancelled."""
     doomed: volumes.DeleteVolume = run.payload
-    if not doomed.forced:
-        await refuse_left_behind(run, tables.snapshots, doomed.snapshot_ids)
-        await refuse_left_behind(run, tables.volumes, [doomed.volume_id])
+    snapshots = [(tables.snapshots, snapshot_id) for snapshot_id in doomed.snapshot_ids]
+    await begin_removal(run, *snapshots, (tables.volumes, doomed.volume_id))
     for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
         await drop_all(run, resource_id)
 
