@@ -102,20 +102,21 @@ async def given_half_reverted(site: Site, *, commits: int) -> None:
     await site.perform(site.claim(OTHER))
 
 
+@pytest.mark.parametrize("again", [1, 2])
 @pytest.mark.parametrize(("commits", "step"), [(1, None), (2, "publish_copy"), (3, "publish_copy")])
 def test_a_revert_publishes_only_what_was_made_on_the_storage_in_use(
-    site: Site, commits: int, step: str | None
+    site: Site, commits: int, step: str | None, again: int
 ) -> None:
     """Its copy, published or not yet, is on the storage that was left: it is made once more, and whole.
 
-    So also when the next node dies with the name of the new copy saved, and nothing made.
+    So also when the next node dies before it has made anything: it goes back one step, and saves the new copy's name.
     """
 
     async def story() -> None:
         await given_half_reverted(site, commits=commits)
         assert site.base.rows(tables.operations)[0]["step"] == step
         if step is not None:
-            await dies(site.perform(site.claim(OTHER), commits=2))
+            await dies(site.perform(site.claim(OTHER), commits=again))
             site.base.change(tables.nodes, OTHER, state="gone")
             site.base.run(queue.release_dead)
         await site.perform(site.claim(site.base.node("node-3")))
