@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.store.failing_over import V1, Site
@@ -78,5 +79,19 @@ def test_what_was_never_made_is_not_available_after_its_creation_was_given_up(si
         site.base.run(volume_changes.reset_status, origin=origin(is_admin=True), volume_id=V1, **word)
         site.base.run(park_unknown, site.claim(), text="nobody understands it", now_us=NOW_US)
         assert site.status(V1) == "error"
+
+    in_virtual_time(story())
+
+
+def test_a_failover_that_is_given_up_after_the_switch_leaves_the_queue_where_its_storage_is(site: Site) -> None:
+    site.base.node(ME)
+
+    async def story() -> None:
+        await site.initialise()
+        site.fail_over(SECONDARY)
+        claim = site.claim()
+        switched = replace(claim, state_json='{"switched": true}')
+        site.base.run(park_unknown, switched, text="nobody understands it", now_us=NOW_US)
+        assert site.backend == ("error", SECONDARY)
 
     in_virtual_time(story())

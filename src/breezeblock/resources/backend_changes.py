@@ -20,13 +20,11 @@ from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import services
 from breezeblock.resources.accepted import Accepted, message_for_failure
-from breezeblock.resources.backends import backend_id, introduce
+from breezeblock.resources.backends import DEFAULT_TARGET, backend_id, introduce
 from breezeblock.resources.services import VOLUME
 from breezeblock.store.tables import backends, nodes, pools
 from breezeblock.store.transitions import Must, Transition, change_row, equals, is_in, lock_row, new, read_row
 
-# The name of the backend that is configured, as a target of a failover: what the API calls a failback.
-DEFAULT_TARGET: Final = "default"
 # How a pool's report names the targets that its driver offers, with blanks between them.
 TARGETS: Final = "replication_targets"
 FROZEN: Final = "frozen"

@@ -4,6 +4,7 @@ There is one row for each queue (`cluster@backend`), made with the first report 
 name, so that everybody finds it without a look-up and two who make it meet at the same key.
 """
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from sqlalchemy import Connection, and_, bindparam, exists, insert, select, upda
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
+from breezeblock.protocol.queue import Claim
 from breezeblock.resources.accepted import queue_of
 from breezeblock.store.tables import backends, operation_locks
 from breezeblock.store.transitions import lock_row
 
+# The name of the backend that is configured, as a target of a failover: what the API calls a failback.
+DEFAULT_TARGET: Final = "default"
 # Drawn once, for the ids of all backends everywhere.
 NAMESPACE: Final = uuid.UUID("6f1c7a52-3d0b-4b0e-9a6e-2f6d9c1e84b7")
 
@@ -90,12 +94,14 @@ def refuse_frozen(tx: Connection, row: Mapping[str, Any] | None) -> None:
         raise InvalidState(f"Backend {queue} is frozen: what is on it can be read, but not be changed.")
 
 
-def park_failover(tx: Connection, row_id: str) -> None:
-    """End a failover that nobody could run: its queue must not stay closed for ever."""
-    stuck = (backends.c.id == row_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
-    tx.execute(
-        update(backends).where(*stuck).values(replication_status=states.REPLICATION_ERROR, op_seq=backends.c.op_seq + 1)
-    )
+def park_failover(tx: Connection, claim: Claim) -> None:
+    """End a failover that nobody could run: its queue must not stay closed for ever, and goes on where its storage is."""
+    values: dict[str, Any] = {"replication_status": states.REPLICATION_ERROR, "op_seq": backends.c.op_seq + 1}
+    if json.loads(claim.state_json).get("switched"):
+        target = json.loads(claim.payload_json)["target"]
+        values["active_backend_id"] = None if target == DEFAULT_TARGET else target
+    stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
+    tx.execute(update(backends).where(*stuck).values(generation=backends.c.generation + 1, **values))
 
 
 def has_forgotten_failover(tx: Connection) -> bool:

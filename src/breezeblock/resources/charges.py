@@ -42,7 +42,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     ]
     lock_rows(tx, ours)
     if claim.kind == queue.FAILOVER:
-        park_failover(tx, claim.resource_id)
+        park_failover(tx, claim)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:
