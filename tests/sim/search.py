@@ -8,8 +8,9 @@ What it prints goes into FOUND_BY by hand: a rule that is not found any more is 
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from tests.sim.mutations import FOUND_BY
@@ -28,13 +29,13 @@ class Found:
     fell: str
 
 
-def find(mutate: Mutation, seeds: Iterable[int], *, database: Database) -> Found | None:
+def find(mutate: Mutation, seeds: Iterable[int], *, database: Database, options: Mapping[str, Any]) -> Found | None:
     """The first seed that finds a removed rule."""
     with pytest.MonkeyPatch.context() as patch:
         mutate(patch)
         for seed in seeds:
             try:
-                simulate(seed, database=database, brief=True)
+                simulate(seed, database=database, brief=True, **options)
             except Failed as failed:
                 return Found(seed, failed.violations[0])
     return None
@@ -43,9 +44,9 @@ def find(mutate: Mutation, seeds: Iterable[int], *, database: Database) -> Found
 def table() -> str:
     """Every rule that is taken away, and the seed that finds it."""
     rows = ["| what happens instead | mutation | found by seed |", "|---|---|---|"]
-    for mutate, seed in FOUND_BY.items():
+    for mutate, by in FOUND_BY.items():
         what = " ".join(str(mutate.__doc__).split())
-        rows.append(f"| {what} | `{mutate.__name__}` | {'not found' if seed is None else seed} |")
+        rows.append(f"| {what} | `{mutate.__name__}` | {'not found' if by is None else by} |")
     return "\n".join(rows)
 
 
@@ -57,9 +58,10 @@ def main(words: list[str]) -> None:
     names = [word for word in words if not word.isdigit()]
     most = next((int(word) for word in words if word.isdigit()), 500)
     database = Database()
-    for mutate in FOUND_BY:
+    for mutate, by in FOUND_BY.items():
         if not names or mutate.__name__ in names:
-            print(f"{mutate.__name__}: {find(mutate, range(1, most + 1), database=database)}", flush=True)
+            found = find(mutate, range(1, most + 1), database=database, options=by.options if by else {})
+            print(f"{mutate.__name__}: {found}", flush=True)
     database.close()
 
 

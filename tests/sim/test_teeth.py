@@ -17,19 +17,19 @@ SEEDS_MOST: Final = 500
 NEAR: Final = 120
 PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "simulation.md"
 Mutation = Callable[[pytest.MonkeyPatch], None]
-FOUND: Final = [mutate for mutate, seed in FOUND_BY.items() if seed is not None]
+FOUND: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None]
 
 
 @pytest.mark.parametrize("mutate", FOUND, ids=lambda mutate: mutate.__name__)
 def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: Database, mutate: Mutation) -> None:
     """Most of them in one run."""
-    seed = FOUND_BY[mutate]
-    assert seed is not None
+    by = FOUND_BY[mutate]
+    assert by is not None
 
-    found = find(mutate, range(seed, seed + NEAR), database=database)
+    found = find(mutate, range(by.seed, by.seed + NEAR), database=database, options=by.options)
 
-    assert found is not None, f"{mutate.__name__} is not found any more by seeds {seed} to {seed + NEAR - 1}"
-    print(f"{mutate.__name__}: committed seed {seed}, found by {found.seed}: {found.fell}")
+    assert found is not None, f"{mutate.__name__} is not found any more by seeds {by.seed} to {by.seed + NEAR - 1}"
+    print(f"{mutate.__name__}: committed seed {by}, found by {found.seed}: {found.fell}")
 
 
 @pytest.mark.proof
@@ -37,7 +37,10 @@ def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: D
 @pytest.mark.parametrize("mutate", FOUND, ids=lambda mutate: mutate.__name__)
 def test_a_removed_rule_is_found(database: Database, mutate: Mutation) -> None:
     """From any seed on, within some hundred; which one found it is printed."""
-    found = find(mutate, range(BASE, BASE + SEEDS_MOST), database=database)
+    by = FOUND_BY[mutate]
+    assert by is not None
+
+    found = find(mutate, range(BASE, BASE + SEEDS_MOST), database=database, options=by.options)
 
     assert found is not None, f"{mutate.__name__} was not found in {SEEDS_MOST} seeds from {BASE}"
     print(f"{mutate.__name__}: seed {found.seed}: {found.fell}")
