@@ -56,13 +56,13 @@ SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=120, proof_seconds=300),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
-    Suite("sim", ("tests/sim",), seconds=120, proof_seconds=1200),
+    Suite("sim", ("tests/sim",), seconds=180, proof_seconds=1200),
     Suite("drivers", ("tests/drivers",), seconds=60, proof_seconds=300),
     Suite("api", ("tests/api",), seconds=60, proof_seconds=180),
     Suite("clients", ("tests/clients",), seconds=180, proof_seconds=240),
     Suite("race", ("tests/race",), seconds=90, proof_seconds=300),
     Suite("fuzz", ("tests/fuzz",), seconds=60, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=300, proof_seconds=1300),
+    Suite("chaos", ("tests/chaos",), seconds=400, proof_seconds=1300),
 )
 
 LINTERS = (

@@ -333,7 +333,7 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By | None]] = {
     finishes_by_anybody: By(160),
     storage_calls_without_a_lease: By(17),
     claims_of_expired_nodes: By(35),
-    claims_that_only_read_their_node: By(1),
+    claims_that_only_read_their_node: None,
     checkpoints_as_they_were_seen: By(99, only=("crash", "slow", "rename")),
     expiry_without_new_epochs: By(98),
     silence_across_gaps: By(19),
@@ -343,5 +343,5 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By | None]] = {
     reads_without_the_barrier: By(1),
     poison_is_never_parked: By(4),
     failovers_that_revoke_nothing: By(14),
-    revoked_tasks_that_go_on: By(14),
+    revoked_tasks_that_go_on: None,
 }

@@ -14,12 +14,13 @@ from breezeblock.testing.database import Database
 SEEDS_MOST: Final = 500
 # A committed seed that has come to mean another interleaving (any new draw in the services changes them all) is searched anew
 # from there on, this far.
-NEAR: Final = 120
+NEAR: Final = 60
 PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "simulation.md"
 Mutation = Callable[[pytest.MonkeyPatch], None]
 FOUND: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None]
 
 
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("mutate", FOUND, ids=lambda mutate: mutate.__name__)
 def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: Database, mutate: Mutation) -> None:
     """Most of them in one run."""
