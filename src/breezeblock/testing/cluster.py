@@ -44,6 +44,7 @@ __all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of"]
 
 CLUSTER: Final = "sim"
 BACKENDS: Final = ("fast", "large")
+TWINS_MOST: Final = 4
 # How many of the backends can fail over.
 REPLICATED: Final = 0.3
 # Kinds that the release before did not know: its nodes leave them to the others.
@@ -245,6 +246,8 @@ class Cluster:
 
     def start_twin(self, name: str) -> None:
         """See `faults.World`."""
+        if self._twins >= TWINS_MOST:
+            return  # twins have twins: without a bound they double at each strike
         self._twins += 1
         self.start_node(name, 100 + self._twins, self.new_clock())
 
