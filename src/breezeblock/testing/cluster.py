@@ -255,6 +255,12 @@ class Cluster:
         top = PurePosixPath("/") / name
         return Array(self.disk, primary=top / "a", secondary=top / "b")
 
+    async def make_storage(self) -> None:
+        """Each backend is made before the first node begins: first starts that meet are not what is simulated."""
+        process = Process("maker")
+        for name in self.backends:
+            await self._backend(name, self.env(process, VirtualClock())).driver.check(known=False)
+
     def root(self, pool: str) -> PurePosixPath:
         """The folder in which a pool's (`cluster@backend#pool`) objects are now."""
         backend = pool.rpartition("#")[2]

@@ -55,7 +55,8 @@ CREATE TRIGGER seen_snapshot_delete AFTER DELETE ON snapshots WHEN NOT OLD.tombs
 CREATE TRIGGER seen_operation AFTER INSERT ON operations BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('enqueued', NEW.id, NEW.kind, NEW.payload_json); END;
 CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('owner', NEW.id, NEW.owner, NEW.epoch || ' ' || NEW.queue); END;
+  INSERT INTO seen (what, id, before, after) VALUES
+  ('owner', NEW.id, NEW.owner, NEW.epoch || ' ' || NEW.queue || ' ' || (NEW.claim_epoch IS NEW.epoch)); END;
 CREATE TRIGGER seen_save AFTER UPDATE OF saved_epoch ON operations BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('saved', NEW.id, NEW.owner, NEW.saved_epoch || ' ' || NEW.direction || ' ' || ifnull(NEW.step, '')); END;

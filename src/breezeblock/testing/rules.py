@@ -67,8 +67,8 @@ class Rules:
             elif what == "enqueued":
                 self._owners[id_], self._kinds[id_] = (None, 0), str(before)
             elif what == "owner":
-                epoch, _, queue = str(after).partition(" ")
-                self._owner(id_, before, int(epoch), queue, me, works=works)
+                epoch, queue, claimed = str(after).split(" ")
+                self._owner(id_, before, int(epoch), queue, me, works=works and claimed == "1")
             elif what == "saved":
                 self._saved(id_, str(after), me)
             elif what == "ended":
