@@ -18,10 +18,12 @@ NEAR: Final = 60
 PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "simulation.md"
 Mutation = Callable[[pytest.MonkeyPatch], None]
 FOUND: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None]
+# Those that fall in one of the first few seeds, whatever the draws; the others are searched by the long runs.
+SOON: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None and by.seed <= 4 and not by.only]
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("mutate", FOUND, ids=lambda mutate: mutate.__name__)
+@pytest.mark.parametrize("mutate", SOON, ids=lambda mutate: mutate.__name__)
 def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: Database, mutate: Mutation) -> None:
     """Most of them in one run."""
     by = FOUND_BY[mutate]
