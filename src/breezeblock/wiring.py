@@ -115,6 +115,7 @@ def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: E
         name=name,
         path=PurePosixPath(chosen.path),
         clock=env.clock,
+        ids=env.ids,
         copy_rate_limit_bytes_per_s=chosen.copy_rate_limit,
         trusted_shared=chosen.trust_self_fencing,
     )

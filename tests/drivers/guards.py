@@ -35,6 +35,26 @@ class CrashAt:
         return {}
 
 
+class Meanwhile:
+    """Right before the nth effect somebody else acts."""
+
+    def __init__(self, nth: int, act: Callable[[], Awaitable[object]]) -> None:
+        self._left = nth
+        self._act = act
+
+    async def wait_open(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            await self._act()
+
+    @contextmanager
+    def enter(self) -> Iterator[bool]:
+        yield True
+
+    def tokens(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+
 class ClosingGate:
     """Closes at the nth effect, at the worst moment: after `wait_open` said yes. Opens when the test says so."""
 

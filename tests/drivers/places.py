@@ -8,6 +8,7 @@ from tests.drivers.guards import FakeClock
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Clock, Files
+from breezeblock.env.real import RealIds
 
 MIB = 1 << 20
 
@@ -25,6 +26,7 @@ class Place:
             name="fast",
             path=self.root,
             clock=clock or FakeClock(),
+            ids=RealIds(),
             copy_rate_limit_bytes_per_s=rate,
         )
 

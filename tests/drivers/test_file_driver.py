@@ -6,20 +6,22 @@ import hashlib
 import os
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.drivers import filesystems
-from tests.drivers.guards import ClosingGate, Crash, CrashAt, FakeClock, Saved, until_it_does_not_crash
+from tests.drivers.guards import ClosingGate, Crash, CrashAt, FakeClock, Meanwhile, Saved, until_it_does_not_crash
 from tests.drivers.places import MIB, Place
 
 from breezeblock.drivers.contract import Driver, FenceScope, ObjectName
 from breezeblock.drivers.file import MARKER, PIECE_BYTES, SAVE_EVERY_BYTES, SENTENCES, FileDriver
 from breezeblock.env.contract import Files
 from breezeblock.env.files import RealFiles
-from breezeblock.env.real import RealThreads
+from breezeblock.env.real import RealIds, RealThreads
 from breezeblock.model.errors import BackendFailed, Cancelled, Fenced
 from breezeblock.testing.memory_files import MemoryFiles
 
@@ -513,7 +515,13 @@ def test_the_report_is_what_the_filesystem_says(place: Place) -> None:
 
 def test_the_driver_says_what_it_can() -> None:
     """On a folder that machines share, killing processes of one machine is no proof."""
-    made = {"files": MemoryFiles(), "name": "fast", "path": PurePosixPath("/fast"), "clock": FakeClock()}
+    made = {
+        "files": MemoryFiles(),
+        "name": "fast",
+        "path": PurePosixPath("/fast"),
+        "clock": FakeClock(),
+        "ids": RealIds(),
+    }
 
     local = FileDriver(**made, extra={"tier": "gold"}).capabilities  # type: ignore[arg-type]
     shared = FileDriver(**made, trusted_shared=True).capabilities  # type: ignore[arg-type]
@@ -897,7 +905,8 @@ def test_a_backend_known_to_be_in_use_is_never_initialised(place: Place) -> None
 
     async def story() -> None:
         await place.files.make_folder(place.root)
-        driver = FileDriver(place.files, name="fast", path=place.root, clock=FakeClock(), may_initialise=False)
+        made = {"name": "fast", "path": place.root, "clock": FakeClock(), "ids": RealIds()}
+        driver = FileDriver(place.files, **made, may_initialise=False)  # type: ignore[arg-type]
 
         with pytest.raises(BackendFailed, match="probably not mounted"):
             await driver.check(known=False)
@@ -912,5 +921,30 @@ def test_many_nodes_may_begin_at_once(place: Place) -> None:
         await asyncio.gather(*(place.driver().check(known=False) for _ in range(5)))
 
         assert await place.driver().every_name() == ()
+
+    run(story())
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_a_node_may_begin_between_any_two_steps_of_another(place: Place, nth: int) -> None:
+    """Whether it gets through, with its first volume, or dies after any of its own steps."""
+
+    async def begin_and_work(at: Place) -> None:
+        await at.driver().check(known=False)
+        await at.driver().create(fresh(), size_bytes=1)
+
+    async def begin_and_die(after: int, at: Place) -> None:
+        with suppress(Crash):
+            await at.driver().bind(CrashAt(after, after=True)).check(known=False)
+
+    async def story() -> None:
+        others: list[Callable[[Place], Awaitable[None]]] = [begin_and_work]
+        others += [partial(begin_and_die, after) for after in range(1, 7)]
+        for number, act in enumerate(others):
+            at = Place(place.files, place.root.with_name(f"fast{number}"))
+            await at.driver().bind(Meanwhile(nth, partial(act, at))).check(known=False)
+
+            await at.driver().check(known=True)
+            await at.driver().create(fresh(), size_bytes=1)
 
     run(story())

@@ -29,7 +29,7 @@ class Always:
 def made(folder: Path, lines: list[bytes], *, pause_s: float = 0.0) -> tuple[Driver, Driver]:
     """The recorded driver of a backend, and the same bound to an operation."""
     env = real_env()
-    driver = FileDriver(env.files, name="file", path=PurePosixPath(folder), clock=env.clock)
+    driver = FileDriver(env.files, name="file", path=PurePosixPath(folder), clock=env.clock, ids=env.ids)
     recorded = RecordedDriver(driver, Recorder(lines.append, env.clock, pause_s=pause_s))
     return recorded, recorded.bind(Gate(env.clock, Always()).guard(TOKENS))
 

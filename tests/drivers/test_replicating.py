@@ -10,6 +10,7 @@ from tests.drivers.guards import FakeClock
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
+from breezeblock.env.real import RealIds
 from breezeblock.model.errors import BackendFailed
 from breezeblock.testing.memory_files import MemoryFiles
 from breezeblock.testing.replicating import DEFAULT, SECONDARY, Array, ReplicatingDriver
@@ -41,7 +42,7 @@ def array(disk: MemoryFiles) -> Array:
 
 @pytest.fixture
 def driver(disk: MemoryFiles, array: Array) -> ReplicatingDriver:
-    made = ReplicatingDriver(disk, array=array, name="fast", clock=FakeClock())
+    made = ReplicatingDriver(disk, array=array, name="fast", clock=FakeClock(), ids=RealIds())
     run(made.check(known=False))
     run(made.create(ONE, size_bytes=MIB))
     run(made.create(OTHER, size_bytes=MIB))
@@ -158,7 +159,7 @@ def test_a_call_that_hung_through_a_failover_lands_nowhere(array: Array, driver:
 
 
 def test_the_file_driver_has_no_targets(disk: MemoryFiles) -> None:
-    plain = FileDriver(disk, name="fast", path=PurePosixPath("/fast"), clock=FakeClock())
+    plain = FileDriver(disk, name="fast", path=PurePosixPath("/fast"), clock=FakeClock(), ids=RealIds())
 
     assert plain.capabilities.replication == ()
     assert plain.on("default") is plain

@@ -127,7 +127,7 @@ class Site:
         self.base.add(tables.backends, **(row | values))
 
     def driver(self) -> ReplicatingDriver:
-        return ReplicatingDriver(self.disk, array=self.array, name="p", clock=self.env.clock)
+        return ReplicatingDriver(self.disk, array=self.array, name="p", clock=self.env.clock, ids=self.env.ids)
 
     async def initialise(self) -> None:
         """Storage as it is after the first worker has looked at it."""

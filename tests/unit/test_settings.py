@@ -10,7 +10,7 @@ import pytest
 from breezeblock import options, settings
 from breezeblock.drivers import file
 from breezeblock.drivers.contract import FenceScope
-from breezeblock.env.real import RealClock
+from breezeblock.env.real import RealClock, RealIds
 from breezeblock.settings import SettingsError, load
 from breezeblock.testing.memory_files import MemoryFiles
 
@@ -341,7 +341,8 @@ def test_the_environment_may_name_lists(tmp_path: Path) -> None:
 
 def test_what_is_known_of_drivers_before_they_are_loaded_is_what_they_say() -> None:
     """Two spellings of one fact."""
-    said = file.FileDriver(MemoryFiles(capacity_bytes=1).view(), name="a", path=PurePosixPath("/a"), clock=RealClock())
+    files, path = MemoryFiles(capacity_bytes=1).view(), PurePosixPath("/a")
+    said = file.FileDriver(files, name="a", path=path, clock=RealClock(), ids=RealIds())
 
     facts = options.DRIVERS["file"]
 

@@ -76,8 +76,9 @@ def begin(base: Base, *, machine: str = "m") -> tuple[list[str], list[list[dict[
 
     async def main() -> list[str]:
         disk, clock, line, bell = MemoryFiles(capacity_bytes=1 << 30), VirtualClock(), Line(), Deaf()
-        driver = KnownDriver(disk.view(before=note_announced), name="b", path=PurePosixPath("/b"), clock=clock)
         env = virtual_env()
+        files, path = disk.view(before=note_announced), PurePosixPath("/b")
+        driver = KnownDriver(files, name="b", path=path, clock=clock, ids=env.ids)
         await Worker(
             env=env,
             store=store_on(base, env),

@@ -1,6 +1,7 @@
 """Volumes as sparse raw files in one folder.
 
     <path>/.breezeblock-backend        marker: the layout's version and the backend's name
+    <path>/.breezeblock-backend.*.part one that a node is making, or died making; nobody else writes to it
     <path>/<ab>/<ObjectName>           a whole object; `ab` are the first two letters of its resource id
     <path>/<ab>/<ObjectName>.part      one that is being made
 
@@ -23,7 +24,7 @@ from typing import Final
 import structlog
 
 from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, PoolReport, Progress
-from breezeblock.env.contract import Clock, Files, Guard
+from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
 
@@ -35,7 +36,7 @@ FORMAT_VERSION: Final = 1
 MARKER: Final = ".breezeblock-backend"
 PART: Final = ".part"
 # What a freshly made filesystem may contain: it is still empty.
-NOT_FOREIGN: Final = frozenset({"lost+found", MARKER + PART})
+EMPTY: Final = frozenset({"lost+found"})
 
 # One storage call copies no more, so that the guard is asked often and a call ends soon after the guard closed.
 PIECE_BYTES: Final = 8 << 20
@@ -82,6 +83,7 @@ class FileDriver:
         name: str,
         path: PurePosixPath,
         clock: Clock,
+        ids: Ids,
         copy_rate_limit_bytes_per_s: int = 0,
         trusted_shared: bool = False,
         may_initialise: bool = True,
@@ -92,6 +94,7 @@ class FileDriver:
         self._name = name
         self._root = path
         self._clock = clock
+        self._ids = ids
         self._pace = _Pace(clock, copy_rate_limit_bytes_per_s)
         self._may_initialise = may_initialise
         self._folders: set[PurePosixPath] = set()  # those known to be there; shared by all that `bind` makes
@@ -338,23 +341,27 @@ class FileDriver:
         if known or not self._may_initialise:
             return  # the caller finds the marker missing, and says so
         await self._files.make_folder(self._root)
-        foreign = [entry for entry in await self._files.list_folder(self._root) if entry not in NOT_FOREIGN]
-        if foreign == [MARKER]:
-            return  # another node was faster
-        if foreign:
+        found = await self._files.list_folder(self._root)
+        if MARKER in found:
+            return  # another node was faster, and perhaps works already
+        if foreign := [entry for entry in found if not _may_be_there(entry)]:
             raise BackendFailed(
                 f"The folder of backend {self._name} is not empty and has no marker {MARKER}, so it is not ours; "
                 f"it contains {', '.join(foreign[:3])}{'…' if len(foreign) > 3 else ''}."
             )
-        part = self._root / (MARKER + PART)
+        # A part of its own for each attempt: of one that two nodes share, the second one's beginning is renamed by the first.
+        part = self._root / f"{MARKER}.{self._ids.uuid()}{PART}"
+        text = self._marker_text()
         try:
-            text = self._marker_text()
             await self._files.create(part, size_bytes=len(text))  # also finds out whether the filesystem can allocate
             await self._files.write_at(part, offset=0, data=text)
             await self._files.sync(part)
-            await self._files.rename(part, self._root / MARKER)
+            await self._files.rename(part, self._root / MARKER)  # over another node's, perhaps: with the same text
         except FileNotFoundError:
-            return  # another node renamed it under our hands, with the same text in it; the caller reads what is there
+            return  # another node was faster, and has swept up
+        for entry in await self._files.list_folder(self._root):
+            if _is_marker_part(entry):
+                await self._files.remove(self._root / entry)
         log.info("backend.initialised", backend=self._name, path=str(self._root))
 
     # Looking.
@@ -376,7 +383,7 @@ class FileDriver:
 
     def _log_foreign(self, paths: Iterable[PurePosixPath]) -> None:
         for path in paths:
-            if path.name not in NOT_FOREIGN:
+            if not _may_be_there(path.name):
                 log.warning("backend.foreign_file", backend=self._name, path=str(path))
 
     # Errors.
@@ -419,6 +426,15 @@ class _Pace:
         self._free_at = turn + length / self._bytes_per_s
         if turn > now:
             await self._clock.sleep(turn - now)
+
+
+def _may_be_there(entry: str) -> bool:
+    """What the top of a freshly made filesystem may contain, or one that nodes have just begun to mark: it is still empty."""
+    return entry in EMPTY or _is_marker_part(entry)
+
+
+def _is_marker_part(entry: str) -> bool:
+    return entry.startswith(f"{MARKER}.") and entry.endswith(PART)
 
 
 def _is_fan_out(entry: str) -> bool:

@@ -255,12 +255,6 @@ class Cluster:
         top = PurePosixPath("/") / name
         return Array(self.disk, primary=top / "a", secondary=top / "b")
 
-    async def make_storage(self) -> None:
-        """Each backend is made before the first node begins: first starts that meet are not what is simulated."""
-        process = Process("maker")
-        for name in self.backends:
-            await self._backend(name, self.env(process, VirtualClock())).driver.check(known=False)
-
     def root(self, pool: str) -> PurePosixPath:
         """The folder in which a pool's (`cluster@backend#pool`) objects are now."""
         backend = pool.rpartition("#")[2]
@@ -404,10 +398,12 @@ class Cluster:
         if name in self.arrays:
             assert isinstance(env.files, MemoryFiles)
             array = self.arrays[name]
-            driver = ReplicatingDriver(env.files, array=array, name=name, clock=env.clock, trusted_shared=trusted)
+            driver = ReplicatingDriver(
+                env.files, array=array, name=name, clock=env.clock, ids=env.ids, trusted_shared=trusted
+            )
         else:
             path = PurePosixPath("/") / name
-            driver = FileDriver(env.files, name=name, path=path, clock=env.clock, trusted_shared=trusted)
+            driver = FileDriver(env.files, name=name, path=path, clock=env.clock, ids=env.ids, trusted_shared=trusted)
         return Backend(name=name, queue=queue_of(name), driver=driver, slots=self.slots, availability_zone="nova")
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------

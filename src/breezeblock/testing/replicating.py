@@ -1,7 +1,7 @@
 """A storage array that replicates, and the driver for it: the file driver on two folders of one simulated disk.
 
     array = Array(disk, primary=PurePosixPath("/array/a"), secondary=PurePosixPath("/array/b"))
-    driver = ReplicatingDriver(env.files, array=array, name="fast", clock=clock)     # on each node, with its own view
+    driver = ReplicatingDriver(env.files, array=array, name="fast", clock=clock, ids=ids)     # on each node, with its own view
 
 While the configured backend (`default`) is active, every effect on a replicated resource is there on the secondary in the
 moment in which it lands. Only the active side takes effects: what arrives for the other one is refused, however late, as
@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 
 from breezeblock.drivers.contract import Driver
 from breezeblock.drivers.file import FileDriver
-from breezeblock.env.contract import Clock, Files, Guard
+from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
 from breezeblock.testing.memory_files import MemoryFiles, _error, _File, _Folder
@@ -221,6 +221,7 @@ class ReplicatingDriver(FileDriver):
         array: Array,
         name: str,
         clock: Clock,
+        ids: Ids,
         copy_rate_limit_bytes_per_s: int = 0,
         trusted_shared: bool = False,
         may_initialise: bool = True,
@@ -230,6 +231,7 @@ class ReplicatingDriver(FileDriver):
             name=name,
             path=array.roots[DEFAULT],
             clock=clock,
+            ids=ids,
             copy_rate_limit_bytes_per_s=copy_rate_limit_bytes_per_s,
             trusted_shared=trusted_shared,
             may_initialise=may_initialise,

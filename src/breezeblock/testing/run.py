@@ -205,9 +205,6 @@ class _Run:
         self.tell(line, kind="run", faults=faults, fence=self._cluster.fence, database=kind)
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
-        on, self._faults.on = self._faults.on, frozenset()
-        await self._cluster.make_storage()
-        self._faults.on = on
         nodes = [f"node{number}" for number in range(self._random.choice((2, 3)))]
         if "upgrade" in self._on:
             self._cluster.begin_old(nodes)
