@@ -34,12 +34,18 @@ def none_running(pids: list[int]) -> bool:
     return not any(is_running(pid) for pid in pids)
 
 
+def is_stopped(pid: int) -> bool:
+    """Every thread of it. A signal is only on its way when `os.kill` returns: one thread takes it and stops the others."""
+    states = (path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return set(states) == {"T"}
+
+
 def stop_while_it_holds_the_lock(service: Service, pid: int) -> None:
     """SIGSTOP a process at a moment when it holds the turnstile or SQLite's write lock."""
     database = str(service.data / "breezeblock.db")
     for _ in range(2000):
         os.kill(pid, signal.SIGSTOP)
-        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within_s=5)
+        eventually(lambda: is_stopped(pid), within_s=5)
         if pid in holders(database)[:1]:
             return
         os.kill(pid, signal.SIGCONT)
@@ -238,6 +244,7 @@ def test_a_stopped_api_process_is_replaced_and_holds_up_nobody(running_service: 
     stopped = service.api_pids[0]
 
     os.kill(stopped, signal.SIGSTOP)
+    eventually(lambda: is_stopped(stopped), within_s=5)  # until then it may take a request, and keep it
 
     assert [service.request("GET", "/healthcheck", timeout_s=2).status for _ in range(20)] == [200] * 20
     eventually(lambda: not is_running(stopped), within_s=12, message="the stopped process is not killed")
