@@ -434,7 +434,7 @@ class Cluster:
         node = self.nodes.get(incarnation)
         if node is None or not node.keeper.alive or node.page.until == float("-inf"):
             return False
-        return max(node.keeper.stopped_until, node.keeper.impeded_at) < self.loop.time() - HEALTHY * self.terms.ttl_s
+        return max(node.keeper.stopped_until, node.keeper.impeded_until) < self.loop.time() - HEALTHY * self.terms.ttl_s
 
 
 @dataclass

@@ -289,27 +289,28 @@ class _Journey:
         if weather.is_cut(process):
             await self._hang()
         if writes and weather.contended(process):
-            process.impeded_at = _now()
+            process.impede()
             raise Contended("lost against another transaction")
         with _Translated():
             result = await arrived()
         lost = writes and weather.loses_answer(process)
         await self._pass(weather.delay_s(process))
         if lost or weather.is_cut(process):
-            process.impeded_at = _now() if lost else process.impeded_at
+            if lost:
+                process.impede()
             raise (Ambiguous if writes else Unavailable)("the connection was lost")
         return result
 
     async def _hang(self) -> NoReturn:
         seconds, alone = self._weather.hang_s(self._process)
         if alone:
-            self._process.impeded_at = _now() + seconds
+            self._process.impede(seconds)
         await VirtualClock().sleep(seconds)
         raise Unavailable("the database cannot be reached")
 
     async def _pass(self, seconds: float) -> None:
         if seconds > SLOW_S:
-            self._process.impeded_at = _now() + seconds
+            self._process.impede(seconds)
         await VirtualClock().sleep(seconds)
 
     async def _write(self, body: Callable[[Connection], T]) -> T:
@@ -327,7 +328,7 @@ class _Journey:
         try:
             return database.commit(begun, self._process)
         except Contended:
-            self._process.impeded_at = _now()
+            self._process.impede()
             raise
 
     async def _read(self, body: Callable[[Connection], T]) -> T:

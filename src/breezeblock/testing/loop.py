@@ -42,8 +42,12 @@ class Process:
     """Of a node's processes: which incarnation they are."""
     works: bool = False
     """Whether it is the worker of that incarnation, which claims; its keeper does not."""
-    impeded_at: float = float("-inf")
-    """When anything last kept this very process from what it does: it was stopped, cut off, slow, or lost an answer."""
+    impeded_until: float = float("-inf")
+    """Until when anything last kept this very process from what it does: it was cut off, slow, or lost an answer."""
+
+    def impede(self, seconds: float = 0.0) -> None:
+        """Note that something keeps it from what it does, so long from now. It may have several calls under way."""
+        self.impeded_until = max(self.impeded_until, asyncio.get_running_loop().time() + seconds)
 
     def kill(self) -> None:
         """As kill -9: nothing of it runs any more. Whoever watches it is told."""
