@@ -58,6 +58,9 @@ class Weather:
     def overlap_s(self) -> float:
         return 0.0
 
+    def evicts(self, process: Process) -> bool:
+        return False
+
     def lag_s(self) -> float:
         return 0.0
 

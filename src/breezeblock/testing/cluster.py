@@ -379,7 +379,12 @@ class Cluster:
         kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
         await Worker(
             env=env,
-            store=Store(SimLane(self.database, process, self.faults, self.random, on_stop=self.stop_node), env),
+            store=Store(
+                SimLane(
+                    self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
+                ),
+                env,
+            ),
             backends=backends,
             catalogue=kinds,
             doorbell=self.bell,

@@ -60,6 +60,8 @@ CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN
 CREATE TRIGGER seen_save AFTER UPDATE OF saved_epoch ON operations BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('saved', NEW.id, NEW.owner, NEW.saved_epoch || ' ' || NEW.direction || ' ' || ifnull(NEW.step, '')); END;
+CREATE TRIGGER seen_announcement AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NULL BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('announced', NEW.incarnation, NULL, NEW.queue); END;
 CREATE TRIGGER seen_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.queue, NEW.fenced_by); END;
 CREATE TRIGGER seen_fence AFTER UPDATE OF fenced_by ON node_backends WHEN NEW.fenced_by IS NOT OLD.fenced_by BEGIN
@@ -107,6 +109,10 @@ class Weather(Protocol):
 
     def overlap_s(self) -> float:
         """How long a transaction is open beside others, on a database where they overlap."""
+        ...
+
+    def evicts(self, process: Process) -> bool:
+        """Whether an operator declares the node of a process lost while a transaction of it is open."""
         ...
 
     def lag_s(self) -> float:
@@ -262,8 +268,10 @@ class _Journey:
         random: Random,
         *,
         on_stop: Callable[[Process, float], None] = lambda process, seconds: None,
+        on_evict: Callable[[Process], None] = lambda process: None,
     ) -> None:
         self.on_stop = on_stop
+        self.on_evict = on_evict
         self._database = database
         self._process = process
         self._weather = weather
@@ -324,6 +332,8 @@ class _Journey:
             with database.transaction(self._process) as tx:
                 return body(tx)
         begun = database.begin(body, at=_now() - lag_s)
+        if overlap_s and weather.evicts(self._process):
+            self.on_evict(self._process)
         await self._pass(overlap_s)
         try:
             return database.commit(begun, self._process)

@@ -166,6 +166,12 @@ class Faults:
             return self.random.uniform(0.0, self.overlap_most_s)
         return self.random.expovariate(1.0) * self.pace_s * 4 if self.random.random() < 0.4 else 0.0
 
+    def evicts(self, process: Process) -> bool:
+        if not process.works or process.incarnation is None or not self._comes("evict", 0.01):
+            return False
+        text = f"declare {process.name} lost while a transaction of it is open"
+        return self.strikes("evict", text, target=process.name)
+
     def slow_down(self, process: Process, seconds: float, *, extra_s: float) -> None:
         """Let every way of a process to and from the database take up to `extra_s`, for a while."""
         text = f"{process.name} is {extra_s:.2f} s away from the database for {seconds:.2f} s"

@@ -1,8 +1,8 @@
 """What the protocol promises about its own tables, checked at every commit and not only when it has come to harm.
 
 An invariant falls late and seldom: most of what a missing rule lets through does no damage in that run. So each rule is
-also checked where it acts: who saves owns, who claims is up, nothing is released before its owner is silenced, nobody is
-expired while its lease holds, no checkpoint goes back.
+also checked where it acts: who saves owns, who claims or says what it serves is up, nothing is released before its owner
+is silenced, nobody is expired while its lease holds, no checkpoint goes back.
 """
 
 from collections import Counter
@@ -62,6 +62,8 @@ class Rules:
         for what, id_, before, after in seen:
             if what == "nodes":
                 self._node(id_, before, str(after), me)
+            elif what == "announced":
+                self._announced(id_, str(after), me)
             elif what == "fenced":
                 self._backend_fenced(id_, str(before), str(after))
             elif what == "enqueued":
@@ -94,6 +96,10 @@ class Rules:
         self._fenced.add((incarnation, queue))
         if (why := self._world.still_writes(incarnation, (queue.rpartition("@")[2],))) is not None:
             self._violated("Fence", f"{incarnation} counts as fenced on {queue} by {method}, but {why}")
+
+    def _announced(self, incarnation: str, queue: str, me: str | None) -> None:
+        if me == incarnation and self._states.get(me) not in NODE_LIVE:
+            self._violated("Fence", f"{me} announced that it serves {queue} while it was {self._states.get(me)}")
 
     def _owner(self, operation: str, owner: str | None, epoch: int, queue: str, me: str | None, *, works: bool) -> None:
         was, before = self._owners.get(operation, (None, 0))
