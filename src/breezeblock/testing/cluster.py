@@ -234,10 +234,10 @@ class Cluster:
             await ended
             await VirtualClock().sleep(self.random.uniform(*RESTART_S))
 
-    # --- what is done to it: `faults.World` -------------------------------------------------------------------------
+    # --- what is done to it: `nemesis.World` -------------------------------------------------------------------------
 
     def declare_lost(self, process: Process) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         assert process.incarnation is not None
         self.on_forced(process.incarnation)
         now_us = VirtualClock().now_us()
@@ -245,7 +245,7 @@ class Cluster:
             membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
 
     def start_twin(self, name: str) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         if self._twins >= TWINS_MOST:
             return  # twins have twins: without a bound they double at each strike
         self._twins += 1
@@ -272,7 +272,7 @@ class Cluster:
             self.arrays[backend].mirror(path)
 
     def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         array = self.arrays[name]
         side = array.active
         (array.hang if hangs else array.fail)(side)

@@ -25,18 +25,18 @@ Each kind has a rate of its own, drawn for the run: what happens once meets othe
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
 from breezeblock.testing.virtual import VirtualClock
 
-__all__ = ["KINDS", "Faults", "Nemesis"]
+__all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
@@ -282,162 +282,3 @@ class Faults:
         """Between two steps: the checkpoint is saved, and whoever saved it never hears of it."""
         text = f"crash {process.name} after its save"
         return process.works and self._comes("crash", 0.1) and self.strikes("crash", text, target=process.name)
-
-
-class World(Protocol):
-    """What the nemesis strikes at."""
-
-    @property
-    def processes(self) -> Sequence[Process]: ...
-
-    def declare_lost(self, process: Process) -> None:
-        """As an operator does, who expires a node that may be well."""
-        ...
-
-    def start_twin(self, name: str) -> None:
-        """Start a second node under a name, once."""
-        ...
-
-    @property
-    def backends(self) -> Sequence[str]: ...
-
-    @property
-    def arrays(self) -> Mapping[str, object]:
-        """The backends that replicate."""
-        ...
-
-    def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
-        """Let the active side of one fail or hang for a while."""
-        ...
-
-    @property
-    def old(self) -> list[str]:
-        """Nodes that still run the release before."""
-        ...
-
-    def upgrade(self, name: str | None = None) -> None:
-        """Replace a node of the release before, or all of them."""
-        ...
-
-
-class Nemesis:
-    """Strikes processes at random instants, until told to end."""
-
-    def __init__(
-        self,
-        faults: Faults,
-        *,
-        ttl_s: float,
-        world: World,
-    ) -> None:
-        self._world = world
-        self._faults = faults
-        self._random = faults.random
-        self._ttl_s = ttl_s
-        self._mean_s = self._random.choice((0.3, 1.0, 3.0))
-
-    async def run(self, until: float) -> None:
-        """Strike until the loop's time is `until`. Whoever is stopped then goes on when its time comes."""
-        kinds: dict[str, Callable[[], None]] = {
-            "crash": self._crash,
-            "drain": self._drain,
-            "upgrade": self._upgrade,
-            "array": self._array,
-            "backend": lambda: self._faults.break_backend(
-                self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
-            ),
-            "stop": self._stop,
-            "cut": self._cut,
-            "outage": self._outage,
-            "evict": self._evict,
-            "twin": self._twin,
-            "slow": self._slow,
-            "burst": lambda: self._faults.burst(self._random.choice((0.2, 2.0))),
-            "storage": lambda: self._faults.fill(self._random.choice((0.1, 1.0))),
-        }
-        strikes = {kind: strike for kind, strike in kinds.items() if kind in self._faults.on}
-        weights = [self._faults.rates.get(kind, 1.0) for kind in strikes]
-        loop = asyncio.get_running_loop()
-        while strikes and loop.time() < until:
-            await self._sleep(self._random.expovariate(1 / self._mean_s))
-            if loop.time() < until:
-                self._random.choices(list(strikes.values()), weights)[0]()
-        if until > loop.time():
-            await self._sleep(until - loop.time())
-        self._faults.stop()
-
-    def _sleep(self, seconds: float) -> Awaitable[None]:
-        return VirtualClock().sleep(seconds)
-
-    def _victims(self) -> list[Process]:
-        """One process, or all of one node."""
-        alive = [process for process in self._world.processes if process.alive]
-        if not alive:
-            return []
-        chosen = self._random.choice(alive)
-        if self._random.random() < 0.25:
-            node = chosen.name.partition(".")[0]
-            return [process for process in alive if process.name.partition(".")[0] == node]
-        return [chosen]
-
-    def _crash(self) -> None:
-        for process in self._victims():
-            if self._faults.strikes("crash", f"crash {process.name}", target=process.name):
-                process.kill()
-
-    def _drain(self) -> None:
-        for process in self._victims():
-            if process.on_term is not None and self._faults.strikes(
-                "drain", f"tell {process.name} to leave", target=process.name
-            ):
-                process.on_term()
-
-    def _array(self) -> None:
-        hangs, seconds = self._random.random() < 0.5, self._random.choice((1.0, 5.0, 20.0))
-        for name in self._world.arrays:
-            text = f"array {name} {'hangs' if hangs else 'fails'} for {seconds:.2f} s"
-            if self._faults.strikes("array", text, target=name, seconds=seconds):
-                self._world.trouble_array(name, hangs=hangs, seconds=seconds)
-
-    def _upgrade(self) -> None:
-        if self._world.old:
-            name = self._random.choice(self._world.old)
-            if self._faults.strikes("upgrade", f"upgrade {name}", target=name):
-                self._world.upgrade(name)
-
-    def _stop(self) -> None:
-        seconds = self._random.choice((0.1, 0.5, self._ttl_s * 0.9, self._ttl_s * 1.3, self._ttl_s * 3))
-        seconds *= self._random.uniform(0.8, 1.2)
-        for process in self._victims():
-            text = f"stop {process.name} for {seconds:.2f} s"
-            if self._faults.strikes("stop", text, target=process.name, seconds=seconds):
-                process.stopped_until = max(process.stopped_until, asyncio.get_running_loop().time() + seconds)
-
-    def _evict(self) -> None:
-        keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
-        for process in keepers:
-            if self._faults.strikes("evict", f"declare {process.name} lost", target=process.name):
-                self._world.declare_lost(process)
-
-    def _twin(self) -> None:
-        for process in self._victims():
-            if process.incarnation is not None and not process.works:
-                name = process.name.partition(".")[0]
-                if self._faults.strikes("twin", f"a second {name} is started", target=name):
-                    self._world.start_twin(name)
-
-    def _slow(self) -> None:
-        extra_s = self._random.uniform(0.2, self._ttl_s * 0.8)
-        seconds = self._random.uniform(1.0, self._ttl_s * 3)
-        for process in self._victims():
-            self._faults.slow_down(process, seconds, extra_s=extra_s)
-            if self._random.random() < 0.5:
-                self._faults.cut_later(process.name, seconds, for_s=self._ttl_s * 3)
-
-    def _cut(self) -> None:
-        seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))
-        for process in self._victims():
-            self._faults.cut(process.name, seconds)
-
-    def _outage(self) -> None:
-        self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)))

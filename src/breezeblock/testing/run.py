@@ -17,12 +17,13 @@ from breezeblock.testing.asks import prepare
 from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.database import Database, Seen
-from breezeblock.testing.faults import Faults, Nemesis
+from breezeblock.testing.faults import Faults
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
+from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
 __all__ = ["Failed", "Report", "simulate"]
