@@ -164,6 +164,7 @@ class Cluster:
     def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "") -> Env:
         """A process's view of the world."""
         random = Random(f"{self.random.random()} {process.name}")
+        process.set_clock = clock.jump
 
         async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
             if guarded and process.incarnation is not None and not self.holds_lease(process.incarnation):
@@ -243,6 +244,10 @@ class Cluster:
         now_us = VirtualClock().now_us()
         with self.database.transaction() as tx:
             membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
+
+    def set_database_clock(self, seconds: float) -> None:
+        """See `nemesis.World`."""
+        self.database.set_clock(seconds)
 
     def start_twin(self, name: str) -> None:
         """See `nemesis.World`."""

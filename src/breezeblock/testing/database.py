@@ -136,11 +136,12 @@ class Database:
 
     def __init__(self) -> None:
         self._now_us: Callable[[], int] = lambda: 0
+        self._skew_us = 0
         self.on_commit: Callable[[list[Seen], Process | None], None] = lambda seen, writer: None
         self.on_rollback: Callable[[], object] = lambda: None
         """A transaction was taken back; what is returned is given to `on_resume` if it goes on after all."""
         self.on_resume: Callable[[Any], None] = lambda carried: None
-        self._engine = open_engine("sqlite://", now_us=lambda: self._now_us())
+        self._engine = open_engine("sqlite://", now_us=lambda: self._now_us() + self._skew_us)
         metadata.create_all(self._engine)
         self._connection = self._engine.connect()
         self.raw: sqlite3.Connection = self._connection.connection.dbapi_connection  # type: ignore[assignment]
@@ -158,7 +159,7 @@ class Database:
         if self.journal is not None:
             self.journal.end()
             self.journal = None
-        self._now_us = now_us
+        self._now_us, self._skew_us = now_us, 0
         self.on_commit, self.on_rollback = lambda seen, writer: None, lambda: None
         for table in reversed(metadata.sorted_tables):
             self.raw.execute(f"DELETE FROM {table.name}")  # noqa: S608  names of our own tables
@@ -169,6 +170,10 @@ class Database:
         if replicated:
             self.journal = self._all_journal
             self.journal.begin()
+
+    def set_clock(self, seconds: float) -> None:
+        """Set its wall clock forwards, or backwards."""
+        self._skew_us += int(seconds * 1_000_000)
 
     def close(self) -> None:
         """Let the database go."""

@@ -17,6 +17,7 @@ drain      SIGTERM to a keeper: its node hands back what it has and leaves
 upgrade    nodes begin with an older release, and are drained and replaced one by one
 backend    a backend's storage fails altogether for a while
 array      the active side of an array that replicates fails, or does not answer, for a while
+clock      the wall clock of a machine, or of the database, jumps by minutes, and is set right again after a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
 
 Each kind has a rate of its own, drawn for the run: what happens once meets other things than what happens all the time.
@@ -40,7 +41,7 @@ __all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock"),
 )
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
 
@@ -125,9 +126,9 @@ class Faults:
         now = asyncio.get_running_loop().time()
         return self._cut_until.get(process.name, 0.0) > now or self._cut_until.get("*", 0.0) > now
 
-    def cut(self, name: str, seconds: float) -> None:
+    def cut(self, name: str, seconds: float, *, kind: str = "cut") -> None:
         """Take the database away from a process, or from all ("*")."""
-        if self.strikes("cut", f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
+        if self.strikes(kind, f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
             until = asyncio.get_running_loop().time() + seconds
             self._cut_until[name] = max(until, self._cut_until.get(name, 0.0))
 
@@ -136,7 +137,7 @@ class Faults:
 
         def cut() -> None:
             if self.on:
-                self.cut(name, for_s)
+                self.cut(name, for_s, kind="slow")
 
         asyncio.get_running_loop().call_later(after_s, cut, context=Context())
 
@@ -195,6 +196,15 @@ class Faults:
         if process.works and self._comes("stop", 0.02):
             return self.random.choice((0.5, 3.6, 4.2, 10.0))
         return 0.0
+
+    # --- clocks -----------------------------------------------------------------------------------------------------
+
+    def jump_clock(self, name: str, set_clock: Callable[[float], None], *, by_s: float, seconds: float) -> None:
+        """Set a wall clock wrong for a while."""
+        text = f"the wall clock of {name} jumps by {by_s:+.0f} s for {seconds:.2f} s"
+        if self.strikes("clock", text, target=name, seconds=seconds):
+            set_clock(by_s)
+            asyncio.get_running_loop().call_later(seconds, set_clock, -by_s, context=Context())
 
     # --- the fence ---------------------------------------------------------------------------------------------------
 

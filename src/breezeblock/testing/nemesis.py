@@ -37,6 +37,10 @@ class World(Protocol):
         """Let the active side of one fail or hang for a while."""
         ...
 
+    def set_database_clock(self, seconds: float) -> None:
+        """Set the wall clock of the database forwards or backwards."""
+        ...
+
     @property
     def old(self) -> list[str]:
         """Nodes that still run the release before."""
@@ -73,6 +77,7 @@ class Nemesis:
             "backend": lambda: self._faults.break_backend(
                 self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
             ),
+            "clock": self._clock,
             "stop": self._stop,
             "cut": self._cut,
             "outage": self._outage,
@@ -140,6 +145,18 @@ class Nemesis:
             if self._faults.strikes("stop", text, target=process.name, seconds=seconds):
                 process.stopped_until = max(process.stopped_until, asyncio.get_running_loop().time() + seconds)
 
+    def _clock(self) -> None:
+        """What is postponed waits by the database's clock, so that one goes wrong by less than anybody waits at the end."""
+        seconds = self._random.choice((0.2, 2.0, 20.0))
+        if self._random.random() < 0.2:
+            by_s, name, set_clock = self._random.uniform(-60.0, 60.0), "the database", self._world.set_database_clock
+            self._faults.jump_clock(name, set_clock, by_s=by_s, seconds=seconds)
+            return
+        by_s = self._random.choice((-1, 1)) * self._random.uniform(60.0, 900.0)
+        for process in self._victims()[:1]:
+            machine = process.name.partition(".")[0]
+            self._faults.jump_clock(machine, process.set_clock, by_s=by_s, seconds=seconds)
+
     def _evict(self) -> None:
         keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
         for process in keepers:
@@ -167,4 +184,4 @@ class Nemesis:
             self._faults.cut(process.name, seconds)
 
     def _outage(self) -> None:
-        self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)))
+        self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)), kind="outage")
