@@ -5,13 +5,12 @@ worker, the page that they share, the doorbell, and the way a process starts and
 """
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from breezeblock.drivers.contract import Driver
 from breezeblock.drivers.file import FileDriver
@@ -34,11 +33,10 @@ from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.replicating import Array, ReplicatingDriver
+from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
-
-T = TypeVar("T")
 
 __all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of"]
 
@@ -166,49 +164,30 @@ class Cluster:
         random = Random(f"{self.random.random()} {process.name}")
         process.set_clock = clock.jump
 
-        async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
-            if guarded and process.incarnation is not None and not self.holds_lease(process.incarnation):
-                self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
-            await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
-
-        async def before(call: str, path: PurePosixPath, changes: bool) -> None:
+        def on_use() -> None:
             if process.incarnation is not None and process.works:
                 self.nodes[process.incarnation].used_storage = True
-            await self.faults.before_storage(process, call, path, changes)
 
-        def land(effect: Callable[[], T], path: PurePosixPath) -> T:
-            if (lock_path, path.parts[1]) in self.refused:  # asked at the very instant of the effect, as storage does
-                raise OSError(errno.EACCES, "this client is fenced")
-            return effect()
+        def on_guarded(call: str, path: PurePosixPath) -> None:
+            if process.incarnation is not None and not self.holds_lease(process.incarnation):
+                self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
 
-        async def arrive(effect: Callable[[], T], path: PurePosixPath, later_s: float) -> T:
-            self.locks.count_call(lock_path, 1)
-            try:
-                await VirtualClock().sleep(later_s)
-                return land(effect, path)
-            finally:
-                self.locks.count_call(lock_path, -1)
-
-        async def ship(effect: Callable[[], T], path: PurePosixPath) -> T:
-            later_s = self.faults.late_s(process)
-            if later_s == 0.0:
-                return land(effect, path)
-            # In nobody's context: a write that is on its way lands, whatever becomes of its process.
-            way = asyncio.get_running_loop().create_task(arrive(effect, path, later_s), context=Context())
-            way.add_done_callback(lambda done: done.exception(), context=Context())
-            return await asyncio.shield(way)
-
-        files = self.disk.view(
-            before=before,
-            stalled=stalled,
-            ship=ship,
-            effect=lambda call, path, tokens: self.on_effect(process, call, path, tokens),
+        shipping = Shipping(
+            process=process,
+            faults=self.faults,
+            locks=self.locks,
+            lock_path=lock_path,
+            refuses=lambda backend: (lock_path, backend) in self.refused,
+            stop_node=lambda seconds: self.stop_node(process, seconds),
+            on_use=on_use,
+            on_guarded=on_guarded,
+            on_effect=self.on_effect,
         )
         return VirtualEnv(
             clock=clock,
             random=random,
             ids=VirtualIds(random),
-            files=files,
+            files=shipping.view(self.disk),
             processes=self.locks,
             threads=VirtualThreads(),
         )
