@@ -24,7 +24,7 @@ from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership
-from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.leases import GATE_MARGIN, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database, KeeperLane, SimLane
@@ -38,7 +38,7 @@ from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, Vir
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
 
-__all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of"]
+__all__ = ["BEYOND", "CLUSTER", "FENCES", "Cluster", "queue_of"]
 
 CLUSTER: Final = "sim"
 BACKENDS: Final = ("fast", "large")
@@ -57,8 +57,12 @@ EXCUSED: Final = ("Unavailable", "BackendFailed")
 # How a lost node is kept from writing. "kill": its processes are killed. "storage": the storage refuses it, and it lives on,
 # so that every guard of the database meets its late calls. "trust": nothing but its lease; only without stopped processes.
 FENCES: Final = ("kill", "storage", "trust")
-# Clock rates beyond the bound: a lease held by such a clock outlives its expiry by far.
-BEYOND: Final = (0.1, 0.5)
+# Clocks beyond the bound, beside others within it: slower than true time by so many times the drift that the terms allow, or
+# at such rates.
+A_LITTLE: Final = (1.1, 2.0)
+BY_FAR: Final = (0.1, 0.5)
+# How much of it a run may have. "any": each clock by itself.
+BEYOND: Final = ("a little", "by far", "any")
 # A keeper that nothing has hindered for this share of a ttl has renewed, and everybody has seen it.
 HEALTHY: Final = 0.7
 # How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
@@ -93,7 +97,7 @@ class Cluster:
         mistake: Callable[[str], None],
         on_effect: OnEffect,
         fence: str = "kill",
-        beyond_drift: bool = False,
+        beyond_drift: str = "",
     ) -> None:
         self.loop = loop
         self.database = database
@@ -169,7 +173,7 @@ class Cluster:
                 self.nodes[process.incarnation].used_storage = True
 
         def on_guarded(call: str, path: PurePosixPath) -> None:
-            if process.incarnation is not None and not self.holds_lease(process.incarnation):
+            if process.incarnation is not None and not self._gate_is_open(process.incarnation):
                 self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
 
         shipping = Shipping(
@@ -196,7 +200,9 @@ class Cluster:
         """One machine's clocks: rates differ by less than the drift that the terms allow, wall clocks by much more."""
         rate = self.random.uniform(1.0, 1.0 + self.terms.drift * 0.99)
         if self.beyond_drift and self.random.random() < 0.5:
-            rate = self.random.uniform(*BEYOND)
+            how_far = self.random.choice(BEYOND[:2]) if self.beyond_drift == "any" else self.beyond_drift
+            slower = 1.0 + self.terms.drift * self.random.uniform(*A_LITTLE)
+            rate = 1.0 / slower if how_far == "a little" else self.random.uniform(*BY_FAR)
         return VirtualClock(rate=rate, skew_us=int(self.random.uniform(-20, 20) * 1_000_000))
 
     async def supervise(self, name: str, start: Callable[[str, int, VirtualClock], Process]) -> None:
@@ -415,6 +421,11 @@ class Cluster:
 
     def holds_lease(self, incarnation: str) -> bool:
         """See `rules.World`."""
+        node = self.nodes.get(incarnation)
+        return node is not None and node.clock.boottime() < node.page.until + GATE_MARGIN * self.terms.ttl_s
+
+    def _gate_is_open(self, incarnation: str) -> bool:
+        """Whether its worker may still begin storage calls: the gate shuts some time before the lease ends."""
         node = self.nodes.get(incarnation)
         return node is not None and node.clock.boottime() < node.page.until
 

@@ -91,7 +91,7 @@ def simulate(
     database: Database | None = None,
     only: Collection[str] | None = None,
     fence: str | None = None,
-    beyond_drift: bool = False,
+    beyond_drift: str = "",
     without: Container[int] = (),
     unasked: Container[int] = (),
     brief: bool = False,
@@ -99,7 +99,8 @@ def simulate(
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
-    have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
+    have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
+    then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
     `brief` ends a run with the first invariant that falls.
     """
