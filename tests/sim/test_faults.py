@@ -6,13 +6,15 @@ from random import Random
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from tests.sim.seeds import BASE
 
+from breezeblock.model.errors import Ambiguous, Unavailable
 from breezeblock.protocol.leases import Terms
 from breezeblock.store.dialects import db_now_us
+from breezeblock.store.tables import tx_done
 from breezeblock.testing.cluster import Cluster
-from breezeblock.testing.database import Database
+from breezeblock.testing.database import BACK, THERE, Database, SimLane
 from breezeblock.testing.faults import KINDS, Faults
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.loop import Process, VirtualLoop
@@ -23,6 +25,13 @@ T = TypeVar("T")
 MOST = 30
 # Nobody is fenced unless something else goes wrong.
 NEEDS = {"fence": ("crash", "rename")}
+
+
+class Quiet(Random):
+    """Chance by which nothing happens of itself."""
+
+    def random(self) -> float:
+        return 0.999
 
 
 class Scene:
@@ -110,3 +119,73 @@ def test_the_wall_clock_of_the_database_jumps(database: Database) -> None:
         return [jumped - began, shown() - began]
 
     assert scene.play(story) == [60_000_000, 2_000_000]
+
+
+# --- the ways to the database -------------------------------------------------------------------------------------------
+
+
+async def write(scene: Scene, id_: str) -> str:
+    """One transaction of `n.worker1`: how it ended for the one who waits, and whether it happened."""
+    lane = SimLane(scene.database, Process("n.worker1"), scene.faults, Random(1))
+    try:
+        await lane.write(lambda tx: tx.execute(insert(tx_done).values(id=id_, attempt=1, at_us=0)))
+        ended = "answered"
+    except (Ambiguous, Unavailable) as error:
+        ended = type(error).__name__
+    return f"{ended}, {'done' if is_done(scene, id_) else 'not done'}"
+
+
+def is_done(scene: Scene, id_: str) -> bool:
+    with scene.database.reading() as tx:
+        return bool(tx.execute(select(tx_done.c.id).where(tx_done.c.id == id_)).all())
+
+
+@pytest.mark.parametrize(
+    ("ways", "before", "under_way"),
+    [
+        ((THERE, BACK), "Unavailable, not done", "Ambiguous, done"),
+        ((THERE,), "Unavailable, not done", "answered, done"),
+        ((BACK,), "Ambiguous, done", "Ambiguous, done"),
+    ],
+)
+def test_a_cut_takes_away_requests_or_answers_or_both(
+    database: Database, ways: tuple[str, ...], before: str, under_way: str
+) -> None:
+    """Of who asks while it lasts, and of whom it meets between question and answer. Then it is over."""
+    scene = Scene(database, on=frozenset({"cut"}))
+
+    async def story(scene: Scene) -> list[str]:
+        scene.faults.random = Quiet()
+        done = asyncio.Event()
+        scene.database.on_commit = lambda seen, writer: done.set()
+        meets = asyncio.ensure_future(write(scene, "1"))
+        await done.wait()
+        scene.faults.cut("n.worker1", 10.0, ways=ways)
+        found = [await write(scene, "2"), await meets]
+        await asyncio.sleep(20.0)
+        return [*found, await write(scene, "3")]
+
+    assert scene.play(story) == [before, under_way, "answered, done"]
+    assert len(scene.struck) == 1
+
+
+def test_a_cut_says_which_way_it_goes(database: Database) -> None:
+    scene = Scene(database, on=frozenset({"cut"}))
+
+    async def story(scene: Scene) -> None:
+        for ways in ((THERE, BACK), (THERE,), (BACK,)):
+            scene.faults.cut("n", 1.0, ways=ways)
+
+    scene.play(story)
+
+    assert scene.struck == [
+        "cut n from the database for 1.00 s",
+        "cut n from the database for 1.00 s: requests are lost, answers come",
+        "cut n from the database for 1.00 s: requests arrive, answers are lost",
+    ]
+
+
+def test_each_way_of_a_cut_is_drawn(database: Database) -> None:
+    scene = Scene(database)
+
+    assert {tuple(scene.faults.draw_ways()) for _ in range(50)} == {(THERE, BACK), (THERE,), (BACK,)}

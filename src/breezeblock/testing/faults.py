@@ -3,7 +3,7 @@
 crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
-cut        a process, or all of a node, does not reach the database for a while; slowness
+cut        a process, or all of a node, does not reach the database for a while, or is not reached by its answers; slowness
 outage     nobody reaches the database for a while
 evict      an operator declares a node lost that is well
 storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
@@ -26,13 +26,14 @@ Each kind has a rate of its own, drawn for the run: what happens once meets othe
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
 from typing import Any, Final
 
+from breezeblock.testing.database import BACK, THERE
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
 from breezeblock.testing.virtual import VirtualClock
@@ -44,6 +45,8 @@ KINDS: Final = (
     *("poison", "drain", "upgrade", "backend", "array", "clock"),
 )
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
+BOTH_WAYS: Final = (THERE, BACK)
+LOST: Final = {THERE: ": requests are lost, answers come", BACK: ": requests arrive, answers are lost"}
 
 
 @dataclass
@@ -62,7 +65,8 @@ class Faults:
     without: Container[int] = ()
     """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
     _number: int = 0
-    _cut_until: dict[str, float] = field(default_factory=dict)
+    _cut_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(process, way) -> until when nothing passes there."""
     _slow_until: dict[str, tuple[float, float]] = field(default_factory=dict)
     _broken_until: dict[str, float] = field(default_factory=dict)
     _poisonous: dict[str, str] = field(default_factory=dict)
@@ -122,15 +126,22 @@ class Faults:
             return seconds
         return seconds * self.pace_s
 
-    def is_cut(self, process: Process) -> bool:
+    def is_cut(self, process: Process, way: str) -> bool:
         now = asyncio.get_running_loop().time()
-        return self._cut_until.get(process.name, 0.0) > now or self._cut_until.get("*", 0.0) > now
+        return max(self._cut_until.get((process.name, way), 0.0), self._cut_until.get(("*", way), 0.0)) > now
 
-    def cut(self, name: str, seconds: float, *, kind: str = "cut") -> None:
+    def cut(self, name: str, seconds: float, *, kind: str = "cut", ways: Sequence[str] = BOTH_WAYS) -> None:
         """Take the database away from a process, or from all ("*")."""
-        if self.strikes(kind, f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
+        what = "" if len(ways) > 1 else LOST[ways[0]]
+        text = f"cut {name} from the database for {seconds:.2f} s{what}"
+        if self.strikes(kind, text, target=name, seconds=seconds):
             until = asyncio.get_running_loop().time() + seconds
-            self._cut_until[name] = max(until, self._cut_until.get(name, 0.0))
+            for way in ways:
+                self._cut_until[name, way] = max(until, self._cut_until.get((name, way), 0.0))
+
+    def draw_ways(self) -> Sequence[str]:
+        """Which of the two ways a cut takes away."""
+        return self.random.choice((BOTH_WAYS, BOTH_WAYS, (THERE,), (BACK,)))
 
     def cut_later(self, name: str, after_s: float, *, for_s: float) -> None:
         """The same, but not yet: what was slow is gone in the end."""
@@ -145,9 +156,9 @@ class Faults:
         """Never longer than an outage that hits everybody: what hangs beyond it would be this process's trouble alone."""
         now = asyncio.get_running_loop().time()
         seconds = self.random.choice((0.001, 0.05, 1.0, 4.0))
-        if self._cut_until.get(process.name, 0.0) > now:
+        if any(self._cut_until.get((process.name, way), 0.0) > now for way in BOTH_WAYS):
             return seconds, True
-        return min(seconds, max(0.001, self._cut_until.get("*", 0.0) - now)), False
+        return min(seconds, max(0.001, self._cut_until.get(("*", THERE), 0.0) - now)), False
 
     def contended(self, process: Process) -> bool:
         if self._burst_until > asyncio.get_running_loop().time():
@@ -187,7 +198,7 @@ class Faults:
         if self._comes("lost", 0.06):
             lost = self.strikes("lost", f"the commit's answer to {process.name} is lost", target=process.name)
             if "cut" in self.on and self.random.random() < 0.3:
-                self.cut(process.name, self.random.uniform(10.0, 25.0))
+                self.cut(process.name, self.random.uniform(10.0, 25.0), ways=self.draw_ways())
             return lost
         return False
 
@@ -214,7 +225,7 @@ class Faults:
         Now and then the fencer cannot say so afterwards, for longer than a retry lasts.
         """
         if self._comes("cut", 0.15):
-            self.cut(process.name, self.random.uniform(16.0, 25.0))
+            self.cut(process.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
         if self._comes("fence", 0.5):
             fate = self.random.choice(("fails", "is slow", "is late"))
             seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]

@@ -180,8 +180,9 @@ class Nemesis:
 
     def _cut(self) -> None:
         seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))
+        ways = self._faults.draw_ways()
         for process in self._victims():
-            self._faults.cut(process.name, seconds)
+            self._faults.cut(process.name, seconds, ways=ways)
 
     def _outage(self) -> None:
         self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)), kind="outage")
