@@ -1,14 +1,20 @@
 """Each fault strikes, does what its line in the history says, and ends."""
 
 import asyncio
+import errno
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import insert, select
 from tests.sim.seeds import BASE
 
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.drivers.file import FileDriver
 from breezeblock.model.errors import Ambiguous, Unavailable
 from breezeblock.protocol.leases import Terms
 from breezeblock.store.dialects import db_now_us
@@ -18,8 +24,9 @@ from breezeblock.testing.database import BACK, THERE, Database, SimLane
 from breezeblock.testing.faults import KINDS, Faults
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.loop import Process, VirtualLoop
+from breezeblock.testing.memory_files import MemoryFiles
 from breezeblock.testing.run import simulate
-from breezeblock.testing.virtual import VirtualClock
+from breezeblock.testing.virtual import VirtualClock, VirtualIds
 
 T = TypeVar("T")
 MOST = 30
@@ -189,3 +196,132 @@ def test_each_way_of_a_cut_is_drawn(database: Database) -> None:
     scene = Scene(database)
 
     assert {tuple(scene.faults.draw_ways()) for _ in range(50)} == {(THERE, BACK), (THERE,), (BACK,)}
+
+
+# --- the storage --------------------------------------------------------------------------------------------------------
+
+FOLDER = PurePosixPath("/place")
+A, B = FOLDER / "a", FOLDER / "b"
+BYTES = bytes(range(256)) * 40
+EIO = OSError(errno.EIO, "Input/output error")
+
+
+@dataclass
+class Fated(Faults):
+    """Faults whose effects on storage end as they are told to."""
+
+    fates: list[tuple[float, OSError | None]] = field(default_factory=list)
+
+    def fate_of_effect(self, process: Process, call: str, path: PurePosixPath) -> tuple[float, OSError | None]:
+        return self.fates.pop(0) if self.fates else (1.0, None)
+
+
+class Unsaved:
+    """The progress of a copy that begins at the beginning."""
+
+    done_bytes = 0
+
+    async def save(self, done_bytes: int) -> None:
+        return
+
+
+async def read(scene: Scene, path: PurePosixPath) -> bytes:
+    return await scene.cluster.disk.read_at(path, offset=0, length=2 * len(BYTES))
+
+
+async def files_with(scene: Scene, fates: list[tuple[float, OSError | None]]) -> MemoryFiles:
+    """A worker's files, A full of bytes and B empty, and what becomes of its next changing calls."""
+    disk = scene.cluster.disk
+    await disk.make_folder(FOLDER)
+    await disk.create(A, size_bytes=0)
+    await disk.create(B, size_bytes=0)
+    await disk.write_at(A, offset=0, data=BYTES)
+    scene.faults = Fated(random=Quiet(), tell=scene.tell, fates=fates)
+    scene.cluster.faults = scene.faults
+    files = scene.cluster.env(Process("n.worker1"), VirtualClock()).files
+    assert isinstance(files, MemoryFiles)
+    return files
+
+
+def test_a_copy_stops_short(database: Database) -> None:
+    scene = Scene(database)
+
+    async def story(scene: Scene) -> tuple[int, bytes]:
+        files = await files_with(scene, [(0.3, None)])
+        return await files.copy_range(A, B, offset=0, length=len(BYTES)), await read(scene, B)
+
+    done, there = scene.play(story)
+
+    assert done == int(len(BYTES) * 0.3)
+    assert there == BYTES[:done]
+
+
+@pytest.mark.parametrize(
+    ("call", "length"),
+    [
+        (lambda files: files.copy_range(A, B, offset=0, length=len(BYTES)), int(len(BYTES) * 0.3)),
+        (lambda files: files.write_at(B, offset=0, data=BYTES), int(len(BYTES) * 0.3)),
+        (lambda files: files.grow(B, size_bytes=1000), 300),
+    ],
+    ids=["copy", "write", "growth"],
+)
+def test_a_call_fails_when_a_part_is_done(
+    database: Database, call: Callable[[MemoryFiles], Awaitable[object]], length: int
+) -> None:
+    scene = Scene(database)
+
+    async def story(scene: Scene) -> int:
+        files = await files_with(scene, [(0.3, EIO)])
+        with pytest.raises(OSError, match="Input/output error"):
+            await call(files)
+        return len(await read(scene, B))
+
+    assert scene.play(story) == length
+    assert len(scene.effects) == 1, "what landed is told, although the caller heard of an error"
+
+
+def test_a_call_fails_when_all_is_done(database: Database) -> None:
+    scene = Scene(database)
+
+    async def story(scene: Scene) -> list[str]:
+        files = await files_with(scene, [(1.0, EIO)])
+        with pytest.raises(OSError, match="Input/output error"):
+            await files.rename(A, B)
+        return await scene.cluster.disk.list_folder(FOLDER)
+
+    assert scene.play(story) == ["b"]
+    assert scene.effects == [("rename", "b")]
+
+
+def test_a_driver_copies_all_of_a_volume_in_short_pieces(database: Database) -> None:
+    scene = Scene(database)
+    source, target = (ObjectName(f"aa000000-0000-4000-8000-00000000000{number}", 1, 1) for number in (1, 2))
+
+    async def story(scene: Scene) -> bytes:
+        files = await files_with(scene, [])
+        await scene.cluster.disk.remove(A, B)
+        clock = VirtualClock()
+        driver = FileDriver(files, name="fast", path=FOLDER, clock=clock, ids=VirtualIds(Random(1)))
+        await driver.check(known=False)
+        await driver.create(source, size_bytes=len(BYTES))
+        await scene.cluster.disk.write_at(FOLDER / "aa" / str(source), offset=0, data=BYTES)
+        assert isinstance(scene.faults, Fated)
+        scene.faults.fates = [(1.0, None)] * 2 + [(0.3, None)] * 6
+        await driver.copy(source, target, size_bytes=len(BYTES), progress=Unsaved())
+        return await read(scene, FOLDER / "aa" / str(target))
+
+    assert scene.play(story) == BYTES
+    assert [call for call, name in scene.effects if name.startswith(str(target))].count("copy_range") == 7
+
+
+def test_every_way_in_which_an_effect_may_end_is_drawn_and_can_be_left_out(database: Database) -> None:
+    def fates(call: str, **without: Any) -> Counter[tuple[str, str]]:
+        faults = Faults(random=Random(1), tell=History(lambda: 0.0), on=frozenset({"storage"}), **without)
+        drawn = [faults.fate_of_effect(Process("n.worker1"), call, A) for _ in range(1_000)]
+        return Counter(("all" if share == 1.0 else "part", "fails" if error else "answered") for share, error in drawn)
+
+    assert fates("copy_range").keys() == {
+        *(("all", "answered"), ("part", "answered"), ("all", "fails"), ("part", "fails"))
+    }
+    assert fates("rename").keys() == {("all", "answered"), ("all", "fails")}
+    assert fates("copy_range", without=range(10_000)) == {("all", "answered"): 1_000}

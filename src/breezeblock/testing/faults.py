@@ -6,7 +6,8 @@ lost       a commit happened and its answer was lost; a transaction lost against
 cut        a process, or all of a node, does not reach the database for a while, or is not reached by its answers; slowness
 outage     nobody reaches the database for a while
 evict      an operator declares a node lost that is well
-storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
+storage    a storage call fails with EIO or ENOSPC, without having done anything, or all, or a part of it; copies that stop
+           short of what was asked; the storage is full for a while; slowness
 fence      a fence fails, is slow, or succeeds after it was given up
 burst      for a while every other transaction loses against another one
 late       a write lands seconds after its call, although its process was killed or stopped meanwhile
@@ -44,6 +45,8 @@ KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
     *("poison", "drain", "upgrade", "backend", "array", "clock"),
 )
+# Storage calls of which a part may be done.
+DIVISIBLE: Final = ("create", "grow", "copy_range", "write_at")
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
 BOTH_WAYS: Final = (THERE, BACK)
 LOST: Final = {THERE: ": requests are lost, answers come", BACK: ": requests arrive, answers are lost"}
@@ -257,6 +260,21 @@ class Faults:
             text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}"
             if self.strikes("storage", text, target=process.name):
                 raise OSError(number, os.strerror(number), str(path))
+
+    def fate_of_effect(self, process: Process, call: str, path: PurePosixPath) -> tuple[float, OSError | None]:
+        """In the moment in which an effect lands: what share of it does, and what the caller hears if not how much that was."""
+        if call == "copy_range" and self._comes("storage", 0.1):
+            share = self.random.random()
+            text = f"{process.name}: {call} {path.name} stops short after {share:.0%}"
+            if self.strikes("storage", text, target=process.name):
+                return share, None
+        if self._comes("storage", 0.03):
+            share = self.random.choice((1.0, self.random.random())) if call in DIVISIBLE else 1.0
+            number = self.random.choice((errno.EIO, errno.ENOSPC)) if share < 1.0 else errno.EIO
+            text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]} after {share:.0%} of it was done"
+            if self.strikes("storage", text, target=process.name):
+                return share, OSError(number, os.strerror(number), str(path))
+        return 1.0, None
 
     def break_backend(self, name: str, seconds: float) -> None:
         """Let every call of a backend fail for a while."""

@@ -252,7 +252,10 @@ class _Run:
                 id_, object_name, pool = self._random.choice(rows)
                 text = f"{number} of {id_}".encode()
                 path = self._cluster.root(pool) / id_[:2] / object_name
-                await self._cluster.write_past(pool, path, text.ljust(64))
+                try:
+                    await self._cluster.write_past(pool, path, text.ljust(64))
+                except FileNotFoundError:
+                    continue  # its deletion failed after it was done, and an operator said `available`; else it shows at rest
                 self._watcher.contents[id_] = text.ljust(64)
                 self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import Process
-from breezeblock.testing.memory_files import MemoryFiles, Tokens
+from breezeblock.testing.memory_files import Change, MemoryFiles, Tokens
 from breezeblock.testing.virtual import LockFiles, VirtualClock
 
 __all__ = ["Shipping"]
@@ -49,27 +49,31 @@ class Shipping:
             self.on_guarded(call, path)
         await self.faults.right_before_effect(self.stop_node)
 
-    async def _ship(self, effect: Callable[[], T], path: PurePosixPath) -> T:
+    async def _ship(self, call: str, effect: Change[T], path: PurePosixPath) -> T:
         later_s = self.faults.late_s(self.process)
         if later_s == 0.0:
-            return self._land(effect, path)
+            return self._land(call, effect, path)
         # In nobody's context: a write that is on its way lands, whatever becomes of its process.
-        way = asyncio.get_running_loop().create_task(self._arrive(effect, path, later_s), context=Context())
+        way = asyncio.get_running_loop().create_task(self._arrive(call, effect, path, later_s), context=Context())
         way.add_done_callback(lambda done: done.exception(), context=Context())
         return await asyncio.shield(way)
 
-    async def _arrive(self, effect: Callable[[], T], path: PurePosixPath, later_s: float) -> T:
+    async def _arrive(self, call: str, effect: Change[T], path: PurePosixPath, later_s: float) -> T:
         self.locks.count_call(self.lock_path, 1)
         try:
             await VirtualClock().sleep(later_s)
-            return self._land(effect, path)
+            return self._land(call, effect, path)
         finally:
             self.locks.count_call(self.lock_path, -1)
 
-    def _land(self, effect: Callable[[], T], path: PurePosixPath) -> T:
+    def _land(self, call: str, effect: Change[T], path: PurePosixPath) -> T:
         if self.refuses(path.parts[1]):  # asked at the very instant of the effect, as storage does
             raise OSError(errno.EACCES, "this client is fenced")
-        return effect()
+        share, error = self.faults.fate_of_effect(self.process, call, path)
+        result = effect(share)
+        if error is not None:
+            raise error
+        return result
 
     def _effect(self, call: str, path: PurePosixPath, tokens: Tokens) -> None:
         self.on_effect(self.process, call, path, tokens)
