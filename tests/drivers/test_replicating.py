@@ -158,6 +158,27 @@ def test_a_call_that_hung_through_a_failover_lands_nowhere(array: Array, driver:
     assert run(driver.on(SECONDARY).every_name()) == (ONE,)
 
 
+def test_a_call_that_hangs_has_begun(disk: MemoryFiles, array: Array, driver: ReplicatingDriver) -> None:
+    """Seed 1586959919: it hung until its lease was over, and then counted as one that begins without a lease."""
+    begun: list[str] = []
+
+    async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
+        begun.append(call)
+
+    async def story() -> list[str]:
+        files = disk.view(stalled=stalled)
+        mine = ReplicatingDriver(files, array=array, name="fast", clock=FakeClock(), ids=RealIds())
+        array.hang(SECONDARY)
+        hung = asyncio.ensure_future(mine.failover(SECONDARY))
+        await asyncio.sleep(0)
+        while_it_hangs = list(begun)
+        array.repair(SECONDARY)
+        await hung
+        return while_it_hangs
+
+    assert run(story()) == ["failover"]
+
+
 def test_the_file_driver_has_no_targets(disk: MemoryFiles) -> None:
     plain = FileDriver(disk, name="fast", path=PurePosixPath("/fast"), clock=FakeClock(), ids=RealIds())
 
