@@ -306,7 +306,7 @@ def test_a_driver_copies_all_of_a_volume_in_short_pieces(database: Database) -> 
         await driver.create(source, size_bytes=len(BYTES))
         await scene.cluster.disk.write_at(FOLDER / "aa" / str(source), offset=0, data=BYTES)
         assert isinstance(scene.faults, Fated)
-        scene.faults.fates = [(1.0, None)] * 2 + [(0.3, None)] * 6
+        scene.faults.fates = [(share, None) for share in (1.0, 1.0, *(0.3,) * 6)]
         await driver.copy(source, target, size_bytes=len(BYTES), progress=Unsaved())
         return await read(scene, FOLDER / "aa" / str(target))
 
@@ -325,3 +325,53 @@ def test_every_way_in_which_an_effect_may_end_is_drawn_and_can_be_left_out(datab
     }
     assert fates("rename").keys() == {("all", "answered"), ("all", "fails")}
     assert fates("copy_range", without=range(10_000)) == {("all", "answered"): 1_000}
+
+
+# --- the doorbell -------------------------------------------------------------------------------------------------------
+
+
+def heard(scene: Scene, *, act: Callable[[Scene], None] = lambda scene: None, times: int = 1) -> list[int]:
+    """What of rings, one every 10 s, one listener hears in the second after each and later."""
+
+    async def story(scene: Scene) -> list[int]:
+        ears: list[float] = []
+        scene.cluster.bell.add(Process("n.worker1"), lambda: ears.append(scene.loop.time()))
+        found = []
+        act(scene)
+        for _ in range(times):
+            ears.clear()
+            rang_at = scene.loop.time()
+            scene.cluster.bell.ring("sim@fast")
+            await asyncio.sleep(10.0)
+            at_once = sum(at - rang_at < 0.1 for at in ears)
+            found.append(at_once * 10 + len(ears) - at_once)
+        return found
+
+    return scene.play(story)
+
+
+def test_without_faults_each_ring_is_heard_once(database: Database) -> None:
+    assert heard(Scene(database), times=300) == [10] * 300
+
+
+def test_rings_are_lost_or_heard_twice_or_late(database: Database) -> None:
+    scene = Scene(database, on=frozenset({"bell"}))
+
+    found = Counter(heard(scene, times=300))
+
+    assert {0, 1, 10, 11} <= found.keys(), "lost, late, as always, and twice"
+    assert len(scene.struck) >= 300 - found[10]
+
+
+def test_a_fault_of_the_doorbell_that_is_left_out_does_nothing(database: Database) -> None:
+    scene = Scene(database, on=frozenset({"bell"}))
+    scene.faults.without = range(10_000)
+
+    assert heard(scene, times=300) == [10] * 300
+    assert scene.struck == []
+
+
+def test_the_doorbell_is_silent_for_a_while(database: Database) -> None:
+    scene = Scene(database)
+
+    assert heard(scene, act=lambda scene: scene.faults.silence_bell(15.0), times=3) == [0, 0, 10]

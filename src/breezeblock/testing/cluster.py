@@ -115,7 +115,7 @@ class Cluster:
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
-        self.bell = Bell(loop, random)
+        self.bell = Bell(loop, random, faults)
         self.processes: list[Process] = []
         self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5)), park_after_s=60.0)
         self.slots = random.choice((1, 2, 8))

@@ -18,6 +18,7 @@ drain      SIGTERM to a keeper: its node hands back what it has and leaves
 upgrade    nodes begin with an older release, and are drained and replaced one by one
 backend    a backend's storage fails altogether for a while
 array      the active side of an array that replicates fails, or does not answer, for a while
+bell       a ring of the doorbell is lost, heard twice, or so late that later ones overtake it; or all are lost for a while
 clock      the wall clock of a machine, or of the database, jumps by minutes, and is set right again after a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
 
@@ -43,7 +44,7 @@ __all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array", "clock"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell"),
 )
 # Storage calls of which a part may be done.
 DIVISIBLE: Final = ("create", "grow", "copy_range", "write_at")
@@ -74,6 +75,7 @@ class Faults:
     _broken_until: dict[str, float] = field(default_factory=dict)
     _poisonous: dict[str, str] = field(default_factory=dict)
     _burst_until: float = float("-inf")
+    _silent_until: float = float("-inf")
     _full_until: float = float("-inf")
 
     @classmethod
@@ -104,7 +106,7 @@ class Faults:
     def stop(self) -> None:
         """Nothing goes wrong any more. Who is cut off, or stopped, stays so until its time is over."""
         self.on = frozenset()
-        self._burst_until = self._full_until = float("-inf")
+        self._burst_until = self._full_until = self._silent_until = float("-inf")
 
     def strikes(self, kind: str, text: str, **data: Any) -> bool:
         """Every single fault asks here, after its draws and before its effect: gets its number, is told, or is suppressed.
@@ -210,6 +212,26 @@ class Faults:
         if process.works and self._comes("stop", 0.02):
             return self.random.choice((0.5, 3.6, 4.2, 10.0))
         return 0.0
+
+    # --- the doorbell -----------------------------------------------------------------------------------------------
+
+    def rings(self, listener: Process, queue: str) -> Sequence[float]:
+        """How often, and how much later, a process hears a ring."""
+        if self._silent_until > asyncio.get_running_loop().time():
+            return ()  # belongs to the silence, which has its own number
+        if not self._comes("bell", 0.3):
+            return (0.0,)
+        later_s = self.random.uniform(0.0, 3.0)
+        fate, heard = self.random.choice(
+            (("lost", ()), ("heard twice", (0.0, later_s)), (f"on its way for {later_s:.2f} s", (later_s,)))
+        )
+        text = f"a ring for {queue} to {listener.name} is {fate}"
+        return heard if self.strikes("bell", text, target=listener.name) else (0.0,)
+
+    def silence_bell(self, seconds: float) -> None:
+        """Let nobody hear a ring for a while."""
+        if self.strikes("bell", f"the doorbell is silent for {seconds:.2f} s", target="*", seconds=seconds):
+            self._silent_until = asyncio.get_running_loop().time() + seconds
 
     # --- clocks -----------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class Nemesis:
             "backend": lambda: self._faults.break_backend(
                 self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
             ),
+            "bell": lambda: self._faults.silence_bell(self._random.choice((0.2, 2.0, self._ttl_s * 2))),
             "clock": self._clock,
             "stop": self._stop,
             "cut": self._cut,
