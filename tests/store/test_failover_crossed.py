@@ -129,6 +129,25 @@ def test_a_revert_publishes_only_what_was_made_on_the_storage_in_use(
     assert ("revert_volume", "done") in site.outcomes()
 
 
+def test_a_revert_that_was_published_before_a_failover_keeps_what_the_mirror_has_of_it(site: Site) -> None:
+    """Simulation's seed 3706751481, *Once*: it was removed to be copied again, while the volume's row named it."""
+
+    async def story() -> None:
+        await given_storage(site)
+        site.base.run(volume_changes.begin_revert, origin=origin(), volume_id=VolumeId(V1), snapshot_id=SnapshotId(S1))
+        await dies(site.perform(site.claim(), commits=3))
+        bury(site)
+        site.fail_over()
+        await site.perform(site.claim(OTHER))
+        published = site.base.row(tables.volumes, V1)["object_name"]
+        await dies(site.perform(site.claim(OTHER), commits=2))
+
+        assert site.base.row(tables.volumes, V1)["object_name"] == published
+        assert await site.has(SECONDARY, tables.volumes, V1)
+
+    in_virtual_time(story())
+
+
 def test_a_revert_removes_nothing_where_its_volume_is_not(site: Site) -> None:
     """It was published on the storage that was left; what the target has of the volume is the old object, and stays."""
 

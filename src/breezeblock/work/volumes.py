@@ -70,8 +70,9 @@ async def publish_copy(run: Working) -> None:
 
     A copy that was made before a failover is not on the storage in use, or nobody knows: it is made again. The step is
     saved before that, so that whoever comes after a crash in the middle of it makes a copy too, and publishes no half of one.
+    But one that an earlier claim has published, and that is there, is the volume: to make it again is to remove it first.
     """
-    if not same_target(run):
+    if not same_target(run) and not await _is_published(run):
         await run.advance(direction=DO, step=copy_snapshot.__name__)
         await copy_snapshot(run)
         await run.advance(direction=DO, step=publish_copy.__name__)
@@ -81,6 +82,12 @@ async def publish_copy(run: Working) -> None:
         object_name=run.state["object"],
         now_us=run.tools.clock.now_us(),
     )
+
+
+async def _is_published(run: Working) -> bool:
+    """Whether the row names our copy already, and the storage in use has it."""
+    published = await object_of(run, tables.volumes, run.payload.volume_id)
+    return str(published) == run.state["object"] and await run.tools.driver.exists(published)
 
 
 async def drop_unpublished(run: Working) -> None:
