@@ -9,6 +9,7 @@ from typing import Final
 from tests.service import Service
 
 from breezeblock.chaos import checker
+from breezeblock.chaos.answers import ALWAYS, broken_answers
 from breezeblock.chaos.evidence import Rest, Row, contradictions, read_rest, rows
 from breezeblock.chaos.load import DATA_BYTES, Load
 from breezeblock.chaos.run import settle as wait_for_rest
@@ -62,6 +63,7 @@ def wrongs(load: Load, service: Service) -> list[str]:
         *out_of_order(database(service)),
         *_sentences(checker.storage(rest, NOTHING)),
         *_sentences(checker.once(load.asked, rest, NOTHING, NOTHING).findings),
+        *_sentences(broken_answers((*load.asked, *load.broken_reads), ALWAYS)),
         *_sentences(checker.expectations(load.clients, rest, NOTHING, NOTHING)),
         *_sentences(checker.data(load.clients, rest, NOTHING)[1]),
     ]

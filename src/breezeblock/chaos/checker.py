@@ -18,7 +18,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from breezeblock.chaos.evidence import Call, Event, Rest, Row, Token
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume, pattern
+from breezeblock.chaos.load import ACCEPTED, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume, pattern
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import NEEDS_STORAGE
 
@@ -237,8 +237,6 @@ def once(asked: Sequence[Asked], rest: Rest, excused: set[str], unplaced: set[st
     findings: list[Finding] = []
     for one in asked:
         done = logged.get(one.request_id or "", [])
-        if one.outcome == BROKEN:
-            findings.append(Finding("Answers", f"{one} is the service's own mistake"))
         if one.outcome in (REFUSED, UNAVAILABLE) and (done or one.request_id in waiting):
             findings.append(Finding("Once", f"{one} was refused, and is operation {done}"))
         if one.outcome == ACCEPTED:

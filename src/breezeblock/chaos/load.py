@@ -71,6 +71,8 @@ class Asked:
     message: str
     sent_at: float
     took_s: float
+    retry_after: bool = False
+    """Whether the answer says when to try again."""
 
 
 @dataclass
@@ -139,6 +141,8 @@ class Client:
     def __init__(self, number: int, endpoint: str, seed: int, storage: Path | None = None) -> None:
         self.number = number
         self.reads: Counter[int] = Counter()
+        self.broken_reads: list[Asked] = []
+        """Requests that only looked and were answered 5xx: those alone are worth a note each."""
         self._storage = storage
         self.volumes: list[Volume] = []
         self.asked: list[Asked] = []
@@ -202,7 +206,7 @@ class Client:
         self.asked.append(
             Asked(
                 self.number, kind, name, outcome, status, said.get("x-openstack-request-id"), text, started,
-                now() - started,
+                now() - started, "retry-after" in said,
             )
         )  # fmt: skip
         return outcome, answer
@@ -212,14 +216,25 @@ class Client:
         until = now() + WAIT_MOST_S
         while now() < until:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                status, answer, _ = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
+                started = now()
+                status, answer, said = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
                 self.reads[status] += 1
+                if status >= 500:
+                    self._note_read(volume, status, answer, said, started)
                 if status == 404:
                     return None
                 if status == 200 and answer["volume"]["status"] not in BUSY:
                     return str(answer["volume"]["status"])
             time.sleep(LOOK_EVERY_S)
         return None
+
+    def _note_read(self, volume: Volume, status: int, answer: Any, said: dict[str, str], started: float) -> None:
+        self.broken_reads.append(
+            Asked(
+                self.number, "read", volume.name, _outcome(status, answer), status, said.get("x-openstack-request-id"),
+                _message(answer), started, now() - started, "retry-after" in said,
+            )
+        )  # fmt: skip
 
     def _write(self, volume: Volume) -> None:
         """Put something into a new volume, behind the service's back, as a server does that has it attached."""
@@ -402,6 +417,11 @@ class Load:
     @property
     def asked(self) -> list[Asked]:
         return [one for client in self.clients for one in client.asked]
+
+    @property
+    def broken_reads(self) -> list[Asked]:
+        """Those that only looked and were answered 5xx."""
+        return [one for client in self.clients for one in client.broken_reads]
 
     @property
     def reads(self) -> Counter[int]:

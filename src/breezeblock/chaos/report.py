@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from breezeblock.chaos import checker
+from breezeblock.chaos import answers, checker
 from breezeblock.chaos.checker import Finding, Requests
 from breezeblock.chaos.evidence import Call, Event, Rest
 from breezeblock.chaos.failover import PERCENTILES, Failover, failovers, percentile
@@ -31,8 +31,11 @@ class History:
     clients: list[Client]
     asked: list[Asked]
     reads: Counter[int]
+    broken_reads: list[Asked]
     strikes: list[Strike]
     missed: Counter[str]
+    holders: set[int]
+    """Processes that the service killed because they held up every writer of its database."""
     calls: list[Call]
     alive: dict[tuple[str, int], float]
     events: list[Event]
@@ -62,6 +65,7 @@ def judge(history: History) -> dict[str, Any]:
         *checker.order(history.events),
         *checker.transitions(history.events, history.moves),
         *requests.findings,
+        *answers.broken_answers((*history.asked, *history.broken_reads), _outages(history)),
         *checker.expectations(history.clients, history.rest, pardoned, unplaced),
         *checker.storage(history.rest, pardoned),
         *checker.storage(history.swept, set()),
@@ -94,6 +98,11 @@ def judge(history: History) -> dict[str, Any]:
         "findings": [finding._asdict() for finding in findings[:FINDINGS_MOST]],
         "findings_in_all": len(findings),
     }
+
+
+def _outages(history: History) -> list[answers.Outage]:
+    options = history.options
+    return answers.outages(history.strikes, history.holders, nodes=options["nodes"], apis=options["apis"])
 
 
 def _requests(history: History, requests: Requests) -> dict[str, Any]:

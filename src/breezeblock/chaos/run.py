@@ -15,7 +15,16 @@ from typing import Any, Final
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import Cluster, db_check, machine, running
-from breezeblock.chaos.evidence import Rest, Row, declared_moves, events, read_calls, read_rest, unsettled
+from breezeblock.chaos.evidence import (
+    Rest,
+    Row,
+    declared_moves,
+    events,
+    killed_holders,
+    read_calls,
+    read_rest,
+    unsettled,
+)
 from breezeblock.chaos.load import DATA_BYTES, PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
@@ -136,7 +145,8 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
     also += [Finding("Accounts", one) for one in db_check(cluster.service)]
     return History(
         options=options.told(cluster), began=began, ended=ended, settled_s=settled_s, clients=load.clients,
-        asked=load.asked, reads=load.reads, strikes=nemesis.strikes, missed=nemesis.missed,
+        asked=load.asked, reads=load.reads, broken_reads=load.broken_reads, strikes=nemesis.strikes,
+        missed=nemesis.missed, holders=killed_holders(cluster.service.data / "log" / "up.log"),
         calls=read_calls(cluster.calls), alive=witness.last_alive, events=events(cluster.database),
         moves=declared_moves(), owned=witness.owned, nodes=witness.nodes, marks=witness.marks,
         stuck=stuck, rest=rest, swept=swept, also=also,

@@ -206,6 +206,7 @@ def _judge(
         *late,
         *checker.order(events(cluster.database)),
         *checker.storage(rest, set()),
+        *(checker.Finding("Answers", f"{one}") for one in course.answers if one.status >= 500),
         *(checker.Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
     ]
     names = {node.incarnation for node in witness.nodes if node.keeper_pid in strike.pids}
