@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.proof import PROOF, not_here
 from tests.service import Service, StartService, eventually, is_running
 
 from breezeblock.node.page import Page
 
 MIB: Final = 1024**2
-PROOF: Final = os.environ.get("BREEZEBLOCK_PROOF") == "1"
 # At ttl 0.4 s some 15 in a second. What leaks with each renewal is seen by some thousands as well as by more.
 RENEWALS: Final = 3_000 if PROOF else 300
 TTL_S: Final = 1.5
@@ -95,7 +95,7 @@ while os.WIFSTOPPED(status):
 
 @pytest.fixture
 def freeze() -> Iterator[Callable[[int], None]]:
-    """Freezes a thread; skips where the kernel does not let us."""
+    """Freezes a thread, where the kernel lets us."""
     tracers: list[subprocess.Popen[str]] = []
 
     def begin(tid: int) -> None:
@@ -104,7 +104,7 @@ def freeze() -> Iterator[Callable[[int], None]]:
         assert tracer.stderr is not None
         tracers.append(tracer)
         if not tracer.stdout.readline():
-            pytest.skip(tracer.stderr.read())
+            not_here(tracer.stderr.read())
 
     yield begin
     for tracer in tracers:
