@@ -32,6 +32,7 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
         *report["faults_without_a_victim"]
     }
     assert report["operations_taken_over"] > 0
+    assert report["contents_compared"] > report["requests"]["accepted"] / 5
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 

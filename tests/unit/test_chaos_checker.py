@@ -10,9 +10,10 @@ import pytest
 
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import ALWAYS, Outage, broken_answers, outages
+from breezeblock.chaos.contents import ZEROS, holds, pattern
 from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, ZEROS, Asked, Client, Volume, pattern
+from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import EVERY_KIND, draw
 from breezeblock.chaos.report import History, judge
@@ -240,6 +241,37 @@ def test_each_difference_at_rest_is_found(at_rest: Rest) -> None:
 def test_a_volume_that_came_back_is_found() -> None:
     """It was deleted, and is there."""
     assert everything(client(there={False}), rest())
+
+
+@pytest.mark.parametrize(
+    ("files", "right"),
+    [
+        ({f"{V}.1.1": pattern("tag") + b"more"}, True),
+        ({f"{V}.1.1": pattern("tag"), f"{V}.1.2.part": b"half"}, True),
+        ({f"{V}.1.1": pattern("other")}, False),
+        ({f"{V}.1.1": pattern("tag")[:-1]}, False),
+        ({f"{V}.1.1": pattern("tag")[4096:] + bytes(4096)}, False),
+        ({f"{V}.1.1": bytes(3 << 20)}, False),
+        ({f"{V}.1.1.part": pattern("tag")}, None),
+        ({f"{V}.1.1": pattern("tag"), f"{V}.1.2": pattern("tag")}, None),
+    ],
+)
+def test_what_is_in_a_file_is_compared(tmp_path: Path, files: dict[str, bytes], right: bool | None) -> None:
+    """Another writer's, one byte too few, blocks that moved, zeros; and what cannot be told."""
+    (tmp_path / V[:2]).mkdir()
+    for name, content in files.items():
+        (tmp_path / V[:2] / name).write_bytes(content)
+
+    assert holds(tmp_path, V, {"tag"}) is right
+
+
+def test_a_wrong_content_that_a_client_saw_on_the_way_is_found() -> None:
+    """Though all is right in the end."""
+    one = client()
+    one.compared, one.wrong_contents = 3, ["volume-0-1 held something else"]
+
+    assert checker.data_on_the_way([one, client()]) == (3, [checker.Finding("Data", "volume-0-1 held something else")])
+    assert judge(history(clients=[one]))["verdict"] == "wrong"
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------

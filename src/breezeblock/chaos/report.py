@@ -58,7 +58,8 @@ def judge(history: History) -> dict[str, Any]:
     pardoned = checker.excused_resources(history.rest, excused, history.strikes)
     unplaced = checker.unplaced_requests(history.asked, history.rest, history.strikes)
     requests = checker.once(history.asked, history.rest, excused, unplaced)
-    compared, wrong_data = checker.data(history.clients, history.rest, pardoned)
+    at_rest, wrong_data = checker.data(history.clients, history.rest, pardoned)
+    before, wrong_before = checker.data_on_the_way(history.clients)
     findings = [
         *(Finding("Termination", one) for one in history.stuck),
         *checker.exclusion(history.calls, history.alive),
@@ -70,6 +71,7 @@ def judge(history: History) -> dict[str, Any]:
         *checker.storage(history.rest, pardoned),
         *checker.storage(history.swept, set()),
         *wrong_data,
+        *wrong_before,
         *(Finding("Accounts", one) for one in (*history.rest.contradictions, *history.swept.contradictions)),
         *history.also,
     ]
@@ -90,7 +92,8 @@ def judge(history: History) -> dict[str, Any]:
             "refused": sum(bool(call.error) for call in history.calls),
         },
         "commits_checked": len(history.events),
-        "contents_compared": compared,
+        "contents_compared": before + at_rest,
+        "contents_compared_at_rest": at_rest,
         "nodes": _nodes(history),
         "operations_taken_over": sum(row["epoch"] > 1 for row in history.rest.log),
         "failover_s": _distribution(failovers(history.strikes, history.owned, history.nodes)),

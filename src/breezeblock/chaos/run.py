@@ -15,6 +15,7 @@ from typing import Any, Final
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import Cluster, db_check, machine, running
+from breezeblock.chaos.contents import HEAD_BYTES
 from breezeblock.chaos.evidence import (
     Rest,
     Row,
@@ -25,7 +26,7 @@ from breezeblock.chaos.evidence import (
     read_rest,
     unsettled,
 )
-from breezeblock.chaos.load import DATA_BYTES, PROJECT, TYPES, Load, now
+from breezeblock.chaos.load import PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.report import History, judge, write_json
@@ -154,7 +155,7 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
 
 
 def _rest(cluster: Cluster) -> Rest:
-    return read_rest(cluster.database, cluster.storage, head_bytes=max(DATA_BYTES))
+    return read_rest(cluster.database, cluster.storage, head_bytes=HEAD_BYTES)
 
 
 def _wait(seconds: float, load: Load, nemesis: Nemesis, say: Callable[[str], None]) -> None:
