@@ -52,7 +52,7 @@ def test_a_killed_node_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_a_stopped_node_writes_nothing_late(tmp_path: Path) -> None:
     """Stopped for 90 s and continued: whoever took its work over has ended it long before, and nothing runs twice."""
-    report = run_scenario("node-stop", tmp_path, fence=fence_of(SEED), say=main_say)
+    report = run_scenario("node-stop", tmp_path, fence=("kill", "external")[SEED % 2], say=main_say)
 
     print(report)
     assert report["findings"] == []
@@ -61,6 +61,31 @@ def test_a_stopped_node_writes_nothing_late(tmp_path: Path) -> None:
     assert sum(report["in_flight_on_the_node"].values()) > 0
     assert report["changes_by_the_node_after_it_was_declared_lost"] == 0
     assert report["processes_left_to_continue"] == 0
+
+
+@pytest.mark.proof
+def test_a_fenced_node_that_lives_on_is_refused_by_the_storage(tmp_path: Path) -> None:
+    """Nobody kills it. Continued, it goes on with what it had sent, and none of it lands."""
+    report = run_scenario("node-stop", tmp_path, fence="storage", say=main_say, stopped_s=25.0)
+
+    print(report)
+    assert report["findings"] == []
+    assert (report["stuck"], report["doubled"], report["lost"], report["failed"]) == (0, 0, 0, 0)
+    assert report["answers"] == {"202": 50}
+    assert report["processes_left_to_continue"] == 2
+    assert report["effects_refused_by_the_storage"] > 0
+    assert report["changes_by_the_node_after_it_was_declared_lost"] == 0
+
+
+@pytest.mark.proof
+def test_storage_that_forgets_whom_it_refuses_is_found_out(tmp_path: Path) -> None:
+    """The same, and the node's calls land when others have long done its work."""
+    report = run_scenario("node-stop", tmp_path, fence="forgetful", say=main_say, stopped_s=25.0)
+
+    print(report)
+    assert report["processes_left_to_continue"] == 2
+    assert report["changes_by_the_node_after_it_was_declared_lost"] > 0
+    assert {"Exclusion", "Fence"} <= {one["invariant"] for one in report["findings"]}
 
 
 @pytest.mark.proof

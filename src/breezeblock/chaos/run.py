@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.cluster import Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES
+from breezeblock.chaos.effects import read_effects
 from breezeblock.chaos.evidence import (
     Rest,
     Row,
@@ -46,7 +47,7 @@ ADMIN_HEADERS: Final = {"OpenStack-API-Version": "volume 3.71"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run. `fence` is kill (proof on the same machine) or external (a fence agent)."""
+    """What to run. `fence` is kill (proof on the same machine), external (a fence agent) or storage (which refuses)."""
 
     seconds: float
     seed: int
@@ -151,6 +152,7 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
         calls=read_calls(cluster.calls), alive=witness.last_alive, events=events(cluster.database),
         moves=declared_moves(), owned=witness.owned, nodes=witness.nodes, marks=witness.marks,
         stuck=stuck, rest=rest, swept=swept, also=also,
+        effects=read_effects(cluster.calls) if options.fence == STORAGE else None,
     )  # fmt: skip
 
 
@@ -219,6 +221,7 @@ def summary(report: dict[str, Any]) -> str:
         f"{requests['doubled']} doubled, {requests['lost']} lost; answers 5xx: {report['answers_5xx'] or 'none'}",
         f"storage: {report['storage_calls']}, {report['overlapping_writers']} overlapping writers, "
         f"{report['contents_compared']} contents compared",
+        f"effects on storage that refuses: {report['storage_effects'] or 'other fence'}",
         f"fail-overs: {moved['count']}, {moved['percentiles']}; at rest after {report['settled_s']} s",
     ]
     kinds = Counter(one["invariant"] for one in report["findings"])
