@@ -15,7 +15,7 @@ from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves,
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import EVERY_KIND, draw
+from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
 from breezeblock.chaos.report import History, judge
 from breezeblock.chaos.witness import NodeSeen, Owned
 
@@ -465,3 +465,8 @@ def test_a_plan_is_the_same_for_its_seed_and_has_every_kind() -> None:
     assert draw(7, seconds=30, without=frozenset({"full disk"})) == tuple(
         one for one in plan if one.kind != "full disk"
     )
+
+
+def test_every_way_of_fencing_has_its_seeds() -> None:
+    """Half of them are killed by the service, a quarter by an agent, and a quarter live on."""
+    assert Counter(map(fence_of, range(8))) == {"kill": 4, "external": 2, "storage": 2}
