@@ -253,6 +253,7 @@ def save(
     state_json: str,
     failure_json: str | None = None,
     progress: bool = True,
+    cancellable: bool = True,
 ) -> None:
     """Record how far the operation got, as absolute values. Raises Fenced, or Cancelled when a later request says so.
 
@@ -268,7 +269,7 @@ def save(
     }
     if tx.execute(_SAVE if progress else _NOTE, _own(claimed) | values).rowcount == 0:
         raise Fenced(claimed.operation_id)
-    if direction == DO and was_cancelled(tx, claimed):
+    if cancellable and direction == DO and was_cancelled(tx, claimed):
         raise Cancelled(claimed.operation_id)
 
 

@@ -4,7 +4,6 @@ There is one row for each queue (`cluster@backend`), made with the first report 
 name, so that everybody finds it without a look-up and two who make it meet at the same key.
 """
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from sqlalchemy import Connection, and_, bindparam, exists, insert, select, upda
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
-from breezeblock.protocol.queue import Claim
 from breezeblock.resources.accepted import queue_of
 from breezeblock.store.tables import backends, operation_locks
 from breezeblock.store.transitions import lock_row
@@ -56,6 +54,11 @@ def active_target(tx: Connection, *, queue: str) -> str | None:
     return target
 
 
+def is_unsorted(tx: Connection, *, queue: str) -> bool:
+    """Whether the last failover of a queue ended before it had seen what is there: what is where, nobody knows for certain."""
+    return tx.execute(_STATUS, {"row_id": backend_id(queue)}).scalar() == states.REPLICATION_ERROR
+
+
 def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
     """Make the row if there is none, and note whether the backend replicates. Returns its id.
 
@@ -64,7 +67,7 @@ def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
     """
     row_id = backend_id(queue)
     offered = states.REPLICATION_ENABLED if replicates else states.REPLICATION_DISABLED
-    row = tx.execute(_ONE, {"row_id": row_id}).one_or_none()
+    row = tx.execute(_STATUS, {"row_id": row_id}).one_or_none()
     if row is None:
         tx.execute(
             insert(backends).values(
@@ -94,16 +97,6 @@ def refuse_frozen(tx: Connection, row: Mapping[str, Any] | None) -> None:
         raise InvalidState(f"Backend {queue} is frozen: what is on it can be read, but not be changed.")
 
 
-def park_failover(tx: Connection, claim: Claim) -> None:
-    """End a failover that nobody could run: its queue must not stay closed for ever, and goes on where its storage is."""
-    values: dict[str, Any] = {"replication_status": states.REPLICATION_ERROR, "op_seq": backends.c.op_seq + 1}
-    if json.loads(claim.state_json).get("switched"):
-        target = json.loads(claim.payload_json)["target"]
-        values["active_backend_id"] = None if target == DEFAULT_TARGET else target
-    stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
-    tx.execute(update(backends).where(*stuck).values(generation=backends.c.generation + 1, **values))
-
-
 def has_forgotten_failover(tx: Connection) -> bool:
     """Whether a queue is closed for a failover that nobody works on any more. One read of a small table."""
     return tx.execute(_FORGOTTEN).first() is not None
@@ -127,7 +120,7 @@ def end_forgotten_failovers(tx: Connection, *, now_us: int) -> list[str]:
 
 
 _UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
-_ONE: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
+_STATUS: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
 _ACTIVE: Any = select(backends.c.active_backend_id).where(backends.c.id == bindparam("row_id"))
 _FROZEN: Any = select(backends.c.frozen).where(backends.c.id == bindparam("row_id"))
 _STATES: Any = select(backends.c.queue, backends.c.frozen, backends.c.replication_status, backends.c.active_backend_id)
