@@ -43,7 +43,7 @@ def no_order(patch: Patch) -> None:
     """Whatever has no owner is claimable, whoever stands before it."""
     patch.setattr(queue, "_someone_before", lambda: exists(select(operations.c.id).where(false())))
     free = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us())
-    patch.setattr(queue, "_FREE", free)
+    patch.setattr(queue, "FREE", free)
     patch.setattr(queue, "_claimable", queue._claimable.__wrapped__)
 
 

@@ -179,16 +179,16 @@ class Site:
 
     # --- whole workers ------------------------------------------------------------------------------------------------
 
-    def start(self, name: str, *, slots: int = 2) -> Worker:
-        """A worker, working; its lease never ends."""
+    def start(self, name: str, *, slots: int = 2, limits: Limits | None = None, ttl_s: float = 1e9) -> Worker:
+        """A worker, working; its lease never ends. With the ttl given it watches the others as often as real ones do."""
         quiet = Quiet()
         gate = Gate(self.env.clock, Page())
         backend = Backend(name="p", queue=QUEUE, driver=self.driver(), slots=slots, availability_zone="nova")
         self.base.node(name)
         worker = Worker(
             env=self.env, store=Store(self.base, self.env), backends={QUEUE: backend}, catalogue=CATALOGUE,
-            doorbell=quiet, listener=quiet, identity=Identity("c", name, Incarnation(name), 1), terms=Terms(1e9, 0.0),
-            gate=gate, link=quiet, limits=Limits(), fences={},
+            doorbell=quiet, listener=quiet, identity=Identity("c", name, Incarnation(name), 1), terms=Terms(ttl_s, 0.0),
+            gate=gate, link=quiet, limits=limits or Limits(), fences={},
         )  # fmt: skip
         self.workers.append(asyncio.ensure_future(worker.run()))
         return worker

@@ -7,7 +7,7 @@ name, so that everybody finds it without a look-up and two who make it meet at t
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, exists, insert, select, update
 
@@ -48,10 +48,18 @@ def read_states(tx: Connection) -> dict[str, BackendState]:
     }
 
 
-def active_target(tx: Connection, *, queue: str) -> str | None:
-    """The replication target that a queue's nodes work on; None is the backend that is configured."""
-    target: str | None = tx.execute(_ACTIVE, {"row_id": backend_id(queue)}).scalar()
-    return target
+class InUse(NamedTuple):
+    """The storage that a queue's nodes work on. `target` None is the backend that is configured."""
+
+    target: str | None
+    generation: int
+    """Rises with each beginning and each end of a failover."""
+
+
+def in_use(tx: Connection, *, queue: str) -> InUse:
+    """The storage that a queue's nodes work on now."""
+    row = tx.execute(_IN_USE, {"row_id": backend_id(queue)}).one_or_none()
+    return InUse(None, 0) if row is None else InUse(row.active_backend_id, row.generation)
 
 
 def is_unsorted(tx: Connection, *, queue: str) -> bool:
@@ -121,7 +129,7 @@ def end_forgotten_failovers(tx: Connection, *, now_us: int) -> list[str]:
 
 _UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
 _STATUS: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
-_ACTIVE: Any = select(backends.c.active_backend_id).where(backends.c.id == bindparam("row_id"))
+_IN_USE: Any = select(backends.c.active_backend_id, backends.c.generation).where(backends.c.id == bindparam("row_id"))
 _FROZEN: Any = select(backends.c.frozen).where(backends.c.id == bindparam("row_id"))
 _STATES: Any = select(backends.c.queue, backends.c.frozen, backends.c.replication_status, backends.c.active_backend_id)
 _CLOSED_FOR_NOBODY: Any = and_(
