@@ -17,19 +17,15 @@ SEEDS_MOST: Final = 500
 NEAR: Final = 60
 PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "simulation.md"
 Mutation = Callable[[pytest.MonkeyPatch], None]
-FOUND: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None]
-# Those that fall in one of the first few seeds, whatever the draws; the others are searched by the long runs.
-SOON: Final = [mutate for mutate, by in FOUND_BY.items() if by is not None and by.seed <= 4 and not by.only]
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("mutate", SOON, ids=lambda mutate: mutate.__name__)
+@pytest.mark.parametrize("mutate", FOUND_BY, ids=lambda mutate: mutate.__name__)
 def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: Database, mutate: Mutation) -> None:
     """Most of them in one run."""
     by = FOUND_BY[mutate]
-    assert by is not None
 
-    found = find(mutate, range(by.seed, by.seed + NEAR), database=database, options=by.options)
+    found = find(mutate, by, range(by.seed, by.seed + NEAR), database=database)
 
     assert found is not None, f"{mutate.__name__} is not found any more by seeds {by.seed} to {by.seed + NEAR - 1}"
     print(f"{mutate.__name__}: committed seed {by}, found by {found.seed}: {found.fell}")
@@ -37,13 +33,12 @@ def test_the_seed_that_found_a_removed_rule_or_one_nearby_still_does(database: D
 
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("mutate", FOUND, ids=lambda mutate: mutate.__name__)
+@pytest.mark.parametrize("mutate", FOUND_BY, ids=lambda mutate: mutate.__name__)
 def test_a_removed_rule_is_found(database: Database, mutate: Mutation) -> None:
     """From any seed on, within some hundred; which one found it is printed."""
     by = FOUND_BY[mutate]
-    assert by is not None
 
-    found = find(mutate, range(BASE, BASE + SEEDS_MOST), database=database, options=by.options)
+    found = find(mutate, by, range(BASE, BASE + SEEDS_MOST), database=database)
 
     assert found is not None, f"{mutate.__name__} was not found in {SEEDS_MOST} seeds from {BASE}"
     print(f"{mutate.__name__}: seed {found.seed}: {found.fell}")
