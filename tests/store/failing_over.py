@@ -1,7 +1,8 @@
 """A replicating array, and operations and workers on it, in virtual time: what the tests of failovers stand on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, select
 from tests.drivers.guards import Crash
-from tests.store.given import ME, NOW_US, POOL, QUEUE, Base, create_snapshot, create_volume, origin
+from tests.store.given import ME, NOW_US, OTHER, POOL, QUEUE, Base, create_snapshot, create_volume, origin
 
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Guard
@@ -219,6 +220,17 @@ class Site:
             return [
                 tuple(row) for row in tx.execute(select(log.c.kind, log.c.outcome).order_by(log.c.kind, log.c.outcome))
             ]
+
+
+@contextmanager
+def two_nodes() -> Iterator[Site]:
+    """A site with two nodes that are up, and a backend that was reported."""
+    site = Site()
+    site.base.node(ME)
+    site.base.node(OTHER)
+    site.given_backend()
+    yield site
+    site.base.close()
 
 
 async def given_storage(site: Site) -> None:

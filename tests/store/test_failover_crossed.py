@@ -1,11 +1,11 @@
 """What a failover crosses: a revert, a deletion, a node that starts, a freeze; and where it leaves what it does not end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.store.failing_over import S1, V1, V2, Page, Site, bury, dies, given_storage, reset
-from tests.store.given import ME, NOW_US, OTHER, QUEUE, create_snapshot, in_virtual_time, origin
+from tests.store.given import NOW_US, OTHER, QUEUE, create_snapshot, in_virtual_time, origin
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import InvalidState
@@ -16,16 +16,6 @@ from breezeblock.resources import backend_changes, services, snapshots, volume_c
 from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
 from breezeblock.store import tables
 from breezeblock.testing.replicating import DEFAULT, SECONDARY
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    made.base.node(ME)
-    made.base.node(OTHER)
-    made.given_backend()
-    yield made
-    made.base.close()
 
 
 def test_a_queue_that_is_closed_for_nobody_is_opened_again(site: Site) -> None:
