@@ -357,7 +357,7 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     release_before_the_fence: By(9, "Fence"),
     releases_on_every_backend: By(39, "Fence", only=("crash", "fence", "rename"), fence="storage"),
     a_fence_that_kills_nobody: By(21, "Fence"),
-    fences_remembered: By(174, "Termination", only=("crash", "cut", "rename")),
+    fences_remembered: By(22, "Termination", only=("crash", "cut", "fence", "rename")),
     fences_of_the_dead: By(40, "Termination"),
     burials_without_proof: By(2, "Fence"),
     announcements_of_the_expired: By(54, "Fence"),
