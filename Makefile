@@ -25,7 +25,7 @@ help:
 	@echo 'make bench    measure the API'
 	@echo 'make sim      simulate clusters: RUNS=$(RUNS) seeds or MINUTES=…, from SEED=… on'
 	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
-	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external if you like'
+	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external|storage if you like'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
