@@ -83,8 +83,6 @@ class Clients:
         if number in self._unasked:
             self._asks.forget(call.about if call.kind.startswith("create") else "")
             return
-        if "reset" in call.kind:
-            self._watcher.unsure.add(call.about)
         request = Request(origin.operation_id, call.kind)
         self.requests.append(request)
         self._cluster.tell(

@@ -264,9 +264,9 @@ class Cluster:
         """All of them."""
         return [self.root(f"#{backend}") for backend in self.backends]
 
-    async def write_past(self, pool: str, path: PurePosixPath, data: bytes) -> None:
+    async def write_past(self, pool: str, path: PurePosixPath, offset: int, data: bytes) -> None:
         """As somebody does who has a volume attached."""
-        await self.disk.write_at(path, offset=0, data=data)
+        await self.disk.write_at(path, offset=offset, data=data)
         backend = pool.rpartition("#")[2]
         if backend in self.arrays:
             self.arrays[backend].mirror(path)

@@ -21,6 +21,7 @@ from breezeblock.store import check
 from breezeblock.store.tables import operation_log, operations, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
+from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
 from breezeblock.testing.history import Tell
 from breezeblock.testing.linear import Line
@@ -67,10 +68,8 @@ class Watcher:
         self._last_seq: dict[str, int] = {}
         self._open: dict[str, dict[int, str]] = {}
         self._applied: list[tuple[str, str, Transition]] = []
-        self.contents: dict[str, bytes] = {}
-        """resource -> what its first block must begin with."""
-        self.unsure: set[str] = set()
-        """Resources whose content an operator's or a failure's interference leaves open."""
+        self.contents = Contents()
+        self._resumed = Resumed(self._tell_resumed)
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
         self.poison_limit = 1
         self.may_fail = False
@@ -99,6 +98,7 @@ class Watcher:
             name=path.name,
             tokens=dict(tokens),
         )
+        self._resumed.on_effect(call, path, tokens)
         if call == "remove" and self.is_published(path.name) and not self._is_deletion(tokens):
             self.violated("Once", f"{process} removed {path.name}, which is what its row names")
         for resource, token in tokens.items():
@@ -115,6 +115,9 @@ class Watcher:
             if exclusive:
                 line.exclusive = max(line.exclusive, token)
             line.epochs[token[0]] = max(same_place, token[1])
+
+    def _tell_resumed(self, resource: str, name: str) -> None:
+        self._tell(f"the copy to {name} goes on from its checkpoint", kind="resumed", resource=resource, name=name)
 
     def _is_deletion(self, tokens: Tokens) -> bool:
         """Whether the operation whose effect this is deletes something, and is not over yet."""
@@ -204,12 +207,7 @@ class Watcher:
         text = f"operation {id_} {kind} enqueued: {places}"
         self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
-        made, source = _made_from(kind, payload)
-        if made is not None and source is not None:
-            if source in self.contents:
-                self.contents[made] = self.contents[source]
-            if source in self.unsure:
-                self.unsure.add(made)
+        self.contents.enqueued(kind, payload)
 
     def _claimed(self, id_: str) -> None:
         """*Order*: whoever is claimed has nobody conflicting before it in any of its lines."""
@@ -233,21 +231,7 @@ class Watcher:
             line = self._open.get(resource, {})
             line.pop(seq, None)
         kind, payload = self._payloads.get(id_, (kind, {}))
-        if kind == "revert_volume":
-            volume, snapshot = payload["volume_id"], payload["snapshot_id"]
-            self.contents.pop(volume, None)
-            if outcome != "done" or snapshot in self.unsure:
-                self.unsure.add(volume)
-            elif snapshot in self.contents:
-                self.contents[volume] = self.contents[snapshot]
-
-
-def _made_from(kind: str, payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    if kind == "create_volume":
-        return payload["volume_id"], payload.get("source_id")
-    if kind == "create_snapshot":
-        return payload["snapshot_id"], payload["volume_id"]
-    return None, None
+        self.contents.ended(kind, payload, outcome=outcome)
 
 
 # --- at rest --------------------------------------------------------------------------------------------------------
@@ -349,10 +333,10 @@ async def _check_row(row: Mapping[str, Any], cluster: Cluster, excused: set[str]
         if row["id"] not in excused:
             watcher.violated("Once", f"{row['object_name']} ({row['status']}) is not on storage")
         return
-    if size < row["size_gib"] * GIB:
+    wanted = row["size_gib"] * GIB
+    if size < wanted or (size > wanted and not watcher.contents.may_be_larger(row["id"])):
         watcher.violated("Once", f"{row['object_name']} has {size} bytes, its row {row['size_gib']} GiB")
-    if row["id"] in watcher.contents and row["id"] not in watcher.unsure:
-        wanted = watcher.contents[row["id"]]
-        found = await disk.read_at(path, offset=0, length=len(wanted))
-        if found != wanted:
-            watcher.violated("Data", f"{row['object_name']} begins with {found!r}, expected {wanted!r}")
+    if watcher.contents.knows(row["id"]):
+        problem = watcher.contents.judge(row["id"], await read_whole(disk, path))
+        if problem is not None:
+            watcher.violated("Data", f"{row['object_name']} {problem}")
