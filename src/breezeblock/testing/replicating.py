@@ -171,9 +171,9 @@ class _ArrayFiles(MemoryFiles):
         stalled = files._stalled
 
         async def reach(call: str, path: PurePosixPath, mutating: bool) -> None:
-            await array.reach(path)
             if stalled is not None:
-                await stalled(call, path, mutating)
+                await stalled(call, path, mutating)  # first: that looks at the lease as it is when the call begins
+            await array.reach(path)
 
         # Between the guard's yes and the effect: there a call hangs that the storage does not answer.
         made._stalled = reach
