@@ -24,7 +24,7 @@ from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
 from breezeblock.testing.history import Tell
-from breezeblock.testing.linear import Line
+from breezeblock.testing.linear import Line, State
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.rules import Rules, World
@@ -74,6 +74,8 @@ class Watcher:
         self.poison_limit = 1
         self.may_fail = False
         """Whether anything is on for which a storage call, or a process each time, may fail."""
+        self.state_of: Callable[[str], State | None] = lambda resource: None
+        """What a resource is after the commit that is being looked at."""
         self.is_published: Callable[[str], bool] = lambda object_name: False
 
     def violated(self, invariant: str, what: str) -> None:
@@ -133,7 +135,7 @@ class Watcher:
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
-                self.line.moved(id_, self._now(), str(after))
+                self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
             elif what == "locked":
@@ -230,6 +232,9 @@ class Watcher:
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
+            self.line.moved(
+                resource, self._now(), self.state_of(resource)
+            )  # perhaps its size or type, and nothing else
         kind, payload = self._payloads.get(id_, (kind, {}))
         self.contents.ended(kind, payload, outcome=outcome)
 

@@ -22,6 +22,7 @@ from breezeblock.testing.faults import Faults, Nemesis
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
+from breezeblock.testing.linear import State
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
@@ -46,6 +47,10 @@ _OBJECT: Final = (
 _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
     " UNION ALL SELECT 1 FROM snapshots WHERE object_name = ? AND NOT tombstone"
+)
+_STATE: Final = (
+    "SELECT status, size_gib, volume_type_id FROM volumes WHERE id = ? AND NOT tombstone"
+    " UNION ALL SELECT status, size_gib, volume_type_id FROM snapshots WHERE id = ? AND NOT tombstone"
 )
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
@@ -165,6 +170,7 @@ class _Run:
         self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
         self._watcher.poison_limit = self._cluster.limits.poison_limit
         self._watcher.is_published = self._is_published
+        self._watcher.state_of = self._state_of
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
@@ -280,6 +286,10 @@ class _Run:
             found = _at_once(read_whole(self._cluster.disk, path))
             if found is not None and (problem := self._watcher.contents.judge(resource, found)) is not None:
                 self._watcher.violated("Data", f"{kind} left {path.name}, which {problem}")
+
+    def _state_of(self, resource: str) -> State | None:
+        row = self._database.raw.execute(_STATE, (resource, resource)).fetchone()
+        return None if row is None else State(*row)
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
