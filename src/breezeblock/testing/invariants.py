@@ -23,6 +23,7 @@ from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
+from breezeblock.testing.excuses import Excuses
 from breezeblock.testing.history import Tell
 from breezeblock.testing.linear import Line, State
 from breezeblock.testing.loop import Process
@@ -53,7 +54,14 @@ class _Line:
 class Watcher:
     """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
 
-    def __init__(self, tell: Tell, world: World, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tell: Tell,
+        world: World,
+        now: Callable[[], float],
+        *,
+        is_there: Callable[[str], bool] = lambda resource: True,
+    ) -> None:
         self._now = now
         self.line = Line()
         self._tell = tell
@@ -71,9 +79,7 @@ class Watcher:
         self.contents = Contents()
         self._resumed = Resumed(self._tell_resumed)
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
-        self.poison_limit = 1
-        self.may_fail = False
-        """Whether anything is on for which a storage call, or a process each time, may fail."""
+        self.excuses = Excuses(self.violated, is_there)
         self.state_of: Callable[[str], State | None] = lambda resource: None
         """What a resource is after the commit that is being looked at."""
         self.is_published: Callable[[str], bool] = lambda object_name: False
@@ -132,9 +138,13 @@ class Watcher:
         """Look at what one transaction did."""
         applied, self._applied = self._applied, []
         self.rules.see(seen, writer)
+        self.excuses.applied(applied, self._changers)
+        badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
+                if before is not None:
+                    self.excuses.moved(id_, str(after), applied, badly)
                 self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
@@ -146,6 +156,8 @@ class Watcher:
                 self._tell(text, kind="owned", operation=id_, owner=before, epoch=int(epoch))
                 if writer is not None and before == writer.incarnation:
                     self._claimed(id_)
+            elif what == "saved":
+                self.excuses.saved(id_, str(after))
             elif what == "nodes":
                 self._tell(f"node {id_}: {before} -> {after}", kind="node", incarnation=id_, before=before, after=after)
         for what, id_, before, after in seen:
@@ -211,6 +223,10 @@ class Watcher:
         self._payloads[id_] = (kind, payload)
         self.contents.enqueued(kind, payload)
 
+    def _changers(self, resource: str) -> list[str]:
+        """The operations that change a resource, or wait to."""
+        return [id_ for seq, id_ in self._open.get(resource, {}).items() if self.exclusive[resource, seq]]
+
     def _claimed(self, id_: str) -> None:
         """*Order*: whoever is claimed has nobody conflicting before it in any of its lines."""
         self._require_nobody_before(id_, "was claimed")
@@ -226,9 +242,7 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        poisoned = outcome == "parked" and self.rules.lost_owners[id_] >= self.poison_limit
-        if outcome in ("failed", "parked") and not self.may_fail and not poisoned:
-            self.violated("Once", f"{kind} {id_} was accepted and is {outcome}, though nothing on storage failed")
+        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_])
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
@@ -259,8 +273,8 @@ def unfinished(tx: Connection) -> list[str]:
     return found
 
 
-async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster, *, storage: bool) -> None:
-    """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
+async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None:
+    """Everything that must hold once all has come to rest."""
     for problem in check.problems(tx):
         watcher.violated("Accounts", problem)
     rows = {
@@ -269,7 +283,7 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster, *, stor
         for row in tx.execute(select(table).where(~table.c.tombstone)).mappings()
     }
     _check_log(tx, watcher)
-    excused = _interrupted(tx, watcher, storage=storage)
+    excused = _interrupted(tx, watcher)
     for path in await _objects(cluster):
         _check_object(path, rows, excused, watcher)
     for row in rows.values():
@@ -283,11 +297,11 @@ def _check_log(tx: Connection, watcher: Watcher) -> None:
             watcher.violated("Once", f"operation {id_} was accepted and is not in the log of what ended")
 
 
-def _interrupted(tx: Connection, watcher: Watcher, *, storage: bool) -> set[str]:
+def _interrupted(tx: Connection, watcher: Watcher) -> set[str]:
     """Resources on which an operation ended without being able to clean up behind itself."""
     found: set[str] = set()
     for row in tx.execute(select(operation_log)):
-        if row.outcome in ("failed", "parked") or (row.outcome == "cancelled" and storage):
+        if watcher.excuses.may_have_left_something(row.operation_id, row.kind, row.outcome):
             places = watcher.resources_of.get(row.operation_id, {})
             found.update(resource for resource, seq in places.items() if watcher.exclusive[resource, seq])
     return found

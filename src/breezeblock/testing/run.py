@@ -162,13 +162,13 @@ class _Run:
             fence=fence,
             beyond_drift=options["beyond_drift"],
         )
-        self._watcher = Watcher(self.tell, self._cluster, self._loop.time)
+        self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
+        self._cluster.on_fault = self._watcher.excuses.met_a_fault
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
         self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
-        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
-        self._watcher.poison_limit = self._cluster.limits.poison_limit
+        self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
         self._watcher.is_published = self._is_published
         self._watcher.state_of = self._state_of
         if options["brief"]:
@@ -246,7 +246,7 @@ class _Run:
                 self._watcher.violated("Termination", what)
             if not self._watcher.violations:
                 self._clients.check(tx)
-                await check_rest(tx, self._watcher, self._cluster, storage=self._watcher.may_fail)
+                await check_rest(tx, self._watcher, self._cluster)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
@@ -293,6 +293,12 @@ class _Run:
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
+
+    def _is_there(self, resource: str) -> bool:
+        """Whether the object that a resource's row names is on storage."""
+        rows = self._database.raw.execute(_OBJECT, (resource, resource)).fetchall()
+        paths = [self._cluster.root(pool) / resource[:2] / name for name, pool in rows]
+        return any(_at_once(self._cluster.disk.size(path)) is not None for path in paths)
 
     def _published(self, operation: str) -> list[tuple[str, PurePosixPath]]:
         watcher, found = self._watcher, []
