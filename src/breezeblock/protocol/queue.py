@@ -375,6 +375,7 @@ def release_dead(tx: Connection) -> list[str]:
     return sorted({row.queue for row in rows.values()})
 
 
+@functools.cache
 def owned_on_fenced_backends() -> Any:
     """The operations whose owner certainly writes no more to the backend of the queue that they are in."""
     cut = and_(node_backends.c.incarnation == operations.c.owner, node_backends.c.queue == operations.c.queue)

@@ -121,6 +121,8 @@ class Cluster:
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
         """Those backends that replicate."""
         self.on_forced: Callable[[str], None] = lambda incarnation: None
+        self.on_fault: Callable[[], None] = lambda: None
+        """A storage call of the running process fails by a fault; called where its caller will see that."""
         self.on_unleased: Callable[[str], None] = lambda what: None
         self._serves: dict[str, tuple[str, ...]] = {}
         self._twins = 0
@@ -173,7 +175,11 @@ class Cluster:
         async def before(call: str, path: PurePosixPath, changes: bool) -> None:
             if process.incarnation is not None and process.works:
                 self.nodes[process.incarnation].used_storage = True
-            await self.faults.before_storage(process, call, path, changes)
+            try:
+                await self.faults.before_storage(process, call, path, changes)
+            except OSError:
+                self.on_fault()
+                raise
 
         def land(effect: Callable[[], T], path: PurePosixPath) -> T:
             if (lock_path, path.parts[1]) in self.refused:  # asked at the very instant of the effect, as storage does
@@ -253,7 +259,9 @@ class Cluster:
 
     def _array(self, name: str) -> Array:
         top = PurePosixPath("/") / name
-        return Array(self.disk, primary=top / "a", secondary=top / "b")
+        array = Array(self.disk, primary=top / "a", secondary=top / "b")
+        array.on_fault = lambda: self.on_fault()
+        return array
 
     def root(self, pool: str) -> PurePosixPath:
         """The folder in which a pool's (`cluster@backend#pool`) objects are now."""
@@ -264,9 +272,9 @@ class Cluster:
         """All of them."""
         return [self.root(f"#{backend}") for backend in self.backends]
 
-    async def write_past(self, pool: str, path: PurePosixPath, data: bytes) -> None:
+    async def write_past(self, pool: str, path: PurePosixPath, offset: int, data: bytes) -> None:
         """As somebody does who has a volume attached."""
-        await self.disk.write_at(path, offset=0, data=data)
+        await self.disk.write_at(path, offset=offset, data=data)
         backend = pool.rpartition("#")[2]
         if backend in self.arrays:
             self.arrays[backend].mirror(path)
