@@ -95,7 +95,7 @@ def sort_out(
         row = _same(tx, one)
         if row is None:
             continue
-        if not _apply(tx, _LEAVE[one.table], one, now_us):
+        if not _apply(tx, LEAVE[one.table], one, now_us):
             _note_absence(tx, one, row)
         else:
             add_message(
@@ -116,7 +116,7 @@ def sort_out(
         if (
             row is not None
             and row["replication_status"] is not None
-            and not _apply(tx, _RETURN[one.table], one, now_us)
+            and not _apply(tx, RETURN[one.table], one, now_us)
         ):
             change_row(tx, TABLES[one.table], one.row_id, replication_status=None)
 
@@ -150,8 +150,8 @@ def _apply(tx: Connection, transition: Transition, one: Published, now_us: int) 
     return True
 
 
-_LEAVE: Final = {name: _left_behind(table) for name, table in TABLES.items()}
-_RETURN: Final = {name: _found_again(table) for name, table in TABLES.items()}
+LEAVE: Final = {name: _left_behind(table) for name, table in TABLES.items()}
+RETURN: Final = {name: _found_again(table) for name, table in TABLES.items()}
 
 
 @functools.cache
