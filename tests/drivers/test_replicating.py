@@ -13,7 +13,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.real import RealIds
 from breezeblock.model.errors import BackendFailed
 from breezeblock.testing.memory_files import MemoryFiles
-from breezeblock.testing.replicating import DEFAULT, SECONDARY, Array, ReplicatingDriver
+from breezeblock.testing.replicating import DEFAULT, SECONDARY, Array, ReplicatingDriver, _ArrayFiles
 
 T = TypeVar("T")
 MIB = 1 << 20
@@ -156,6 +156,26 @@ def test_a_call_that_hung_through_a_failover_lands_nowhere(array: Array, driver:
 
     run(story())
     assert run(driver.on(SECONDARY).every_name()) == (ONE,)
+
+
+def test_a_call_asks_for_its_lease_before_it_hangs_and_not_after(disk: MemoryFiles, array: Array) -> None:
+    """A lease that ends while the call is with the array was there when the call began (seed 2059, *Lease*)."""
+    began: list[str] = []
+
+    async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
+        began.append(call)
+
+    async def story() -> None:
+        files = _ArrayFiles.over(disk.view(stalled=stalled), array)
+        array.hang(DEFAULT)
+        hung = asyncio.ensure_future(files.create(PurePosixPath("/array/a/new"), size_bytes=MIB))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (began, hung.done()) == (["create"], False)
+        array.repair(DEFAULT)
+        await hung
+
+    run(story())
 
 
 def test_the_file_driver_has_no_targets(disk: MemoryFiles) -> None:

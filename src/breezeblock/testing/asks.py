@@ -3,7 +3,7 @@
 Each method draws one request, or None where there is nothing yet that it could be about.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -66,6 +66,8 @@ class Call:
     arguments: dict[str, Any]
     table: str = ""
     admin: bool = False
+    type_id: str | None = None
+    """The volume type that is asked for, where it is known by its id."""
 
     @property
     def said(self) -> str:
@@ -193,16 +195,14 @@ class Asks:
 
     def _show_volume(self, env: Env) -> Call | None:
         volume = self._volume()
-        return (
-            None if volume is None else Call("show_volume", _status, volume, {"of": listing.VOLUMES}, table="volumes")
-        )
+        return None if volume is None else Call("show_volume", _show, volume, {"of": listing.VOLUMES}, table="volumes")
 
     def _show_snapshot(self, env: Env) -> Call | None:
         found = self._snapshot()
         return (
             None
             if found is None
-            else Call("show_snapshot", _status, found[0], {"of": listing.SNAPSHOTS}, table="snapshots")
+            else Call("show_snapshot", _show, found[0], {"of": listing.SNAPSHOTS}, table="snapshots")
         )
 
     def _on_volume(self, kind: str, f: Callable[..., Any], **arguments: Any) -> Call | None:
@@ -245,6 +245,6 @@ def _is_admins(kind: str) -> bool:
     return "force" in kind or "reset" in kind
 
 
-def _status(tx: Connection, *, of: listing.Listing, about: str, origin: Origin) -> str:
+def _show(tx: Connection, *, of: listing.Listing, about: str, origin: Origin) -> Mapping[str, Any]:
     """What a client sees of one resource. Raises NotFound."""
-    return str(listing.one(tx, of, id_=about, project_id=origin.project_id)["status"])
+    return listing.one(tx, of, id_=about, project_id=origin.project_id)

@@ -4,7 +4,7 @@ A request is answered (accepted or refused), or its fate is unknown: the API die
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from breezeblock.testing.asks import Asks, Call
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.invariants import Watcher
-from breezeblock.testing.linear import Answered, Claims, claims_of
+from breezeblock.testing.linear import Answered, Claims, claims_of, claims_of_row
 from breezeblock.testing.loop import Process
 from breezeblock.testing.virtual import VirtualClock
 
@@ -83,8 +83,6 @@ class Clients:
         if number in self._unasked:
             self._asks.forget(call.about if call.kind.startswith("create") else "")
             return
-        if "reset" in call.kind:
-            self._watcher.unsure.add(call.about)
         request = Request(origin.operation_id, call.kind)
         self.requests.append(request)
         self._cluster.tell(
@@ -103,16 +101,18 @@ class Clients:
             if isinstance(error, NotFound) or call.kind.startswith("create"):
                 self._asks.forget(call.about)
             self._answered(process, number, call.kind, "refused", f": {error.message}")
-            self._note(call, asked_at, claims=claims_of(error.message))
+            said = claims_of(error.message, about=call.about, type_id=call.type_id)
+            self._note(call, asked_at, claims=said)
             return
         except (Ambiguous, Unavailable):
             self._answered(process, number, call.kind, "unavailable")
             return
         queue = answer.queue if isinstance(answer, Accepted) else None
         request.answer = "answered" if queue is None else "accepted"
-        self._answered(process, number, call.kind, request.answer, f": {answer}" if call.reads else "")
-        operation = None if queue is None else origin.operation_id
-        self._note(call, asked_at, operation=operation, claims=((call.about, answer),) if call.reads else ())
+        claims = _shown(call, answer)
+        told = f": {claims[0][1]}" if call.reads and claims else ""
+        self._answered(process, number, call.kind, request.answer, told)
+        self._note(call, asked_at, operation=None if queue is None else origin.operation_id, claims=claims)
         if queue is not None:
             self._cluster.bell.ring(queue)
 
@@ -153,3 +153,13 @@ class Clients:
                 self._watcher.violated("Once", f"{request.kind} {request.operation_id} was refused and still done")
         for problem in self._watcher.line.problems(self._watcher.resources_of):
             self._watcher.violated("Order", problem)
+
+
+def _shown(call: Call, answer: Any) -> Claims:
+    """What an answer says of the resource that was asked about."""
+    row = answer.row if isinstance(answer, Accepted) else answer
+    if call.table not in ("volumes", "snapshots") or not isinstance(row, Mapping):
+        return ()
+    if isinstance(answer, Accepted) and answer.queue is None and row["pool_name"] is None and "delete" in call.kind:
+        return ()  # it shows what is gone with this very answer
+    return claims_of_row(call.about, row)

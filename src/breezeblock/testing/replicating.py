@@ -15,7 +15,8 @@ knows nothing.
 import asyncio
 import copy
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final, TypeVar
@@ -25,7 +26,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
-from breezeblock.testing.memory_files import MemoryFiles, _error, _File, _Folder
+from breezeblock.testing.memory_files import Change, MemoryFiles, Tokens, _error, _File, _Folder
 
 __all__ = ["DEFAULT", "SECONDARY", "Array", "ReplicatingDriver"]
 
@@ -45,6 +46,8 @@ class Array:
         secondary: PurePosixPath,
         replicates: Callable[[str], bool] = lambda resource_id: True,
     ) -> None:
+        self.on_fault: Callable[[], None] = lambda: None
+        """Called when a call fails because its side has, in the context of the caller."""
         self.active = DEFAULT
         self.roots = {DEFAULT: primary, SECONDARY: secondary}
         self._replicates = replicates
@@ -171,9 +174,9 @@ class _ArrayFiles(MemoryFiles):
         stalled = files._stalled
 
         async def reach(call: str, path: PurePosixPath, mutating: bool) -> None:
-            await array.reach(path)
             if stalled is not None:
-                await stalled(call, path, mutating)
+                await stalled(call, path, mutating)  # first: that looks at the lease as it is when the call begins
+            await array.reach(path)
 
         # Between the guard's yes and the effect: there a call hangs that the storage does not answer.
         made._stalled = reach
@@ -186,27 +189,39 @@ class _ArrayFiles(MemoryFiles):
 
     async def fail_over(self, target: str) -> None:
         root = self._array.roots[target]
-        await self._change("failover", root, lambda: self._array.bring_back(target))
-        await self._change("failover", root, lambda: self._array.switch(target))
+        await self._change("failover", root, lambda _: self._array.bring_back(target))
+        await self._change("failover", root, lambda _: self._array.switch(target))
 
     async def _before_call(self, call: str, path: PurePosixPath, mutating: bool) -> None:
         await super()._before_call(call, path, mutating)
         if not mutating:
-            await self._array.reach(path)
+            with self._telling():
+                await self._array.reach(path)
 
-    async def _change(self, call: str, path: PurePosixPath, change: Callable[[], T]) -> T:
+    async def _change(self, call: str, path: PurePosixPath, change: Change[T]) -> T:
         session = self._array.session(path)
 
-        def in_session() -> T:
+        def in_session(share: float) -> T:
             if call != "failover" and session != self._array.session(path):
                 raise _error(errno.ESTALE, path)
-            return change()
+            return change(share)
 
-        return await super()._change(call, path, in_session)
+        with self._telling():
+            return await super()._change(call, path, in_session)
 
-    def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: dict[str, tuple[int, int]]) -> T:
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Other errors than this one mean that the call came to a side that is not in use: no fault of the storage."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._array.on_fault()
+            raise
+
+    def _land(self, call: str, path: PurePosixPath, change: Change[T], tokens: Tokens, share: float) -> T:
         self._array.require(path, active=call != "failover")
-        result = super()._land(call, path, change, tokens)
+        result = super()._land(call, path, change, tokens, share)
         self._array.mirror(path)
         return result
 

@@ -30,7 +30,7 @@ class World(Protocol):
         ...
 
     def holds_lease(self, incarnation: str) -> bool:
-        """Whether its worker may still begin storage calls, by its own clock."""
+        """Whether its lease has not ended by its own clock."""
         ...
 
     def is_healthy(self, incarnation: str) -> bool:
@@ -113,10 +113,11 @@ class Rules:
                 self._violated("Fence", f"{owner} claimed {operation} while it was {self._states.get(owner)}")
         elif owner is not None and owner != was:
             self._violated("Once", f"operation {operation} was given to {owner} by {me}")
-        if owner is None and was is not None and was != me:
-            self.lost_owners[operation] += 1
+        if owner is None and was is not None:
             dead = self._states.get(was) in NODE_DEAD or (was, queue) in self._fenced
-            if not dead:
+            if dead:  # released, perhaps by a transaction of its own that was still on its way; else handed back
+                self.lost_owners[operation] += 1
+            elif was != me:
                 self._violated("Fence", f"{operation} was released while its owner {was} is {self._states.get(was)}")
 
     def _saved(self, operation: str, after: str, me: str | None) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import select
@@ -16,16 +16,21 @@ from breezeblock.store import tables
 from breezeblock.testing.asks import prepare
 from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
+from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
-from breezeblock.testing.faults import Faults, Nemesis
+from breezeblock.testing.faults import Faults
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
+from breezeblock.testing.linear import State
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
+from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
 __all__ = ["Failed", "Report", "simulate"]
+
+T = TypeVar("T")
 
 TTL_S: Final = 3.0
 DRIFT: Final = 0.05
@@ -44,9 +49,13 @@ _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
     " UNION ALL SELECT 1 FROM snapshots WHERE object_name = ? AND NOT tombstone"
 )
+_STATE: Final = (
+    "SELECT status, size_gib, volume_type_id FROM volumes WHERE id = ? AND NOT tombstone"
+    " UNION ALL SELECT status, size_gib, volume_type_id FROM snapshots WHERE id = ? AND NOT tombstone"
+)
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
-    "SELECT id, object_name, pool_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
+    "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
 )
 
@@ -90,7 +99,7 @@ def simulate(
     database: Database | None = None,
     only: Collection[str] | None = None,
     fence: str | None = None,
-    beyond_drift: bool = False,
+    beyond_drift: str = "",
     without: Container[int] = (),
     unasked: Container[int] = (),
     brief: bool = False,
@@ -98,7 +107,8 @@ def simulate(
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
-    have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
+    have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
+    then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
     `brief` ends a run with the first invariant that falls.
     """
@@ -154,14 +164,15 @@ class _Run:
             fence=fence,
             beyond_drift=options["beyond_drift"],
         )
-        self._watcher = Watcher(self.tell, self._cluster, self._loop.time)
+        self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
+        self._cluster.on_fault = self._watcher.excuses.met_a_fault
         database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
         database.on_resume = self._watcher.on_resume
         self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
-        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
-        self._watcher.poison_limit = self._cluster.limits.poison_limit
+        self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
         self._watcher.is_published = self._is_published
+        self._watcher.state_of = self._state_of
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
@@ -237,7 +248,7 @@ class _Run:
                 self._watcher.violated("Termination", what)
             if not self._watcher.violations:
                 self._clients.check(tx)
-                await check_rest(tx, self._watcher, self._cluster, storage=self._watcher.may_fail)
+                await check_rest(tx, self._watcher, self._cluster)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
@@ -246,13 +257,17 @@ class _Run:
             await VirtualClock().sleep(self._random.expovariate(1 / GUEST_PAUSE_S))
             rows = self._database.raw.execute(_WRITABLE).fetchall()
             if rows:
-                number += 1
-                id_, object_name, pool = self._random.choice(rows)
-                text = f"{number} of {id_}".encode()
+                id_, object_name, pool, size_gib = self._random.choice(rows)
                 path = self._cluster.root(pool) / id_[:2] / object_name
-                await self._cluster.write_past(pool, path, text.ljust(64))
-                self._watcher.contents[id_] = text.ljust(64)
-                self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
+                places = draw_places(self._random, size_gib=size_gib)
+                if _at_once(self._cluster.disk.size(path)) is None:
+                    continue  # a deletion failed half-way, and an operator calls it available: nobody has that attached
+                number += 1
+                for place in places:
+                    data = mark(number, id_, place)
+                    await self._cluster.write_past(pool, path, place, data)
+                    self._watcher.contents.wrote(id_, place, data)
+                self.tell(f"guest writes {number} to {object_name}, at {places}", kind="guest", name=object_name)
 
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
@@ -263,23 +278,36 @@ class _Run:
         if any(what in _MOVES_ACCOUNTS for what, *_ in seen) and not self._watcher.violations:
             for problem in wrong_accounts(self._database.raw):
                 self._watcher.violated("Accounts", problem)
-        for what, id_, before, after in seen:
-            if what == "ended" and before == "done" and after in _PUBLISH:
-                for path, content in self._published(id_):
-                    found = _at_once(self._cluster.disk.read_at(path, offset=0, length=len(content)))
-                    if found != content:
-                        self._watcher.violated("Data", f"{after} left {found!r} in {path.name}, not {content!r}")
+        for what, id_, _, after in seen:
+            if what == "ended" and after in _PUBLISH:
+                self._compare(id_, str(after))
+
+    def _compare(self, operation: str, kind: str) -> None:
+        """The objects of what an operation held exclusively, whole, with what they may hold."""
+        for resource, path in self._published(operation):
+            found = _at_once(read_whole(self._cluster.disk, path))
+            if found is not None and (problem := self._watcher.contents.judge(resource, found)) is not None:
+                self._watcher.violated("Data", f"{kind} left {path.name}, which {problem}")
+
+    def _state_of(self, resource: str) -> State | None:
+        row = self._database.raw.execute(_STATE, (resource, resource)).fetchone()
+        return None if row is None else State(*row)
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
 
-    def _published(self, operation: str) -> list[tuple[PurePosixPath, bytes]]:
-        """The objects of what an operation held exclusively, and what they must begin with."""
+    def _is_there(self, resource: str) -> bool:
+        """Whether the object that a resource's row names is on storage."""
+        rows = self._database.raw.execute(_OBJECT, (resource, resource)).fetchall()
+        paths = [self._cluster.root(pool) / resource[:2] / name for name, pool in rows]
+        return any(_at_once(self._cluster.disk.size(path)) is not None for path in paths)
+
+    def _published(self, operation: str) -> list[tuple[str, PurePosixPath]]:
         watcher, found = self._watcher, []
         for resource, seq in watcher.resources_of.get(operation, {}).items():
-            if watcher.exclusive[resource, seq] and resource in watcher.contents.keys() - watcher.unsure:
+            if watcher.exclusive[resource, seq] and watcher.contents.knows(resource):
                 for name, pool in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
-                    found.append((self._cluster.root(pool) / resource[:2] / name, watcher.contents[resource]))
+                    found.append((resource, self._cluster.root(pool) / resource[:2] / name))
         return found
 
     def _on_effect(self, process: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
@@ -295,12 +323,13 @@ class _Run:
             self._watcher.violated("Mistake", f"{event}: {type(error).__name__}: {error}")
 
 
-def _at_once(reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+def _at_once(reading: Coroutine[Any, Any, T]) -> T | None:
     """What a coroutine that waits for nothing returns. None where there is no such file."""
     try:
         reading.send(None)
     except StopIteration as done:
-        return bytes(done.value)
+        result: T = done.value
+        return result
     except FileNotFoundError:
         return None
     raise AssertionError("the disk in memory has no reason to wait")

@@ -115,7 +115,7 @@ class _Concerned:
             return data["incarnation"] in self.incarnations
         if entry.kind in ("request", "answer"):
             return data["number"] in self.requests
-        if entry.kind == "status":
+        if entry.kind in ("status", "resumed"):
             return data["resource"] in self.resources
         if entry.kind == "effect":
             return not self.resources.isdisjoint(data["tokens"])
