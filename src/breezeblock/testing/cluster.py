@@ -6,7 +6,8 @@ worker, the page that they share, the doorbell, and the way a process starts and
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -175,11 +176,8 @@ class Cluster:
         async def before(call: str, path: PurePosixPath, changes: bool) -> None:
             if process.incarnation is not None and process.works:
                 self.nodes[process.incarnation].used_storage = True
-            try:
+            with self._telling_of_faults():
                 await self.faults.before_storage(process, call, path, changes)
-            except OSError:
-                self.on_fault()
-                raise
 
         def land(effect: Callable[[], T], path: PurePosixPath) -> T:
             if (lock_path, path.parts[1]) in self.refused:  # asked at the very instant of the effect, as storage does
@@ -203,12 +201,10 @@ class Cluster:
             way.add_done_callback(lambda done: done.exception(), context=Context())
             return await asyncio.shield(way)
 
-        files = self.disk.view(
-            before=before,
-            stalled=stalled,
-            ship=ship,
-            effect=lambda call, path, tokens: self.on_effect(process, call, path, tokens),
-        )
+        def effect(call: str, path: PurePosixPath, tokens: Tokens) -> None:
+            self.on_effect(process, call, path, tokens)
+
+        files = self.disk.view(before=before, stalled=stalled, ship=ship, effect=effect)
         return VirtualEnv(
             clock=clock,
             random=random,
@@ -217,6 +213,14 @@ class Cluster:
             processes=self.locks,
             threads=VirtualThreads(),
         )
+
+    @contextmanager
+    def _telling_of_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self.on_fault()
+            raise
 
     def new_clock(self) -> VirtualClock:
         """One machine's clocks: rates differ by less than the drift that the terms allow, wall clocks by much more."""
