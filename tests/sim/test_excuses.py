@@ -140,7 +140,7 @@ def test_only_who_was_in_line_at_a_cancelling_request_is_cancelled() -> None:
         (volume_changes.EXTEND_FAILED, {ONE: ["another"]}, 1),
         (volume_changes.EXTEND_FAILED, {}, 1),
         (volume_changes.RESET, {}, 0),
-        (targets.LEFT_BEHIND, {}, 0),
+        (targets.LEAVE["volumes"], {}, 0),
     ],
 )
 def test_an_error_comes_from_a_failed_operation_or_an_operator(

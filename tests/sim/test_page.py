@@ -26,7 +26,8 @@ def run_with_a_crash_and_a_fence(database: Database) -> list[Entry]:
         states = {entry.data["after"] for entry in history if entry.kind == "node"}
         faults = {entry.data["fault"] for entry in history if entry.kind == "fault"}
         ended = [entry for entry in history if entry.kind == "ended"]
-        if "fenced" in states and faults == {"crash", "cut", "stop"} and len(ended) > 5:
+        node_crashes = any(entry.text.startswith("crash node") for entry in history)
+        if "fenced" in states and faults == {"crash", "cut", "stop"} and node_crashes and len(ended) > 5:
             return history
     raise AssertionError("no seed crashes, fences and finishes anything")
 

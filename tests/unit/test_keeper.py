@@ -40,7 +40,7 @@ class Weather:
     def delay_s(self, process: Process) -> float:
         return 0.001
 
-    def is_cut(self, process: Process) -> bool:
+    def is_cut(self, process: Process, way: str) -> bool:
         return asyncio.get_running_loop().time() < self.away_until
 
     def hang_s(self, process: Process) -> tuple[float, bool]:

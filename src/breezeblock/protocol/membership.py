@@ -29,8 +29,13 @@ FENCE_RETRY_MOST_US: Final = 60_000_000
 GONE_KEPT_US: Final = 3600 * 1_000_000
 # Left-over rows are removed from so many nodes at a time.
 FORGOTTEN_MOST: Final = 1_000
-# In what the storage knows an incarnation by, the one key that is not the driver's: on which machine it runs.
+# In what the storage knows an incarnation by, the keys that are not the driver's: on which machine it runs, and the
+# replication targets that it can work on, with blanks between them.
 MACHINE: Final = "machine"
+TARGETS: Final = "targets"
+NOT_OF_THE_DRIVER: Final = frozenset({MACHINE, TARGETS})
+# What a node of a release that does not announce its targets may know.
+ANY_TARGET: Final = "*"
 # A node that announced no backend has used none: the announcement is refused once it is expired.
 UNUSED: Final = "unused"
 
@@ -68,6 +73,10 @@ class NodeRow:
     def machine(self) -> str:
         """The machine that it runs on; empty when that is not certain."""
         return next((known[MACHINE] for known in self.identities.values() if known.get(MACHINE)), "")
+
+    def targets(self, queue: str) -> tuple[str | None, ...]:
+        """The replication targets of a queue that it can work on; None is the backend that is configured."""
+        return None, *self.identities.get(queue, {}).get(TARGETS, ANY_TARGET).split()
 
 
 def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:

@@ -5,14 +5,12 @@ worker, the page that they share, the doorbell, and the way a process starts and
 """
 
 import asyncio
-import errno
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from breezeblock.drivers.contract import Driver
 from breezeblock.drivers.file import FileDriver
@@ -26,7 +24,7 @@ from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership
-from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.leases import GATE_MARGIN, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database, KeeperLane, SimLane
@@ -35,13 +33,12 @@ from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.replicating import Array, ReplicatingDriver
+from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
 
-T = TypeVar("T")
-
-__all__ = ["CLUSTER", "FENCES", "Cluster", "queue_of"]
+__all__ = ["BEYOND", "CLUSTER", "FENCES", "Cluster", "queue_of"]
 
 CLUSTER: Final = "sim"
 BACKENDS: Final = ("fast", "large")
@@ -60,8 +57,12 @@ EXCUSED: Final = ("Unavailable", "BackendFailed")
 # How a lost node is kept from writing. "kill": its processes are killed. "storage": the storage refuses it, and it lives on,
 # so that every guard of the database meets its late calls. "trust": nothing but its lease; only without stopped processes.
 FENCES: Final = ("kill", "storage", "trust")
-# Clock rates beyond the bound: a lease held by such a clock outlives its expiry by far.
-BEYOND: Final = (0.1, 0.5)
+# Clocks beyond the bound, beside others within it: slower than true time by so many times the drift that the terms allow, or
+# at such rates.
+A_LITTLE: Final = (1.1, 2.0)
+BY_FAR: Final = (0.1, 0.5)
+# How much of it a run may have. "any": each clock by itself.
+BEYOND: Final = ("a little", "by far", "any")
 # A keeper that nothing has hindered for this share of a ttl has renewed, and everybody has seen it.
 HEALTHY: Final = 0.7
 # How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
@@ -96,7 +97,7 @@ class Cluster:
         mistake: Callable[[str], None],
         on_effect: OnEffect,
         fence: str = "kill",
-        beyond_drift: bool = False,
+        beyond_drift: str = "",
     ) -> None:
         self.loop = loop
         self.database = database
@@ -114,7 +115,7 @@ class Cluster:
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
-        self.bell = Bell(loop, random)
+        self.bell = Bell(loop, random, faults)
         self.processes: list[Process] = []
         self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5)), park_after_s=60.0)
         self.slots = random.choice((1, 2, 8))
@@ -167,66 +168,44 @@ class Cluster:
     def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "") -> Env:
         """A process's view of the world."""
         random = Random(f"{self.random.random()} {process.name}")
+        process.set_clock = clock.jump
 
-        async def stalled(call: str, path: PurePosixPath, guarded: bool) -> None:
-            if guarded and process.incarnation is not None and not self.holds_lease(process.incarnation):
-                self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
-            await self.faults.right_before_effect(lambda s: self.stop_node(process, s))
-
-        async def before(call: str, path: PurePosixPath, changes: bool) -> None:
+        def on_use() -> None:
             if process.incarnation is not None and process.works:
                 self.nodes[process.incarnation].used_storage = True
-            with self._telling_of_faults():
-                await self.faults.before_storage(process, call, path, changes)
 
-        def land(effect: Callable[[], T], path: PurePosixPath) -> T:
-            if (lock_path, path.parts[1]) in self.refused:  # asked at the very instant of the effect, as storage does
-                raise OSError(errno.EACCES, "this client is fenced")
-            return effect()
+        def on_guarded(call: str, path: PurePosixPath) -> None:
+            if process.incarnation is not None and not self._gate_is_open(process.incarnation):
+                self.on_unleased(f"{process.name} begins {call} {path.name} without its lease")
 
-        async def arrive(effect: Callable[[], T], path: PurePosixPath, later_s: float) -> T:
-            self.locks.count_call(lock_path, 1)
-            try:
-                await VirtualClock().sleep(later_s)
-                return land(effect, path)
-            finally:
-                self.locks.count_call(lock_path, -1)
-
-        async def ship(effect: Callable[[], T], path: PurePosixPath) -> T:
-            later_s = self.faults.late_s(process)
-            if later_s == 0.0:
-                return land(effect, path)
-            # In nobody's context: a write that is on its way lands, whatever becomes of its process.
-            way = asyncio.get_running_loop().create_task(arrive(effect, path, later_s), context=Context())
-            way.add_done_callback(lambda done: done.exception(), context=Context())
-            return await asyncio.shield(way)
-
-        def effect(call: str, path: PurePosixPath, tokens: Tokens) -> None:
-            self.on_effect(process, call, path, tokens)
-
-        files = self.disk.view(before=before, stalled=stalled, ship=ship, effect=effect)
+        shipping = Shipping(
+            process=process,
+            faults=self.faults,
+            locks=self.locks,
+            lock_path=lock_path,
+            refuses=lambda backend: (lock_path, backend) in self.refused,
+            stop_node=lambda seconds: self.stop_node(process, seconds),
+            on_use=on_use,
+            on_guarded=on_guarded,
+            on_fault=lambda: self.on_fault(),
+            on_effect=self.on_effect,
+        )
         return VirtualEnv(
             clock=clock,
             random=random,
             ids=VirtualIds(random),
-            files=files,
+            files=shipping.view(self.disk),
             processes=self.locks,
             threads=VirtualThreads(),
         )
-
-    @contextmanager
-    def _telling_of_faults(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            self.on_fault()
-            raise
 
     def new_clock(self) -> VirtualClock:
         """One machine's clocks: rates differ by less than the drift that the terms allow, wall clocks by much more."""
         rate = self.random.uniform(1.0, 1.0 + self.terms.drift * 0.99)
         if self.beyond_drift and self.random.random() < 0.5:
-            rate = self.random.uniform(*BEYOND)
+            how_far = self.random.choice(BEYOND[:2]) if self.beyond_drift == "any" else self.beyond_drift
+            slower = 1.0 + self.terms.drift * self.random.uniform(*A_LITTLE)
+            rate = 1.0 / slower if how_far == "a little" else self.random.uniform(*BY_FAR)
         return VirtualClock(rate=rate, skew_us=int(self.random.uniform(-20, 20) * 1_000_000))
 
     async def supervise(self, name: str, start: Callable[[str, int, VirtualClock], Process]) -> None:
@@ -244,18 +223,22 @@ class Cluster:
             await ended
             await VirtualClock().sleep(self.random.uniform(*RESTART_S))
 
-    # --- what is done to it: `faults.World` -------------------------------------------------------------------------
+    # --- what is done to it: `nemesis.World` -------------------------------------------------------------------------
 
     def declare_lost(self, process: Process) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         assert process.incarnation is not None
         self.on_forced(process.incarnation)
         now_us = VirtualClock().now_us()
         with self.database.transaction() as tx:
             membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
 
+    def set_database_clock(self, seconds: float) -> None:
+        """See `nemesis.World`."""
+        self.database.set_clock(seconds)
+
     def start_twin(self, name: str) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         if self._twins >= TWINS_MOST:
             return  # twins have twins: without a bound they double at each strike
         self._twins += 1
@@ -284,7 +267,7 @@ class Cluster:
             self.arrays[backend].mirror(path)
 
     def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
-        """See `faults.World`."""
+        """See `nemesis.World`."""
         array = self.arrays[name]
         side = array.active
         (array.hang if hangs else array.fail)(side)
@@ -443,6 +426,11 @@ class Cluster:
 
     def holds_lease(self, incarnation: str) -> bool:
         """See `rules.World`."""
+        node = self.nodes.get(incarnation)
+        return node is not None and node.clock.boottime() < node.page.until + GATE_MARGIN * self.terms.ttl_s
+
+    def _gate_is_open(self, incarnation: str) -> bool:
+        """Whether its worker may still begin storage calls: the gate shuts some time before the lease ends."""
         node = self.nodes.get(incarnation)
         return node is not None and node.clock.boottime() < node.page.until
 

@@ -24,12 +24,16 @@ from breezeblock.testing.loop import Process
 from breezeblock.testing.replicated import Change, Journal
 from breezeblock.testing.virtual import VirtualClock
 
-__all__ = ["Database", "KeeperLane", "Seen", "SimLane", "Weather"]
+__all__ = ["BACK", "THERE", "Database", "KeeperLane", "Seen", "SimLane", "Weather"]
 
 T = TypeVar("T")
 
 # A journey that takes longer is noted: whoever waited for it may miss what it had to do in time.
 SLOW_S: Final = 0.2
+
+# The two ways between a process and the database.
+THERE: Final = "there"
+BACK: Final = "back"
 
 # A row of what a transaction did: (what, id, before, after). Written by triggers, so nothing can escape it.
 Seen = tuple[str, str, str | None, str | None]
@@ -87,8 +91,8 @@ class Weather(Protocol):
         """How long the next journey takes."""
         ...
 
-    def is_cut(self, process: Process) -> bool:
-        """Whether the process does not reach the database now."""
+    def is_cut(self, process: Process, way: str) -> bool:
+        """Whether nothing passes now on one of its ways: `THERE`, or `BACK`."""
         ...
 
     def hang_s(self, process: Process) -> tuple[float, bool]:
@@ -136,11 +140,12 @@ class Database:
 
     def __init__(self) -> None:
         self._now_us: Callable[[], int] = lambda: 0
+        self._skew_us = 0
         self.on_commit: Callable[[list[Seen], Process | None], None] = lambda seen, writer: None
         self.on_rollback: Callable[[], object] = lambda: None
         """A transaction was taken back; what is returned is given to `on_resume` if it goes on after all."""
         self.on_resume: Callable[[Any], None] = lambda carried: None
-        self._engine = open_engine("sqlite://", now_us=lambda: self._now_us())
+        self._engine = open_engine("sqlite://", now_us=lambda: self._now_us() + self._skew_us)
         metadata.create_all(self._engine)
         self._connection = self._engine.connect()
         self.raw: sqlite3.Connection = self._connection.connection.dbapi_connection  # type: ignore[assignment]
@@ -158,7 +163,7 @@ class Database:
         if self.journal is not None:
             self.journal.end()
             self.journal = None
-        self._now_us = now_us
+        self._now_us, self._skew_us = now_us, 0
         self.on_commit, self.on_rollback = lambda seen, writer: None, lambda: None
         for table in reversed(metadata.sorted_tables):
             self.raw.execute(f"DELETE FROM {table.name}")  # noqa: S608  names of our own tables
@@ -169,6 +174,10 @@ class Database:
         if replicated:
             self.journal = self._all_journal
             self.journal.begin()
+
+    def set_clock(self, seconds: float) -> None:
+        """Set its wall clock forwards, or backwards."""
+        self._skew_us += int(seconds * 1_000_000)
 
     def close(self) -> None:
         """Let the database go."""
@@ -285,8 +294,8 @@ class _Journey:
 
     async def _travel(self, arrived: Callable[[], Awaitable[T]], writes: bool) -> T:
         process, weather = self._process, self._weather
-        if weather.is_cut(process):
-            await self._hang()
+        if weather.is_cut(process, THERE):
+            await self._hang("the database cannot be reached")
         await self._pass(weather.delay_s(process))
         if not process.alive and self._random.random() < 0.5:
             raise Unavailable("the sender died before its last statement")
@@ -294,8 +303,8 @@ class _Journey:
             self.on_stop(process, stopped_s)
         if process.stopped_until > _now() and self._random.random() < 0.5:
             await self._pass(process.stopped_until - _now())
-        if weather.is_cut(process):
-            await self._hang()
+        if weather.is_cut(process, THERE):
+            await self._hang("the database cannot be reached")
         if writes and weather.contended(process):
             process.impede()
             raise Contended("lost against another transaction")
@@ -303,18 +312,19 @@ class _Journey:
             result = await arrived()
         lost = writes and weather.loses_answer(process)
         await self._pass(weather.delay_s(process))
-        if lost or weather.is_cut(process):
-            if lost:
-                process.impede()
-            raise (Ambiguous if writes else Unavailable)("the connection was lost")
+        if weather.is_cut(process, BACK):
+            await self._hang("no answer came", error=Ambiguous if writes else Unavailable)
+        if lost:
+            process.impede()
+            raise Ambiguous("the connection was lost")
         return result
 
-    async def _hang(self) -> NoReturn:
+    async def _hang(self, why: str, *, error: type[Ambiguous | Unavailable] = Unavailable) -> NoReturn:
         seconds, alone = self._weather.hang_s(self._process)
         if alone:
             self._process.impede(seconds)
         await VirtualClock().sleep(seconds)
-        raise Unavailable("the database cannot be reached")
+        raise error(why)
 
     async def _pass(self, seconds: float) -> None:
         if seconds > SLOW_S:

@@ -3,10 +3,11 @@
 crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
-cut        a process, or all of a node, does not reach the database for a while; slowness
+cut        a process, or all of a node, does not reach the database for a while, or is not reached by its answers; slowness
 outage     nobody reaches the database for a while
 evict      an operator declares a node lost that is well
-storage    a storage call fails with EIO or ENOSPC; the storage is full for a while; slowness
+storage    a storage call fails with EIO or ENOSPC, without having done anything, or all, or a part of it; copies that stop
+           short of what was asked; the storage is full for a while; slowness
 fence      a fence fails, is slow, or succeeds after it was given up
 burst      for a while every other transaction loses against another one
 late       a write lands seconds after its call, although its process was killed or stopped meanwhile
@@ -17,6 +18,8 @@ drain      SIGTERM to a keeper: its node hands back what it has and leaves
 upgrade    nodes begin with an older release, and are drained and replaced one by one
 backend    a backend's storage fails altogether for a while
 array      the active side of an array that replicates fails, or does not answer, for a while
+bell       a ring of the doorbell is lost, heard twice, or so late that later ones overtake it; or all are lost for a while
+clock      the wall clock of a machine, or of the database, jumps by minutes, and is set right again after a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
 
 Each kind has a rate of its own, drawn for the run: what happens once meets other things than what happens all the time.
@@ -25,24 +28,29 @@ Each kind has a rate of its own, drawn for the run: what happens once meets othe
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from breezeblock.testing.database import BACK, THERE
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process
 from breezeblock.testing.virtual import VirtualClock
 
-__all__ = ["KINDS", "Faults", "Nemesis"]
+__all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell"),
 )
+# Storage calls of which a part may be done.
+DIVISIBLE: Final = ("create", "grow", "copy_range", "write_at")
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
+BOTH_WAYS: Final = (THERE, BACK)
+LOST: Final = {THERE: ": requests are lost, answers come", BACK: ": requests arrive, answers are lost"}
 
 
 @dataclass
@@ -61,11 +69,13 @@ class Faults:
     without: Container[int] = ()
     """Numbers of faults that are drawn and do not strike: how a run is repeated with fewer of them."""
     _number: int = 0
-    _cut_until: dict[str, float] = field(default_factory=dict)
+    _cut_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(process, way) -> until when nothing passes there."""
     _slow_until: dict[str, tuple[float, float]] = field(default_factory=dict)
     _broken_until: dict[str, float] = field(default_factory=dict)
     _poisonous: dict[str, str] = field(default_factory=dict)
     _burst_until: float = float("-inf")
+    _silent_until: float = float("-inf")
     _full_until: float = float("-inf")
 
     @classmethod
@@ -96,7 +106,7 @@ class Faults:
     def stop(self) -> None:
         """Nothing goes wrong any more. Who is cut off, or stopped, stays so until its time is over."""
         self.on = frozenset()
-        self._burst_until = self._full_until = float("-inf")
+        self._burst_until = self._full_until = self._silent_until = float("-inf")
 
     def strikes(self, kind: str, text: str, **data: Any) -> bool:
         """Every single fault asks here, after its draws and before its effect: gets its number, is told, or is suppressed.
@@ -121,22 +131,29 @@ class Faults:
             return seconds
         return seconds * self.pace_s
 
-    def is_cut(self, process: Process) -> bool:
+    def is_cut(self, process: Process, way: str) -> bool:
         now = asyncio.get_running_loop().time()
-        return self._cut_until.get(process.name, 0.0) > now or self._cut_until.get("*", 0.0) > now
+        return max(self._cut_until.get((process.name, way), 0.0), self._cut_until.get(("*", way), 0.0)) > now
 
-    def cut(self, name: str, seconds: float) -> None:
+    def cut(self, name: str, seconds: float, *, kind: str = "cut", ways: Sequence[str] = BOTH_WAYS) -> None:
         """Take the database away from a process, or from all ("*")."""
-        if self.strikes("cut", f"cut {name} from the database for {seconds:.2f} s", target=name, seconds=seconds):
+        what = "" if len(ways) > 1 else LOST[ways[0]]
+        text = f"cut {name} from the database for {seconds:.2f} s{what}"
+        if self.strikes(kind, text, target=name, seconds=seconds):
             until = asyncio.get_running_loop().time() + seconds
-            self._cut_until[name] = max(until, self._cut_until.get(name, 0.0))
+            for way in ways:
+                self._cut_until[name, way] = max(until, self._cut_until.get((name, way), 0.0))
+
+    def draw_ways(self) -> Sequence[str]:
+        """Which of the two ways a cut takes away."""
+        return self.random.choice((BOTH_WAYS, BOTH_WAYS, (THERE,), (BACK,)))
 
     def cut_later(self, name: str, after_s: float, *, for_s: float) -> None:
         """The same, but not yet: what was slow is gone in the end."""
 
         def cut() -> None:
             if self.on:
-                self.cut(name, for_s)
+                self.cut(name, for_s, kind="slow")
 
         asyncio.get_running_loop().call_later(after_s, cut, context=Context())
 
@@ -144,9 +161,9 @@ class Faults:
         """Never longer than an outage that hits everybody: what hangs beyond it would be this process's trouble alone."""
         now = asyncio.get_running_loop().time()
         seconds = self.random.choice((0.001, 0.05, 1.0, 4.0))
-        if self._cut_until.get(process.name, 0.0) > now:
+        if any(self._cut_until.get((process.name, way), 0.0) > now for way in BOTH_WAYS):
             return seconds, True
-        return min(seconds, max(0.001, self._cut_until.get("*", 0.0) - now)), False
+        return min(seconds, max(0.001, self._cut_until.get(("*", THERE), 0.0) - now)), False
 
     def contended(self, process: Process) -> bool:
         if self._burst_until > asyncio.get_running_loop().time():
@@ -186,7 +203,7 @@ class Faults:
         if self._comes("lost", 0.06):
             lost = self.strikes("lost", f"the commit's answer to {process.name} is lost", target=process.name)
             if "cut" in self.on and self.random.random() < 0.3:
-                self.cut(process.name, self.random.uniform(10.0, 25.0))
+                self.cut(process.name, self.random.uniform(10.0, 25.0), ways=self.draw_ways())
             return lost
         return False
 
@@ -196,6 +213,35 @@ class Faults:
             return self.random.choice((0.5, 3.6, 4.2, 10.0))
         return 0.0
 
+    # --- the doorbell -----------------------------------------------------------------------------------------------
+
+    def rings(self, listener: Process, queue: str) -> Sequence[float]:
+        """How often, and how much later, a process hears a ring."""
+        if self._silent_until > asyncio.get_running_loop().time():
+            return ()  # belongs to the silence, which has its own number
+        if not self._comes("bell", 0.3):
+            return (0.0,)
+        later_s = self.random.uniform(0.0, 3.0)
+        fate, heard = self.random.choice(
+            (("lost", ()), ("heard twice", (0.0, later_s)), (f"on its way for {later_s:.2f} s", (later_s,)))
+        )
+        text = f"a ring for {queue} to {listener.name} is {fate}"
+        return heard if self.strikes("bell", text, target=listener.name) else (0.0,)
+
+    def silence_bell(self, seconds: float) -> None:
+        """Let nobody hear a ring for a while."""
+        if self.strikes("bell", f"the doorbell is silent for {seconds:.2f} s", target="*", seconds=seconds):
+            self._silent_until = asyncio.get_running_loop().time() + seconds
+
+    # --- clocks -----------------------------------------------------------------------------------------------------
+
+    def jump_clock(self, name: str, set_clock: Callable[[float], None], *, by_s: float, seconds: float) -> None:
+        """Set a wall clock wrong for a while."""
+        text = f"the wall clock of {name} jumps by {by_s:+.0f} s for {seconds:.2f} s"
+        if self.strikes("clock", text, target=name, seconds=seconds):
+            set_clock(by_s)
+            asyncio.get_running_loop().call_later(seconds, set_clock, -by_s, context=Context())
+
     # --- the fence ---------------------------------------------------------------------------------------------------
 
     async def fence_works(self, process: Process) -> bool:
@@ -204,7 +250,7 @@ class Faults:
         Now and then the fencer cannot say so afterwards, for longer than a retry lasts.
         """
         if self._comes("cut", 0.15):
-            self.cut(process.name, self.random.uniform(16.0, 25.0))
+            self.cut(process.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
         if self._comes("fence", 0.5):
             fate = self.random.choice(("fails", "is slow", "is late"))
             seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]
@@ -236,6 +282,21 @@ class Faults:
             text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]}"
             if self.strikes("storage", text, target=process.name):
                 raise OSError(number, os.strerror(number), str(path))
+
+    def fate_of_effect(self, process: Process, call: str, path: PurePosixPath) -> tuple[float, OSError | None]:
+        """In the moment in which an effect lands: what share of it does, and what the caller hears if not how much that was."""
+        if call == "copy_range" and self._comes("storage", 0.1):
+            share = self.random.random()
+            text = f"{process.name}: {call} {path.name} stops short after {share:.0%}"
+            if self.strikes("storage", text, target=process.name):
+                return share, None
+        if self._comes("storage", 0.03):
+            share = self.random.choice((1.0, self.random.random())) if call in DIVISIBLE else 1.0
+            number = self.random.choice((errno.EIO, errno.ENOSPC)) if share < 1.0 else errno.EIO
+            text = f"{process.name}: {call} {path.name} fails with {errno.errorcode[number]} after {share:.0%} of it was done"
+            if self.strikes("storage", text, target=process.name):
+                return share, OSError(number, os.strerror(number), str(path))
+        return 1.0, None
 
     def break_backend(self, name: str, seconds: float) -> None:
         """Let every call of a backend fail for a while."""
@@ -282,162 +343,3 @@ class Faults:
         """Between two steps: the checkpoint is saved, and whoever saved it never hears of it."""
         text = f"crash {process.name} after its save"
         return process.works and self._comes("crash", 0.1) and self.strikes("crash", text, target=process.name)
-
-
-class World(Protocol):
-    """What the nemesis strikes at."""
-
-    @property
-    def processes(self) -> Sequence[Process]: ...
-
-    def declare_lost(self, process: Process) -> None:
-        """As an operator does, who expires a node that may be well."""
-        ...
-
-    def start_twin(self, name: str) -> None:
-        """Start a second node under a name, once."""
-        ...
-
-    @property
-    def backends(self) -> Sequence[str]: ...
-
-    @property
-    def arrays(self) -> Mapping[str, object]:
-        """The backends that replicate."""
-        ...
-
-    def trouble_array(self, name: str, *, hangs: bool, seconds: float) -> None:
-        """Let the active side of one fail or hang for a while."""
-        ...
-
-    @property
-    def old(self) -> list[str]:
-        """Nodes that still run the release before."""
-        ...
-
-    def upgrade(self, name: str | None = None) -> None:
-        """Replace a node of the release before, or all of them."""
-        ...
-
-
-class Nemesis:
-    """Strikes processes at random instants, until told to end."""
-
-    def __init__(
-        self,
-        faults: Faults,
-        *,
-        ttl_s: float,
-        world: World,
-    ) -> None:
-        self._world = world
-        self._faults = faults
-        self._random = faults.random
-        self._ttl_s = ttl_s
-        self._mean_s = self._random.choice((0.3, 1.0, 3.0))
-
-    async def run(self, until: float) -> None:
-        """Strike until the loop's time is `until`. Whoever is stopped then goes on when its time comes."""
-        kinds: dict[str, Callable[[], None]] = {
-            "crash": self._crash,
-            "drain": self._drain,
-            "upgrade": self._upgrade,
-            "array": self._array,
-            "backend": lambda: self._faults.break_backend(
-                self._random.choice(self._world.backends), self._random.choice((0.5, 5.0))
-            ),
-            "stop": self._stop,
-            "cut": self._cut,
-            "outage": self._outage,
-            "evict": self._evict,
-            "twin": self._twin,
-            "slow": self._slow,
-            "burst": lambda: self._faults.burst(self._random.choice((0.2, 2.0))),
-            "storage": lambda: self._faults.fill(self._random.choice((0.1, 1.0))),
-        }
-        strikes = {kind: strike for kind, strike in kinds.items() if kind in self._faults.on}
-        weights = [self._faults.rates.get(kind, 1.0) for kind in strikes]
-        loop = asyncio.get_running_loop()
-        while strikes and loop.time() < until:
-            await self._sleep(self._random.expovariate(1 / self._mean_s))
-            if loop.time() < until:
-                self._random.choices(list(strikes.values()), weights)[0]()
-        if until > loop.time():
-            await self._sleep(until - loop.time())
-        self._faults.stop()
-
-    def _sleep(self, seconds: float) -> Awaitable[None]:
-        return VirtualClock().sleep(seconds)
-
-    def _victims(self) -> list[Process]:
-        """One process, or all of one node."""
-        alive = [process for process in self._world.processes if process.alive]
-        if not alive:
-            return []
-        chosen = self._random.choice(alive)
-        if self._random.random() < 0.25:
-            node = chosen.name.partition(".")[0]
-            return [process for process in alive if process.name.partition(".")[0] == node]
-        return [chosen]
-
-    def _crash(self) -> None:
-        for process in self._victims():
-            if self._faults.strikes("crash", f"crash {process.name}", target=process.name):
-                process.kill()
-
-    def _drain(self) -> None:
-        for process in self._victims():
-            if process.on_term is not None and self._faults.strikes(
-                "drain", f"tell {process.name} to leave", target=process.name
-            ):
-                process.on_term()
-
-    def _array(self) -> None:
-        hangs, seconds = self._random.random() < 0.5, self._random.choice((1.0, 5.0, 20.0))
-        for name in self._world.arrays:
-            text = f"array {name} {'hangs' if hangs else 'fails'} for {seconds:.2f} s"
-            if self._faults.strikes("array", text, target=name, seconds=seconds):
-                self._world.trouble_array(name, hangs=hangs, seconds=seconds)
-
-    def _upgrade(self) -> None:
-        if self._world.old:
-            name = self._random.choice(self._world.old)
-            if self._faults.strikes("upgrade", f"upgrade {name}", target=name):
-                self._world.upgrade(name)
-
-    def _stop(self) -> None:
-        seconds = self._random.choice((0.1, 0.5, self._ttl_s * 0.9, self._ttl_s * 1.3, self._ttl_s * 3))
-        seconds *= self._random.uniform(0.8, 1.2)
-        for process in self._victims():
-            text = f"stop {process.name} for {seconds:.2f} s"
-            if self._faults.strikes("stop", text, target=process.name, seconds=seconds):
-                process.stopped_until = max(process.stopped_until, asyncio.get_running_loop().time() + seconds)
-
-    def _evict(self) -> None:
-        keepers = [process for process in self._victims() if process.incarnation is not None and not process.works]
-        for process in keepers:
-            if self._faults.strikes("evict", f"declare {process.name} lost", target=process.name):
-                self._world.declare_lost(process)
-
-    def _twin(self) -> None:
-        for process in self._victims():
-            if process.incarnation is not None and not process.works:
-                name = process.name.partition(".")[0]
-                if self._faults.strikes("twin", f"a second {name} is started", target=name):
-                    self._world.start_twin(name)
-
-    def _slow(self) -> None:
-        extra_s = self._random.uniform(0.2, self._ttl_s * 0.8)
-        seconds = self._random.uniform(1.0, self._ttl_s * 3)
-        for process in self._victims():
-            self._faults.slow_down(process, seconds, extra_s=extra_s)
-            if self._random.random() < 0.5:
-                self._faults.cut_later(process.name, seconds, for_s=self._ttl_s * 3)
-
-    def _cut(self) -> None:
-        seconds = self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 6))
-        for process in self._victims():
-            self._faults.cut(process.name, seconds)
-
-    def _outage(self) -> None:
-        self._faults.cut("*", self._random.choice((0.2, 2.0, self._ttl_s * 1.5, self._ttl_s * 3)))

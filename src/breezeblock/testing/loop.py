@@ -38,6 +38,8 @@ class Process:
     on_exit: list[Callable[[], None]] = field(default_factory=list)
     on_term: Callable[[], None] | None = None
     """What SIGTERM does, where a process has a way to leave in good order."""
+    set_clock: Callable[[float], None] = lambda seconds: None
+    """Sets the wall clock of its machine forwards or backwards."""
     incarnation: str | None = None
     """Of a node's processes: which incarnation they are."""
     works: bool = False

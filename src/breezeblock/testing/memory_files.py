@@ -25,8 +25,11 @@ T = TypeVar("T")
 Tokens = dict[str, tuple[int, int]]
 # (call, path, mutating): awaited at the begin of each call, and of each effect of a changing one. May park; may raise.
 Before = Callable[[str, PurePosixPath, bool], Awaitable[None]]
-# Carries an effect to the storage, now or later, and brings back what it returned or raised.
-Ship = Callable[[Callable[[], Any], PurePosixPath], Awaitable[Any]]
+# What a call does to the disk: all of it (1.0), or only that share if it can be done partly. Copies, writes and growth can.
+Change = Callable[[float], T]
+# (call, effect, path): carries an effect to the storage, now or later, all or a share of it, and brings back what it returned
+# or raised.
+Ship = Callable[[str, Change[Any], PurePosixPath], Awaitable[Any]]
 # (call, path, tokens of the guard): told in the moment in which an effect lands.
 Effect = Callable[[str, PurePosixPath, Tokens], None]
 
@@ -171,7 +174,7 @@ class MemoryFiles:
     # What changes storage.
 
     async def make_folder(self, path: PurePosixPath) -> None:
-        def change() -> None:
+        def change(_: float) -> None:
             if isinstance(self._disk.folder(path.parent).entries.setdefault(path.name, _Folder()), _File):
                 raise _error(errno.ENOTDIR, path)
 
@@ -179,12 +182,12 @@ class MemoryFiles:
         self._disk.folder(path.parent).sync()
 
     async def create(self, path: PurePosixPath, *, size_bytes: int) -> None:
-        def change() -> None:
+        def change(_: float) -> None:
             if isinstance(self._disk.folder(path.parent).entries.setdefault(path.name, _File()), _Folder):
                 raise _error(errno.EISDIR, path)
 
         await self._change("create", path, change)
-        await self._change("create", path, lambda: self._grow(path, size_bytes))
+        await self._change("create", path, functools.partial(self._grow, path, size_bytes))
         self._disk.file(path).sync()
         self._disk.folder(path.parent).sync()
 
@@ -197,11 +200,11 @@ class MemoryFiles:
         self._disk.folder(target.parent).sync()
 
     async def grow(self, path: PurePosixPath, *, size_bytes: int) -> None:
-        await self._change("grow", path, lambda: self._grow(path, size_bytes))
+        await self._change("grow", path, functools.partial(self._grow, path, size_bytes))
         self._disk.file(path).sync()
 
     async def reflink(self, source: PurePosixPath, target: PurePosixPath) -> bool:
-        def change() -> None:
+        def change(_: float) -> None:
             found = self._disk.file(source)
             self._disk.folder(target.parent).entries[target.name] = _File(
                 size=found.size, blocks=dict(found.blocks), shared=set(found.blocks)
@@ -214,11 +217,12 @@ class MemoryFiles:
         return True
 
     async def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, length: int) -> int:
-        def change() -> int:
+        def change(share: float) -> int:
             found, file = self._disk.file(source), self._disk.file(target)
             end = min(offset + length, found.size)
             if offset >= end:
                 return 0
+            end = offset + max(1, int((end - offset) * share))
             self._require_space(file, target, offset, end - offset)
             if offset % BLOCK == 0 and (end % BLOCK == 0 or end >= max(found.size, file.size)):
                 file.copy(found, offset, end)
@@ -229,12 +233,12 @@ class MemoryFiles:
         return await self._change("copy_range", target, change)
 
     async def write_at(self, path: PurePosixPath, *, offset: int, data: bytes) -> None:
-        await self._change("write_at", path, lambda: self._write(path, offset, data))
+        await self._change("write_at", path, functools.partial(self._write, path, offset, data))
 
     async def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
         assert source.parent == target.parent
 
-        def change() -> None:
+        def change(_: float) -> None:
             file = self._disk.file(source)
             entries = self._disk.folder(source.parent).entries
             del entries[source.name]
@@ -246,7 +250,7 @@ class MemoryFiles:
     async def remove(self, *paths: PurePosixPath) -> None:
         (folder,) = {path.parent for path in paths}
 
-        def change(path: PurePosixPath) -> None:
+        def change(path: PurePosixPath, _: float) -> None:
             if self._disk.find(path) is not None:
                 self._disk.file(path)  # a folder is not removed
                 del self._disk.folder(folder).entries[path.name]
@@ -289,7 +293,7 @@ class MemoryFiles:
         if self._before is not None:
             await self._before(call, path, mutating)
 
-    async def _change(self, call: str, path: PurePosixPath, change: Callable[[], T]) -> T:
+    async def _change(self, call: str, path: PurePosixPath, change: Change[T]) -> T:
         """One effect under the guard, as `RealFiles` has it: asked right before, and again later when it says no."""
         while True:
             if self._guard is not None:
@@ -302,22 +306,22 @@ class MemoryFiles:
                     await self._stalled(call, path, self._guard is not None)
                 tokens = self._guard.tokens() if self._guard is not None else {}
                 land = functools.partial(self._land, call, path, change, tokens)
-                return land() if self._ship is None else await self._ship(land, path)
+                return land(1.0) if self._ship is None else await self._ship(call, land, path)
 
-    def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: Tokens) -> T:
+    def _land(self, call: str, path: PurePosixPath, change: Change[T], tokens: Tokens, share: float) -> T:
         if self._disk.read_only:
             raise _error(errno.EROFS, path)
-        result = change()
+        result = change(share)
         if self._effect is not None:
             self._effect(call, path, tokens)
         return result
 
-    def _grow(self, path: PurePosixPath, size_bytes: int) -> None:
+    def _grow(self, path: PurePosixPath, size_bytes: int, share: float) -> None:
         file = self._disk.file(path)
-        file.size = max(file.size, size_bytes)
+        file.size += int(max(0, size_bytes - file.size) * share)
 
-    def _write(self, path: PurePosixPath, offset: int, data: bytes) -> None:
-        file = self._disk.file(path)
+    def _write(self, path: PurePosixPath, offset: int, data: bytes, share: float) -> None:
+        file, data = self._disk.file(path), data[: int(len(data) * share)]
         self._require_space(file, path, offset, len(data))
         file.write(offset, data)
 

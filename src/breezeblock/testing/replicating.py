@@ -26,7 +26,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
-from breezeblock.testing.memory_files import MemoryFiles, _error, _File, _Folder
+from breezeblock.testing.memory_files import Change, MemoryFiles, Tokens, _error, _File, _Folder
 
 __all__ = ["DEFAULT", "SECONDARY", "Array", "ReplicatingDriver"]
 
@@ -189,8 +189,8 @@ class _ArrayFiles(MemoryFiles):
 
     async def fail_over(self, target: str) -> None:
         root = self._array.roots[target]
-        await self._change("failover", root, lambda: self._array.bring_back(target))
-        await self._change("failover", root, lambda: self._array.switch(target))
+        await self._change("failover", root, lambda _: self._array.bring_back(target))
+        await self._change("failover", root, lambda _: self._array.switch(target))
 
     async def _before_call(self, call: str, path: PurePosixPath, mutating: bool) -> None:
         await super()._before_call(call, path, mutating)
@@ -198,13 +198,13 @@ class _ArrayFiles(MemoryFiles):
             with self._telling():
                 await self._array.reach(path)
 
-    async def _change(self, call: str, path: PurePosixPath, change: Callable[[], T]) -> T:
+    async def _change(self, call: str, path: PurePosixPath, change: Change[T]) -> T:
         session = self._array.session(path)
 
-        def in_session() -> T:
+        def in_session(share: float) -> T:
             if call != "failover" and session != self._array.session(path):
                 raise _error(errno.ESTALE, path)
-            return change()
+            return change(share)
 
         with self._telling():
             return await super()._change(call, path, in_session)
@@ -219,9 +219,9 @@ class _ArrayFiles(MemoryFiles):
                 self._array.on_fault()
             raise
 
-    def _land(self, call: str, path: PurePosixPath, change: Callable[[], T], tokens: dict[str, tuple[int, int]]) -> T:
+    def _land(self, call: str, path: PurePosixPath, change: Change[T], tokens: Tokens, share: float) -> T:
         self._array.require(path, active=call != "failover")
-        result = super()._land(call, path, change, tokens)
+        result = super()._land(call, path, change, tokens, share)
         self._array.mirror(path)
         return result
 

@@ -30,7 +30,7 @@ class World(Protocol):
         ...
 
     def holds_lease(self, incarnation: str) -> bool:
-        """Whether its worker may still begin storage calls, by its own clock."""
+        """Whether its lease has not ended by its own clock."""
         ...
 
     def is_healthy(self, incarnation: str) -> bool:

@@ -17,13 +17,14 @@ from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
 from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
-from breezeblock.testing.faults import Faults, Nemesis
+from breezeblock.testing.faults import Faults
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
 from breezeblock.testing.linear import State
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
+from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.orders import prepare
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
@@ -103,7 +104,7 @@ def simulate(
     database: Database | None = None,
     only: Collection[str] | None = None,
     fence: str | None = None,
-    beyond_drift: bool = False,
+    beyond_drift: str = "",
     without: Container[int] = (),
     unasked: Container[int] = (),
     brief: bool = False,
@@ -111,7 +112,8 @@ def simulate(
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
-    have a storage that refuses). `beyond_drift` lets clocks run slower than the terms allow: then invariants may fall.
+    have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
+    then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
     `brief` ends a run with the first invariant that falls.
     """

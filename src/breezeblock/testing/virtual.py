@@ -32,6 +32,10 @@ class VirtualClock:
     def now_us(self) -> int:
         return EPOCH_US + self._skew_us + int(self.boottime() * 1_000_000)
 
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forwards, or backwards, as an administrator does. The boottime goes on as it was."""
+        self._skew_us += int(seconds * 1_000_000)
+
     async def sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         done = loop.create_future()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from random import Random
 
+from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import PROCESS, Process, VirtualLoop
 
 __all__ = ["Bell", "Link", "Page", "WorkerHandle", "context_of"]
@@ -101,20 +102,21 @@ class WorkerHandle:
 
 
 class Bell:
-    """The doorbell between processes: a ring may be late, lost, or heard twice."""
+    """The doorbell between processes. Without faults each listener hears each ring once, a moment later."""
 
-    def __init__(self, loop: VirtualLoop, random: Random) -> None:
+    def __init__(self, loop: VirtualLoop, random: Random, faults: Faults) -> None:
         self._loop = loop
         self._random = random
+        self._faults = faults
         self._listeners: list[tuple[Process, Callable[[], None]]] = []
 
     def ring(self, queue: str) -> None:
         """See `doorbells.contract.Doorbell`."""
         self._listeners = [heard for heard in self._listeners if heard[0].alive]
         for process, on_ring in self._listeners:
-            for _ in range(self._random.choice((0, 1, 1, 1, 2))):
-                later = self._random.expovariate(1.0) * 0.002
-                self._loop.call_later(later, on_ring, context=context_of(process))
+            for later_s in self._faults.rings(process, queue):
+                moment_s = self._random.expovariate(1.0) * 0.002
+                self._loop.call_later(later_s + moment_s, on_ring, context=context_of(process))
 
     def listener(self, process: Process) -> "Listener":
         """A worker's end."""
