@@ -5,6 +5,7 @@ DATA   ?= $(CURDIR)/data
 PORT   ?= 8776
 NODES  ?= 3
 MINUTES ?= 2
+RUNS   ?= 500
 
 BIN := .venv/bin
 APT := DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600
@@ -22,9 +23,9 @@ help:
 	@echo 'make test     every suite, each within its share of time'
 	@echo 'make proof    the long runs; stop and start it as you like'
 	@echo 'make bench    measure the API'
-	@echo 'make sim      simulate clusters from 500 seeds'
+	@echo 'make sim      simulate clusters: RUNS=$(RUNS) seeds or MINUTES=…, from SEED=… on'
 	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
-	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external if you like'
+	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external|storage if you like'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -61,7 +62,7 @@ lint: install-test
 	@$(BIN)/python scripts/run_tests.py --only lint
 
 check: lint
-	@$(BIN)/python -m pytest $(QUICK) -x -q -m 'not proof'
+	@BREEZEBLOCK_QUICK=1 $(BIN)/python -m pytest $(QUICK) -x -q -m 'not proof'
 
 test: install-test
 	@exec $(BIN)/python scripts/run_tests.py
@@ -70,7 +71,7 @@ proof: install-test
 	@exec $(BIN)/python scripts/run_tests.py --proof
 
 sim: install-test
-	@exec $(BIN)/breezeblock sim --runs 500
+	@exec $(BIN)/breezeblock sim $(if $(findstring command,$(origin MINUTES)),--minutes '$(MINUTES)',--runs '$(RUNS)') $(if $(SEED),--seed '$(SEED)')
 
 model: install-test
 	@exec $(BIN)/python scripts/check_models.py

@@ -175,7 +175,8 @@ def chaos(
         Path | None, typer.Option(metavar="DIR", help="Where the report goes; default a new folder.")
     ] = None,
     fence: Annotated[
-        str | None, typer.Option(metavar="kill|external", help="What proves a node dead; default by the seed.")
+        str | None,
+        typer.Option(metavar="kill|external|storage", help="How a lost node is fenced; default by the seed."),
     ] = None,
     scenario: Annotated[
         str | None,

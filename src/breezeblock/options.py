@@ -144,6 +144,14 @@ class DriverFacts(Struct, frozen=True):
 
 
 DRIVERS: Final = {"file": DriverFacts(storage_fence=False, settle_s=60.0)}
+# Offered to nobody: chaos runs try on it, with real processes, what a storage fence does.
+HARNESS_DRIVERS: Final = {"fenced_file": DriverFacts(storage_fence=True, settle_s=60.0)}
+
+
+def facts_of(driver: str) -> DriverFacts | None:
+    """What is known of a driver; None when there is none of that name."""
+    return DRIVERS.get(driver) or HARNESS_DRIVERS.get(driver)
+
 
 # In the order in which they are written, in `config show` and in the documentation.
 SECTIONS: Final[dict[str, type[Struct]]] = {

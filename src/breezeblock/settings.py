@@ -32,6 +32,7 @@ from breezeblock.options import (
     Quota,
     Service,
     Settings,
+    facts_of,
     is_one_machine,
 )
 from breezeblock.settings_rules import contradictions
@@ -350,7 +351,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
 
 
 def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes, *, one_machine: bool) -> Backend:
-    driver = DRIVERS.get(given.get("driver", "file"), DRIVERS["file"])
+    driver = facts_of(given.get("driver", "file")) or DRIVERS["file"]
     agent = given.get("fence_agent") or nodes.fence_agent
     applies = {"same_machine": one_machine, "boot": True, "external": bool(agent), "storage": driver.storage_fence}
     default: dict[str, Any] = {

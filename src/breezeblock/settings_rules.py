@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings
+from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
 
 __all__ = ["contradictions"]
 
@@ -63,7 +63,7 @@ def _backends(settings: Settings) -> Iterator[Found]:
     # Two backends in one folder would count its space twice, and each would report the other's files as orphans.
     first: dict[Path, str] = {}
     for name, backend in settings.backends.items():
-        if backend.driver not in DRIVERS:
+        if facts_of(backend.driver) is None:
             known = ", ".join(DRIVERS)
             yield f"backends.{name}.driver", backend.driver, f"expected {known}, the one driver of this release"
             continue
@@ -74,7 +74,8 @@ def _backends(settings: Settings) -> Iterator[Found]:
 
 
 def _fences(name: str, backend: Backend, settings: Settings) -> Iterator[Found]:
-    key, driver = f"backends.{name}", DRIVERS[backend.driver]
+    key, driver = f"backends.{name}", facts_of(backend.driver)
+    assert driver is not None
     methods = backend.fence
     if len(set(methods)) < len(methods):
         yield f"{key}.fence", methods, "expected each method once"

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,8 @@ from breezeblock.store.run import Store
 # storage calls, and how many seconds each changing one waits first.
 RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
 SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
+# With the driver `fenced_file`: how many seconds each effect on storage is on its way.
+SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ def bell_folder(settings: Settings) -> str:
 
 def open_backends(settings: Settings, env: Env, *, incarnation: str | None = None) -> Mapping[str, Backend]:
     """Every configured backend by its queue, `cluster@name`. A worker tells its `incarnation`."""
-    opened = [_open_backend(name, chosen, settings, env) for name, chosen in settings.backends.items()]
+    opened = [
+        _open_backend(name, chosen, settings, env, client=incarnation or "")
+        for name, chosen in settings.backends.items()
+    ]
     if incarnation is not None and (folder := os.environ.get(RECORD_CALLS)):
         return _recorded(opened, folder, incarnation, env)
     return {backend.queue: backend for backend in opened}
@@ -65,11 +70,20 @@ def _recorded(opened: list[Backend], folder: str, incarnation: str, env: Env) ->
     """The same backends, their calls written to `INCARNATION.PID.calls`."""
     from breezeblock.drivers.recorded import RecordedDriver, Recorder
 
-    path = Path(folder) / f"{incarnation}.{os.getpid()}.calls"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     pause_s = float(os.environ.get(SLOW_CALLS) or 0)
-    recorder = Recorder(functools.partial(os.write, file), env.clock, pause_s=pause_s)
+    recorder = Recorder(_appending(folder, incarnation, "calls"), env.clock, pause_s=pause_s)
     return {backend.queue: replace(backend, driver=RecordedDriver(backend.driver, recorder)) for backend in opened}
+
+
+def _appending(folder: str, incarnation: str, kind: str) -> Callable[[bytes], int]:
+    """Appends to `INCARNATION.PID.KIND` in the folder for records, all of a line by one write."""
+    path = Path(folder) / f"{incarnation}.{os.getpid()}.{kind}"
+    return functools.partial(os.write, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+
+
+def fence_folder(settings: Settings, backend: str) -> Path:
+    """Where the storage of a `fenced_file` keeps its list: not on the storage itself, which may be full."""
+    return Path(settings.service.data_dir).absolute() / "fences" / backend
 
 
 def open_fences(
@@ -109,8 +123,9 @@ def open_fences(
     return found
 
 
-def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: Env) -> Backend:
-    driver = FileDriver(
+def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: Env, *, client: str) -> Backend:
+    opener = _fenced_file(name, settings, env, client) if chosen.driver == "fenced_file" else FileDriver
+    driver = opener(
         env.files,
         name=name,
         path=PurePosixPath(chosen.path),
@@ -129,3 +144,17 @@ def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: E
         over_subscription_percent=int(chosen.max_over_subscription_ratio * 100) if chosen.thin else 100,
         extra=dict(chosen.capabilities),
     )
+
+
+def _fenced_file(name: str, settings: Settings, env: Env, client: str) -> Callable[..., FileDriver]:
+    """The file driver of chaos runs whose storage refuses who is fenced."""
+    from breezeblock.drivers.fenced_file import FencedFileDriver
+    from breezeblock.env.fence_list import FenceList
+
+    records = os.environ.get(RECORD_CALLS)
+    listed = FenceList(
+        fence_folder(settings, name),
+        note=_appending(records, client, "effects") if records and client else None,
+        pause_s=float(os.environ.get(SLOW_EFFECTS) or 0),
+    )
+    return functools.partial(FencedFileDriver, fence_list=listed, client=client, threads=env.threads)

@@ -51,11 +51,17 @@ def test_a_word_fences_the_lost_incarnation(api: AdminApi) -> None:
     assert answer.headers["x-openstack-request-id"] in event["detail"]
 
 
-def test_a_node_that_passes_for_live_is_fenced_by_a_word_as_well(api: AdminApi) -> None:
-    """A machine that burns need not be waited for."""
+def test_a_node_that_passes_for_live_is_fenced_by_the_name_of_its_incarnation(api: AdminApi) -> None:
+    """A machine that burns need not be waited for. But by now the node's name may mean one that has come back and works."""
     api.given_node()
 
-    assert api("PUT", URL, SURE).status_code == 200
+    by_name = api("PUT", URL, SURE)
+    untouched = [row["state"] for row in api.rows(tables.nodes)]
+
+    assert (by_name.status_code, untouched) == (409, ["up"])
+    assert "n1 is up: nobody has expired it" in message_of(by_name)
+    assert message_of(by_name).endswith("n1-1.")
+    assert api("PUT", URL, SURE | {"host": "n1-1"}).status_code == 200
     assert [row["state"] for row in api.rows(tables.nodes)] == ["fenced"]
 
 

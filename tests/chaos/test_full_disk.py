@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 from tests.chaos import verdict
+from tests.proof import not_here
 from tests.service import Service, StartService, eventually
 
 MIB: Final = 1024**2
@@ -22,12 +23,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "small"
     path.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("mounting a filesystem is for root")
+        not_here("mounting a filesystem is for root")
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1040m", "none", str(path)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"no filesystem can be mounted here: {mounted.stderr}")
+        not_here(f"no filesystem can be mounted here: {mounted.stderr}")
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
 

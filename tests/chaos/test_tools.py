@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.proof import not_here
 
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
@@ -28,7 +29,7 @@ HOLD = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     found = SmallDisk.make(tmp_path)
     if found is None:
-        pytest.skip("no filesystem can be mounted here")
+        not_here("no filesystem can be mounted here")
     yield found
     found.drop()
     assert not os.path.ismount(found.path)
@@ -71,7 +72,7 @@ def test_a_jump_moves_the_wall_clock_of_one_process_and_no_other_clock(tmp_path:
     """Forward, back, and not at all for a process without a clock file."""
     clocks = Clocks.make(tmp_path)
     if clocks is None:
-        pytest.skip("there is no C compiler here")
+        not_here("there is no C compiler here")
     file = tmp_path / "clocks" / "7"
     file.write_bytes(bytes(8))
     preloaded = os.environ | {"LD_PRELOAD": str(tmp_path / "clock.so"), "BREEZEBLOCK_CHAOS_CLOCK": str(file)}

@@ -9,8 +9,10 @@ from typing import Final
 from tests.service import Service
 
 from breezeblock.chaos import checker
+from breezeblock.chaos.answers import ALWAYS, broken_answers
+from breezeblock.chaos.contents import HEAD_BYTES
 from breezeblock.chaos.evidence import Rest, Row, contradictions, read_rest, rows
-from breezeblock.chaos.load import DATA_BYTES, Load
+from breezeblock.chaos.load import Load
 from breezeblock.chaos.run import settle as wait_for_rest
 
 __all__ = ["contradictions", "database", "longest", "not_on_storage", "out_of_order", "rows", "settle", "wrongs"]
@@ -62,13 +64,15 @@ def wrongs(load: Load, service: Service) -> list[str]:
         *out_of_order(database(service)),
         *_sentences(checker.storage(rest, NOTHING)),
         *_sentences(checker.once(load.asked, rest, NOTHING, NOTHING).findings),
+        *_sentences(broken_answers((*load.asked, *load.broken_reads), ALWAYS)),
         *_sentences(checker.expectations(load.clients, rest, NOTHING, NOTHING)),
         *_sentences(checker.data(load.clients, rest, NOTHING)[1]),
+        *_sentences(checker.data_on_the_way(load.clients)[1]),
     ]
 
 
 def _rest(path: Path, folder: Path) -> Rest:
-    return read_rest(path, folder, head_bytes=max(DATA_BYTES))
+    return read_rest(path, folder, head_bytes=HEAD_BYTES)
 
 
 def _sentences(found: list[checker.Finding]) -> list[str]:

@@ -1,6 +1,6 @@
 """Mutations: each takes one protection of the protocol away from the running code, and nothing else.
 
-Beside each stands what finds it, or None: `docs/explanation/simulation.md` says why those are not found.
+Beside each stands what finds it, and which invariant falls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,12 @@ from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership, queue
 from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
 from breezeblock.protocol.membership import NodeRow
-from breezeblock.resources import quotas, volumes
+from breezeblock.resources import quotas, snapshots, volumes
 from breezeblock.store import transitions
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.run import _Attempt
+from breezeblock.store.run import Store, _Attempt
 from breezeblock.store.tables import node_backends, nodes, operations, volume_types
+from breezeblock.store.tables import volumes as volumes_table
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.virtual import LockFiles
 
@@ -43,7 +44,7 @@ def no_order(patch: Patch) -> None:
     """Whatever has no owner is claimable, whoever stands before it."""
     patch.setattr(queue, "_someone_before", lambda: exists(select(operations.c.id).where(false())))
     free = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us())
-    patch.setattr(queue, "_FREE", free)
+    patch.setattr(queue, "FREE", free)
     patch.setattr(queue, "_claimable", queue._claimable.__wrapped__)
 
 
@@ -295,11 +296,44 @@ def revoked_tasks_that_go_on(patch: Patch) -> None:
     patch.setattr(Worker, "_still_works", lambda self, one, on: False)
 
 
+def charges_in_a_transaction_of_their_own(patch: Patch) -> None:
+    """A request is charged right after the transaction that accepts it."""
+    due: list[Callable[[Connection], None]] = []
+    charge, run = quotas.charge, Store.run
+
+    async def run_and_charge(self: Store, f: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await run(self, f, *args, **kwargs)
+        while due:
+            await run(self, due.pop(0))
+        return result
+
+    def later(tx: Connection, *args: Any, **kwargs: Any) -> None:
+        due.append(lambda later: charge(later, *args, **kwargs))
+
+    patch.setattr(quotas, "charge", later)
+    patch.setattr(Store, "run", run_and_charge)
+
+
+def snapshots_that_only_read_their_volume(patch: Patch) -> None:
+    """Whether a volume may be snapshot is asked of its row, which is left as it is."""
+
+    def lock_row(tx: Connection, table: Table, row_id: str, **kwargs: Any) -> None:
+        if table is not volumes_table:
+            locked(tx, table, row_id, **kwargs)
+        elif transitions.read_row(tx, table, row_id) is None:
+            raise NotFound(f"{row_id} could not be found.")
+
+    locked = transitions.lock_row
+    patch.setattr(snapshots, "lock_row", lock_row)
+
+
 @dataclass(frozen=True)
 class By:
     """What finds a mutation: a seed, and for those that need a rare meeting of faults, which kinds alone are on."""
 
     seed: int
+    fell: str
+    """Which invariant falls: the one that the rule is there for, and no other by chance."""
     only: tuple[str, ...] = ()
     fence: str | None = None
 
@@ -313,35 +347,37 @@ class By:
         return f"{self.seed}" + (f", with {', '.join(self.only)} alone" if self.only else "") + fence
 
 
-FOUND_BY: Final[dict[Callable[[Patch], None], By | None]] = {
-    transactions_without_an_id: By(4),
-    no_order: By(1),
-    readers_at_the_head_of_the_line: By(4),
-    sources_that_are_only_read: By(4),
-    no_standing_release: By(3),
-    release_before_the_fence: By(2),
-    releases_on_every_backend: By(93, only=("crash", "fence", "rename"), fence="storage"),
-    a_fence_that_kills_nobody: By(32),
-    fences_remembered: By(99, only=("crash", "cut", "rename")),
-    fences_of_the_dead: By(30),
-    burials_without_proof: By(2),
-    announcements_of_the_expired: None,
-    refunds_forgotten: By(1),
-    charges_forgotten: By(1),
-    names_without_a_token: By(59),
-    saves_by_anybody: By(113),
-    finishes_by_anybody: By(160),
-    storage_calls_without_a_lease: By(17),
-    claims_of_expired_nodes: By(35),
-    claims_that_only_read_their_node: None,
-    checkpoints_as_they_were_seen: By(99, only=("crash", "slow", "rename")),
-    expiry_without_new_epochs: By(98),
-    silence_across_gaps: By(19),
-    silence_without_a_margin: By(180),
-    leases_that_count_from_the_answer: By(9, only=("slow",)),
-    own_marks_remembered: By(14),
-    reads_without_the_barrier: By(1),
-    poison_is_never_parked: By(4),
-    failovers_that_revoke_nothing: By(14),
-    revoked_tasks_that_go_on: None,
+FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
+    transactions_without_an_id: By(3, "Once"),
+    no_order: By(1, "Order"),
+    readers_at_the_head_of_the_line: By(3, "Order"),
+    sources_that_are_only_read: By(3, "Order"),
+    snapshots_that_only_read_their_volume: By(12, "Order"),
+    no_standing_release: By(3, "Termination"),
+    release_before_the_fence: By(9, "Fence"),
+    releases_on_every_backend: By(39, "Fence", only=("crash", "fence", "rename"), fence="storage"),
+    a_fence_that_kills_nobody: By(21, "Fence"),
+    fences_remembered: By(22, "Termination", only=("crash", "cut", "fence", "rename")),
+    fences_of_the_dead: By(40, "Termination"),
+    burials_without_proof: By(2, "Fence"),
+    announcements_of_the_expired: By(54, "Fence"),
+    refunds_forgotten: By(1, "Accounts"),
+    charges_forgotten: By(1, "Accounts"),
+    charges_in_a_transaction_of_their_own: By(1, "Accounts"),
+    names_without_a_token: By(88, "Data"),
+    saves_by_anybody: By(40, "Once"),
+    finishes_by_anybody: By(109, "Once"),
+    storage_calls_without_a_lease: By(6, "Lease"),
+    claims_of_expired_nodes: By(7, "Fence"),
+    claims_that_only_read_their_node: By(2, "Fence", only=("evict",)),
+    checkpoints_as_they_were_seen: By(99, "Once", only=("crash", "slow", "rename")),
+    expiry_without_new_epochs: By(40, "Fence"),
+    silence_across_gaps: By(76, "Calm"),
+    silence_without_a_margin: By(180, "Lease"),
+    leases_that_count_from_the_answer: By(5, "Lease", only=("slow",)),
+    own_marks_remembered: By(14, "Termination"),
+    reads_without_the_barrier: By(1, "Order"),
+    poison_is_never_parked: By(13, "Termination"),
+    failovers_that_revoke_nothing: By(14, "Once"),
+    revoked_tasks_that_go_on: By(14, "Exclusion", only=("array",)),
 }

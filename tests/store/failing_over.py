@@ -1,7 +1,8 @@
 """A replicating array, and operations and workers on it, in virtual time: what the tests of failovers stand on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from random import Random
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, select
 from tests.drivers.guards import Crash
-from tests.store.given import ME, NOW_US, POOL, QUEUE, Base, create_snapshot, create_volume, origin
+from tests.store.given import ME, NOW_US, OTHER, POOL, QUEUE, Base, create_snapshot, create_volume, origin
 
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Guard
@@ -179,16 +180,16 @@ class Site:
 
     # --- whole workers ------------------------------------------------------------------------------------------------
 
-    def start(self, name: str, *, slots: int = 2) -> Worker:
-        """A worker, working; its lease never ends."""
+    def start(self, name: str, *, slots: int = 2, limits: Limits | None = None, ttl_s: float = 1e9) -> Worker:
+        """A worker, working; its lease never ends. With the ttl given it watches the others as often as real ones do."""
         quiet = Quiet()
         gate = Gate(self.env.clock, Page())
         backend = Backend(name="p", queue=QUEUE, driver=self.driver(), slots=slots, availability_zone="nova")
         self.base.node(name)
         worker = Worker(
             env=self.env, store=Store(self.base, self.env), backends={QUEUE: backend}, catalogue=CATALOGUE,
-            doorbell=quiet, listener=quiet, identity=Identity("c", name, Incarnation(name), 1), terms=Terms(1e9, 0.0),
-            gate=gate, link=quiet, limits=Limits(), fences={},
+            doorbell=quiet, listener=quiet, identity=Identity("c", name, Incarnation(name), 1), terms=Terms(ttl_s, 0.0),
+            gate=gate, link=quiet, limits=limits or Limits(), fences={},
         )  # fmt: skip
         self.workers.append(asyncio.ensure_future(worker.run()))
         return worker
@@ -219,6 +220,17 @@ class Site:
             return [
                 tuple(row) for row in tx.execute(select(log.c.kind, log.c.outcome).order_by(log.c.kind, log.c.outcome))
             ]
+
+
+@contextmanager
+def two_nodes() -> Iterator[Site]:
+    """A site with two nodes that are up, and a backend that was reported."""
+    site = Site()
+    site.base.node(ME)
+    site.base.node(OTHER)
+    site.given_backend()
+    yield site
+    site.base.close()
 
 
 async def given_storage(site: Site) -> None:

@@ -17,17 +17,6 @@ from breezeblock.resources.charges import park_unknown
 from breezeblock.store import tables
 from breezeblock.testing.replicating import DEFAULT, SECONDARY
 
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    made.base.node(ME)
-    made.base.node(OTHER)
-    made.given_backend()
-    yield made
-    made.base.close()
-
-
 # --- what a failover does -----------------------------------------------------------------------------------------------
 
 

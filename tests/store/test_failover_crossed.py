@@ -1,29 +1,21 @@
 """What a failover crosses: a revert, a deletion, a node that starts, a freeze; and where it leaves what it does not end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.store.failing_over import S1, V1, V2, Site, bury, dies, given_storage, reset
-from tests.store.given import ME, NOW_US, OTHER, QUEUE, create_snapshot, in_virtual_time, origin
+from tests.store.failing_over import S1, V1, V2, Page, Site, bury, dies, given_storage, reset
+from tests.store.given import NOW_US, OTHER, QUEUE, create_snapshot, in_virtual_time, origin
 
+from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.node.gate import Gate
 from breezeblock.protocol import queue
 from breezeblock.resources import backend_changes, services, snapshots, volume_changes, volumes
 from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
 from breezeblock.store import tables
 from breezeblock.testing.replicating import DEFAULT, SECONDARY
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    made.base.node(ME)
-    made.base.node(OTHER)
-    made.given_backend()
-    yield made
-    made.base.close()
 
 
 def test_a_queue_that_is_closed_for_nobody_is_opened_again(site: Site) -> None:
@@ -109,7 +101,7 @@ def test_a_revert_publishes_only_what_was_made_on_the_storage_in_use(
 ) -> None:
     """Its copy, published or not yet, is on the storage that was left: it is made once more, and whole.
 
-    So also when the next node dies before it has made anything: it goes back one step, and saves the new copy's name.
+    So also when the next node dies in the middle of it.
     """
 
     async def story() -> None:
@@ -129,23 +121,30 @@ def test_a_revert_publishes_only_what_was_made_on_the_storage_in_use(
     assert ("revert_volume", "done") in site.outcomes()
 
 
-def test_a_revert_that_was_published_before_a_failover_keeps_what_the_mirror_has_of_it(site: Site) -> None:
-    """Simulation's seed 3706751481, *Once*: it was removed to be copied again, while the volume's row named it."""
+@pytest.mark.parametrize("switches", [True, False])
+def test_a_published_revert_never_removes_what_it_has_published(site: Site, switches: bool) -> None:
+    """Its copy is the volume by now, on both sides: whether a failover has moved the storage since, or has failed."""
 
     async def story() -> None:
         await given_storage(site)
         site.base.run(volume_changes.begin_revert, origin=origin(), volume_id=VolumeId(V1), snapshot_id=SnapshotId(S1))
         await dies(site.perform(site.claim(), commits=3))
         bury(site)
+        published = site.base.row(tables.volumes, V1)["object_name"]
+        if not switches:
+            site.array.fail(SECONDARY)
         site.fail_over()
         await site.perform(site.claim(OTHER))
-        published = site.base.row(tables.volumes, V1)["object_name"]
-        await dies(site.perform(site.claim(OTHER), commits=2))
+        if switches:  # a second copy could not be made
+            snapshot = ObjectName.parse(site.base.row(tables.snapshots, S1)["object_name"])
+            await site.driver().on(SECONDARY).bind(Gate(site.env.clock, Page()).guard({})).delete(snapshot)
+        await site.perform(site.claim(OTHER))
 
-        assert site.base.row(tables.volumes, V1)["object_name"] == published
-        assert await site.has(SECONDARY, tables.volumes, V1)
+        assert await site.has(SECONDARY if switches else DEFAULT, tables.volumes, V1)
+        assert (site.status(V1), site.base.row(tables.volumes, V1)["object_name"]) == ("available", published)
 
     in_virtual_time(story())
+    assert ("revert_volume", "done") in site.outcomes()
 
 
 def test_a_revert_removes_nothing_where_its_volume_is_not(site: Site) -> None:
@@ -287,3 +286,77 @@ def test_an_operators_word_is_apart_from_the_backends(site: Site) -> None:
     freeze(site, backend_changes.freeze)
     site.base.run(services.set_cluster, disabled=False, reason=None, **said)
     assert takes_new(site) == (True, None)
+
+
+# --- deletions ----------------------------------------------------------------------------------------------------------
+
+
+async def delete_at_home(site: Site, object_name: str) -> None:
+    """Take the storage back, and delete what is in `error_deleting`."""
+    site.fail_over(DEFAULT)
+    await site.perform(site.claim(OTHER))
+    assert await site.driver().on(DEFAULT).exists(ObjectName.parse(object_name))
+    site.base.run(volumes.begin_delete, origin=origin(), volume_id=VolumeId(V2), cascade=False)
+    await site.perform(site.claim(OTHER))
+
+
+def test_nothing_is_deleted_of_what_a_failed_failover_has_not_looked_for(site: Site) -> None:
+    """The storage has moved, the search has failed: no row says yet that the volume is not there."""
+
+    async def story() -> None:
+        await given_storage(site)
+        name = site.base.row(tables.volumes, V2)["object_name"]
+        site.fail_over()
+        await dies(site.perform(site.claim(), commits=4))
+        site.array.fail(SECONDARY)
+        bury(site)
+        await site.perform(site.claim(OTHER))
+        site.array.repair(SECONDARY)
+        assert (site.backend, site.status(V2)) == (("error", SECONDARY), "available")
+
+        site.base.run(volumes.begin_delete, origin=origin(), volume_id=VolumeId(V2), cascade=False)
+        await site.perform(site.claim(OTHER))
+
+        assert site.status(V2) == "error_deleting"
+        await delete_at_home(site, name)
+        assert not await site.driver().on(DEFAULT).exists(ObjectName.parse(name))
+
+    in_virtual_time(story())
+
+
+def test_a_deletion_that_has_removed_nothing_yet_is_refused_where_its_volume_is_not(site: Site) -> None:
+    """It had begun on the storage that was left; what has become of the object there, nobody knows."""
+
+    async def story() -> None:
+        await given_storage(site)
+        name = site.base.row(tables.volumes, V2)["object_name"]
+        site.base.run(volumes.begin_delete, origin=origin(), volume_id=VolumeId(V2), cascade=False)
+        await dies(site.perform(site.claim(), commits=1))
+        bury(site)
+        site.fail_over()
+        await site.perform(site.claim(OTHER))
+        await site.perform(site.claim(OTHER))
+
+        assert site.status(V2) == "error_deleting"
+        await delete_at_home(site, name)
+        assert not await site.driver().on(DEFAULT).exists(ObjectName.parse(name))
+
+    in_virtual_time(story())
+
+
+def test_a_deletion_that_has_removed_everything_ends_well_on_any_storage(site: Site) -> None:
+    """That nothing is left was saved, so that nobody takes it for left behind."""
+
+    async def story() -> None:
+        await given_storage(site)
+        site.base.run(volumes.begin_delete, origin=origin(), volume_id=VolumeId(V2), cascade=False)
+        await dies(site.perform(site.claim(), commits=2))
+        bury(site)
+        site.fail_over()
+        await site.perform(site.claim(OTHER))
+        await site.perform(site.claim(OTHER))
+
+        assert V2 not in [row["id"] for row in site.base.rows(tables.volumes) if not row["tombstone"]]
+
+    in_virtual_time(story())
+    assert ("delete_volume", "done") in site.outcomes()

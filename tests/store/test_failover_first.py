@@ -93,5 +93,6 @@ def test_a_failover_that_is_given_up_after_the_switch_leaves_the_queue_where_its
         switched = replace(claim, state_json='{"switched": true}')
         site.base.run(park_unknown, switched, text="nobody understands it", now_us=NOW_US)
         assert site.backend == ("error", SECONDARY)
+        assert not site.base.rows(tables.pools)[0]["enabled"], "it takes new volumes only by an operator's word"
 
     in_virtual_time(story())

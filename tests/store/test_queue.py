@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, note, origin, wanted
 
 from breezeblock.model.errors import Cancelled, Fenced
-from breezeblock.protocol import membership, queue
+from breezeblock.protocol import membership, queue, waiting
 from breezeblock.protocol.queue import DO, UNDO, Claim, Job, Lock, NothingWon
+from breezeblock.protocol.waiting import Waiting
 from breezeblock.store.tables import nodes, operation_locks, operation_log, operations
 
 
@@ -485,7 +486,7 @@ def test_epochs_only_rise(base: Base) -> None:
 
 
 def unserved(base: Base, *, kind: str = "copy", version: int = 1, most: int = 10) -> list[str]:
-    found = base.run(queue.unserved, queue=QUEUE, kind=kind, version=version, most=most)
+    found = base.run(waiting.heads, waiting=Waiting(QUEUE, kind, version), most=most)
     return [one.operation_id for one in found]
 
 
@@ -495,7 +496,7 @@ def test_what_waits_is_told_by_queue_kind_and_version(base: Base) -> None:
     base.enqueue(changes("w", 1), job=Job("copy", 2, "c@gone", "volume", "w", {}))
     base.claim(base.enqueue(changes("x", 1), job=Job("paint", 1, QUEUE, "volume", "x", {})))
 
-    assert sorted(base.run(queue.waiting_kinds)) == [(QUEUE, "copy", 1), ("c@gone", "copy", 2)]
+    assert sorted(base.run(waiting.waiting_kinds)) == [(QUEUE, "copy", 1), ("c@gone", "copy", 2)]
 
 
 def test_of_what_nobody_serves_the_heads_of_lines_are_parked(base: Base) -> None:

@@ -1,17 +1,23 @@
 """The checker of chaos runs finds each invariant broken in a history that was made by hand, and nothing in a sound one."""
 
+import resource
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, parse_calls
+from breezeblock.chaos.answers import ALWAYS, Outage, broken_answers, outages
+from breezeblock.chaos.contents import ZEROS, holds, pattern, write
+from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, ZEROS, Asked, Client, Volume, pattern
+from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import EVERY_KIND, draw
+from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
+from breezeblock.chaos.report import History, judge
 from breezeblock.chaos.witness import NodeSeen, Owned
 
 V = "11111111-1111-1111-1111-111111111111"
@@ -201,13 +207,12 @@ def test_a_lost_and_a_doubled_request_are_counted(one: Asked, log: list[dict[str
     ("one", "log"),
     [
         (asked(outcome=REFUSED), [logged()]),
-        (asked(outcome=BROKEN), []),
         (asked(), [logged(outcome="failed")]),
         (asked(), [logged(outcome="parked")]),
     ],
 )
 def test_each_wrong_end_of_a_request_is_found(one: Asked, log: list[dict[str, Any]]) -> None:
-    """Done though refused; a mistake of the service; failed or given up for no reason."""
+    """Done though refused; failed or given up for no reason."""
     assert len(checker.once([one], rest(log=log), set(), set()).findings) == 1
 
 
@@ -237,6 +242,147 @@ def test_each_difference_at_rest_is_found(at_rest: Rest) -> None:
 def test_a_volume_that_came_back_is_found() -> None:
     """It was deleted, and is there."""
     assert everything(client(there={False}), rest())
+
+
+@pytest.mark.parametrize(
+    ("files", "right"),
+    [
+        ({f"{V}.1.1": pattern("tag") + b"more"}, True),
+        ({f"{V}.1.1": pattern("tag"), f"{V}.1.2.part": b"half"}, True),
+        ({f"{V}.1.1": pattern("other")}, False),
+        ({f"{V}.1.1": pattern("tag")[:-1]}, False),
+        ({f"{V}.1.1": pattern("tag")[4096:] + bytes(4096)}, False),
+        ({f"{V}.1.1": bytes(3 << 20)}, False),
+        ({f"{V}.1.1.part": pattern("tag")}, None),
+        ({f"{V}.1.1": pattern("tag"), f"{V}.1.2": pattern("tag")}, None),
+    ],
+)
+def test_what_is_in_a_file_is_compared(tmp_path: Path, files: dict[str, bytes], right: bool | None) -> None:
+    """Another writer's, one byte too few, blocks that moved, zeros; and what cannot be told."""
+    (tmp_path / V[:2]).mkdir()
+    for name, content in files.items():
+        (tmp_path / V[:2] / name).write_bytes(content)
+
+    assert holds(tmp_path, V, {"tag"}) is right
+
+
+def test_a_content_that_did_not_fit_is_not_taken_as_written(tmp_path: Path) -> None:
+    """A file that may not grow takes the first part, as a full disk does, and then nothing."""
+    paths = [tmp_path / name for name in ("whole", "part", "none")]
+    for path in paths:
+        path.touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        whole = write(paths[0], "tag")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (128 * 1024, hard))
+        part = write(paths[1], "tag")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        none = write(paths[2], "tag")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert (whole, part, none) == (True, False, False)
+    assert [path.stat().st_size for path in paths] == [len(pattern("tag")), 128 * 1024, 0]
+
+
+def test_a_wrong_content_that_a_client_saw_on_the_way_is_found() -> None:
+    """Though all is right in the end."""
+    one = client()
+    one.compared, one.wrong_contents = 3, ["volume-0-1 held something else"]
+
+    assert checker.data_on_the_way([one, client()]) == (3, [checker.Finding("Data", "volume-0-1 held something else")])
+    assert judge(history(clients=[one]))["verdict"] == "wrong"
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
+def answered(status: int | None, *, sent_at: float = 10.0, retry_after: bool = True, kind: str = "extend") -> Asked:
+    outcome = {None: UNAVAILABLE, 202: ACCEPTED, 404: REFUSED, 503: UNAVAILABLE}.get(status, BROKEN)
+    return Asked(0, kind, "volume-0-1", outcome, status, "r1", "", sent_at, 1.0, retry_after)
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 504])
+@pytest.mark.parametrize("kind", ["extend", "read"])
+def test_a_mistake_of_the_service_is_found_whatever_was_done_to_it(status: int, kind: str) -> None:
+    """Reading or changing, and in the middle of an outage, too."""
+    assert [one.invariant for one in broken_answers([answered(status, kind=kind)], ALWAYS)] == ["Answers"]
+
+
+def test_answers_that_are_none_of_the_services_mistakes_pass() -> None:
+    """Accepted, refused, or nobody there."""
+    assert broken_answers([answered(202), answered(404), answered(None)], []) == []
+
+
+@pytest.mark.parametrize(("sent_at", "wrong"), [(8.9, 1), (9.0, 0), (15.0, 0), (20.0, 0), (20.1, 1)])
+def test_only_an_outage_explains_that_nobody_serves(sent_at: float, wrong: int) -> None:
+    """The request takes a second; the outage lasts from 10 to 20."""
+    assert len(broken_answers([answered(503, sent_at=sent_at)], [Outage(10.0, 20.0)])) == wrong
+
+
+def test_an_answer_that_does_not_say_when_to_try_again_is_found() -> None:
+    """However good the reason is."""
+    assert len(broken_answers([answered(503, retry_after=False)], ALWAYS)) == 1
+
+
+def struck(kind: str, *, at: float = 10.0, until: float = 20.0, name: str = "node-1", pid: int = 7) -> Strike:
+    return Strike(at, kind, name, (pid,), until)
+
+
+@pytest.mark.parametrize(
+    ("strikes", "explained"),
+    [
+        ([struck("stop in a transaction")], True),
+        ([struck("full disk")], True),
+        ([struck("stop worker")], False),
+        ([struck("stop worker", pid=99)], True),
+        ([struck("kill api")], False),
+        ([struck("stop api", name="api-1")], False),
+        ([struck("stop api", name="api-1"), struck("stop api", name="api-2", at=14.0)], True),
+        ([struck("stop api", name="api-1"), struck("stop api", name="api-1", at=14.0)], False),
+        ([struck("stop api", name="api-1"), struck("stop api", name="api-2", at=21.0, until=22.0)], False),
+        ([struck("stop node"), struck("stop keeper", name="node-2")], True),
+        ([struck("stop node"), struck("stop api", name="node-2")], False),
+    ],
+)
+def test_what_explains_that_nobody_serves(strikes: list[Strike], explained: bool) -> None:
+    """One process less is none of it, unless it was killed since it held up every writer (99)."""
+    found = outages(strikes, {99}, nodes=2, apis=2)
+
+    assert (not broken_answers([answered(503, sent_at=15.0)], found)) is explained
+
+
+def test_who_held_up_every_writer_is_read_from_the_log(tmp_path: Path) -> None:
+    """Among lines that are none, and a last one that is not whole."""
+    log = tmp_path / "up.log"
+    log.write_text('Traceback\n{"event":"child.ended","pid":1}\n{"event":"database.holder_killed","pid":99}\n{"eve')
+
+    assert killed_holders(log) == {99}
+
+
+def history(**more: Any) -> History:
+    """A run in which one request was made and nothing was done to the service."""
+    told: dict[str, Any] = {
+        "options": {"nodes": 2, "apis": 2}, "began": 0.0, "ended": 60.0, "settled_s": 0.0, "clients": [client()],
+        "asked": [asked()], "reads": Counter(), "broken_reads": [], "strikes": [], "missed": Counter(), "holders": set(),
+        "calls": [], "alive": {}, "events": [], "moves": {}, "owned": [], "nodes": [], "marks": [], "stuck": [],
+        "rest": rest(log=[logged(epoch=1)]), "swept": rest(log=[logged(epoch=1)]),
+    }  # fmt: skip
+    return History(**(told | more))
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ({}, "right"),
+        ({"broken_reads": [answered(500, kind="read")]}, "wrong"),
+        ({"broken_reads": [answered(503, kind="read")]}, "wrong"),
+        ({"broken_reads": [answered(503, kind="read")], "strikes": [struck("full disk")]}, "right"),
+    ],
+)
+def test_one_broken_answer_makes_a_run_wrong(more: dict[str, Any], verdict: str) -> None:
+    """Also one that only looked."""
+    assert judge(history(**more))["verdict"] == verdict
 
 
 # --- failures that are nobody's fault ---------------------------------------------------------------------------------
@@ -339,3 +485,8 @@ def test_a_plan_is_the_same_for_its_seed_and_has_every_kind() -> None:
     assert draw(7, seconds=30, without=frozenset({"full disk"})) == tuple(
         one for one in plan if one.kind != "full disk"
     )
+
+
+def test_every_way_of_fencing_has_its_seeds() -> None:
+    """Half of them are killed by the service, a quarter by an agent, and a quarter live on."""
+    assert Counter(map(fence_of, range(8))) == {"kill": 4, "external": 2, "storage": 2}

@@ -588,3 +588,34 @@ def test_a_fence_that_its_fencer_gave_up_is_taken_over_by_who_can_help(base: Bas
     assert [one["event"] for one in base.rows(node_events)] == [
         "expired", "fence_taken_over", "backend_fenced", "fenced",
     ]  # fmt: skip
+
+
+@dataclass
+class Away:
+    """`run.Lane` to a database that nobody reaches for a while."""
+
+    base: Base
+    until: float = 0.0
+
+    async def write(self, body: Any) -> Any:
+        if now() < self.until:
+            raise Unavailable("the database cannot be reached")
+        return await self.base.write(body)
+
+    read = write
+
+
+def test_a_proof_outlives_an_outage_of_the_database(base: Base) -> None:
+    """The agent is not asked again: the machine may be back by then, and at work."""
+    agent = Scripted("external", True, whole_node=True, whole_boot=True, takes_s=3.0)
+    lane = Away(base)
+
+    async def main() -> None:
+        hand = fencer(Store(lane, virtual_env(next(SEEDS))), {FAST: (agent,), SLOW: (agent,)})
+        fencing = asyncio.ensure_future(hand.fence(row(base)))
+        await VirtualClock().sleep(2.0)
+        lane.until = now() + 120.0
+        await fencing
+
+    in_virtual_time(main())
+    assert (len(agent.asked), state(base)[0]) == (1, "fenced")

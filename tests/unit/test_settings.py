@@ -348,3 +348,16 @@ def test_what_is_known_of_drivers_before_they_are_loaded_is_what_they_say() -> N
 
     assert facts.storage_fence is (said.capabilities.fence is FenceScope.STORAGE)
     assert facts.settle_s == file.SHARED_SETTLE_S
+
+
+def test_the_driver_of_chaos_runs_may_fence_by_its_storage_and_is_offered_to_nobody() -> None:
+    """Where another driver may not."""
+    environ = {"BREEZEBLOCK_BACKENDS__FILE__FENCE": '["storage"]'}
+
+    chosen = load(None, environ | {"BREEZEBLOCK_BACKENDS__FILE__DRIVER": "fenced_file"}).settings
+
+    assert chosen.backends["file"].fence == ["storage"]
+    with pytest.raises(SettingsError, match="cannot make its storage refuse"):
+        load(None, environ)
+    with pytest.raises(SettingsError, match="expected file, the one driver"):
+        load(None, environ | {"BREEZEBLOCK_BACKENDS__FILE__DRIVER": "fenced"})

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from breezeblock.supervisor import post, proc, ready
 from breezeblock.supervisor.child import Child
 from breezeblock.supervisor.folder import DataFolder, InUse
 from breezeblock.supervisor.guard import WriteLockGuard
+from breezeblock.supervisor.pinged import PingedPost
 from breezeblock.supervisor.post import Post
 
 
@@ -90,6 +91,17 @@ def test_a_process_that_cannot_be_started_is_tried_again(folder: DataFolder, mon
 
     assert len(kept.begun) >= 3
     assert kept.said
+
+
+class Half(PingedPost):
+    """A post that does not say which process it keeps."""
+
+
+@pytest.mark.parametrize("kind", [Post, PingedPost, Half])
+def test_a_post_that_does_not_say_what_it_keeps_cannot_be_made(kind: Callable[..., Post]) -> None:
+    """It is found when it is made, not when its process is to be started."""
+    with pytest.raises(TypeError, match="abstract"):
+        kind("x", say=print, changed=print)
 
 
 @pytest.mark.parametrize(

@@ -105,14 +105,14 @@ def test_a_worker_announces_what_storage_knows_it_by_before_its_first_storage_ca
     assert said[:1] == [words.READY]
     assert len(announced) > 0
     identities = [[row["identity_json"] for row in rows] for rows in announced]
-    assert [one for one in identities if one != ['{"machine": "m", "nonce": "7"}']] == []
+    assert [one for one in identities if one != ['{"machine": "m", "nonce": "7", "targets": ""}']] == []
 
 
 def test_where_the_machine_is_not_certain_it_is_left_out(base: Base) -> None:
     """An empty name would be one that two machines share."""
     begin(base, machine="")
 
-    assert [row["identity_json"] for row in base.rows(node_backends)] == ['{"nonce": "7"}']
+    assert [row["identity_json"] for row in base.rows(node_backends)] == ['{"nonce": "7", "targets": ""}']
 
 
 @pytest.mark.parametrize("state", ["expired", "fenced", "gone"])

@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
 
+from breezeblock.chaos.contents import is_one_of
 from breezeblock.chaos.evidence import Call, Event, Rest, Row, Token
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume, pattern
+from breezeblock.chaos.load import ACCEPTED, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import NEEDS_STORAGE
 
 __all__ = [
-    "Finding", "Requests", "data", "exclusion", "excused_operations", "excused_resources", "expectations", "once", "order",
-    "overlaps", "storage", "transitions", "unplaced_requests",
+    "Finding", "Requests", "data", "data_on_the_way", "exclusion", "excused_operations", "excused_resources",
+    "expectations", "once", "order", "overlaps", "storage", "transitions", "unplaced_requests",
 ]  # fmt: skip
 
 GIB: Final = 1024**3
@@ -237,8 +238,6 @@ def once(asked: Sequence[Asked], rest: Rest, excused: set[str], unplaced: set[st
     findings: list[Finding] = []
     for one in asked:
         done = logged.get(one.request_id or "", [])
-        if one.outcome == BROKEN:
-            findings.append(Finding("Answers", f"{one} is the service's own mistake"))
         if one.outcome in (REFUSED, UNAVAILABLE) and (done or one.request_id in waiting):
             findings.append(Finding("Once", f"{one} was refused, and is operation {done}"))
         if one.outcome == ACCEPTED:
@@ -364,7 +363,7 @@ def storage(rest: Rest, excused: set[str]) -> list[Finding]:
 
 
 def data(clients: Iterable[Client], rest: Rest, excused: set[str]) -> tuple[int, list[Finding]]:
-    """What clients wrote is where they expect it. Returns how many contents were compared, too."""
+    """What clients wrote is where they expect it, at rest. Returns how many contents were compared, too."""
     rows = {row["id"]: row for row in (*rest.volumes, *rest.snapshots)}
     compared, found = 0, []
     for client in clients:
@@ -375,6 +374,13 @@ def data(clients: Iterable[Client], rest: Rest, excused: set[str]) -> tuple[int,
                 continue
             compared += 1
             head = rest.heads[row["object_name"]]
-            if not any(head.startswith(pattern(tag)) for tag in known.content):
+            if not is_one_of(head, known.content):
                 found.append(Finding("Data", f"{known.name} ({row['object_name']}) holds none of {known.content}"))
     return compared, found
+
+
+def data_on_the_way(clients: Iterable[Client]) -> tuple[int, list[Finding]]:
+    """The same, of the comparisons that the clients made themselves while everything was going on."""
+    clients = list(clients)
+    found = [Finding("Data", text) for client in clients for text in client.wrong_contents]
+    return sum(client.compared for client in clients), found

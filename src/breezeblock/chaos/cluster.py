@@ -16,11 +16,18 @@ from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.evidence import watch
 from breezeblock.chaos.service import Service, start
 from breezeblock.chaos.storage import SmallDisk
+from breezeblock.env.fence_list import FenceList
 
-__all__ = ["Cluster", "running"]
+__all__ = ["STORAGE", "Cluster", "running"]
+
+STORAGE: Final = "storage"
 
 # Deaths of nodes here are the harness's doing, not the operation's: what happens to be hit often is not poison.
 POISON_LIMIT: Final = 40
+# Each effect on storage that refuses is so long on its way that something often strikes meanwhile.
+EFFECT_S: Final = 0.1
+# The least that any call has, one after the other: a deletion two, a creation three or four.
+EFFECTS_PER_CALL: Final = 2
 # Slow enough that copies of a few MiB are under way when something strikes.
 COPY_RATE: Final = "8 MiB"
 SETTINGS: Final = """
@@ -36,6 +43,7 @@ snapshots = -1
 gigabytes = -1
 [backends.file]
 path = {storage}
+driver = "{driver}"
 copy_rate_limit = "{copy_rate}"
 max_over_subscription_ratio = 1000.0
 {fence}
@@ -60,6 +68,11 @@ class Cluster:
     calls: Path
 
     @property
+    def fence_list(self) -> FenceList:
+        """Whom the storage refuses, where it does."""
+        return FenceList(self.service.data / "fences" / "file")
+
+    @property
     def database(self) -> Path:
         return self.service.data / "breezeblock.db"
 
@@ -77,14 +90,16 @@ def running(
         calls.mkdir()
         config = folder / "breezeblock.toml"
         config.write_text(_settings(folder / "data", storage, ttl_s=ttl_s, fence=fence), encoding="utf-8")
+        refuses = fence == STORAGE
+        slow = {wiring.SLOW_EFFECTS: str(slow_s / EFFECTS_PER_CALL or EFFECT_S)}
         environ = {
             "BREEZEBLOCK_CONFIG": str(config),
             wiring.RECORD_CALLS: str(calls),
-            wiring.SLOW_CALLS: str(slow_s),
+            **(slow if refuses else {wiring.SLOW_CALLS: str(slow_s)}),
         }
         service = start(
             folder / "data", nodes=nodes, workers=apis, environ=environ, ttl_s=ttl_s,
-            python=clocks.python if clocks else Path(sys.executable),
+            python=clocks.python if clocks else Path(sys.executable), kills_hung_keepers=not refuses,
         )  # fmt: skip
         cluster = Cluster(service, disk, clocks, storage, calls)
         watch(cluster.database)
@@ -100,6 +115,7 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
     def text(value: object) -> str:
         return json.dumps(str(value))
 
+    methods = {"kill": "same_machine", "external": "external", "lying": "external", STORAGE: "storage"}
     external = fence in ("external", "lying")
     options = 'options = { lie = "yes" }' if fence == "lying" else ""
     command = json.dumps([sys.executable, str(Path(agent.__file__))])
@@ -110,7 +126,8 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
         poison_limit=POISON_LIMIT,
         copy_rate=COPY_RATE,
         fence_agent='fence_agent = "chaos"' if external else "",
-        fence=f'fence = ["{"external" if external else "same_machine"}"]',
+        driver="fenced_file" if fence == STORAGE else "file",
+        fence=f'fence = ["{methods[fence]}"]',
     ) + (EXTERNAL.format(command=command, options=options) if external else "")
 
 

@@ -23,7 +23,10 @@ from breezeblock.store.check import problems
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.transitions import Transition
 
-__all__ = ["Call", "Event", "Rest", "declared_moves", "events", "read_calls", "read_rest", "rows", "unsettled", "watch"]
+__all__ = [
+    "Call", "Event", "Rest", "declared_moves", "events", "killed_holders", "read_calls", "read_rest", "rows", "unsettled",
+    "watch",
+]  # fmt: skip
 
 # In the names of transitions that would let anything pass.
 NOT_ASKED_FOR: Final = ("reset_status", "force")
@@ -148,6 +151,15 @@ def parse_calls(text: bytes, *, incarnation: str, pid: int) -> Iterator[Call]:
                 incarnation, pid, begun.number, begun.call, begun.object, begun.source, begun.tokens, begun.boot_s,
                 None if end is None else end.boot_s, end.error if end else "", end.errno if end else "",
             )  # fmt: skip
+
+
+def killed_holders(up_log: Path) -> set[int]:
+    """The processes that `up` killed since they held the database's write lock and did not move."""
+    found = set()
+    for line in up_log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if '"database.holder_killed"' in line:
+            found.add(int(json.loads(line)["pid"]))
+    return found
 
 
 def unsettled(database: Path) -> list[str]:

@@ -12,7 +12,6 @@ later, until it is gone.
 import contextlib
 import http.client
 import json
-import os
 import random
 import threading
 import time
@@ -22,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from breezeblock.chaos.contents import ZEROS, files_of, holds, write
 
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
@@ -41,16 +42,8 @@ BUSY: Final = ("creating", "deleting", "extending", "reverting", "retyping", "re
 NOTHING_CHANGED: Final = "Nothing was changed"
 DATA_SHARE: Final = 0.7
 LOOK_AGAIN_SHARE: Final = 0.3
-DATA_BYTES: Final = (256 * 1024, 3 * 1024**2)
-ZEROS: Final = ""
-
-
-def pattern(tag: str) -> bytes:
-    """What a client wrote under a tag; the first bytes of what nobody wrote to are zeros."""
-    if tag == ZEROS:
-        return bytes(DATA_BYTES[0])
-    chance = random.Random(tag)
-    return chance.randbytes(chance.randint(*DATA_BYTES))
+# Of the occasions on which a volume at rest was looked at: how often a snapshot of it is looked at as well.
+SNAPSHOT_SHARE: Final = 0.3
 
 
 def now() -> float:
@@ -71,6 +64,8 @@ class Asked:
     message: str
     sent_at: float
     took_s: float
+    retry_after: bool = False
+    """Whether the answer says when to try again."""
 
 
 @dataclass
@@ -139,7 +134,12 @@ class Client:
     def __init__(self, number: int, endpoint: str, seed: int, storage: Path | None = None) -> None:
         self.number = number
         self.reads: Counter[int] = Counter()
+        self.broken_reads: list[Asked] = []
+        """Requests that only looked and were answered 5xx: those alone are worth a note each."""
         self._storage = storage
+        self.compared = 0
+        self.wrong_contents: list[str] = []
+        """What was not in a volume or snapshot at rest, while the run went on."""
         self.volumes: list[Volume] = []
         self.asked: list[Asked] = []
         self._http = Http(endpoint)
@@ -167,9 +167,14 @@ class Client:
             self._create(mine)
             return
         volume = self._random.choice(mine)
-        if self._random.random() < 0.8 and (self._wait(volume) or "").startswith("error"):
-            self._cascade(volume)
-            return
+        if self._random.random() < 0.8:
+            status = self._wait(volume) or ""
+            if status.startswith("error"):
+                self._cascade(volume)
+                return
+            if status == "available":
+                self._compare(volume, volume.id)
+                self._compare_a_snapshot(volume)
         if len(mine) >= VOLUMES_MOST:
             self._random.choice((self._delete, self._cascade))(volume)
             return
@@ -202,7 +207,7 @@ class Client:
         self.asked.append(
             Asked(
                 self.number, kind, name, outcome, status, said.get("x-openstack-request-id"), text, started,
-                now() - started,
+                now() - started, "retry-after" in said,
             )
         )  # fmt: skip
         return outcome, answer
@@ -212,8 +217,9 @@ class Client:
         until = now() + WAIT_MOST_S
         while now() < until:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                status, answer, _ = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
-                self.reads[status] += 1
+                started = now()
+                status, answer, said = self._http.send("GET", f"/v3/{PROJECT}/volumes/{volume.id}")
+                self._note_read(volume.name, status, answer, said, started)
                 if status == 404:
                     return None
                 if status == 200 and answer["volume"]["status"] not in BUSY:
@@ -221,25 +227,50 @@ class Client:
             time.sleep(LOOK_EVERY_S)
         return None
 
+    def _note_read(self, name: str, status: int, answer: Any, said: dict[str, str], started: float) -> None:
+        self.reads[status] += 1
+        if status < 500:
+            return
+        self.broken_reads.append(
+            Asked(
+                self.number, "read", name, _outcome(status, answer), status, said.get("x-openstack-request-id"),
+                _message(answer), started, now() - started, "retry-after" in said,
+            )
+        )  # fmt: skip
+
     def _write(self, volume: Volume) -> None:
         """Put something into a new volume, behind the service's back, as a server does that has it attached."""
         if self._storage is None or self._wait(volume) != "available":
             return
-        found = [path for path in self._storage.glob(f"*/{volume.id}.*") if path.suffix != ".part"]
+        found = files_of(self._storage, str(volume.id))
         if len(found) != 1:
             volume.content = None  # the checker will say what it thinks of several
             return
         tag = f"{self._random.random()}"
-        try:
-            file = os.open(found[0], os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(file, pattern(tag), 0)
-                os.fsync(file)
-            finally:
-                os.close(file)
-            volume.content = {tag}
-        except OSError:  # the storage is full or read-only now
-            volume.content = None
+        volume.content = {tag} if write(found[0], tag) else None
+
+    def _compare(self, known: Volume | Snapshot, id_: str | None) -> None:
+        """Look into a resource that is at rest, which it stays until its client asks for something."""
+        if self._storage is None or known.content is None or id_ is None:
+            return
+        right = holds(self._storage, id_, known.content)
+        if right is not None:
+            self.compared += 1
+        if right is False:
+            self.wrong_contents.append(f"{known.name} ({id_}) held none of {known.content} at {now():.3f}")
+
+    def _compare_a_snapshot(self, volume: Volume) -> None:
+        known = [one for one in volume.snapshots if one.there == {True} and one.id is not None]
+        if not known or self._random.random() >= SNAPSHOT_SHARE:
+            return
+        snapshot = self._random.choice(known)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            path = f"/v3/{PROJECT}/snapshots/{snapshot.id}"
+            started = now()
+            status, answer, said = self._http.send("GET", path)
+            self._note_read(snapshot.name, status, answer, said, started)
+            if status == 200 and answer["snapshot"]["status"] == "available":
+                self._compare(snapshot, snapshot.id)
 
     def _look_again(self, volume: Volume) -> None:
         """Whether a deletion that was accepted has failed: then it is asked for again."""
@@ -402,6 +433,11 @@ class Load:
     @property
     def asked(self) -> list[Asked]:
         return [one for client in self.clients for one in client.asked]
+
+    @property
+    def broken_reads(self) -> list[Asked]:
+        """Those that only looked and were answered 5xx."""
+        return [one for client in self.clients for one in client.broken_reads]
 
     @property
     def reads(self) -> Counter[int]:

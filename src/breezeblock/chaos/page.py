@@ -65,6 +65,7 @@ def _page(report: Mapping[str, Any], history: History) -> Iterator[str]:
             "failed because storage was full or read-only": requests["of_these_failed_by_storage"],
             "answers 5xx": ", ".join(f"{code}: {n}" for code, n in report["answers_5xx"].items()) or "none",
             "storage calls checked": report["storage_calls"]["recorded"],
+            "effects on storage that refuses": report["storage_effects"] or "other fence",
             "commits checked": report["commits_checked"],
             "contents compared": report["contents_compared"],
             "operations taken over": report["operations_taken_over"],

@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from breezeblock.chaos import checker
+from breezeblock.chaos import answers, checker, effects
 from breezeblock.chaos.checker import Finding, Requests
+from breezeblock.chaos.effects import Landed, took_effect
 from breezeblock.chaos.evidence import Call, Event, Rest
 from breezeblock.chaos.failover import PERCENTILES, Failover, failovers, percentile
 from breezeblock.chaos.load import UNAVAILABLE, Asked, Client
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.witness import Mark, NodeSeen, Owned
 
-__all__ = ["History", "judge", "write_json"]
+__all__ = ["History", "count_effects", "judge", "write_json"]
 
 FINDINGS_MOST: Final = 200
 
@@ -31,8 +32,11 @@ class History:
     clients: list[Client]
     asked: list[Asked]
     reads: Counter[int]
+    broken_reads: list[Asked]
     strikes: list[Strike]
     missed: Counter[str]
+    holders: set[int]
+    """Processes that the service killed because they held up every writer of its database."""
     calls: list[Call]
     alive: dict[tuple[str, int], float]
     events: list[Event]
@@ -45,6 +49,8 @@ class History:
     """Before anything that failed was deleted."""
     swept: Rest
     """After everything that rested in an error state was deleted."""
+    effects: list[Landed] | None = None
+    """On storage that refuses: what reached it."""
     also: list[Finding] = field(default_factory=list)
     """What the harness itself noticed: `db check`, deletions that were refused."""
 
@@ -55,17 +61,22 @@ def judge(history: History) -> dict[str, Any]:
     pardoned = checker.excused_resources(history.rest, excused, history.strikes)
     unplaced = checker.unplaced_requests(history.asked, history.rest, history.strikes)
     requests = checker.once(history.asked, history.rest, excused, unplaced)
-    compared, wrong_data = checker.data(history.clients, history.rest, pardoned)
+    at_rest, wrong_data = checker.data(history.clients, history.rest, pardoned)
+    calls = history.calls if history.effects is None else took_effect(history.calls, history.effects)
+    before, wrong_before = checker.data_on_the_way(history.clients)
     findings = [
         *(Finding("Termination", one) for one in history.stuck),
-        *checker.exclusion(history.calls, history.alive),
+        *checker.exclusion(calls, history.alive),
+        *effects.late(history.effects or (), history.marks),
         *checker.order(history.events),
         *checker.transitions(history.events, history.moves),
         *requests.findings,
+        *answers.broken_answers((*history.asked, *history.broken_reads), _outages(history)),
         *checker.expectations(history.clients, history.rest, pardoned, unplaced),
         *checker.storage(history.rest, pardoned),
         *checker.storage(history.swept, set()),
         *wrong_data,
+        *wrong_before,
         *(Finding("Accounts", one) for one in (*history.rest.contradictions, *history.swept.contradictions)),
         *history.also,
     ]
@@ -77,16 +88,13 @@ def judge(history: History) -> dict[str, Any]:
         "faults": dict(sorted(Counter(one.kind for one in history.strikes).items())),
         "faults_without_a_victim": dict(history.missed),
         "requests": _requests(history, requests),
-        "overlapping_writers": len(checker.overlaps(history.calls, history.alive)),
+        "overlapping_writers": len(checker.overlaps(calls, history.alive)),
         "answers_5xx": _answers_5xx(history),
-        "storage_calls": {
-            "recorded": len(history.calls),
-            "changes": sum(call.changes for call in history.calls),
-            "unfinished": sum(call.end is None for call in history.calls),
-            "refused": sum(bool(call.error) for call in history.calls),
-        },
+        "storage_calls": _storage_calls(history.calls),
+        "storage_effects": None if history.effects is None else count_effects(history.effects),
         "commits_checked": len(history.events),
-        "contents_compared": compared,
+        "contents_compared": before + at_rest,
+        "contents_compared_at_rest": at_rest,
         "nodes": _nodes(history),
         "operations_taken_over": sum(row["epoch"] > 1 for row in history.rest.log),
         "failover_s": _distribution(failovers(history.strikes, history.owned, history.nodes)),
@@ -94,6 +102,20 @@ def judge(history: History) -> dict[str, Any]:
         "findings": [finding._asdict() for finding in findings[:FINDINGS_MOST]],
         "findings_in_all": len(findings),
     }
+
+
+def _storage_calls(calls: Sequence[Call]) -> dict[str, int]:
+    return {
+        "recorded": len(calls),
+        "changes": sum(call.changes for call in calls),
+        "unfinished": sum(call.end is None for call in calls),
+        "refused": sum(bool(call.error) for call in calls),
+    }
+
+
+def _outages(history: History) -> list[answers.Outage]:
+    options = history.options
+    return answers.outages(history.strikes, history.holders, nodes=options["nodes"], apis=options["apis"])
 
 
 def _requests(history: History, requests: Requests) -> dict[str, Any]:
@@ -109,6 +131,11 @@ def _requests(history: History, requests: Requests) -> dict[str, Any]:
         "doubled": requests.doubled,
         "lost": requests.lost,
     }
+
+
+def count_effects(found: Sequence[Landed]) -> dict[str, int]:
+    """On storage that refuses: how many requests reached it, and how many of them came from a node that was fenced."""
+    return {"recorded": len(found), "refused": sum(one.refused for one in found)}
 
 
 def _strike(one: Strike, began: float) -> dict[str, Any]:

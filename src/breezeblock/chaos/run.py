@@ -14,9 +14,20 @@ from typing import Any, Final
 
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.cluster import Cluster, db_check, machine, running
-from breezeblock.chaos.evidence import Rest, Row, declared_moves, events, read_calls, read_rest, unsettled
-from breezeblock.chaos.load import DATA_BYTES, PROJECT, TYPES, Load, now
+from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.contents import HEAD_BYTES
+from breezeblock.chaos.effects import read_effects
+from breezeblock.chaos.evidence import (
+    Rest,
+    Row,
+    declared_moves,
+    events,
+    killed_holders,
+    read_calls,
+    read_rest,
+    unsettled,
+)
+from breezeblock.chaos.load import PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.report import History, judge, write_json
@@ -36,7 +47,7 @@ ADMIN_HEADERS: Final = {"OpenStack-API-Version": "volume 3.71"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run. `fence` is kill (proof on the same machine) or external (a fence agent)."""
+    """What to run. `fence` is kill (proof on the same machine), external (a fence agent) or storage (which refuses)."""
 
     seconds: float
     seed: int
@@ -136,15 +147,17 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
     also += [Finding("Accounts", one) for one in db_check(cluster.service)]
     return History(
         options=options.told(cluster), began=began, ended=ended, settled_s=settled_s, clients=load.clients,
-        asked=load.asked, reads=load.reads, strikes=nemesis.strikes, missed=nemesis.missed,
+        asked=load.asked, reads=load.reads, broken_reads=load.broken_reads, strikes=nemesis.strikes,
+        missed=nemesis.missed, holders=killed_holders(cluster.service.data / "log" / "up.log"),
         calls=read_calls(cluster.calls), alive=witness.last_alive, events=events(cluster.database),
         moves=declared_moves(), owned=witness.owned, nodes=witness.nodes, marks=witness.marks,
         stuck=stuck, rest=rest, swept=swept, also=also,
+        effects=read_effects(cluster.calls) if options.fence == STORAGE else None,
     )  # fmt: skip
 
 
 def _rest(cluster: Cluster) -> Rest:
-    return read_rest(cluster.database, cluster.storage, head_bytes=max(DATA_BYTES))
+    return read_rest(cluster.database, cluster.storage, head_bytes=HEAD_BYTES)
 
 
 def _wait(seconds: float, load: Load, nemesis: Nemesis, say: Callable[[str], None]) -> None:
@@ -208,6 +221,7 @@ def summary(report: dict[str, Any]) -> str:
         f"{requests['doubled']} doubled, {requests['lost']} lost; answers 5xx: {report['answers_5xx'] or 'none'}",
         f"storage: {report['storage_calls']}, {report['overlapping_writers']} overlapping writers, "
         f"{report['contents_compared']} contents compared",
+        f"effects on storage that refuses: {report['storage_effects'] or 'other fence'}",
         f"fail-overs: {moved['count']}, {moved['percentiles']}; at rest after {report['settled_s']} s",
     ]
     kinds = Counter(one["invariant"] for one in report["findings"])

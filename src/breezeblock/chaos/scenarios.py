@@ -6,9 +6,11 @@ node-stop   10 and 10; 1.8 s later one of two nodes is stopped, 20 more creation
             left of it is continued
 """
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,11 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.cluster import Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.effects import late as effects_landed_late
+from breezeblock.chaos.effects import read_effects, took_effect
 from breezeblock.chaos.evidence import Call, events, read_calls, read_rest, rows, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import now
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.report import count_effects
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
 from breezeblock.chaos.witness import Witness
@@ -40,6 +45,11 @@ TTL_S: Final = 6.0  # the default of the service
 SETTLE_S: Final = 120.0
 VICTIM: Final = "node-1"
 LOOK_EVERY_S: Final = 0.05
+FORGETFUL: Final = "forgetful"
+# How long a continued worker is ahead of its keeper.
+AHEAD_S: Final = 0.5
+STOP_TRIES: Final = 40
+WRITE_LIMIT_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,8 @@ def run_scenario(
 ) -> dict[str, Any]:
     """Run it, and leave `NAME.json` in `out`. Returns the same. There is no seed: nothing here is left to chance.
 
-    `fence` may also be `lying`: an agent that says yes and does nothing, for whoever wants to see this fail.
+    For whoever wants to see this fail, `fence` may also be `lying`, an agent that says yes and does nothing, or `forgetful`,
+    storage that refuses a node until that goes on, and then no more.
     """
     scenario = SCENARIOS[name]
     if stopped_s is not None:
@@ -86,18 +97,26 @@ def run_scenario(
     with (
         begin_folder(out) as folder,
         running(
-            folder, nodes=NODES, apis=APIS, ttl_s=TTL_S, fence=fence, storage_faults=False, slow_s=DRIVER_S
-        ) as cluster,
+            folder,
+            nodes=NODES,
+            apis=APIS,
+            ttl_s=TTL_S,
+            fence=STORAGE if fence == FORGETFUL else fence,
+            storage_faults=False,
+            slow_s=DRIVER_S,
+        ) as cluster,  # fmt: skip
         witnessed(cluster) as witness,
     ):
-        course = _play(scenario, cluster, witness, say)
+        course = _play(scenario, cluster, witness, say, forgetful=fence == FORGETFUL)
         _, stuck = settle(cluster.database, within_s=SETTLE_S)
         report = _judge(name, fence, course, cluster, witness, stuck)
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _play(scenario: Scenario, cluster: Cluster, witness: Witness, say: Callable[[str], None]) -> Course:
+def _play(
+    scenario: Scenario, cluster: Cluster, witness: Witness, say: Callable[[str], None], *, forgetful: bool
+) -> Course:
     course = Course()
     doomed = [one for one in _at_once([("POST", "", _body())] * scenario.deletes, cluster, course) if one]
     settle(cluster.database, within_s=SETTLE_S)
@@ -125,12 +144,20 @@ def _play(scenario: Scenario, cluster: Cluster, witness: Witness, say: Callable[
     course.all_done_after_s = later
     if scenario.stopped_s:
         time.sleep(max(0.0, struck + scenario.stopped_s - now()))
-        course.continued = sum(is_running(pid) for pid in pids)
-        for pid in pids:
-            if is_running(pid):
-                os.kill(pid, signal.SIGCONT)
-        time.sleep(DRIVER_S * 3)  # what was continued would have ended its calls by then
+        if forgetful:
+            cluster.fence_list.forget()
+        _continue(pids, course)
     return course
+
+
+def _continue(pids: Sequence[int], course: Course) -> None:
+    """What is left of the node goes on, its worker before its keeper can tell it that it was given up."""
+    course.continued = sum(is_running(pid) for pid in pids)
+    for pid in pids:
+        if is_running(pid):
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(AHEAD_S)
+    time.sleep(DRIVER_S * 3)  # what was continued would have ended its calls by then
 
 
 def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[int], str]:
@@ -142,12 +169,37 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     stops = scenario.stopped_s > 0
     DataFolder(cluster.service.data).drained(VICTIM).touch()  # as on the peer, nobody starts it again
     at = now()
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP if stops else signal.SIGKILL)
+    if stops:
+        _stop_outside_of_transactions(pids, cluster.database)
+    else:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
     until = at + scenario.stopped_s if stops else 0.0
     kind = "stop node" if stops else "kill node"
     course.strike = Strike(at, kind, VICTIM, tuple(pids), until, fatal=not stops)
     return pids, row["incarnation"]
+
+
+def _stop_outside_of_transactions(pids: Sequence[int], database: Path) -> None:
+    """Who is stopped inside of one is killed for it (`supervisor/guard.py`); here it is to be continued."""
+    for _ in range(STOP_TRIES):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if _can_write(database):
+            return
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    raise AssertionError(f"{VICTIM} is in a transaction whenever it is looked at")
+
+
+def _can_write(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(database, timeout=WRITE_LIMIT_S)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.rollback()
+        return True
 
 
 def _wait_for_all(cluster: Cluster, first: set[str], course: Course, struck: float) -> float | None:
@@ -191,7 +243,8 @@ def _at_once(wanted: Sequence[tuple[str, str, Any]], cluster: Cluster, course: C
 def _judge(
     name: str, fence: str, course: Course, cluster: Cluster, witness: Witness, stuck: list[str]
 ) -> dict[str, Any]:
-    calls = read_calls(cluster.calls)
+    calls, effects = read_calls(cluster.calls), read_effects(cluster.calls)
+    calls = took_effect(calls, effects) if effects else calls
     rest = read_rest(cluster.database, cluster.storage, head_bytes=0)
     strike = course.strike
     assert strike is not None
@@ -204,12 +257,12 @@ def _judge(
     late = checker.exclusion(calls, witness.last_alive)
     findings = [
         *late,
+        *effects_landed_late(effects, witness.marks),
         *checker.order(events(cluster.database)),
         *checker.storage(rest, set()),
+        *(checker.Finding("Answers", f"{one}") for one in course.answers if one.status >= 500),
         *(checker.Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
     ]
-    names = {node.incarnation for node in witness.nodes if node.keeper_pid in strike.pids}
-    expired = [mark.at - strike.at for mark in witness.marks if mark.incarnation in names and mark.at >= strike.at]
     return {
         "scenario": name,
         "fence": fence,
@@ -227,12 +280,19 @@ def _judge(
         "lost": max(len(lost), accepted - len(rest.log) - len(rest.operations)),
         "changes_by_the_node_after_it_was_declared_lost": _late(calls, witness),
         "processes_left_to_continue": course.continued,
-        "seen_as_lost_s": round(min(expired), 2) if expired else None,
+        "effects_refused_by_the_storage": count_effects(effects)["refused"],
+        "seen_as_lost_s": _seen_as_lost_s(strike, witness),
         "elsewhere_s": {f"p{percent}": _short(percentile(moved, percent)) for percent in (50, 100)},
         "all_asked_before_done_s": _short(course.done_after_s),
         "all_done_s": _short(course.all_done_after_s),
         "findings": [finding._asdict() for finding in findings],
     }
+
+
+def _seen_as_lost_s(strike: Strike, witness: Witness) -> float | None:
+    names = {node.incarnation for node in witness.nodes if node.keeper_pid in strike.pids}
+    expired = [mark.at - strike.at for mark in witness.marks if mark.incarnation in names and mark.at >= strike.at]
+    return _short(min(expired, default=None))
 
 
 def _late(calls: Sequence[Call], witness: Witness) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from breezeblock.supervisor import posts
+
 __all__ = ["Answer", "NotYet", "Service", "children", "descendants", "eventually", "is_running", "start"]
 
 T = TypeVar("T")
@@ -23,12 +25,16 @@ START_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 40.0
 LOOK_EVERY_S: Final = 0.05
 LOG_TAIL_LINES: Final = 25
+FOR_EVER_S: Final = 1e6
 # `up` starts its children with the interpreter that it runs in; here, with another one. And it ends with whoever started it.
+# With patience it is a machine whose supervisor does not notice that a node hangs: a fenced one lives on.
 UP_WITH: Final = """
 import sys
 from breezeblock.processes.parent import die_with_parent
 die_with_parent(int(sys.argv.pop(1)))
 sys.executable = sys.argv.pop(1)
+from breezeblock.supervisor import posts
+posts.KEEPER_PATIENCE_LEAST_S = float(sys.argv.pop(1))
 from breezeblock.cli import main
 main()
 """
@@ -211,13 +217,15 @@ def start(
     environ: Mapping[str, str] | None = None,
     wait: bool = True,
     python: Path | None = None,
+    kills_hung_keepers: bool = True,
 ) -> Service:
     """Start `breezeblock up` on `data`. Other options go by `environ`: `{"BREEZEBLOCK_QUOTA__VOLUMES": "-1"}`.
 
-    `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process.
+    `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process, and
+    may be told to leave hung keepers alone.
     """
     given = {"BREEZEBLOCK_NODES__TTL_S": str(ttl_s), "PYTHONUNBUFFERED": "1", **(environ or {})}
-    program = ("-m", "breezeblock.cli") if python is None else ("-c", UP_WITH, str(os.getpid()), str(python))
+    program = ("-m", "breezeblock.cli") if python is None else _up_with(python, kills_hung_keepers)
     options = ("--port", str(port), "--nodes", str(nodes), "--workers", str(workers))
     data.parent.mkdir(parents=True, exist_ok=True)
     output = data.parent / f"{data.name}.out"
@@ -240,6 +248,11 @@ def start(
             service.process.wait()
             raise
     return service
+
+
+def _up_with(python: Path, kills_hung_keepers: bool) -> tuple[str, ...]:
+    patience_s = posts.KEEPER_PATIENCE_LEAST_S if kills_hung_keepers else FOR_EVER_S
+    return "-c", UP_WITH, str(os.getpid()), str(python), str(patience_s)
 
 
 # --- the process table ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from breezeblock.commands.failure import Failed
 
 __all__ = ["chaos"]
 
-FENCES = ("kill", "external")
+FENCES = ("kill", "external", "storage")
 
 
 def chaos(

@@ -17,7 +17,7 @@ from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.errors import BackendFailed
-from breezeblock.resources.backends import active_target
+from breezeblock.resources.backends import in_use
 from breezeblock.settings import Settings
 from breezeblock.store import schema
 from breezeblock.store.check import problems
@@ -71,7 +71,7 @@ async def _backend(settings: Settings, env: Env, queue: str, driver: Driver) -> 
 
 async def _differences(settings: Settings, queue: str, driver: Driver) -> list[str]:
     with reading(settings) as tx:
-        target = active_target(tx, queue=queue)
+        target = in_use(tx, queue=queue).target
     stored = set(await (driver if target is None else driver.on(target)).every_name())
     with reading(settings) as tx:
         rows = _published(tx, queue)

@@ -120,7 +120,7 @@ class Driver(Protocol):
 
         Recorded before any other call, and given to `fence` when the incarnation is lost. It must be this incarnation's own and
         never come again. A driver whose storage knows only the host has the host here, under the key `host`; one whose
-        storage knows nobody, nothing. The key `machine` is taken.
+        storage knows nobody, nothing. The keys `machine` and `targets` are taken.
         """
         ...
 
@@ -187,7 +187,8 @@ class Driver(Protocol):
 
         Idempotent, and whole or not at all as far as the storage can; a crash anywhere inside it is followed by a repeat,
         perhaps from another node. It must not need what is failed over from, and must come to an end when that is silent.
-        For `default`, what was written to replicated objects meanwhile is brought back first.
+        For `default`, what was written to replicated objects meanwhile is brought back first. After ten minutes the failover
+        counts as failed, and the next one may call for another target.
 
         When this returns, no call that began on that target before it can land there any more: one that hung through a
         failover must not wake up after the failback, when its operation has long been done by somebody else.

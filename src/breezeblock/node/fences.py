@@ -17,7 +17,7 @@ from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.protocol.leases import Terms
-from breezeblock.protocol.membership import MACHINE, NodeRow
+from breezeblock.protocol.membership import NOT_OF_THE_DRIVER, NodeRow
 
 # A fence that declares no limit of its own takes milliseconds to seconds; one that takes this long hangs in a system call.
 FENCE_LIMIT_S: Final = 30.0
@@ -180,7 +180,7 @@ class Storage:
         known = row.identities.get(queue)
         if known is None:
             raise FenceFailed(f"it is not recorded what the storage of {queue} knows {row.name} by")
-        identity = {key: value for key, value in known.items() if key != MACHINE}
+        identity = {key: value for key, value in known.items() if key not in NOT_OF_THE_DRIVER}
         try:
             await self._driver.fence(identity)
         except BackendFailed as error:

@@ -1,7 +1,9 @@
 """How one lost node is fenced: each of its backends by the fences of that backend, in their order, all backends at once.
 
 Every success is recorded at once: what the node owned on that backend goes on elsewhere while the other backends are still
-being fenced. What could not be fenced is left to the next fencer, after a pause.
+being fenced. A proof is about an incarnation, and holds for ever: it is recorded however long the database is away, so that
+no agent is called again about a machine that is back by then. What could not be fenced is left to the next fencer, after a
+pause.
 """
 
 import asyncio
@@ -171,7 +173,7 @@ class Fencer:
 
     async def _record_backend(self, row: NodeRow, queue: str, method: str) -> None:
         """Proof for one backend."""
-        news = await self._store.run(
+        news = await self._store.insist(
             membership.record_backend_fenced, incarnation=row.incarnation, queue=queue, method=method, note=self.note()
         )
         if news:
@@ -182,7 +184,7 @@ class Fencer:
     async def _record_node(self, row: NodeRow, fence: Fence) -> None:
         """Proof about the whole node: it counts for the backends whose policy has it, the others wait for their own."""
         queues = self._covered(fence, row.unfenced)
-        news = await self._store.run(
+        news = await self._store.insist(
             membership.record_fenced,
             incarnation=row.incarnation,
             queues=queues,
@@ -197,7 +199,7 @@ class Fencer:
 
     async def _record_unused(self, row: NodeRow) -> None:
         """It announced nothing, so it has used nothing: there is nothing to prove."""
-        if await self._store.run(membership.record_unused, incarnation=row.incarnation, note=self.note()):
+        if await self._store.insist(membership.record_unused, incarnation=row.incarnation, note=self.note()):
             log.warning(
                 "node.fenced", node=row.name, incarnation_fenced=row.incarnation, method=membership.UNUSED, queue=""
             )

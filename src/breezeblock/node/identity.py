@@ -13,6 +13,11 @@ class Limits:
     poison_limit: int = 5
     park_after_s: float = 600.0
 
+    @property
+    def risky_from(self) -> int:
+        """From so many attempts on an operation runs alone: it may be what brought nodes down."""
+        return (self.poison_limit + 1) // 2
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

@@ -18,7 +18,7 @@ from breezeblock.node.fences import Fences
 from breezeblock.node.fencing import Fencer
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
-from breezeblock.protocol.membership import NodeRow
+from breezeblock.protocol.membership import ANY_TARGET, NodeRow
 from breezeblock.store.run import Store
 
 # So often nodes with the same backends come first; if they all fail, their tries must not keep away one that could.
@@ -54,7 +54,7 @@ class Watch:
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
         self._reading_since: float | None = None
         self._last_read: float | None = None
-        self._served_at: dict[tuple[str, str, int], float] = {}
+        self._served_at: dict[tuple[str, str | None, str, int], float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -85,11 +85,19 @@ class Watch:
                 log.info("operations.released", queues=released)
                 self._on_release(released)
 
-    def unserved_for(self, queue: str, kind: str, version: int) -> float:
-        """For how many seconds no live node has served this, by our own uninterrupted readings; 0 when we cannot tell."""
+    def unserved_for(self, queue: str, target: str | None, kind: str, version: int) -> float:
+        """For how many seconds no live node has served this on the replication target in use; 0 when we cannot tell.
+
+        By our own uninterrupted readings.
+        """
         if self._reading_since is None or self._last_read is None:
             return 0.0
-        newest = [at for (q, k, v), at in self._served_at.items() if (q, k) == (queue, kind) and v >= version]
+        known = (target, *([] if target is None else [ANY_TARGET]))
+        newest = [
+            at
+            for (q, t, k, v), at in self._served_at.items()
+            if (q, k) == (queue, kind) and t in known and v >= version
+        ]
         return self._last_read - max([self._reading_since, *newest])
 
     def _note_served(self, rows: list[NodeRow], at: float) -> None:
@@ -99,9 +107,9 @@ class Watch:
         self._last_read = at
         for row in rows:
             if row.state in NODE_LIVE:
-                for queue in row.queues:
-                    for kind, version in row.kinds.items():
-                        self._served_at[queue, kind, version] = at
+                serves = [(queue, target) for queue in row.queues for target in row.targets(queue)]
+                for kind, version in row.kinds.items():
+                    self._served_at |= {(queue, target, kind, version): at for queue, target in serves}
 
     async def _expire(self, row: NodeRow, heartbeat: int) -> None:
         expired = await self._store.run(

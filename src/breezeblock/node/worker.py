@@ -25,13 +25,13 @@ from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Watch
-from breezeblock.node.reports import report
-from breezeblock.placement import allocate
-from breezeblock.protocol import membership, queue, steps
+from breezeblock.node.reports import Reporter
+from breezeblock.protocol import membership, queue, steps, waiting
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
-from breezeblock.resources.backends import active_target, end_forgotten_failovers, has_forgotten_failover
+from breezeblock.protocol.waiting import Waiting
+from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
 from breezeblock.resources.charges import park_unknown
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
@@ -39,7 +39,6 @@ from breezeblock.work.tools import Tools
 
 log = structlog.get_logger(__name__)
 
-REPORT_EVERY_S: Final = 10.0
 PRUNE_EVERY_S: Final = 30.0
 PRUNE_ROUNDS: Final = 50
 # After a mistake of ours brought an operation down: wait before the next attempt.
@@ -140,7 +139,10 @@ class Worker:
             asyncio.ensure_future(self._watch.run()),
             # Each backend by itself, and none before the queues are looked into: one that hangs must keep nobody from
             # failing it over.
-            *(asyncio.ensure_future(self._serve(backend)) for backend in self._backends.values()),
+            *(
+                asyncio.ensure_future(Reporter(backend, store=self._store, env=self._env).run())
+                for backend in self._backends.values()
+            ),
             asyncio.ensure_future(self._housekeep()),
         ]
         poll = asyncio.ensure_future(self._poll())
@@ -156,18 +158,9 @@ class Worker:
     def _identity_on(self, backend: Backend) -> dict[str, str]:
         """What others need to fence this incarnation from a backend; recorded before the storage is used."""
         known = dict(backend.driver.identity())
-        assert membership.MACHINE not in known, "a driver speaks for its storage only"
+        assert known.keys().isdisjoint(membership.NOT_OF_THE_DRIVER), "a driver speaks for its storage only"
+        known[membership.TARGETS] = " ".join(backend.driver.capabilities.replication)
         return known | {membership.MACHINE: self._me.machine} if self._me.machine else known
-
-    async def _prepare(self, backend: Backend) -> None:
-        """See that the storage is there, and report it. A backend that fails now is reported again later."""
-        try:
-            known, target = await self._store.insist_read(_seen_before, backend=backend)
-            await backend.on(target).check(known=known)
-        except BackendFailed as error:
-            log.error("backend.unusable", backend=backend.name, reason=error.message)
-            return
-        await self._attempt(lambda: report(backend, store=self._store, env=self._env, starting=True))
 
     # --- the keeper's words -----------------------------------------------------------------------------------------
 
@@ -225,9 +218,9 @@ class Worker:
     async def _choose(self) -> tuple[list[Wanted], bool]:
         """What to claim now, and whether it has to run alone. One place for all claims, so that no two cross.
 
-        First of all what is marked ours and does not run here, whatever it is, and failovers: what runs, even alone, may hang
-        in calls to the storage that is failed over from. Then what nobody else can run and is to be parked; then what the
-        free slots of each backend allow.
+        First of all what is marked ours and does not run here, and failovers: what runs, even alone, may hang in calls to the
+        storage that is failed over from. Then what nobody else can run and is to be parked; then what the free slots of each
+        backend allow. But what has brought nodes down runs alone, also when it is taken up again.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
         seen = await self._store.read(self._look, free=free)
@@ -239,10 +232,13 @@ class Worker:
         ]
         if self._alone:
             return [one for one in lost if one.kind == queue.FAILOVER] + seen.failovers, True
+        suspect = [one for one in lost if one.attempt >= self._limits.risky_from and one.kind != queue.FAILOVER]
+        lost = [one for one in lost if one not in suspect]
         if lost or self._unserved or seen.failovers:
-            unserved, self._unserved = self._unserved, []
-            return lost + unserved + seen.failovers, False
-        if not seen.risky:
+            nobodys, self._unserved = self._unserved, []
+            return lost + nobodys + seen.failovers, False
+        risky = suspect + seen.risky
+        if not risky:
             self._risky_since = None
             return seen.normal, False
         # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it. When it has waited
@@ -252,7 +248,7 @@ class Worker:
             self._risky_since = now
         if not self._running and (not seen.normal or now - self._risky_since > RISKY_PATIENCE_S):
             self._risky_since = None
-            return seen.risky[:1], True
+            return risky[:1], True
         return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (seen.normal, False)
 
     def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Seen":
@@ -261,7 +257,7 @@ class Worker:
         A failover needs no free slot, and never waits to run alone. Of a backend that works on a target unknown to this node
         nothing is taken: others know it.
         """
-        half = (self._limits.poison_limit + 1) // 2
+        half = self._limits.risky_from
         normal: list[Wanted] = []
         risky: list[Wanted] = []
         failovers: list[Wanted] = []
@@ -364,7 +360,11 @@ class Worker:
             return
         run = self._run_of(claim, operation)
         now_us = self._env.clock.now_us
-        if run.tools is None and claim.queue in self._backends:
+        if (
+            run.tools is None
+            and claim.queue in self._backends
+            and not self._is_unserved(claim, claim.queue, claim.target)
+        ):
             await self._store.insist(queue.hand_back, claim)  # a target that only others know: they take it
             raise HandedBack(claim.operation_id)
         if claim.attempt >= self._limits.poison_limit or run.tools is None:
@@ -431,12 +431,6 @@ class Worker:
 
     # --- now and then -----------------------------------------------------------------------------------------------
 
-    async def _serve(self, backend: Backend) -> None:
-        await self._prepare(backend)
-        while True:
-            await self._env.clock.sleep(REPORT_EVERY_S * self._env.random.uniform(0.8, 1.2))
-            await self._attempt(functools.partial(report, backend, store=self._store, env=self._env))
-
     async def _housekeep(self) -> None:
         while True:
             await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
@@ -470,17 +464,18 @@ class Worker:
         another operation, or through a night in which everything was off.
         """
         found: list[Wanted] = []
-        for name, kind, version in await self._store.read(queue.waiting_kinds):
-            if not name.startswith(f"{self._me.cluster}@"):
+        closed, targets = await self._store.read(queue.storage)
+        for one in await self._store.read(waiting.waiting_kinds):
+            if not one.queue.startswith(f"{self._me.cluster}@"):
                 continue  # another cluster in the same database has nodes that we do not watch
-            if self._watch.unserved_for(name, kind, version) > self._limits.park_after_s:
-                found += await self._store.read(queue.unserved, queue=name, kind=kind, version=version, most=PARK_MOST)
+            if one.queue in closed and one.kind != queue.FAILOVER:
+                continue  # it waits for the failover, which is not waited for without end
+            if self._is_unserved(one, one.queue, targets.get(one.queue)):
+                found += await self._store.read(waiting.heads, waiting=one, most=PARK_MOST)
         if found:
             self._unserved = found
             self._wake.set()
 
-
-def _seen_before(tx: Connection, *, backend: Backend) -> tuple[bool, str | None]:
-    """Whether a backend was ever reported, and the replication target that it works on."""
-    pool = f"{backend.queue}#{backend.name}"
-    return allocate.report_seq(tx, name=pool) is not None, active_target(tx, queue=backend.queue)
+    def _is_unserved(self, one: Waiting | Claim, name: str, target: str | None) -> bool:
+        on = None if one.kind == queue.FAILOVER else target  # a failover speaks to the backend as a whole
+        return self._watch.unserved_for(name, on, one.kind, one.version) > self._limits.park_after_s

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_, select, update
 
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
@@ -29,8 +29,13 @@ FENCE_RETRY_MOST_US: Final = 60_000_000
 GONE_KEPT_US: Final = 3600 * 1_000_000
 # Left-over rows are removed from so many nodes at a time.
 FORGOTTEN_MOST: Final = 1_000
-# In what the storage knows an incarnation by, the one key that is not the driver's: on which machine it runs.
+# In what the storage knows an incarnation by, the keys that are not the driver's: on which machine it runs, and the
+# replication targets that it can work on, with blanks between them.
 MACHINE: Final = "machine"
+TARGETS: Final = "targets"
+NOT_OF_THE_DRIVER: Final = frozenset({MACHINE, TARGETS})
+# What a node of a release that does not announce its targets may know.
+ANY_TARGET: Final = "*"
 # A node that announced no backend has used none: the announcement is refused once it is expired.
 UNUSED: Final = "unused"
 
@@ -69,20 +74,22 @@ class NodeRow:
         """The machine that it runs on; empty when that is not certain."""
         return next((known[MACHINE] for known in self.identities.values() if known.get(MACHINE)), "")
 
+    def targets(self, queue: str) -> tuple[str | None, ...]:
+        """The replication targets of a queue that it can work on; None is the backend that is configured."""
+        return None, *self.identities.get(queue, {}).get(TARGETS, ANY_TARGET).split()
+
 
 def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
     """All incarnations of a cluster that are not gone."""
-    due = (db_now_us() - nodes.c.fence_after_us).label("due_us")
-    ours = (nodes.c.cluster == cluster, nodes.c.state != "gone")
+    ours = {"of_cluster": cluster}
     identities: dict[str, dict[str, Mapping[str, str]]] = {}
     fenced: dict[str, set[str]] = {}
-    backends: Any = select(node_backends).join(nodes, nodes.c.incarnation == node_backends.c.incarnation).where(*ours)
-    for row in tx.execute(backends).mappings():
+    for row in tx.execute(_BACKENDS_IN_USE, ours).mappings():
         identities.setdefault(row["incarnation"], {})[row["queue"]] = json.loads(row["identity_json"])
         if row["fenced_by"] is not None:
             fenced.setdefault(row["incarnation"], set()).add(row["queue"])
     found = []
-    for row in tx.execute(select(nodes, due).where(*ours)).mappings():
+    for row in tx.execute(_NODES_IN_USE, ours).mappings():
         known = identities.get(row["incarnation"], {})
         found.append(
             NodeRow(
@@ -279,6 +286,21 @@ _WITHOUT_NODE: Final = select(node_backends.c.incarnation).where(
         select(nodes.c.incarnation).where(nodes.c.incarnation == node_backends.c.incarnation).correlate(node_backends)
     )
 )
+_ONE_WITHOUT_NODE: Final = _WITHOUT_NODE.limit(1)
+# Statements that every node runs all the time are built once: building one costs several times as much as running it.
+_OF_CLUSTER: Final = nodes.c.cluster == bindparam("of_cluster")
+_IN_USE: Final = and_(_OF_CLUSTER, nodes.c.state != "gone")
+_NODES_IN_USE: Final[Any] = select(nodes, (db_now_us() - nodes.c.fence_after_us).label("due_us")).where(_IN_USE)
+_BACKENDS_IN_USE: Final[Any] = (
+    select(node_backends).join(nodes, nodes.c.incarnation == node_backends.c.incarnation).where(_IN_USE)
+)
+_A_FENCED_NODE: Final[Any] = select(nodes.c.incarnation).where(_OF_CLUSTER, nodes.c.state == "fenced").limit(1)
+_A_STRAY: Final[Any] = (
+    select(operations.c.id)
+    .join(nodes, nodes.c.incarnation == operations.c.owner)
+    .where(nodes.c.state == "gone")
+    .limit(1)
+)
 
 
 def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
@@ -306,14 +328,10 @@ def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
 
 def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     """Whether a standing rule has anything to do. Asked before the transaction, so that idle nodes write nothing."""
-    dead: Any = select(nodes.c.incarnation).where(nodes.c.cluster == cluster, nodes.c.state == "fenced").limit(1)
-    if tx.execute(dead).first() is not None:
+    if tx.execute(_A_FENCED_NODE, {"of_cluster": cluster}).first() is not None:
         return True
-    stray = (
-        select(operations.c.id).join(nodes, nodes.c.incarnation == operations.c.owner).where(nodes.c.state == "gone")
-    )
-    queries = (stray, queue.owned_on_fenced_backends(), _WITHOUT_NODE)
-    return any(tx.execute(query.limit(1)).first() is not None for query in queries)
+    queries = (_A_STRAY, queue.owned_on_fenced_backends().limit(1), _ONE_WITHOUT_NODE)
+    return any(tx.execute(query).first() is not None for query in queries)
 
 
 def announce(

@@ -253,6 +253,7 @@ def save(
     state_json: str,
     failure_json: str | None = None,
     progress: bool = True,
+    cancellable: bool = True,
 ) -> None:
     """Record how far the operation got, as absolute values. Raises Fenced, or Cancelled when a later request says so.
 
@@ -268,7 +269,7 @@ def save(
     }
     if tx.execute(_SAVE if progress else _NOTE, _own(claimed) | values).rowcount == 0:
         raise Fenced(claimed.operation_id)
-    if direction == DO and was_cancelled(tx, claimed):
+    if cancellable and direction == DO and was_cancelled(tx, claimed):
         raise Cancelled(claimed.operation_id)
 
 
@@ -346,10 +347,13 @@ def revoke_queue(tx: Connection, *, queue: str) -> None:
 
     The nodes' rows first, as a claim does: the two conflict, and one of them sees the other. The
     failover on whose behalf this is done is left alone.
+
+    From now on nothing of them is in flight that counts: that an owner dies while they wait is no attempt of theirs.
     """
     tx.execute(_ORDER_CLAIMS)
     taken = (operations.c.queue == queue, operations.c.owner.is_not(None), operations.c.kind != FAILOVER)
-    tx.execute(update(operations).where(*taken).values(epoch=operations.c.epoch + 1))
+    waiting = {"epoch": operations.c.epoch + 1, "claim_epoch": operations.c.saved_epoch}
+    tx.execute(update(operations).where(*taken).values(**waiting))
 
 
 def release_dead(tx: Connection) -> list[str]:
@@ -371,6 +375,7 @@ def release_dead(tx: Connection) -> list[str]:
     return sorted({row.queue for row in rows.values()})
 
 
+@functools.cache
 def owned_on_fenced_backends() -> Any:
     """The operations whose owner certainly writes no more to the backend of the queue that they are in."""
     cut = and_(node_backends.c.incarnation == operations.c.owner, node_backends.c.queue == operations.c.queue)
@@ -379,17 +384,6 @@ def owned_on_fenced_backends() -> Any:
         .join(node_backends, cut)
         .where(node_backends.c.fenced_by.is_not(None))
     )
-
-
-def waiting_kinds(tx: Connection) -> list[tuple[str, str, int]]:
-    """(queue, kind, version) of everything that nobody owns: which of them no node serves is for the caller to know."""
-    return [(row.queue, row.kind, row.version) for row in tx.execute(_WAITING_KINDS)]
-
-
-def unserved(tx: Connection, *, queue: str, kind: str, version: int, most: int) -> list[Wanted]:
-    """The heads of lines among operations that no live node can claim: they are claimed only to be parked."""
-    values = {"queue": queue, "kind": kind, "version": version, "most": most}
-    return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in tx.execute(_UNSERVED, values)]
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
@@ -412,36 +406,22 @@ def _someone_before() -> Any:
     )
 
 
-_SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt, operations.c.kind)
-_FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
-_MARKED_OURS = select(*_SEEN).where(operations.c.owner == bindparam("me"))
-_WAITING_KINDS = (
-    select(operations.c.queue, operations.c.kind, operations.c.version).where(operations.c.owner.is_(None)).distinct()
-)
-_UNSERVED = (
-    select(*_SEEN)
-    .where(
-        operations.c.queue == bindparam("queue"),
-        operations.c.kind == bindparam("kind"),
-        operations.c.version == bindparam("version"),
-        _FREE,
-    )
-    .order_by(operations.c.created_at_us, operations.c.id)
-    .limit(bindparam("most", type_=Integer()))
-)
+SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt, operations.c.kind)
+FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
+_MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
 
 
 @functools.cache
 def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
     known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
     return (
-        select(*_SEEN)
+        select(*SEEN)
         .where(
             operations.c.queue == bindparam("queue"),
             operations.c.attempt >= bindparam("attempts_from"),
             operations.c.attempt < bindparam("attempts_below"),
             known,
-            _FREE,
+            FREE,
         )
         .order_by(operations.c.created_at_us, operations.c.id)
         .limit(bindparam("most", type_=Integer()))

@@ -88,6 +88,11 @@ class Run(Generic[P, T]):
         self.state |= changes
         await self._save(progress=progress)
 
+    async def record(self, **changes: Any) -> None:
+        """As `checkpoint`, by an operation that has gone too far to be cancelled. Raises Fenced, or HandedBack."""
+        self.state |= changes
+        await self._save(cancellable=False)
+
     async def advance(self, *, direction: str, step: str | None) -> None:
         """Save that `step` is the next one to run."""
         self.direction, self.step = direction, step
@@ -107,11 +112,12 @@ class Run(Generic[P, T]):
         """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
         return await self._store.insist_read(f, *args, **kwargs)
 
-    async def _save(self, *, progress: bool = True) -> None:
+    async def _save(self, *, progress: bool = True, cancellable: bool = True) -> None:
         await self._store.insist(
             queue.save,
             self.claim,
             progress=progress,
+            cancellable=cancellable,
             direction=self.direction,
             step=self.step,
             state_json=msgspec.json.encode(self.state).decode(),

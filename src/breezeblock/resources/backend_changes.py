@@ -244,6 +244,22 @@ def fail_failover(
     message_for_failure(tx, claim, event=claim.kind, text=failure.message, now_us=now_us)
 
 
+def park_failover(tx: Connection, claim: Claim, *, now_us: int) -> None:
+    """End a failover that nobody could run: its queue must not stay closed for ever, and goes on where its storage is.
+
+    Its payload may be of a newer release, of which only the target is read.
+    """
+    switched = json.loads(claim.state_json).get("switched")
+    target = json.loads(claim.payload_json)["target"] if switched else None
+    values: dict[str, Any] = {"replication_status": states.REPLICATION_ERROR, "op_seq": backends.c.op_seq + 1}
+    if switched:
+        values["active_backend_id"] = None if target == DEFAULT_TARGET else target
+    stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
+    parked = update(backends).where(*stuck).values(generation=backends.c.generation + 1, **values)
+    if tx.execute(parked).rowcount and switched:
+        _close_or_open(tx, queue_name=claim.queue, at_us=now_us)
+
+
 def _active(payload: FailoverBackend) -> str | None:
     return None if payload.target == DEFAULT_TARGET else payload.target
 

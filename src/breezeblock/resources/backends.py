@@ -4,17 +4,15 @@ There is one row for each queue (`cluster@backend`), made with the first report 
 name, so that everybody finds it without a look-up and two who make it meet at the same key.
 """
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, exists, insert, select, update
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
-from breezeblock.protocol.queue import Claim
 from breezeblock.resources.accepted import queue_of
 from breezeblock.store.tables import backends, operation_locks
 from breezeblock.store.transitions import lock_row
@@ -50,10 +48,23 @@ def read_states(tx: Connection) -> dict[str, BackendState]:
     }
 
 
-def active_target(tx: Connection, *, queue: str) -> str | None:
-    """The replication target that a queue's nodes work on; None is the backend that is configured."""
-    target: str | None = tx.execute(_ACTIVE, {"row_id": backend_id(queue)}).scalar()
-    return target
+class InUse(NamedTuple):
+    """The storage that a queue's nodes work on. `target` None is the backend that is configured."""
+
+    target: str | None
+    generation: int
+    """Rises with each beginning and each end of a failover."""
+
+
+def in_use(tx: Connection, *, queue: str) -> InUse:
+    """The storage that a queue's nodes work on now."""
+    row = tx.execute(_IN_USE, {"row_id": backend_id(queue)}).one_or_none()
+    return InUse(None, 0) if row is None else InUse(row.active_backend_id, row.generation)
+
+
+def is_unsorted(tx: Connection, *, queue: str) -> bool:
+    """Whether the last failover of a queue ended before it had seen what is there: what is where, nobody knows for certain."""
+    return tx.execute(_STATUS, {"row_id": backend_id(queue)}).scalar() == states.REPLICATION_ERROR
 
 
 def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
@@ -64,7 +75,7 @@ def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
     """
     row_id = backend_id(queue)
     offered = states.REPLICATION_ENABLED if replicates else states.REPLICATION_DISABLED
-    row = tx.execute(_ONE, {"row_id": row_id}).one_or_none()
+    row = tx.execute(_STATUS, {"row_id": row_id}).one_or_none()
     if row is None:
         tx.execute(
             insert(backends).values(
@@ -94,16 +105,6 @@ def refuse_frozen(tx: Connection, row: Mapping[str, Any] | None) -> None:
         raise InvalidState(f"Backend {queue} is frozen: what is on it can be read, but not be changed.")
 
 
-def park_failover(tx: Connection, claim: Claim) -> None:
-    """End a failover that nobody could run: its queue must not stay closed for ever, and goes on where its storage is."""
-    values: dict[str, Any] = {"replication_status": states.REPLICATION_ERROR, "op_seq": backends.c.op_seq + 1}
-    if json.loads(claim.state_json).get("switched"):
-        target = json.loads(claim.payload_json)["target"]
-        values["active_backend_id"] = None if target == DEFAULT_TARGET else target
-    stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
-    tx.execute(update(backends).where(*stuck).values(generation=backends.c.generation + 1, **values))
-
-
 def has_forgotten_failover(tx: Connection) -> bool:
     """Whether a queue is closed for a failover that nobody works on any more. One read of a small table."""
     return tx.execute(_FORGOTTEN).first() is not None
@@ -127,8 +128,8 @@ def end_forgotten_failovers(tx: Connection, *, now_us: int) -> list[str]:
 
 
 _UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
-_ONE: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
-_ACTIVE: Any = select(backends.c.active_backend_id).where(backends.c.id == bindparam("row_id"))
+_STATUS: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
+_IN_USE: Any = select(backends.c.active_backend_id, backends.c.generation).where(backends.c.id == bindparam("row_id"))
 _FROZEN: Any = select(backends.c.frozen).where(backends.c.id == bindparam("row_id"))
 _STATES: Any = select(backends.c.queue, backends.c.frozen, backends.c.replication_status, backends.c.active_backend_id)
 _CLOSED_FOR_NOBODY: Any = and_(

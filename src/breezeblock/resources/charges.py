@@ -9,7 +9,7 @@ from breezeblock.placement import allocate
 from breezeblock.protocol import queue
 from breezeblock.resources import quotas, types
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tell_the_truth
-from breezeblock.resources.backends import park_failover
+from breezeblock.resources.backend_changes import park_failover
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
 
@@ -42,7 +42,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     ]
     lock_rows(tx, ours)
     if claim.kind == queue.FAILOVER:
-        park_failover(tx, claim)
+        park_failover(tx, claim, now_us=now_us)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:

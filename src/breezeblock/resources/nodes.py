@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from breezeblock.env import machine
 from breezeblock.env.contract import Env
@@ -32,14 +32,32 @@ class Incarnated:
 
 
 def to_fence(tx: Connection, *, cluster: str, name: str) -> list[Incarnated]:
-    """The expired incarnations of a node; or, when there are none, those that pass for live. Raises NotFound."""
+    """The expired incarnations of a node; or, when there are none, those that pass for live (`refuse_unnamed` comes next).
+
+    `name` may be the id of an incarnation: then it is that one. Raises NotFound.
+    """
     columns = (nodes.c.incarnation, nodes.c.state, nodes.c.boot_id, nodes.c.lock_path, nodes.c.lock_id)
-    named = (nodes.c.cluster == cluster) & (nodes.c.name == name)
+    named = (nodes.c.cluster == cluster) & or_(nodes.c.name == name, nodes.c.incarnation == name)
     query: Any = select(*columns).where(named, nodes.c.state.in_(("up", "draining", "expired")))
     rows = [Incarnated(*row) for row in tx.execute(query.order_by(nodes.c.incarnation))]
     if not rows:
         raise NotFound(f"There is nothing to fence: no incarnation of {name} is up, draining or expired.")
     return [row for row in rows if row.state == "expired"] or rows
+
+
+def refuse_unnamed(name: str, found: list[Incarnated]) -> None:
+    """Who passes for live is fenced under its own name only. Raises Conflict.
+
+    The operator may have seen an expired incarnation that was fenced since, while the machine came back: the name alone would
+    then mean the new one, which works.
+    """
+    live = [one for one in found if one.state != "expired" and one.incarnation != name]
+    if live:
+        ids = ", ".join(one.incarnation for one in live)
+        raise Conflict(
+            f"{name} is {live[0].state}: nobody has expired it. If you are certain that this very incarnation of it writes "
+            f"no more, name the incarnation instead of the node: {ids}."
+        )
 
 
 async def refuse_the_living(env: Env, name: str, found: list[Incarnated]) -> None:

@@ -144,7 +144,7 @@ UPDATE_STATUS = Transition(
             "Snapshot {id} has status {status}, which cannot be updated from outside.",
         ),
     ),
-    sets={"status": new("status"), "progress": new("progress"), "updated_at_us": new("now_us")},
+    sets={"status": new("status_new"), "progress": new("progress"), "updated_at_us": new("now_us")},
     moves=(
         (states.CREATING, states.CREATING),
         (states.CREATING, states.AVAILABLE),
@@ -294,9 +294,9 @@ def update_status(
 ) -> Accepted:
     """A compute service's word about a snapshot that it is taking. Raises NotFound, InvalidState."""
     lock_row(tx, snapshots, snapshot_id, origin=origin)
-    row = UPDATE_STATUS.check_locked(tx, snapshot_id, status=status, progress=progress, now_us=origin.at_us)
+    row = UPDATE_STATUS.check_locked(tx, snapshot_id, status_new=status, progress=progress, now_us=origin.at_us)
     if (row["status"], status) not in UPDATE_STATUS.moves:
         raise InvalidState(f"Snapshot {snapshot_id} has status {row['status']}, which cannot become {status}.")
     progress = row["progress"] if progress is None else progress
-    changed = UPDATE_STATUS.apply_locked(tx, snapshot_id, status=status, progress=progress, now_us=origin.at_us)
+    changed = UPDATE_STATUS.apply_locked(tx, snapshot_id, status_new=status, progress=progress, now_us=origin.at_us)
     return Accepted(None, changed)

@@ -31,8 +31,7 @@ from breezeblock.store.transitions import (
 
 TABLES: Final[dict[str, Table]] = {"volumes": volumes, "snapshots": snapshots}
 # What can be used; whatever else a volume is, it is in the middle of something, or an operator has to look at it anyway.
-USABLE: Final = (states.AVAILABLE, states.IN_USE, states.MAINTENANCE)
-USABLE_SNAPSHOT: Final = (states.AVAILABLE,)
+USABLE: Final = {"volumes": (states.AVAILABLE, states.IN_USE, states.MAINTENANCE), "snapshots": (states.AVAILABLE,)}
 
 
 class Published(NamedTuple):
@@ -43,52 +42,38 @@ class Published(NamedTuple):
     object_name: str
 
 
-LEFT_BEHIND = Transition(
-    volumes,
-    name="volume.left_behind",
-    musts=(Must(is_in(volumes.c.status, USABLE), "Volume {id} has status {status} and is not touched."),),
-    sets={
-        "status": states.ERROR,
-        "previous_status": volumes.c.status,
-        "replication_status": states.NOT_CAPABLE,
-        "updated_at_us": new("now_us"),
-    },
-    moves=tuple((status, states.ERROR) for status in USABLE),
-)
-FOUND_AGAIN = Transition(
-    volumes,
-    name="volume.found_again",
-    musts=(
-        Must(equals(volumes.c.status, states.ERROR), "Volume {id} has status {status}: somebody has set it since."),
-        Must(equals(volumes.c.replication_status, states.NOT_CAPABLE), "Volume {id} was never away."),
-        Must(is_in(volumes.c.previous_status, USABLE), "Volume {id} was {previous_status} before."),
-    ),
-    sets={"status": volumes.c.previous_status, "replication_status": None, "updated_at_us": new("now_us")},
-    moves=tuple((states.ERROR, status) for status in USABLE),
-)
-SNAPSHOT_LEFT_BEHIND = Transition(
-    snapshots,
-    name="snapshot.left_behind",
-    musts=(Must(is_in(snapshots.c.status, USABLE_SNAPSHOT), "Snapshot {id} has status {status} and is not touched."),),
-    sets={
-        "status": states.ERROR,
-        "previous_status": snapshots.c.status,
-        "replication_status": states.NOT_CAPABLE,
-        "updated_at_us": new("now_us"),
-    },
-    moves=tuple((status, states.ERROR) for status in USABLE_SNAPSHOT),
-)
-SNAPSHOT_FOUND_AGAIN = Transition(
-    snapshots,
-    name="snapshot.found_again",
-    musts=(
-        Must(equals(snapshots.c.status, states.ERROR), "Snapshot {id} has status {status}: somebody has set it since."),
-        Must(equals(snapshots.c.replication_status, states.NOT_CAPABLE), "Snapshot {id} was never away."),
-        Must(is_in(snapshots.c.previous_status, USABLE_SNAPSHOT), "Snapshot {id} was {previous_status} before."),
-    ),
-    sets={"status": snapshots.c.previous_status, "replication_status": None, "updated_at_us": new("now_us")},
-    moves=tuple((states.ERROR, status) for status in USABLE_SNAPSHOT),
-)
+def _left_behind(table: Table) -> Transition:
+    noun, usable = table.name.removesuffix("s"), USABLE[table.name]
+    return Transition(
+        table,
+        name=f"{noun}.left_behind",
+        musts=(
+            Must(is_in(table.c.status, usable), f"{noun.capitalize()} {{id}} has status {{status}}, and keeps it."),
+        ),
+        sets={
+            "status": states.ERROR,
+            "previous_status": table.c.status,
+            "replication_status": states.NOT_CAPABLE,
+            "updated_at_us": new("now_us"),
+        },
+        moves=tuple((status, states.ERROR) for status in usable),
+    )
+
+
+def _found_again(table: Table) -> Transition:
+    noun, usable = table.name.removesuffix("s"), USABLE[table.name]
+    what = f"{noun.capitalize()} {{id}}"
+    return Transition(
+        table,
+        name=f"{noun}.found_again",
+        musts=(
+            Must(equals(table.c.status, states.ERROR), f"{what} has status {{status}}: somebody has set it since."),
+            Must(equals(table.c.replication_status, states.NOT_CAPABLE), f"{what} was never away."),
+            Must(is_in(table.c.previous_status, usable), f"{what} was {{previous_status}} before."),
+        ),
+        sets={"status": table.c.previous_status, "replication_status": None, "updated_at_us": new("now_us")},
+        moves=tuple((states.ERROR, status) for status in usable),
+    )
 
 
 def published_after(tx: Connection, *, queue: str, table: str, after: str, most: int) -> list[Published]:
@@ -110,7 +95,7 @@ def sort_out(
         row = _same(tx, one)
         if row is None:
             continue
-        if not _apply(tx, _LEAVE[one.table], one, now_us):
+        if not _apply(tx, LEAVE[one.table], one, now_us):
             _note_absence(tx, one, row)
         else:
             add_message(
@@ -128,11 +113,7 @@ def sort_out(
             )
     for one in there:
         row = _same(tx, one)
-        if (
-            row is not None
-            and row["replication_status"] is not None
-            and not _apply(tx, _RETURN[one.table], one, now_us)
-        ):
+        if row is not None and row["replication_status"] is not None and not _apply(tx, RETURN[one.table], one, now_us):
             change_row(tx, TABLES[one.table], one.row_id, replication_status=None)
 
 
@@ -165,8 +146,8 @@ def _apply(tx: Connection, transition: Transition, one: Published, now_us: int) 
     return True
 
 
-_LEAVE: Final = {"volumes": LEFT_BEHIND, "snapshots": SNAPSHOT_LEFT_BEHIND}
-_RETURN: Final = {"volumes": FOUND_AGAIN, "snapshots": SNAPSHOT_FOUND_AGAIN}
+LEAVE: Final = {name: _left_behind(table) for name, table in TABLES.items()}
+RETURN: Final = {name: _found_again(table) for name, table in TABLES.items()}
 
 
 @functools.cache

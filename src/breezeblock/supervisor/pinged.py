@@ -6,6 +6,7 @@ pause of this process or of the whole machine nobody is blamed for it.
 
 import asyncio
 import socket
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -37,9 +38,9 @@ class PingedPost(Post):
         self._heard = False
         self.answers = False
 
+    @abstractmethod
     async def begin(self, line: socket.socket) -> Child:
         """Start the process, which inherits its end of the line."""
-        raise NotImplementedError
 
     async def start(self) -> Child:
         """See `Post`."""

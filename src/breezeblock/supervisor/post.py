@@ -7,6 +7,7 @@ does not keep the machine from everything else.
 import asyncio
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +24,7 @@ PAUSE_MOST_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.25
 
 
-class Post:
+class Post(ABC):
     """Keeps one process running. Subclasses say which, and what else to look at."""
 
     def __init__(self, name: str, *, say: Callable[[str], None], changed: Callable[[], None]) -> None:
@@ -35,13 +36,13 @@ class Post:
         self._leaving = asyncio.Event()
         self._short_lives = 0
 
+    @abstractmethod
     async def start(self) -> Child:
         """Start the process."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def attend(self, child: Child) -> None:
         """Look after a running process; cancelled when it has ended."""
-        raise NotImplementedError
 
     @property
     def wanted(self) -> bool:

@@ -4,7 +4,7 @@ A request is answered (accepted or refused), or its fate is unknown: the API die
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,17 @@ from breezeblock.model.errors import Ambiguous, NotFound, Rejected, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
 from breezeblock.model.origin import Origin
 from breezeblock.resources.accepted import Accepted
+from breezeblock.resources.cleanup import Cleanup
 from breezeblock.store import tables
 from breezeblock.store.run import Store
-from breezeblock.testing.asks import Asks, Call
+from breezeblock.testing.asks import Asks
+from breezeblock.testing.call import Call
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.invariants import Watcher
-from breezeblock.testing.linear import Answered, Claims, claims_of
+from breezeblock.testing.linear import Answered, Claims, claims_of, claims_of_row
 from breezeblock.testing.loop import Process
+from breezeblock.testing.orders import PROJECTS, put_right
 from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["Clients"]
@@ -50,7 +53,7 @@ class Clients:
         self._pause_s = pause_s
         self._unasked = unasked
         self._asked = 0
-        self._asks = Asks(cluster.random, backends=cluster.backends, replicated=tuple(cluster.arrays))
+        self._asks = Asks(cluster.random, cluster)
         self.requests: list[Request] = []
         self.stopped = False
 
@@ -83,8 +86,6 @@ class Clients:
         if number in self._unasked:
             self._asks.forget(call.about if call.kind.startswith("create") else "")
             return
-        if "reset" in call.kind:
-            self._watcher.unsure.add(call.about)
         request = Request(origin.operation_id, call.kind)
         self.requests.append(request)
         self._cluster.tell(
@@ -94,6 +95,7 @@ class Clients:
             call=call.kind,
             operation=origin.operation_id,
             resource=call.about,
+            table=call.table,
         )
         asked_at = self._cluster.loop.time()
         try:
@@ -103,24 +105,27 @@ class Clients:
             if isinstance(error, NotFound) or call.kind.startswith("create"):
                 self._asks.forget(call.about)
             self._answered(process, number, call.kind, "refused", f": {error.message}")
-            self._note(call, asked_at, claims=claims_of(error.message))
+            said = claims_of(error.message, about=call.about, type_id=call.type_id)
+            self._note(call, asked_at, claims=said)
             return
         except (Ambiguous, Unavailable):
             self._answered(process, number, call.kind, "unavailable")
             return
         queue = answer.queue if isinstance(answer, Accepted) else None
         request.answer = "answered" if queue is None else "accepted"
-        self._answered(process, number, call.kind, request.answer, f": {answer}" if call.reads else "")
-        operation = None if queue is None else origin.operation_id
-        self._note(call, asked_at, operation=operation, claims=((call.about, answer),) if call.reads else ())
-        if queue is not None:
-            self._cluster.bell.ring(queue)
+        claims = _shown(call, answer)
+        told = f": {claims[0][1]}" if call.reads and claims else ""
+        self._answered(process, number, call.kind, request.answer, told)
+        self._note(call, asked_at, operation=None if queue is None else origin.operation_id, claims=claims)
+        for name in answer.queues if isinstance(answer, Cleanup) else () if queue is None else (queue,):
+            self._cluster.bell.ring(name)
 
     @staticmethod
     async def _run(store: Store, call: Call, origin: Origin) -> Any:
         if call.reads:
             return await store.read(call.f, about=call.about, origin=origin, **call.arguments)
-        return await store.run(call.f, origin=origin, **call.arguments)
+        signed = {"origin": origin} if call.signed else {}
+        return await store.run(call.f, **signed, **call.arguments)
 
     def _note(self, call: Call, asked_at: float, *, operation: str | None = None, claims: Claims = ()) -> None:
         """What this answer says, to be judged when the run is over."""
@@ -141,7 +146,23 @@ class Clients:
             message_id=MessageId(env.ids.uuid()),
         )
 
+    def _operator(self) -> Origin:
+        """Who puts things right: their one transaction is never lost, so ids need not be drawn."""
+        return Origin(
+            project_id=ProjectId(PROJECTS[0]),
+            user_id=UserId("ann"),
+            is_admin=True,
+            request_id="req-last",
+            at_us=VirtualClock().now_us(),
+            operation_id=OperationId(""),
+            message_id=MessageId(""),
+        )
+
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def put_right(self, tx: Connection) -> None:
+        """Faults have stopped, and requests: operators open what they have closed."""
+        put_right(tx, origin=self._operator())
 
     def check(self, tx: Connection) -> None:
         """*Once*: what was accepted was done once, and what was refused left nothing."""
@@ -153,3 +174,13 @@ class Clients:
                 self._watcher.violated("Once", f"{request.kind} {request.operation_id} was refused and still done")
         for problem in self._watcher.line.problems(self._watcher.resources_of):
             self._watcher.violated("Order", problem)
+
+
+def _shown(call: Call, answer: Any) -> Claims:
+    """What an answer says of the resource that was asked about."""
+    row = answer.row if isinstance(answer, Accepted) else answer
+    if call.table not in ("volumes", "snapshots") or not isinstance(row, Mapping):
+        return ()
+    if isinstance(answer, Accepted) and answer.queue is None and row["pool_name"] is None and "delete" in call.kind:
+        return ()  # it shows what is gone with this very answer
+    return claims_of_row(call.about, row)

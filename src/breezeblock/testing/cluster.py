@@ -114,6 +114,8 @@ class Cluster:
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
         """Those backends that replicate."""
         self.on_forced: Callable[[str], None] = lambda incarnation: None
+        self.on_fault: Callable[[], None] = lambda: None
+        """A storage call of the running process fails by a fault; called where its caller will see that."""
         self.on_unleased: Callable[[str], None] = lambda what: None
         self._reboots = "reboot" in faults.on
         self._machines: dict[VirtualClock, Machine] = {}
@@ -179,6 +181,7 @@ class Cluster:
             stop_node=lambda seconds: self.stop_node(process, seconds),
             on_use=on_use,
             on_guarded=on_guarded,
+            on_fault=lambda: self.on_fault(),
             on_effect=self.on_effect,
         )
         return VirtualEnv(
@@ -257,7 +260,9 @@ class Cluster:
 
     def _array(self, name: str) -> Array:
         top = PurePosixPath("/") / name
-        return Array(self.disk, primary=top / "a", secondary=top / "b")
+        array = Array(self.disk, primary=top / "a", secondary=top / "b")
+        array.on_fault = lambda: self.on_fault()
+        return array
 
     def root(self, pool: str) -> PurePosixPath:
         """The folder in which a pool's (`cluster@backend#pool`) objects are now."""
@@ -268,9 +273,9 @@ class Cluster:
         """All of them."""
         return [self.root(f"#{backend}") for backend in self.backends]
 
-    async def write_past(self, pool: str, path: PurePosixPath, data: bytes) -> None:
+    async def write_past(self, pool: str, path: PurePosixPath, offset: int, data: bytes) -> None:
         """As somebody does who has a volume attached."""
-        await self.disk.write_at(path, offset=0, data=data)
+        await self.disk.write_at(path, offset=offset, data=data)
         backend = pool.rpartition("#")[2]
         if backend in self.arrays:
             self.arrays[backend].mirror(path)

@@ -17,13 +17,16 @@ from sqlalchemy import Connection, select
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
 from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
-from breezeblock.store.tables import operation_log, operations, snapshots, volumes
+from breezeblock.store.tables import backends, operation_log, operations, pools, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
+from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
+from breezeblock.testing.excuses import Excuses
 from breezeblock.testing.history import Tell
-from breezeblock.testing.linear import Line
+from breezeblock.testing.linear import Line, State
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.rules import Rules, World
@@ -52,7 +55,14 @@ class _Line:
 class Watcher:
     """Sees every commit and every effect on storage. Violations are collected, not raised: the culprit goes on."""
 
-    def __init__(self, tell: Tell, world: World, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tell: Tell,
+        world: World,
+        now: Callable[[], float],
+        *,
+        is_there: Callable[[str], bool] = lambda resource: True,
+    ) -> None:
         self._now = now
         self.line = Line()
         self._tell = tell
@@ -67,14 +77,12 @@ class Watcher:
         self._last_seq: dict[str, int] = {}
         self._open: dict[str, dict[int, str]] = {}
         self._applied: list[tuple[str, str, Transition]] = []
-        self.contents: dict[str, bytes] = {}
-        """resource -> what its first block must begin with."""
-        self.unsure: set[str] = set()
-        """Resources whose content an operator's or a failure's interference leaves open."""
+        self.contents = Contents()
+        self._resumed = Resumed(self._tell_resumed)
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
-        self.poison_limit = 1
-        self.may_fail = False
-        """Whether anything is on for which a storage call, or a process each time, may fail."""
+        self.excuses = Excuses(self.violated, is_there)
+        self.state_of: Callable[[str], State | None] = lambda resource: None
+        """What a resource is after the commit that is being looked at."""
         self.is_published: Callable[[str], bool] = lambda object_name: False
 
     def violated(self, invariant: str, what: str) -> None:
@@ -99,6 +107,7 @@ class Watcher:
             name=path.name,
             tokens=dict(tokens),
         )
+        self._resumed.on_effect(call, path, tokens)
         if call == "remove" and self.is_published(path.name) and not self._is_deletion(tokens):
             self.violated("Once", f"{process} removed {path.name}, which is what its row names")
         for resource, token in tokens.items():
@@ -116,6 +125,9 @@ class Watcher:
                 line.exclusive = max(line.exclusive, token)
             line.epochs[token[0]] = max(same_place, token[1])
 
+    def _tell_resumed(self, resource: str, name: str) -> None:
+        self._tell(f"the copy to {name} goes on from its checkpoint", kind="resumed", resource=resource, name=name)
+
     def _is_deletion(self, tokens: Tokens) -> bool:
         """Whether the operation whose effect this is deletes something, and is not over yet."""
         operations_ = (self._open.get(resource, {}).get(seq, "") for resource, (seq, _) in tokens.items())
@@ -127,10 +139,14 @@ class Watcher:
         """Look at what one transaction did."""
         applied, self._applied = self._applied, []
         self.rules.see(seen, writer)
+        self.excuses.applied(applied, self._changers)
+        badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
-                self.line.moved(id_, self._now(), str(after))
+                if before is not None:
+                    self.excuses.moved(id_, str(after), applied, badly)
+                self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
             elif what == "locked":
@@ -141,6 +157,8 @@ class Watcher:
                 self._tell(text, kind="owned", operation=id_, owner=before, epoch=int(epoch))
                 if writer is not None and before == writer.incarnation:
                     self._claimed(id_)
+            elif what == "saved":
+                self.excuses.saved(id_, str(after))
             elif what == "nodes":
                 self._tell(f"node {id_}: {before} -> {after}", kind="node", incarnation=id_, before=before, after=after)
         for what, id_, before, after in seen:
@@ -204,12 +222,11 @@ class Watcher:
         text = f"operation {id_} {kind} enqueued: {places}"
         self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
-        made, source = _made_from(kind, payload)
-        if made is not None and source is not None:
-            if source in self.contents:
-                self.contents[made] = self.contents[source]
-            if source in self.unsure:
-                self.unsure.add(made)
+        self.contents.enqueued(kind, payload)
+
+    def _changers(self, resource: str) -> list[str]:
+        """The operations that change a resource, or wait to."""
+        return [id_ for seq, id_ in self._open.get(resource, {}).items() if self.exclusive[resource, seq]]
 
     def _claimed(self, id_: str) -> None:
         """*Order*: whoever is claimed has nobody conflicting before it in any of its lines."""
@@ -226,28 +243,15 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        poisoned = outcome == "parked" and self.rules.lost_owners[id_] >= self.poison_limit
-        if outcome in ("failed", "parked") and not self.may_fail and not poisoned:
-            self.violated("Once", f"{kind} {id_} was accepted and is {outcome}, though nothing on storage failed")
+        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_])
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
+            self.line.moved(
+                resource, self._now(), self.state_of(resource)
+            )  # perhaps its size or type, and nothing else
         kind, payload = self._payloads.get(id_, (kind, {}))
-        if kind == "revert_volume":
-            volume, snapshot = payload["volume_id"], payload["snapshot_id"]
-            self.contents.pop(volume, None)
-            if outcome != "done" or snapshot in self.unsure:
-                self.unsure.add(volume)
-            elif snapshot in self.contents:
-                self.contents[volume] = self.contents[snapshot]
-
-
-def _made_from(kind: str, payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    if kind == "create_volume":
-        return payload["volume_id"], payload.get("source_id")
-    if kind == "create_snapshot":
-        return payload["snapshot_id"], payload["volume_id"]
-    return None, None
+        self.contents.ended(kind, payload, outcome=outcome)
 
 
 # --- at rest --------------------------------------------------------------------------------------------------------
@@ -270,8 +274,8 @@ def unfinished(tx: Connection) -> list[str]:
     return found
 
 
-async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster, *, storage: bool) -> None:
-    """Everything that must hold once all has come to rest. `storage` says whether storage calls were made to fail."""
+async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None:
+    """Everything that must hold once all has come to rest."""
     for problem in check.problems(tx):
         watcher.violated("Accounts", problem)
     rows = {
@@ -280,11 +284,23 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster, *, stor
         for row in tx.execute(select(table).where(~table.c.tombstone)).mappings()
     }
     _check_log(tx, watcher)
-    excused = _interrupted(tx, watcher, storage=storage)
+    _check_words(tx, watcher)
+    excused = _interrupted(tx, watcher)
     for path in await _objects(cluster):
         _check_object(path, rows, excused, watcher)
     for row in rows.values():
         await _check_row(row, cluster, excused, watcher)
+
+
+def _check_words(tx: Connection, watcher: Watcher) -> None:
+    """What operators have closed is open again, and each pool takes new volumes exactly if that is what was said."""
+    for row in tx.execute(select(backends.c.queue).where(backends.c.frozen)):
+        watcher.violated("Words", f"{row.queue} is still frozen")
+    for pool in tx.execute(select(pools.c.name, pools.c.queue, pools.c.enabled)):
+        if pool.enabled != is_enabled(tx, queue=pool.queue):
+            watcher.violated(
+                "Words", f"pool {pool.name} is {'open' if pool.enabled else 'closed'} against what operators said"
+            )
 
 
 def _check_log(tx: Connection, watcher: Watcher) -> None:
@@ -294,11 +310,11 @@ def _check_log(tx: Connection, watcher: Watcher) -> None:
             watcher.violated("Once", f"operation {id_} was accepted and is not in the log of what ended")
 
 
-def _interrupted(tx: Connection, watcher: Watcher, *, storage: bool) -> set[str]:
+def _interrupted(tx: Connection, watcher: Watcher) -> set[str]:
     """Resources on which an operation ended without being able to clean up behind itself."""
     found: set[str] = set()
     for row in tx.execute(select(operation_log)):
-        if row.outcome in ("failed", "parked") or (row.outcome == "cancelled" and storage):
+        if watcher.excuses.may_have_left_something(row.operation_id, row.kind, row.outcome):
             places = watcher.resources_of.get(row.operation_id, {})
             found.update(resource for resource, seq in places.items() if watcher.exclusive[resource, seq])
     return found
@@ -349,10 +365,10 @@ async def _check_row(row: Mapping[str, Any], cluster: Cluster, excused: set[str]
         if row["id"] not in excused:
             watcher.violated("Once", f"{row['object_name']} ({row['status']}) is not on storage")
         return
-    if size < row["size_gib"] * GIB:
+    wanted = row["size_gib"] * GIB
+    if size < wanted or (size > wanted and not watcher.contents.may_be_larger(row["id"])):
         watcher.violated("Once", f"{row['object_name']} has {size} bytes, its row {row['size_gib']} GiB")
-    if row["id"] in watcher.contents and row["id"] not in watcher.unsure:
-        wanted = watcher.contents[row["id"]]
-        found = await disk.read_at(path, offset=0, length=len(wanted))
-        if found != wanted:
-            watcher.violated("Data", f"{row['object_name']} begins with {found!r}, expected {wanted!r}")
+    if watcher.contents.knows(row["id"]):
+        problem = watcher.contents.judge(row["id"], await read_whole(disk, path))
+        if problem is not None:
+            watcher.violated("Data", f"{row['object_name']} {problem}")

@@ -1,28 +1,50 @@
 """Whether what clients were answered can be put into one line that agrees with the clock: linearizability, per resource.
 
-The commits are that line: each status that a resource has had is known with its instant. So every answer is a claim about
-some instant between the question and the answer, and every two accepted requests, one asked after the other was answered,
-have places in that order.
+The commits are that line: what each resource has been (its status, size and type) is known with its instant. So every answer
+is a claim about some instant between the question and the answer, and of two accepted requests, one asked after the other was
+answered, the first stands before the second, in each line in which both have a place.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["Answered", "Claims", "Line", "claims_of"]
+__all__ = ["Answered", "Claim", "Claims", "Line", "State", "claims_of", "claims_of_row"]
 
-# What refusals say of a resource: that it is not there, or which status it has.
+# What refusals say of a resource: that it is not there, which status it has, and how large it is.
 _GONE: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) could not be found")
-_STATUS: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) has status ([a-z_-]+)")
+_STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot) ([0-9a-f-]{36}) has status ([a-z_-]+)")
+_SIZE: Final = re.compile(r"than the current size of (\d+) GiB")
+_SIZES: Final = re.compile(r"Volume ([0-9a-f-]{36}) has (\d+) GiB and its snapshot")
+_TYPE: Final = re.compile(r"Volume ([0-9a-f-]{36}) already has this type")
 
-Claims = tuple[tuple[str, str | None], ...]
+
+class State(NamedTuple):
+    """What a client can see of a resource; None in what it was told means that nothing was said of that."""
+
+    status: str | None = None
+    size_gib: int | None = None
+    type_id: str | None = None
+
+    def agrees(self, said: "State") -> bool:
+        """Whether what was said holds of this, all of it together."""
+        return all(mine == theirs for mine, theirs in zip(self, said, strict=True) if theirs is not None)
+
+    def __str__(self) -> str:
+        size = None if self.size_gib is None else f"{self.size_gib} GiB"
+        type_ = None if self.type_id is None else f"type {self.type_id[:8]}"
+        return " ".join(word for word in (self.status, size, type_) if word is not None)
+
+
+# What was said of a resource; None: that it is not there.
+Claim = tuple[str, State | None]
+Claims = tuple[Claim, ...]
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer: which operation it accepted, if any, and what it claims (resource, status; None: it is not there)."""
+    """One answer: which operation it accepted, if any, and what it claims."""
 
     kind: str
     resource: str
@@ -35,23 +57,36 @@ class Answered:
         return f"{self.kind} of {self.resource}, asked at {self.asked_at:.6f} and answered at {self.answered_at:.6f}"
 
 
-def claims_of(refusal: str) -> Claims:
-    """What a refusal's sentence says of resources."""
-    gone: list[tuple[str, str | None]] = [(found[1], None) for found in _GONE.finditer(refusal)]
-    return (*gone, *((found[1], found[2]) for found in _STATUS.finditer(refusal)))
+def claims_of(refusal: str, *, about: str, type_id: str | None = None) -> Claims:
+    """What a refusal's sentence says of resources. `about` is what was asked about, `type_id` the type that was asked for."""
+    return (
+        *((found[1], None) for found in _GONE.finditer(refusal)),
+        *((found[1], State(status=found[2])) for found in _STATUS.finditer(refusal)),
+        *((about, State(size_gib=int(found[1]))) for found in _SIZE.finditer(refusal)),
+        *((found[1], State(size_gib=int(found[2]))) for found in _SIZES.finditer(refusal)),
+        *((found[1], State(type_id=type_id)) for found in _TYPE.finditer(refusal)),
+    )
+
+
+def claims_of_row(resource: str, row: Mapping[str, object]) -> Claims:
+    """What an answer that shows a row says."""
+    size, type_ = row["size_gib"], row["volume_type_id"]
+    assert isinstance(size, int) and (type_ is None or isinstance(type_, str))
+    return ((resource, State(str(row["status"]), size, type_)),)
 
 
 class Line:
-    """The statuses that every resource has had, and every answer about it."""
+    """What every resource has been, and every answer about it."""
 
     def __init__(self) -> None:
-        self._had: dict[str, list[tuple[float, str | None]]] = {}
+        self._had: dict[str, list[tuple[float, State | None]]] = {}
         self._answers: list[Answered] = []
 
-    def moved(self, resource: str, at: float, status: str | None) -> None:
-        """From this commit on it has that status; None: it is not there any more, for anybody who asks."""
-        status = None if status == "deleted" else status
-        self._had.setdefault(resource, [(float("-inf"), None)]).append((at, status))
+    def moved(self, resource: str, at: float, state: State | None) -> None:
+        """From this commit on it is that; None: it is not there any more, for anybody who asks."""
+        had = self._had.setdefault(resource, [(float("-inf"), None)])
+        if had[-1][1] != state:
+            had.append((at, state))
 
     def answered(self, answer: Answered) -> None:
         """Somebody was answered."""
@@ -60,35 +95,43 @@ class Line:
     def problems(self, places: Mapping[str, Mapping[str, int]]) -> list[str]:
         """Every answer that no instant agrees with. `places`: operation -> resource -> its place in that line."""
         found = [problem for answer in self._answers for problem in self._judge(answer)]
-        by_resource: dict[str, list[Answered]] = {}
+        lines: dict[str, list[tuple[int, Answered]]] = {}
         for answer in self._answers:
-            if answer.operation is not None:
-                by_resource.setdefault(answer.resource, []).append(answer)
-        for resource, accepted in by_resource.items():
-            accepted.sort(key=lambda one: one.answered_at)
-            for earlier, later in pairwise(accepted):
-                before = places.get(str(earlier.operation), {}).get(resource)
-                after = places.get(str(later.operation), {}).get(resource)
-                if earlier.answered_at < later.asked_at and before is not None and after is not None and before > after:
-                    found.append(f"{later} stands before {earlier}")
-        return found
+            for resource, place in places.get(answer.operation or "", {}).items():
+                lines.setdefault(resource, []).append((place, answer))
+        return found + [problem for resource, line in lines.items() for problem in _misplaced(resource, line)]
 
     def _judge(self, answer: Answered) -> list[str]:
         found = []
-        for resource, status in answer.claims:
-            if status not in (had := self._between(resource, answer)):
-                found.append(f"{answer} said that {resource} is {status or 'gone'}; it was {_said(had)}")
+        for resource, said in answer.claims:
+            had = self._between(resource, answer)
+            true = None in had if said is None else any(state is not None and state.agrees(said) for state in had)
+            if not true:
+                found.append(f"{answer} said that {resource} is {said or 'gone'}; it was {_said(had)}")
         known = answer.resource in self._had and not answer.kind.startswith("create")
-        if known and answer.operation is not None and self._between(answer.resource, answer) == {None}:
+        if known and answer.operation is not None and self._between(answer.resource, answer) == [None]:
             found.append(f"{answer} was accepted, and there was none")
         return found
 
-    def _between(self, resource: str, answer: Answered) -> set[str | None]:
-        """What a resource was at any instant from the question to the answer."""
+    def _between(self, resource: str, answer: Answered) -> list[State | None]:
+        """What a resource was at the instants from the question to the answer."""
         had = self._had.get(resource, [(float("-inf"), None)])
-        found = {status for at, status in had if answer.asked_at <= at <= answer.answered_at}
-        return found | {[status for at, status in had if at <= answer.asked_at][-1]}
+        before = [state for at, state in had if at <= answer.asked_at][-1]
+        return [before, *(state for at, state in had if answer.asked_at < at <= answer.answered_at)]
 
 
-def _said(statuses: set[str | None]) -> str:
-    return " and ".join(sorted(status or "gone" for status in statuses))
+def _misplaced(resource: str, line: Iterable[tuple[int, Answered]]) -> Iterator[str]:
+    """Those asked after another one was answered, and placed before it. All pairs: the highest place answered so far counts."""
+    by_answer = sorted(line, key=lambda one: one[1].answered_at)
+    by_question = sorted(by_answer, key=lambda one: one[1].asked_at)
+    answered, highest = 0, by_answer[0]
+    for place, later in by_question:
+        while by_answer[answered][1].answered_at < later.asked_at:  # its own answer comes after that, and ends this
+            highest = max(highest, by_answer[answered], key=lambda one: one[0])
+            answered += 1
+        if answered > 0 and highest[0] > place:
+            yield f"{later} stands before {highest[1]} in the line of {resource}"
+
+
+def _said(states: Iterable[State | None]) -> str:
+    return " and ".join(sorted({str(state or "gone") for state in states}))

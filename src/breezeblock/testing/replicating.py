@@ -15,7 +15,8 @@ knows nothing.
 import asyncio
 import copy
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final, TypeVar
@@ -45,6 +46,8 @@ class Array:
         secondary: PurePosixPath,
         replicates: Callable[[str], bool] = lambda resource_id: True,
     ) -> None:
+        self.on_fault: Callable[[], None] = lambda: None
+        """Called when a call fails because its side has, in the context of the caller."""
         self.active = DEFAULT
         self.roots = {DEFAULT: primary, SECONDARY: secondary}
         self._replicates = replicates
@@ -172,7 +175,7 @@ class _ArrayFiles(MemoryFiles):
 
         async def reach(call: str, path: PurePosixPath, mutating: bool) -> None:
             if stalled is not None:
-                await stalled(call, path, mutating)  # whoever is told that a call begins is told before it hangs
+                await stalled(call, path, mutating)  # first: that looks at the lease as it is when the call begins
             await array.reach(path)
 
         # Between the guard's yes and the effect: there a call hangs that the storage does not answer.
@@ -192,7 +195,8 @@ class _ArrayFiles(MemoryFiles):
     async def _before_call(self, call: str, path: PurePosixPath, mutating: bool) -> None:
         await super()._before_call(call, path, mutating)
         if not mutating:
-            await self._array.reach(path)
+            with self._telling():
+                await self._array.reach(path)
 
     async def _change(self, call: str, path: PurePosixPath, change: Change[T]) -> T:
         session = self._array.session(path)
@@ -202,7 +206,18 @@ class _ArrayFiles(MemoryFiles):
                 raise _error(errno.ESTALE, path)
             return change(share)
 
-        return await super()._change(call, path, in_session)
+        with self._telling():
+            return await super()._change(call, path, in_session)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Other errors than this one mean that the call came to a side that is not in use: no fault of the storage."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._array.on_fault()
+            raise
 
     def _land(self, call: str, path: PurePosixPath, change: Change[T], tokens: Tokens, share: float) -> T:
         self._array.require(path, active=call != "failover")

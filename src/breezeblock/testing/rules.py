@@ -18,8 +18,6 @@ from breezeblock.testing.loop import Process
 
 __all__ = ["Rules", "World"]
 
-# (kind, from, to): what may be begun again by a later claim, because a failover may have left behind what was made.
-_AGAIN: Final = frozenset({("revert_volume", "publish_copy", "copy_snapshot")})
 # A step of the way back comes after every step of the way there.
 _BACK: Final = 100
 
@@ -51,8 +49,7 @@ class Rules:
         self._fenced: set[tuple[str, str]] = set()
         self._owners: dict[str, tuple[str | None, int]] = {}
         self._kinds: dict[str, str] = {}
-        self._reached: dict[str, tuple[int, str, int]] = {}
-        """How far each operation got: the step's number, its name, and the epoch in which it was saved."""
+        self._reached: dict[str, tuple[int, str]] = {}
         self.lost_owners: Counter[str] = Counter()
         """How often each operation has been released from a node that was lost."""
         self.forced: set[str] = set()
@@ -116,10 +113,11 @@ class Rules:
                 self._violated("Fence", f"{owner} claimed {operation} while it was {self._states.get(owner)}")
         elif owner is not None and owner != was:
             self._violated("Once", f"operation {operation} was given to {owner} by {me}")
-        if owner is None and was is not None and was != me:
-            self.lost_owners[operation] += 1
+        if owner is None and was is not None:
             dead = self._states.get(was) in NODE_DEAD or (was, queue) in self._fenced
-            if not dead:
+            if dead:  # released, perhaps by a transaction of its own that was still on its way; else handed back
+                self.lost_owners[operation] += 1
+            elif was != me:
                 self._violated("Fence", f"{operation} was released while its owner {was} is {self._states.get(was)}")
 
     def _saved(self, operation: str, after: str, me: str | None) -> None:
@@ -137,11 +135,9 @@ class Rules:
         steps = declared.steps if direction == DO else declared.undo
         names = [str(one.__name__) for one in steps]
         position = (0 if direction == DO else _BACK) + (names.index(step) if step in names else 0)
-        reached, name, since = self._reached.get(operation, (0, "", 0))
-        again = (declared.kind, name, step) in _AGAIN and int(epoch) > since
-        if position < reached and not again:
+        reached, name = self._reached.get(operation, (0, ""))
+        if position < reached:
             self._violated(
                 "Once", f"{me} saved {operation} at {step or 'its first step'}, but {name} was reached before"
             )
-        if position > reached or again:
-            self._reached[operation] = position, step, int(epoch)
+        self._reached[operation] = max((position, step), (reached, name))

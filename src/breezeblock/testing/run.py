@@ -6,37 +6,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import select
 
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
-from breezeblock.testing.asks import prepare
 from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import Cluster
+from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.fenced import FENCES, TRUST_SETTLE_S
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
+from breezeblock.testing.linear import State
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.nemesis import Nemesis
+from breezeblock.testing.orders import prepare
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
 __all__ = ["Failed", "Report", "simulate"]
+
+T = TypeVar("T")
 
 TTL_S: Final = 3.0
 DRIFT: Final = 0.05
 # Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
 # postponed attempts, and the work itself.
 SETTLE_S: Final = 240.0
+# The share of runs that begin without faults, and for how long at most.
+CALM: Final = 0.9
+CALM_MOST_S: Final = 5.0
 GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
 START_S: Final = 1_000.0  # where the loop's time begins
+_POOLS: Final = "SELECT count(*) FROM pools"
 _PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
 _OBJECT: Final = (
     "SELECT object_name, pool_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
@@ -46,9 +54,14 @@ _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
     " UNION ALL SELECT 1 FROM snapshots WHERE object_name = ? AND NOT tombstone"
 )
+_STATE: Final = (
+    "SELECT status, size_gib, volume_type_id FROM volumes WHERE id = ? AND NOT tombstone"
+    " UNION ALL SELECT status, size_gib, volume_type_id FROM snapshots WHERE id = ? AND NOT tombstone"
+)
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
-    "SELECT id, object_name, pool_name FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
+    "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status IN ('available', 'in-use')"
+    " AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
 )
 
@@ -157,21 +170,21 @@ class _Run:
             fence=fence,
             beyond_drift=options["beyond_drift"],
         )
-        self._watcher = Watcher(self.tell, self._cluster, self._loop.time)
-        database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
-        database.on_resume = self._watcher.on_resume
+        self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
+        self._cluster.on_fault = self._watcher.excuses.met_a_fault
+        database.on_commit, database.on_resume = self._committed, self._watcher.on_resume
+        database.on_rollback = self._watcher.on_rollback
         self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
-        self._watcher.may_fail = bool(self._on & {"storage", "poison", "backend", "array"})
-        self._watcher.poison_limit = self._cluster.limits.poison_limit
-        self._watcher.is_published = self._is_published
+        self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
+        self._watcher.is_published, self._watcher.state_of = self._is_published, self._state_of
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
             self._cluster,
             self._watcher,
-            requests=self._random.choice((30, 60, 120)),
-            pause_s=self._random.choice((0.03, 0.2, 0.6)),
+            requests=self._random.choice((25, 50, 90)),
+            pause_s=self._random.choice((0.06, 0.2, 0.4)),
             unasked=options["unasked"],
         )
 
@@ -216,6 +229,7 @@ class _Run:
         for number in range(2):
             self._spawn_supervised(f"api{number}", self._clients.start_api)
         self._loop.create_task(self._guest(), name="guest")
+        await self._begin_calmly()
         until = self._loop.time() + self._random.choice((8.0, 20.0))
         await Nemesis(self._faults, ttl_s=TTL_S, world=self._cluster).run(until)
         self._cluster.upgrade()
@@ -223,24 +237,42 @@ class _Run:
         self._clients.stopped = True
         await self._settle()
 
+    async def _begin_calmly(self) -> None:
+        """Mostly nothing goes wrong until all backends have reported: else little is accepted in many runs."""
+        if self._random.random() < CALM:
+            self._faults.on = frozenset()
+            give_up_at = self._loop.time() + CALM_MOST_S
+            while self._loop.time() < give_up_at:
+                (reported,) = self._database.raw.execute(_POOLS).fetchone()
+                if reported == len(self._cluster.backends):
+                    break
+                await VirtualClock().sleep(0.05)
+            self._faults.on = self._on
+
     def _spawn_supervised(self, name: str, start: Callable[..., Any]) -> None:
         self._loop.create_task(self._cluster.supervise(name, start), name=f"{name}.supervisor")
 
     async def _settle(self) -> None:
         give_up_at = self._loop.time() + SETTLE_S
-        await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile
+        await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile, mostly
+        self._put_right()
         while self._loop.time() < give_up_at:
             with self._database.reading() as tx:
                 if is_quiet(tx):
                     break
             await VirtualClock().sleep(0.5)
+        self._put_right()
         self.tell("settled" if self._loop.time() < give_up_at else "never settled", kind="phase")
         with self._database.reading() as tx:
             for what in unfinished(tx):
                 self._watcher.violated("Termination", what)
             if not self._watcher.violations:
                 self._clients.check(tx)
-                await check_rest(tx, self._watcher, self._cluster, storage=self._watcher.may_fail)
+                await check_rest(tx, self._watcher, self._cluster)
+
+    def _put_right(self) -> None:
+        with self._database.transaction() as tx:
+            self._clients.put_right(tx)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
@@ -249,16 +281,17 @@ class _Run:
             await VirtualClock().sleep(self._random.expovariate(1 / GUEST_PAUSE_S))
             rows = self._database.raw.execute(_WRITABLE).fetchall()
             if rows:
-                number += 1
-                id_, object_name, pool = self._random.choice(rows)
-                text = f"{number} of {id_}".encode()
+                id_, object_name, pool, size_gib = self._random.choice(rows)
                 path = self._cluster.root(pool) / id_[:2] / object_name
-                try:
-                    await self._cluster.write_past(pool, path, text.ljust(64))
-                except FileNotFoundError:
-                    continue  # its deletion failed after it was done, and an operator said `available`; else it shows at rest
-                self._watcher.contents[id_] = text.ljust(64)
-                self.tell(f"guest writes {number} to {object_name}", kind="guest", name=object_name)
+                places = draw_places(self._random, size_gib=size_gib)
+                if _at_once(self._cluster.disk.size(path)) is None:
+                    continue  # a deletion failed half-way, and an operator calls it available: nobody has that attached
+                number += 1
+                for place in places:
+                    data = mark(number, id_, place)
+                    await self._cluster.write_past(pool, path, place, data)
+                    self._watcher.contents.wrote(id_, place, data)
+                self.tell(f"guest writes {number} to {object_name}, at {places}", kind="guest", name=object_name)
 
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
@@ -269,23 +302,36 @@ class _Run:
         if any(what in _MOVES_ACCOUNTS for what, *_ in seen) and not self._watcher.violations:
             for problem in wrong_accounts(self._database.raw):
                 self._watcher.violated("Accounts", problem)
-        for what, id_, before, after in seen:
-            if what == "ended" and before == "done" and after in _PUBLISH:
-                for path, content in self._published(id_):
-                    found = _at_once(self._cluster.disk.read_at(path, offset=0, length=len(content)))
-                    if found != content:
-                        self._watcher.violated("Data", f"{after} left {found!r} in {path.name}, not {content!r}")
+        for what, id_, _, after in seen:
+            if what == "ended" and after in _PUBLISH:
+                self._compare(id_, str(after))
+
+    def _compare(self, operation: str, kind: str) -> None:
+        """The objects of what an operation held exclusively, whole, with what they may hold."""
+        for resource, path in self._published(operation):
+            found = _at_once(read_whole(self._cluster.disk, path))
+            if found is not None and (problem := self._watcher.contents.judge(resource, found)) is not None:
+                self._watcher.violated("Data", f"{kind} left {path.name}, which {problem}")
+
+    def _state_of(self, resource: str) -> State | None:
+        row = self._database.raw.execute(_STATE, (resource, resource)).fetchone()
+        return None if row is None else State(*row)
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
 
-    def _published(self, operation: str) -> list[tuple[PurePosixPath, bytes]]:
-        """The objects of what an operation held exclusively, and what they must begin with."""
+    def _is_there(self, resource: str) -> bool:
+        """Whether the object that a resource's row names is on storage."""
+        rows = self._database.raw.execute(_OBJECT, (resource, resource)).fetchall()
+        paths = [self._cluster.root(pool) / resource[:2] / name for name, pool in rows]
+        return any(_at_once(self._cluster.disk.size(path)) is not None for path in paths)
+
+    def _published(self, operation: str) -> list[tuple[str, PurePosixPath]]:
         watcher, found = self._watcher, []
         for resource, seq in watcher.resources_of.get(operation, {}).items():
-            if watcher.exclusive[resource, seq] and resource in watcher.contents.keys() - watcher.unsure:
+            if watcher.exclusive[resource, seq] and watcher.contents.knows(resource):
                 for name, pool in self._database.raw.execute(_OBJECT, (resource, resource)).fetchall():
-                    found.append((self._cluster.root(pool) / resource[:2] / name, watcher.contents[resource]))
+                    found.append((resource, self._cluster.root(pool) / resource[:2] / name))
         return found
 
     def _on_effect(self, process: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
@@ -301,12 +347,13 @@ class _Run:
             self._watcher.violated("Mistake", f"{event}: {type(error).__name__}: {error}")
 
 
-def _at_once(reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+def _at_once(reading: Coroutine[Any, Any, T]) -> T | None:
     """What a coroutine that waits for nothing returns. None where there is no such file."""
     try:
         reading.send(None)
     except StopIteration as done:
-        return bytes(done.value)
+        result: T = done.value
+        return result
     except FileNotFoundError:
         return None
     raise AssertionError("the disk in memory has no reason to wait")

@@ -2,11 +2,12 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import Process
@@ -16,6 +17,8 @@ from breezeblock.testing.virtual import LockFiles, VirtualClock
 __all__ = ["Shipping"]
 
 T = TypeVar("T")
+# What calls fail with by a fault, and by nothing else.
+FAULTS: Final = (errno.EIO, errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Shipping:
     """A call of any kind begins."""
     on_guarded: Callable[[str, PurePosixPath], None]
     """A changing call begins whose guard has just said yes."""
+    on_fault: Callable[[], None]
+    """A call fails by a fault in the middle of what its caller does: not because the storage refuses this process, nor because
+    the call asked for what is not there, or came to a side of an array that is not in use."""
     on_effect: Callable[[Process, str, PurePosixPath, Tokens], None]
 
     def view(self, disk: MemoryFiles) -> MemoryFiles:
@@ -42,7 +48,8 @@ class Shipping:
 
     async def _before(self, call: str, path: PurePosixPath, changes: bool) -> None:
         self.on_use()
-        await self.faults.before_storage(self.process, call, path, changes)
+        with self._telling():
+            await self.faults.before_storage(self.process, call, path, changes)
 
     async def _stalled(self, call: str, path: PurePosixPath, guarded: bool) -> None:
         if guarded:
@@ -50,6 +57,19 @@ class Shipping:
         await self.faults.right_before_effect(self.stop_node)
 
     async def _ship(self, call: str, effect: Change[T], path: PurePosixPath) -> T:
+        with self._telling():
+            return await self._send(call, effect, path)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FAULTS:
+                self.on_fault()
+            raise
+
+    async def _send(self, call: str, effect: Change[T], path: PurePosixPath) -> T:
         later_s, machine = self.faults.late_s(self.process), self.process.machine
         boot_id = machine.boot_id if machine is not None else ""
         if later_s == 0.0:

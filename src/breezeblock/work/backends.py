@@ -4,9 +4,12 @@ The request has closed the queue already: nothing of it is claimed until the ope
 wait for what runs: whoever works on the old target has lost its operation with the first step, and stops at its next save.
 """
 
-from typing import Any, Final
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from breezeblock.drivers.contract import ObjectName
+from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import queue
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import backend_changes, targets
@@ -15,6 +18,12 @@ from breezeblock.work.tools import Working
 
 # How many resources are looked for between two transactions.
 BATCH: Final = 100
+# How long a storage may take to switch, and to say whether one object is there. The queue is closed meanwhile, and no other
+# failover is accepted: a target that hangs must not keep an operator from going back.
+SWITCH_LIMIT_S: Final = 600.0
+LOOK_LIMIT_S: Final = 60.0
+
+T = TypeVar("T")
 
 
 async def revoke_others(run: Working) -> None:
@@ -26,9 +35,10 @@ async def revoke_others(run: Working) -> None:
 async def fail_over(run: Working) -> None:
     """Have the storage do it. Whoever repeats this after a crash finds it done, half done, or not begun.
 
-    That it is done is saved: whatever fails from here on, later claims must work where the storage is.
+    That it is done is saved: whatever fails from here on, later claims must work where the storage is. If it is done after its
+    time, the side that the queue goes on with refuses everything, and the operator's next failover goes on from there.
     """
-    await run.tools.driver.failover(run.payload.target)
+    await _within(run, SWITCH_LIMIT_S, run.tools.driver.failover(run.payload.target))
     await run.checkpoint(switched=True)
 
 
@@ -43,7 +53,7 @@ async def sort_out(run: Working) -> None:
             there: list[Published] = []
             missing: list[Published] = []
             for one in batch:
-                exists = await driver.exists(ObjectName.parse(one.object_name))
+                exists = await _within(run, LOOK_LIMIT_S, driver.exists(ObjectName.parse(one.object_name)))
                 (there if exists else missing).append(one)
             await run.write(
                 targets.sort_out,
@@ -55,6 +65,20 @@ async def sort_out(run: Working) -> None:
             )
             done: dict[str, Any] = {table: batch[-1].row_id}
             await run.checkpoint(**done)
+
+
+async def _within(run: Working, seconds: float, call: Coroutine[Any, Any, T]) -> T:
+    """The answer of a storage; BackendFailed when it takes longer than that. The call may go on where nobody waits for it."""
+    asked = asyncio.ensure_future(call)
+    timer = asyncio.ensure_future(run.tools.clock.sleep(seconds))
+    try:
+        await asyncio.wait((asked, timer), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        raise BackendFailed(f"Target {run.payload.target} gave no answer within {seconds:g} s.")
+    finally:
+        timer.cancel()
+        asked.cancel()
 
 
 FAILOVER_BACKEND = Operation(

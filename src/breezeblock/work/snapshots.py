@@ -10,6 +10,7 @@ from breezeblock.work.tools import (
     begin_removal,
     drop_all,
     drop_own,
+    end_removal,
     object_of,
     own_name,
 )
@@ -33,6 +34,7 @@ async def delete_objects(run: Working) -> None:
     """Remove the snapshot's objects."""
     await begin_removal(run, (tables.snapshots, run.payload.snapshot_id))
     await drop_all(run, run.payload.snapshot_id)
+    await end_removal(run, run.payload.snapshot_id)
 
 
 CREATE_SNAPSHOT = Operation(

@@ -10,6 +10,7 @@ from breezeblock.env.contract import Clock
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Run
 from breezeblock.resources.accepted import published_object
+from breezeblock.resources.backends import is_unsorted
 from breezeblock.resources.targets import is_left_behind
 
 GIB: Final = 1024**3
@@ -44,19 +45,20 @@ class CopyProgress:
         await self._run.checkpoint(progress=self._run.tools.continues, done_bytes=done_bytes)
 
 
-async def own_name(run: Working, resource_id: str, *, long: bool) -> ObjectName:
+async def own_name(run: Working, resource_id: str, *, long: bool, keep: str | None = None) -> ObjectName:
     """The name under which this operation makes its object.
 
     It carries our token. What an earlier claim of the same operation may have left has the same seq and a lower epoch:
     it is continued when it was a long copy and its node is certainly dead, and removed otherwise. One that was begun on
     another replication target, or beside a failover, is not continued: its maker may be alive. With `long` the name is saved
-    before anything is made, so that the next claim finds it.
+    before anything is made, so that the next claim finds it. `keep`: the object that the resource is now, where it is one.
     """
     seq, epoch = run.claim.token(resource_id)
     if (saved := run.state.get("object")) is not None and run.tools.continues and same_target(run):
         return ObjectName.parse(saved)
-    for earlier in range(1, epoch):
-        await run.tools.driver.delete(ObjectName(resource_id, seq, earlier))
+    for earlier in (ObjectName(resource_id, seq, number) for number in range(1, epoch)):
+        if str(earlier) != keep:
+            await run.tools.driver.delete(earlier)
     name = ObjectName(resource_id, seq, epoch)
     if long:
         await run.checkpoint(progress=False, object=str(name), done_bytes=0, generation=run.claim.generation)
@@ -89,17 +91,40 @@ async def begin_removal(run: Working, *left: tuple[Table, str]) -> None:
     """Delete nothing of what a failover has left behind: it would stay there, with no row to tell of it.
 
     The request was accepted before the failover, else it would have been refused. Once a removal has begun, what is not there
-    may be its own work, on storage that has been failed over since: then it goes on to its end. Raises BackendFailed.
+    may be its own work: on the storage that it began on, nobody asks again, and after a failover only of what it has not
+    removed for certain (`end_removal`). Raises BackendFailed.
     """
-    if not run.tools.driver.capabilities.replication or run.state.get("begun"):
+    if not run.tools.driver.capabilities.replication or run.state.get("begun_in") == run.claim.generation:
         return
     for table, row_id in left:
-        if not run.payload.forced and await run.read(is_left_behind, table=table, row_id=row_id):
+        if run.payload.forced or row_id in run.state.get("removed", ()):
+            continue
+        if await _is_elsewhere(run, table, row_id):
             raise BackendFailed(
                 f"{table.name.removesuffix('s').capitalize()} {row_id} is not on the storage that its backend has "
                 "failed over to; it can be deleted when that is back."
             )
-    await run.checkpoint(progress=False, begun=True)
+    await run.checkpoint(progress=False, begun_in=run.claim.generation)
+
+
+async def _is_elsewhere(run: Working, table: Table, row_id: str) -> bool:
+    """Whether an object may be on storage that is not in use. Its row says so, once a failover has looked for it.
+
+    Otherwise the storage itself is asked: after a failover that ended before it had seen everything, and by a removal that
+    was begun before a failover.
+    """
+    if await run.read(is_left_behind, table=table, row_id=row_id):
+        return True
+    name = await run.read(published_object, table=table, row_id=row_id)
+    if name is None or not ("begun_in" in run.state or await run.read(is_unsorted, queue=run.claim.queue)):
+        return False
+    return not await run.tools.driver.exists(ObjectName.parse(name))
+
+
+async def end_removal(run: Working, resource_id: str) -> None:
+    """Save that nothing of a resource is left, where a failover could let that look like something else."""
+    if run.tools.driver.capabilities.replication:
+        await run.record(removed=[*run.state.get("removed", ()), resource_id])
 
 
 async def object_of(run: Working, table: Table, row_id: str) -> ObjectName:

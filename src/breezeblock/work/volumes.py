@@ -2,10 +2,11 @@
 
 from typing import Final
 
+from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
-from breezeblock.protocol.queue import DO
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import volume_changes, volumes
+from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.work.tools import (
     GIB,
@@ -14,6 +15,7 @@ from breezeblock.work.tools import (
     begin_removal,
     drop_all,
     drop_own,
+    end_removal,
     object_of,
     own_name,
     same_target,
@@ -47,6 +49,7 @@ async def delete_objects(run: Working) -> None:
     await begin_removal(run, *snapshots, (tables.volumes, doomed.volume_id))
     for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
         await drop_all(run, resource_id)
+        await end_removal(run, resource_id)
 
 
 async def grow_object(run: Working) -> None:
@@ -60,34 +63,32 @@ async def copy_snapshot(run: Working) -> None:
     """Make a new object from the snapshot, beside the one that the volume still is."""
     wanted: volume_changes.RevertVolume = run.payload
     source = await object_of(run, tables.snapshots, wanted.snapshot_id)
-    name = await own_name(run, wanted.volume_id, long=True)
+    published = await object_of(run, tables.volumes, wanted.volume_id)
+    name = await own_name(run, wanted.volume_id, long=True, keep=str(published))
     size_bytes = wanted.size_gib * GIB
     await run.tools.driver.copy(source, name, size_bytes=size_bytes, progress=CopyProgress(run))
+    run.state["copied"] = str(name)
 
 
 async def publish_copy(run: Working) -> None:
     """Let the volume be the new object. Publishing twice is publishing once.
 
-    A copy that was made before a failover is not on the storage in use, or nobody knows: it is made again. The step is
-    saved before that, so that whoever comes after a crash in the middle of it makes a copy too, and publishes no half of one.
-    But one that an earlier claim has published, and that is there, is the volume: to make it again is to remove it first.
+    A copy that was made before a failover is not on the storage in use, or nobody knows: it is made again. Whoever comes after
+    a crash in the middle of that makes it to its end: `copied` names what is whole, and nothing else is ever published. But
+    what is published is the volume, and is made again only where the storage in use does not have it.
     """
-    if not same_target(run) and not await _is_published(run):
-        await run.advance(direction=DO, step=copy_snapshot.__name__)
+    made = run.state["object"]
+    published = await run.read(published_object, table=tables.volumes, row_id=run.payload.volume_id) == made
+    if published and (same_target(run) or await run.tools.driver.exists(ObjectName.parse(made))):
+        return
+    if not same_target(run) or run.state.get("copied") != made:
         await copy_snapshot(run)
-        await run.advance(direction=DO, step=publish_copy.__name__)
     await run.write(
         volume_changes.publish_reverted,
         volume_id=run.payload.volume_id,
         object_name=run.state["object"],
         now_us=run.tools.clock.now_us(),
     )
-
-
-async def _is_published(run: Working) -> bool:
-    """Whether the row names our copy already, and the storage in use has it."""
-    published = await object_of(run, tables.volumes, run.payload.volume_id)
-    return str(published) == run.state["object"] and await run.tools.driver.exists(published)
 
 
 async def drop_unpublished(run: Working) -> None:

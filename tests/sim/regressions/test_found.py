@@ -143,6 +143,18 @@ def test_a_deletion_that_may_be_half_done_is_not_cancelled() -> None:
     assert ended == ["finished"]
 
 
+def test_who_may_not_update_a_snapshot_is_told_the_status_that_it_has(stage: Stage) -> None:
+    """Seed 4014, *Order*: a snapshot that was being restored was said to have the status that had been asked for."""
+    volume_id = stage.given_volume()
+    snapshot_id = stage.given_snapshot(volume_id)
+    stage.run(volume_changes.begin_revert, origin=stage.origin(), volume_id=volume_id, snapshot_id=snapshot_id)
+
+    with pytest.raises(InvalidState, match="has status restoring, which cannot be updated from outside"):
+        stage.run(
+            snapshots.update_status, origin=stage.origin(), snapshot_id=snapshot_id, status="creating", progress=None
+        )
+
+
 class Present:
     """A database in which every transaction happens, on no rows."""
 

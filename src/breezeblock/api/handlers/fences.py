@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 async def fence(call: Call) -> Response:
-    """PUT /v3/{project_id}/os-services/fence. 200 with what was fenced; 400 unless it is confirmed."""
+    """PUT /v3/{project_id}/os-services/fence. 200 with what was fenced; 400 unless confirmed, 409 for what seems to live."""
     call.permit("services:fence")
     body = call.body(FenceNode)
     found = await call.store.read(nodes.to_fence, cluster=call.settings.service.cluster, name=body.host)
@@ -22,6 +22,7 @@ async def fence(call: Call) -> Response:
         raise BadRequest(f'{nodes.RISK.format(name=body.host)} When you are certain, say so with "confirm": true.')
     env = call.services.env
     await nodes.refuse_the_living(env, body.host, found)
+    nodes.refuse_unnamed(body.host, found)
     by = f"{call.origin.user_id} by the API ({call.origin.request_id})"
     fenced = await call.store.run(nodes.confirm, found=found, notes=[Note.of(env, by) for _ in found])
     if not fenced:

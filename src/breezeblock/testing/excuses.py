@@ -1,0 +1,93 @@
+"""*Once*, for what was accepted and did not come to a good end: each such end needs a reason of its own.
+
+An operation may end as failed only if a fault of the storage met it in the very claim that turned it back; as parked only if
+it lost as many owners as the poison limit says; as cancelled only if a later request cancelled it. A fence that made the
+storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
+operation. A resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a
+failover.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import structlog
+
+from breezeblock.protocol.queue import UNDO
+from breezeblock.store.transitions import Transition
+
+__all__ = ["Applied", "Excuses"]
+
+Applied = tuple[str, str, Transition]
+# What cancels all that is under way on a resource.
+CANCELLING: Final = frozenset(
+    {
+        *("volume.reset_status", "snapshot.reset_status", "volume.force_delete", "volume.force_delete_cascade"),
+        *("snapshot.force_delete", "snapshot.doomed_by_force"),
+    }
+)
+BY_HAND: Final = frozenset({"volume.reset_status", "snapshot.reset_status", "snapshot.update_status"})
+LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
+# They have no compensation: what they have half done stays, and the status says so.
+WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "extend_volume")
+
+
+class Excuses:
+    """What has met each operation."""
+
+    def __init__(self, violated: Callable[[str, str], None], is_there: Callable[[str], bool]) -> None:
+        """`is_there` tells whether the object that a resource's row names is on storage."""
+        self._violated = violated
+        self._is_there = is_there
+        self._met: set[tuple[str, int]] = set()
+        self._met_on_the_way_back: set[str] = set()
+        self._turned: dict[str, int] = {}
+        self._cancelled: set[str] = set()
+        self.poison_limit = 1
+
+    def met_a_fault(self) -> None:
+        """A storage call of whoever is running now fails by a fault."""
+        context = structlog.contextvars.get_contextvars()
+        if (operation := context.get("operation_id")) is not None:
+            self._met.add((operation, context["epoch"]))
+            if operation in self._turned:
+                self._met_on_the_way_back.add(operation)
+
+    def saved(self, operation: str, after: str) -> None:
+        """A checkpoint. The first one on the way back is where an operation has failed."""
+        epoch, direction, _ = after.split(" ")
+        if direction == UNDO:
+            self._turned.setdefault(operation, int(epoch))
+
+    def applied(self, applied: Iterable[Applied], in_line: Callable[[str], Iterable[str]]) -> None:
+        """The transitions of one transaction. `in_line` has the operations that are changing a resource, or will."""
+        for _, row_id, transition in applied:
+            if transition.name in CANCELLING:
+                self._cancelled.update(in_line(row_id))
+
+    def ended(self, operation: str, kind: str, outcome: str, *, lost_owners: int) -> None:
+        """Judge how an operation has ended."""
+        if outcome == "failed" and (operation, self._turned.get(operation, -1)) not in self._met:
+            self._violated(
+                "Once", f"{kind} {operation} was accepted and is failed, though no storage call of it failed"
+            )
+        if outcome == "parked" and lost_owners < self.poison_limit:
+            self._violated("Once", f"{kind} {operation} was accepted and is parked, and lost {lost_owners} owners")
+        if outcome == "cancelled" and operation not in self._cancelled:
+            self._violated("Once", f"{kind} {operation} was accepted and is cancelled, and nobody asked for that")
+
+    def moved(self, resource: str, after: str, applied: Iterable[Applied], ended: Mapping[str, Iterable[str]]) -> None:
+        """Judge a change of status. `ended` are the resources of operations that did not end well in this transaction."""
+        if not after.startswith("error"):
+            return
+        names = {transition.name for _, row_id, transition in applied if row_id == resource}
+        if names & BY_HAND or any(resource in resources for resources in ended.values()):
+            return
+        if not (names & LEFT_BEHIND and not self._is_there(resource)):
+            self._violated("Once", f"{resource} became {after}, and no operation on it has failed")
+
+    def may_have_left_something(self, operation: str, kind: str, outcome: str) -> bool:
+        """Whether it ended without being able to clean up behind itself."""
+        if outcome == "done":
+            return False
+        begun = outcome != "cancelled" and kind in WITHOUT_UNDO
+        return begun or outcome == "parked" or operation in self._met_on_the_way_back

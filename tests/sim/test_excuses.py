@@ -1,0 +1,220 @@
+"""Who judges failures, on made-up histories: each operation needs a reason of its own, whatever else went wrong in the run."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+import pytest
+import structlog
+
+from breezeblock.drivers.file import FileDriver
+from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol.queue import DO, UNDO
+from breezeblock.resources import snapshots, targets, volume_changes, volumes
+from breezeblock.store.transitions import Transition
+from breezeblock.testing.database import Database
+from breezeblock.testing.excuses import BY_HAND, CANCELLING, LEFT_BEHIND, Excuses
+from breezeblock.testing.loop import Process
+from breezeblock.testing.memory_files import MemoryFiles
+from breezeblock.testing.replicating import DEFAULT, Array, _ArrayFiles
+from breezeblock.testing.rules import Rules
+from breezeblock.testing.run import Failed, simulate
+
+ONE, OTHER = "op-one", "op-other"
+VOLUME = "11111111-1111-4111-8111-111111111111"
+
+
+class Judged(Excuses):
+    """With what it has found."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        super().__init__(lambda invariant, what: self.found.append(f"{invariant}: {what}"), lambda resource: False)
+
+    def hit(self, operation: str, *, epoch: int) -> None:
+        """A storage call of an operation fails by a fault."""
+        structlog.contextvars.bind_contextvars(operation_id=operation, epoch=epoch)
+        self.met_a_fault()
+
+    def end(self, outcome: str, *, lost_owners: int = 0) -> list[str]:
+        self.ended(ONE, "extend_volume", outcome, lost_owners=lost_owners)
+        return self.found
+
+
+@pytest.fixture(autouse=True)
+def nobody_runs() -> Iterator[None]:
+    structlog.contextvars.clear_contextvars()
+    yield
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_failure_is_excused_by_a_fault_in_the_claim_that_turned_back() -> None:
+    judged = Judged()
+    judged.hit(ONE, epoch=2)
+    judged.saved(ONE, f"2 {UNDO} ")
+    judged.saved(ONE, f"3 {UNDO} ")
+
+    assert judged.end("failed") == []
+
+
+@pytest.mark.parametrize(("operation", "epoch"), [(OTHER, 2), (ONE, 1), (ONE, 3)])
+def test_a_fault_of_another_operation_or_claim_excuses_nothing(operation: str, epoch: int) -> None:
+    judged = Judged()
+    judged.hit(operation, epoch=epoch)
+    judged.saved(ONE, f"1 {DO} copy_volume")
+    judged.saved(ONE, f"2 {UNDO} ")
+
+    assert judged.end("failed") == [
+        f"Once: extend_volume {ONE} was accepted and is failed, though no storage call of it failed"
+    ]
+
+
+def test_a_fault_that_hits_no_operation_excuses_none() -> None:
+    judged = Judged()
+    judged.met_a_fault()
+    judged.saved(ONE, f"1 {UNDO} ")
+
+    assert len(judged.end("failed")) == 1
+
+
+def test_only_who_lost_enough_owners_is_parked() -> None:
+    judged = Judged()
+    judged.poison_limit = 3
+
+    assert judged.end("parked", lost_owners=3) == []
+    assert judged.end("parked", lost_owners=2) == [
+        f"Once: extend_volume {ONE} was accepted and is parked, and lost 2 owners"
+    ]
+
+
+class Nowhere:
+    """A world in which nothing writes."""
+
+    def still_writes(self, incarnation: str, backends: Iterable[str] = ()) -> str | None:
+        return None
+
+    def holds_lease(self, incarnation: str) -> bool:
+        return False
+
+    def is_healthy(self, incarnation: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("releaser", ["node", "survivor"])
+def test_an_owner_is_lost_whoever_releases_its_operation_and_not_when_it_hands_it_back(releaser: str) -> None:
+    """Seed 70192: the dead node's own housekeeping was on its way when it died, and released what it had owned."""
+    worker = Process("node.worker1")
+    worker.incarnation, worker.works = "node", True
+    other = Process(f"{releaser}.worker1")
+    other.incarnation, other.works = releaser, True
+    found: list[str] = []
+    rules = Rules(Nowhere(), {}, lambda invariant, what: found.append(what))
+    rules.see([("nodes", "node", None, "up"), ("enqueued", ONE, "extend_volume", "{}")], None)
+    rules.see([("owner", ONE, "node", "1 sim@fast 1")], worker)
+    rules.see([("owner", ONE, None, "1 sim@fast 1")], worker)
+    assert rules.lost_owners[ONE] == 0
+
+    rules.see([("owner", ONE, "node", "2 sim@fast 1")], worker)
+    rules.see([("nodes", "node", "up", "expired"), ("nodes", "node", "expired", "fenced")], None)
+    rules.see([("owner", ONE, None, "3 sim@fast 0")], other)
+
+    assert rules.lost_owners[ONE] == 1
+    assert found == []
+
+
+def test_only_who_was_in_line_at_a_cancelling_request_is_cancelled() -> None:
+    judged = Judged()
+    judged.applied([("volumes", VOLUME, volume_changes.EXTEND)], lambda resource: [OTHER])
+    assert len(judged.end("cancelled")) == 1
+    judged.found.clear()
+
+    judged.applied([("volumes", VOLUME, volume_changes.RESET)], lambda resource: [ONE] if resource == VOLUME else [])
+
+    assert judged.end("cancelled") == []
+
+
+@pytest.mark.parametrize(
+    ("transition", "ended", "problems"),
+    [
+        (volume_changes.EXTEND_FAILED, {ONE: [VOLUME]}, 0),
+        (volume_changes.EXTEND_FAILED, {ONE: ["another"]}, 1),
+        (volume_changes.EXTEND_FAILED, {}, 1),
+        (volume_changes.RESET, {}, 0),
+        (targets.LEAVE["volumes"], {}, 0),
+    ],
+)
+def test_an_error_comes_from_a_failed_operation_or_an_operator(
+    transition: Transition, ended: dict[str, list[str]], problems: int
+) -> None:
+    judged = Judged()
+
+    judged.moved(VOLUME, "available", [("volumes", VOLUME, transition)], {})
+    judged.moved(VOLUME, "error", [("volumes", VOLUME, transition)], ended)
+
+    assert len(judged.found) == problems
+
+
+def test_who_cleaned_up_undisturbed_leaves_nothing_behind() -> None:
+    judged = Judged()
+    judged.hit(ONE, epoch=1)
+    judged.saved(ONE, f"1 {UNDO} drop_volume")
+    assert not judged.may_have_left_something(ONE, "create_volume", "failed")
+    assert judged.may_have_left_something(ONE, "delete_volume", "failed")
+
+    judged.hit(ONE, epoch=2)
+
+    assert judged.may_have_left_something(ONE, "create_volume", "failed")
+    assert not judged.may_have_left_something(ONE, "create_volume", "done")
+
+
+def test_the_names_are_those_of_the_transitions() -> None:
+    known = {
+        one.name
+        for module in (snapshots, targets, volume_changes, volumes)
+        for one in (*vars(module).values(), *targets.LEAVE.values())
+        if isinstance(one, Transition)
+    } | {one.name for one in targets.LEAVE.values()}
+
+    assert known >= CANCELLING | BY_HAND | LEFT_BEHIND
+
+
+@pytest.mark.parametrize("mutating", [True, False])
+def test_a_failed_side_of_an_array_is_a_fault_and_one_that_is_not_in_use_is_none(mutating: bool) -> None:
+    disk, hits = MemoryFiles(), list[str]()
+    array = Array(disk, primary=PurePosixPath("/array/a"), secondary=PurePosixPath("/array/b"))
+    array.on_fault = lambda: hits.append("hit")
+    files = _ArrayFiles.over(disk, array)
+    beside = PurePosixPath("/array/b")
+
+    async def call() -> None:
+        await (files.make_folder(beside / "aa") if mutating else files.list_folder(beside / "aa"))
+
+    with pytest.raises(OSError, match="Read-only" if mutating else "No such file"):
+        asyncio.run(call())
+    assert hits == []
+
+    array.fail("secondary")
+    with pytest.raises(OSError, match="Input/output"):
+        asyncio.run(call())
+    assert hits == ["hit"]
+    assert array.active == DEFAULT
+
+
+def test_a_driver_that_gives_up_on_its_own_is_found_out_among_storage_faults(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While faults of the storage were on, any failure used to pass."""
+
+    async def gives_up(self: FileDriver, *args: object, **kwargs: object) -> None:
+        raise BackendFailed("Not today.")
+
+    monkeypatch.setattr(FileDriver, "extend", gives_up)
+
+    for seed in range(20):
+        try:
+            simulate(seed, database=database, only=["storage", "poison", "backend"], brief=True)
+        except Failed as failed:
+            assert "extend_volume" in failed.violations[0]
+            assert failed.violations[0].endswith("is failed, though no storage call of it failed")
+            return
+    pytest.fail("20 seeds did not find it")

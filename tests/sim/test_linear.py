@@ -1,0 +1,145 @@
+"""The judge of answers, on made-up histories: those that no line of instants agrees with are refused."""
+
+from itertools import permutations
+from random import Random
+
+import pytest
+
+from breezeblock.testing.linear import Answered, Claims, Line, State, claims_of, claims_of_row
+
+ONE, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+CREATING, AVAILABLE = State("creating", 1, "plain"), State("available", 1, "plain")
+
+
+def line(*answers: Answered) -> Line:
+    """One volume: made at 1.0, available from 2.0 on, larger and of another type from 3.0 on, gone at 4.0."""
+    line = Line()
+    line.moved(ONE, 1.0, CREATING)
+    line.moved(ONE, 2.0, AVAILABLE)
+    line.moved(ONE, 3.0, State("available", 2, "gold"))
+    line.moved(ONE, 4.0, None)
+    for answer in answers:
+        line.answered(answer)
+    return line
+
+
+def told(asked_at: float, answered_at: float, said: State | None) -> list[str]:
+    return line(Answered("show_volume", ONE, asked_at, answered_at, claims=((ONE, said),))).problems({})
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "answered_at", "said"),
+    [
+        (0.5, 0.9, None),
+        (0.5, 1.0, CREATING),
+        (1.5, 2.5, CREATING),
+        (1.5, 2.5, AVAILABLE),
+        (2.5, 3.5, State("available", 2, "gold")),
+        (2.5, 3.5, State(size_gib=1)),
+        (2.5, 3.5, State(type_id="gold")),
+        (3.5, 9.0, None),
+    ],
+)
+def test_what_was_true_at_some_instant_may_be_said(asked_at: float, answered_at: float, said: State | None) -> None:
+    assert told(asked_at, answered_at, said) == []
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "answered_at", "said"),
+    [
+        (0.5, 0.9, CREATING),
+        (1.0, 9.0, State("deleting")),
+        (2.1, 3.5, CREATING),
+        (2.1, 2.9, State("available", 2, "plain")),
+        (2.1, 2.9, State("available", 1, "gold")),
+        (2.1, 3.5, State("available", 2, "plain")),  # each of it was true, and never all of it together
+        (3.1, 3.9, State(size_gib=1)),
+        (3.1, 3.9, State(type_id="plain")),
+        (1.5, 3.9, None),
+        (4.1, 5.0, AVAILABLE),
+    ],
+)
+def test_what_was_never_true_meanwhile_is_refused(asked_at: float, answered_at: float, said: State | None) -> None:
+    (problem,) = told(asked_at, answered_at, said)
+
+    assert problem.startswith(f"show_volume of {ONE}, asked at {asked_at:.6f}")
+
+
+def accepted(operation: str, asked_at: float, answered_at: float, resource: str = ONE) -> Answered:
+    return Answered("extend", resource, asked_at, answered_at, operation)
+
+
+def misplaced(answers: list[Answered], places: dict[str, dict[str, int]]) -> list[str]:
+    history = Line()
+    for answer in answers:
+        history.answered(answer)
+    return history.problems(places)
+
+
+def test_one_that_overlaps_with_both_hides_nothing() -> None:
+    """A was answered before C was asked, and C stands before A; B, answered between them, agrees with each of them."""
+    a, b, c = accepted("A", 0.9, 1.0), accepted("B", 0.5, 1.2), accepted("C", 1.5, 1.6)
+
+    for order in permutations((a, b, c)):
+        (problem,) = misplaced(list(order), {"B": {ONE: 1}, "C": {ONE: 2}, "A": {ONE: 3}})
+        assert problem == f"{c} stands before {a} in the line of {ONE}"
+    assert misplaced([a, b, c], {"B": {ONE: 1}, "A": {ONE: 2}, "C": {ONE: 3}}) == []
+
+
+def test_places_count_in_every_line_that_two_requests_share() -> None:
+    """A snapshot and an extend meet in the line of the volume, whatever each of them was about."""
+    snapshot, extend = accepted("S", 1.0, 1.1, resource=OTHER), accepted("E", 2.0, 2.1)
+
+    assert misplaced([snapshot, extend], {"S": {OTHER: 1, ONE: 4}, "E": {ONE: 5}}) == []
+    (problem,) = misplaced([snapshot, extend], {"S": {OTHER: 1, ONE: 5}, "E": {ONE: 4}})
+    assert problem.endswith(f"in the line of {ONE}")
+
+
+def test_all_pairs_are_judged_as_the_definition_has_it() -> None:
+    """Against every pair looked at one by one, on random histories."""
+    bad = 0
+    for seed in range(300):
+        random = Random(seed)
+        answers = []
+        for number in range(7):
+            asked_at = random.uniform(0, 10)
+            answers.append(accepted(str(number), asked_at, asked_at + random.choice((0.1, 1.0, 4.0))))
+        order = sorted(answers, key=lambda one: random.uniform(one.asked_at, one.answered_at))
+        if random.random() < 0.5:
+            random.shuffle(order)
+        places = {str(one.operation): {ONE: place} for place, one in enumerate(order)}
+
+        wrong = any(
+            first.answered_at < second.asked_at and order.index(first) > order.index(second)
+            for first in answers
+            for second in answers
+        )
+
+        assert bool(misplaced(answers, places)) == wrong, f"seed {seed}"
+        bad += wrong
+    assert 50 < bad < 250
+
+
+@pytest.mark.parametrize(
+    ("refusal", "claims"),
+    [
+        (f"Volume {ONE} could not be found.", ((ONE, None),)),
+        (f"Snapshot {ONE} has status error_deleting; it must be …", ((ONE, State("error_deleting")),)),
+        (f"Source volume {ONE} has status in-use; it must be …", ((ONE, State("in-use")),)),
+        (
+            "The new size of 2 GiB must be greater than the current size of 3 GiB.",
+            ((OTHER, State(size_gib=3)),),
+        ),
+        (f"Volume {ONE} has 3 GiB and its snapshot 2 GiB; a volume that …", ((ONE, State(size_gib=3)),)),
+        (f"Volume {ONE} already has this type.", ((ONE, State(type_id="gold")),)),
+        ("Quota exceeded for volumes: requested 1, in use 6, limit 6.", ()),
+    ],
+)
+def test_refusals_are_read(refusal: str, claims: Claims) -> None:
+    assert claims_of(refusal, about=OTHER, type_id="gold") == claims
+
+
+def test_a_row_is_a_claim_of_all_that_it_shows() -> None:
+    row = {"status": "available", "size_gib": 1, "volume_type_id": "plain", "name": "x"}
+
+    assert claims_of_row(ONE, row) == ((ONE, AVAILABLE),)
