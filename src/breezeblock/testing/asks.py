@@ -1,103 +1,88 @@
-"""What clients and operators of a simulation ask for: requests of every kind, on few and hot resources.
+"""What clients of a simulation ask for: requests of every kind, on few and hot resources. Operators' are in `orders.py`.
 
-Each method draws one request, or None where there is nothing yet that it could be about.
+Each method draws one request, or None where there is nothing yet that it could be about. Most requests are aimed at what they
+fit (`aims.py`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.env.contract import Env
-from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
-from breezeblock.resources import backend_changes, listing, services, snapshots, volume_changes, volumes
-from breezeblock.store import tables
-from breezeblock.testing.cluster import queue_of
+from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
+from breezeblock.testing.aims import HOT, Aims
+from breezeblock.testing.call import Call
+from breezeblock.testing.cluster import Cluster
+from breezeblock.testing.orders import PROJECTS, QUOTA, Orders
 
-__all__ = ["PROJECTS", "Asks", "Call", "prepare"]
+__all__ = ["CALLS", "Asks"]
 
-PROJECTS: Final = ("red", "blue")
-QUOTA: Final = {"volumes": 6, "snapshots": 6, "gigabytes": 30}
-OTHER_TYPE: Final = "22222222-2222-4222-8222-222222222222"
-TYPES: Final = ("__DEFAULT__", "gold")
-# Requests go to one of the latest so many resources: few enough to meet.
-HOT: Final = 4
 CALLS: Final = {
-    "create_volume": 6.0,
-    "create_from_volume": 3.0,
-    "create_from_snapshot": 3.0,
-    "create_snapshot": 6.0,
-    "extend": 5.0,
-    "revert": 7.0,
-    "retype": 3.0,
-    "delete_volume": 3.0,
-    "delete_cascade": 2.0,
-    "force_delete": 1.0,
-    "delete_snapshot": 3.0,
-    "force_delete_snapshot": 1.0,
-    "reset_status": 1.0,
-    "reset_snapshot_status": 1.0,
-    "show_volume": 5.0,
-    "show_snapshot": 3.0,
-    "switch_cluster": 0.5,
-    "failover": 2.0,
+    "create_volume": 4.0,
+    "create_from_volume": 2.5,
+    "create_from_snapshot": 4.0,
+    "create_snapshot": 5.0,
+    "extend": 3.0,
+    "revert": 5.0,
+    "retype": 2.5,
+    "delete_volume": 1.0,
+    "delete_cascade": 1.8,
+    "force_delete": 0.6,
+    "delete_snapshot": 1.6,
+    "force_delete_snapshot": 0.9,
+    "reset_status": 1.3,
+    "reset_snapshot_status": 1.5,
+    "update_snapshot_status": 2.0,
+    "edit_volume": 1.5,
+    "edit_snapshot": 2.5,
+    "show_volume": 2.5,
+    "show_snapshot": 2.5,
+    "switch_cluster": 0.6,
+    "switch_service": 0.6,
+    "freeze": 0.5,
+    # Those that seldom find what they could be about.
+    "thaw": 8.0,
+    "failover": 1.8,
+    "clean_up": 0.6,
+    "fence_by_hand": 40.0,
+    "make_type": 0.7,
+    "change_type": 1.2,
+    "delete_type": 1.2,
+    "change_quota": 0.8,
+    "delete_message": 0.8,
 }
-_UNSAID: Final = ("quota_defaults", "volume_id", "of", "wanted", "binary")
-_SAID_OF_WANTED: Final = ("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id")
-READS: Final = ("show_volume", "show_snapshot")
-
-
-def prepare(tx: Connection, *, at_us: int) -> None:
-    """A second volume type, for retypes."""
-    tx.execute(insert(tables.volume_types).values(id=OTHER_TYPE, name="gold", op_seq=0, created_at_us=at_us))
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request: a transaction, what it is about, and its arguments. `table`: of a resource, the table it is in."""
-
-    kind: str
-    f: Callable[..., Any]
-    about: str
-    arguments: dict[str, Any]
-    table: str = ""
-    admin: bool = False
-    type_id: str | None = None
-    """The volume type that is asked for, where it is known by its id."""
-
-    @property
-    def said(self) -> str:
-        """The arguments, for people."""
-        given = {name: value for name, value in self.arguments.items() if name not in _UNSAID}
-        if "wanted" in self.arguments:
-            given |= {name: getattr(self.arguments["wanted"], name, None) for name in _SAID_OF_WANTED}
-        return " ".join(f"{name}={value}" for name, value in given.items() if value is not None)
-
-    @property
-    def reads(self) -> bool:
-        return self.kind in READS
+# When nothing fits a kind, another one is drawn, so often at most.
+TRIES: Final = 12
+KEYS: Final = ("colour", "shape")
+WORDS: Final = ("round", "red", "none")
 
 
 class Asks:
     """Draws requests. Knows the resources that were asked for, and forgets those that turn out to be gone."""
 
-    def __init__(self, random: Random, *, backends: tuple[str, ...], replicated: tuple[str, ...]) -> None:
+    def __init__(self, random: Random, cluster: Cluster) -> None:
         self._random = random
-        self._backends = backends
-        self._replicated = replicated
+        self._aims = Aims(random, cluster.database.raw)
+        self._orders = Orders(random, self._aims, cluster)
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
 
     def draw(self, env: Env) -> Call | None:
         """One request of any kind."""
-        kind = self._random.choices(list(CALLS), list(CALLS.values()))[0]
-        call: Call | None = getattr(self, f"_{kind}")(env)
-        return call
+        self._aims.draw()
+        for _ in range(TRIES):
+            kind = self._random.choices(list(CALLS), list(CALLS.values()))[0]
+            draws: Callable[[Env], Call | None] = self._orders.draws.get(kind) or getattr(self, f"_{kind}")
+            if (call := draws(env)) is not None:
+                return call
+        return None
 
     def project(self, about: str) -> str:
         """Whose a resource is."""
@@ -108,22 +93,35 @@ class Asks:
         self._volumes = [id_ for id_ in self._volumes if id_ != about]
         self._snapshots = [(id_, volume) for id_, volume in self._snapshots if about not in (id_, volume)]
 
-    # --- users ------------------------------------------------------------------------------------------------------
+    # --- what about -------------------------------------------------------------------------------------------------
 
-    def _volume(self) -> str | None:
+    def _volume(self, fitting: str) -> str | None:
+        if self._aims.is_aimed:
+            aimed = self._aims.one(fitting)
+            return None if aimed is None else aimed[0]
         return self._random.choice(self._volumes[-HOT:]) if self._volumes else None
 
-    def _snapshot(self) -> tuple[str, str] | None:
+    def _snapshot(self, fitting: str) -> tuple[str, str] | None:
+        """A snapshot and its volume."""
+        if self._aims.is_aimed:
+            aimed = self._aims.one(fitting)
+            return None if aimed is None else (aimed[0], aimed[1])
         return self._random.choice(self._snapshots[-HOT:]) if self._snapshots else None
+
+    def _type(self) -> str:
+        """By its id; now and then by a name that it had once."""
+        return self._orders.known_type() if self._random.random() < 0.8 else "gold"
+
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     def _create(self, env: Env, **source: Any) -> Call:
         id_ = env.ids.uuid()
         self._volumes.append(id_)
         for of in source.values():
             self._project_of[id_] = self._project_of[of]
-        size = self._random.choice((None, 1, 2, 3)) if source else self._random.randint(1, 3)
-        kind = self._random.choice((None, *TYPES))
-        wanted = NewVolume(id=VolumeId(id_), size_gib=size, volume_type=kind, **source)
+        size = self._random.choice((None, None, None, 3, 6)) if source else self._random.randint(1, 3)
+        type_ = self._type() if self._random.random() < 0.6 else None
+        wanted = NewVolume(id=VolumeId(id_), size_gib=size, volume_type=type_, **source)
         kind = (
             "create_volume"
             if not source
@@ -137,108 +135,124 @@ class Asks:
         return self._create(env)
 
     def _create_from_volume(self, env: Env) -> Call | None:
-        volume = self._volume()
+        volume = self._volume("usable")
         return None if volume is None else self._create(env, source_volid=VolumeId(volume))
 
     def _create_from_snapshot(self, env: Env) -> Call | None:
-        snapshot = self._snapshot()
+        snapshot = self._snapshot("source")
         return None if snapshot is None else self._create(env, snapshot_id=SnapshotId(snapshot[0]))
 
     def _create_snapshot(self, env: Env) -> Call | None:
-        if (volume := self._volume()) is None:
+        if (volume := self._volume("usable")) is None:
             return None
         id_ = env.ids.uuid()
         self._snapshots.append((id_, volume))
         self._project_of[id_] = self._project_of[volume]
-        wanted = NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume), force=self._random.random() < 0.3)
+        wanted = NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume), force=self._random.random() < 0.5)
         arguments = {"wanted": wanted, "quota_defaults": QUOTA}
         return Call("create_snapshot", snapshots.begin_create, id_, arguments, table="snapshots")
 
     def _extend(self, env: Env) -> Call | None:
-        size = self._random.randint(2, 6)
-        return self._on_volume("extend", volume_changes.begin_extend, size_gib_new=size, quota_defaults=QUOTA)
+        size = self._random.choice((2, 3, 4, 5, 6, 6))
+        said = {"size_gib_new": size, "quota_defaults": QUOTA}
+        return self._on_volume("extend", "growing", volume_changes.begin_extend, said)
 
     def _revert(self, env: Env) -> Call | None:
-        if not self._snapshots:
+        if (snapshot := self._snapshot("latest")) is None:
             return None
-        snapshot = self._random.choice(self._snapshots[-2:])
         ids = {"volume_id": VolumeId(snapshot[1]), "snapshot_id": SnapshotId(snapshot[0])}
         return Call("revert", volume_changes.begin_revert, snapshot[1], ids, table="volumes")
 
     def _retype(self, env: Env) -> Call | None:
-        wanted = {"new_type": self._random.choice(TYPES), "migration_policy": "never", "quota_defaults": QUOTA}
-        return self._on_volume("retype", volume_changes.begin_retype, **wanted)
+        type_ = self._type()
+        said = {"new_type": type_, "migration_policy": "never", "quota_defaults": QUOTA}
+        call = self._on_volume("retype", "usable", volume_changes.begin_retype, said)
+        return None if call is None else replace(call, type_id=type_ if is_uuid(type_) else None)
 
     def _delete_volume(self, env: Env) -> Call | None:
-        return self._on_volume("delete_volume", volumes.begin_delete, cascade=False)
+        return self._on_volume("delete_volume", "disposable", volumes.begin_delete, {"cascade": False})
 
     def _delete_cascade(self, env: Env) -> Call | None:
-        return self._on_volume("delete_cascade", volumes.begin_delete, cascade=True)
+        return self._on_volume("delete_cascade", "parent", volumes.begin_delete, {"cascade": True})
 
     def _force_delete(self, env: Env) -> Call | None:
-        return self._on_volume("force_delete", volumes.begin_force_delete, cascade=self._random.random() < 0.5)
+        """Of any: what is under way is what it is for."""
+        said = {"cascade": self._random.random() < 0.5}
+        return self._on_volume("force_delete", "", volumes.begin_force_delete, said)
 
     def _delete_snapshot(self, env: Env) -> Call | None:
-        return self._on_snapshot("delete_snapshot", snapshots.begin_delete)
+        return self._on_snapshot("delete_snapshot", "spare", snapshots.begin_delete, {})
 
     def _force_delete_snapshot(self, env: Env) -> Call | None:
-        return self._on_snapshot("force_delete_snapshot", snapshots.begin_force_delete)
+        return self._on_snapshot("force_delete_snapshot", "", snapshots.begin_force_delete, {})
 
     def _reset_status(self, env: Env) -> Call | None:
-        status = self._random.choice(("available", "error"))
-        wanted = {"status": status, "attach_status": None, "migration_status": None}
-        return self._on_volume("reset_status", volume_changes.reset_status, **wanted)
+        """Now and then to in-use, as if a server had it; and back, by which it is detached again."""
+        status = self._random.choice(("available", "available", "available", "error", "in-use", "maintenance"))
+        attached = {"available": "detached", "in-use": "attached"}.get(status)
+        wanted = {"status": status, "attach_status": attached, "migration_status": None}
+        fitting = "unwell" if status == "available" else ""
+        return self._on_volume("reset_status", fitting, volume_changes.reset_status, wanted)
 
     def _reset_snapshot_status(self, env: Env) -> Call | None:
-        status = self._random.choice(("available", "error"))
-        return self._on_snapshot("reset_snapshot_status", snapshots.reset_status, status=status)
+        status = self._random.choice(("available", "available", "error"))
+        fitting = "unwell snapshot" if status == "available" else ""
+        return self._on_snapshot("reset_snapshot_status", fitting, snapshots.reset_status, {"status": status})
+
+    def _update_snapshot_status(self, env: Env) -> Call | None:
+        """As a compute service reports on a snapshot that it takes."""
+        status = self._random.choice(("creating", "creating", "available", "error", "deleting", "error_deleting"))
+        said = {"status": status, "progress": self._random.choice((None, "50%"))}
+        return self._on_snapshot("update_snapshot_status", "moving snapshot", snapshots.update_status, said)
+
+    def _edit_volume(self, env: Env) -> Call | None:
+        key, word = self._random.choice(KEYS), self._random.choice(WORDS)
+        f, said = self._random.choice(
+            (
+                (volume_edits.update_fields, {"fields": {"name": word}}),
+                (volume_edits.merge_metadata, {"metadata": {key: word}, "if_match": frozenset()}),
+                (volume_edits.replace_metadata, {"metadata": {key: word}, "if_match": frozenset()}),
+                (volume_edits.delete_metadata_key, {"key": key}),
+                (volume_edits.set_bootable, {"bootable": word == "red"}),
+                (volume_edits.set_readonly, {"readonly": word == "red"}),
+            )
+        )
+        return self._on_volume("edit_volume", "usable", f, said)
+
+    def _edit_snapshot(self, env: Env) -> Call | None:
+        key, word = self._random.choice(KEYS), self._random.choice(WORDS)
+        f, said = self._random.choice(
+            (
+                (snapshot_edits.update_fields, {"fields": {"name": word}}),
+                (snapshot_edits.merge_metadata, {"metadata": {key: word}}),
+                (snapshot_edits.replace_metadata, {"metadata": {key: word}}),
+                (snapshot_edits.delete_metadata_key, {"key": key}),
+            )
+        )
+        return self._on_snapshot("edit_snapshot", "source", f, said)
 
     def _show_volume(self, env: Env) -> Call | None:
-        volume = self._volume()
+        volume = self._volume("usable")
         return None if volume is None else Call("show_volume", _show, volume, {"of": listing.VOLUMES}, table="volumes")
 
     def _show_snapshot(self, env: Env) -> Call | None:
-        found = self._snapshot()
-        return (
-            None
-            if found is None
-            else Call("show_snapshot", _show, found[0], {"of": listing.SNAPSHOTS}, table="snapshots")
-        )
+        found = self._snapshot("source")
+        said = {"of": listing.SNAPSHOTS}
+        return None if found is None else Call("show_snapshot", _show, found[0], said, table="snapshots")
 
-    def _on_volume(self, kind: str, f: Callable[..., Any], **arguments: Any) -> Call | None:
-        volume = self._volume()
+    def _on_volume(self, kind: str, fitting: str, f: Callable[..., Any], said: Mapping[str, Any]) -> Call | None:
+        """A request about a volume; with nothing to fit, any hot one."""
+        volume = self._volume(fitting) if fitting else self._random.choice(self._volumes[-HOT:] or [None])
         if volume is None:
             return None
-        return Call(
-            kind, f, volume, {"volume_id": VolumeId(volume), **arguments}, table="volumes", admin=_is_admins(kind)
-        )
+        return Call(kind, f, volume, {"volume_id": VolumeId(volume), **said}, table="volumes", admin=_is_admins(kind))
 
-    def _on_snapshot(self, kind: str, f: Callable[..., Any], **arguments: Any) -> Call | None:
-        snapshot = self._snapshot()
-        if snapshot is None:
+    def _on_snapshot(self, kind: str, fitting: str, f: Callable[..., Any], said: Mapping[str, Any]) -> Call | None:
+        found = self._snapshot(fitting) if fitting else self._random.choice(self._snapshots[-HOT:] or [None])
+        if found is None:
             return None
-        ids = {"snapshot_id": SnapshotId(snapshot[0])}
-        return Call(kind, f, snapshot[0], ids | arguments, table="snapshots", admin=_is_admins(kind))
-
-    # --- operators --------------------------------------------------------------------------------------------------
-
-    def _switch_cluster(self, env: Env) -> Call:
-        name, disabled = queue_of(self._random.choice(self._backends)), self._random.random() < 0.4
-        said = {"name": name, "binary": services.VOLUME, "disabled": disabled, "reason": None}
-        return Call("switch_cluster", services.set_cluster, name, said, admin=True)
-
-    def _failover(self, env: Env) -> Call | None:
-        if not self._replicated:
-            return None
-        name = queue_of(self._random.choice(self._replicated))
-        target = self._random.choice((None, "default", "secondary"))
-        return Call(
-            "failover",
-            backend_changes.begin_failover,
-            name,
-            {"host": None, "cluster": name, "target": target},
-            admin=True,
-        )
+        ids = {"snapshot_id": SnapshotId(found[0])}
+        return Call(kind, f, found[0], {**ids, **said}, table="snapshots", admin=_is_admins(kind))
 
 
 def _is_admins(kind: str) -> bool:

@@ -15,14 +15,17 @@ from breezeblock.model.errors import Ambiguous, NotFound, Rejected, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
 from breezeblock.model.origin import Origin
 from breezeblock.resources.accepted import Accepted
+from breezeblock.resources.cleanup import Cleanup
 from breezeblock.store import tables
 from breezeblock.store.run import Store
-from breezeblock.testing.asks import Asks, Call
+from breezeblock.testing.asks import Asks
+from breezeblock.testing.call import Call
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.database import SimLane
 from breezeblock.testing.invariants import Watcher
 from breezeblock.testing.linear import Answered, Claims, claims_of, claims_of_row
 from breezeblock.testing.loop import Process
+from breezeblock.testing.orders import PROJECTS, put_right
 from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["Clients"]
@@ -50,7 +53,7 @@ class Clients:
         self._pause_s = pause_s
         self._unasked = unasked
         self._asked = 0
-        self._asks = Asks(cluster.random, backends=cluster.backends, replicated=tuple(cluster.arrays))
+        self._asks = Asks(cluster.random, cluster)
         self.requests: list[Request] = []
         self.stopped = False
 
@@ -92,6 +95,7 @@ class Clients:
             call=call.kind,
             operation=origin.operation_id,
             resource=call.about,
+            table=call.table,
         )
         asked_at = self._cluster.loop.time()
         try:
@@ -113,14 +117,15 @@ class Clients:
         told = f": {claims[0][1]}" if call.reads and claims else ""
         self._answered(process, number, call.kind, request.answer, told)
         self._note(call, asked_at, operation=None if queue is None else origin.operation_id, claims=claims)
-        if queue is not None:
-            self._cluster.bell.ring(queue)
+        for name in answer.queues if isinstance(answer, Cleanup) else () if queue is None else (queue,):
+            self._cluster.bell.ring(name)
 
     @staticmethod
     async def _run(store: Store, call: Call, origin: Origin) -> Any:
         if call.reads:
             return await store.read(call.f, about=call.about, origin=origin, **call.arguments)
-        return await store.run(call.f, origin=origin, **call.arguments)
+        signed = {"origin": origin} if call.signed else {}
+        return await store.run(call.f, **signed, **call.arguments)
 
     def _note(self, call: Call, asked_at: float, *, operation: str | None = None, claims: Claims = ()) -> None:
         """What this answer says, to be judged when the run is over."""
@@ -141,7 +146,23 @@ class Clients:
             message_id=MessageId(env.ids.uuid()),
         )
 
+    def _operator(self) -> Origin:
+        """Who puts things right: their one transaction is never lost, so ids need not be drawn."""
+        return Origin(
+            project_id=ProjectId(PROJECTS[0]),
+            user_id=UserId("ann"),
+            is_admin=True,
+            request_id="req-last",
+            at_us=VirtualClock().now_us(),
+            operation_id=OperationId(""),
+            message_id=MessageId(""),
+        )
+
     # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def put_right(self, tx: Connection) -> None:
+        """Faults have stopped, and requests: operators open what they have closed."""
+        put_right(tx, origin=self._operator())
 
     def check(self, tx: Connection) -> None:
         """*Once*: what was accepted was done once, and what was refused left nothing."""

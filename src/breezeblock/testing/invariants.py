@@ -17,8 +17,9 @@ from sqlalchemy import Connection, select
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
 from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
-from breezeblock.store.tables import operation_log, operations, snapshots, volumes
+from breezeblock.store.tables import backends, operation_log, operations, pools, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
@@ -283,11 +284,23 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
         for row in tx.execute(select(table).where(~table.c.tombstone)).mappings()
     }
     _check_log(tx, watcher)
+    _check_words(tx, watcher)
     excused = _interrupted(tx, watcher)
     for path in await _objects(cluster):
         _check_object(path, rows, excused, watcher)
     for row in rows.values():
         await _check_row(row, cluster, excused, watcher)
+
+
+def _check_words(tx: Connection, watcher: Watcher) -> None:
+    """What operators have closed is open again, and each pool takes new volumes exactly if that is what was said."""
+    for row in tx.execute(select(backends.c.queue).where(backends.c.frozen)):
+        watcher.violated("Words", f"{row.queue} is still frozen")
+    for pool in tx.execute(select(pools.c.name, pools.c.queue, pools.c.enabled)):
+        if pool.enabled != is_enabled(tx, queue=pool.queue):
+            watcher.violated(
+                "Words", f"pool {pool.name} is {'open' if pool.enabled else 'closed'} against what operators said"
+            )
 
 
 def _check_log(tx: Connection, watcher: Watcher) -> None:

@@ -21,7 +21,7 @@ __all__ = ["Change", "Commit", "Journal"]
 
 # Commits older than this are in everybody's snapshot.
 KEPT_S: Final = 8.0
-_WHAT: Final = ("insert", "update", "delete")
+_WHAT: Final = ("insert", "update", "move", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,15 @@ class Journal:
 
         columns, keys = self._columns[table], self._keys[table]
         put = "INSERT INTO journal (tbl, key, old, new) VALUES"
+        moved = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in keys)
         return f"""
 CREATE TRIGGER journal_insert_{table} AFTER INSERT ON {table} BEGIN
   {put} ('{table}', {row("NEW", keys)}, NULL, {row("NEW", columns)}); END;
-CREATE TRIGGER journal_update_{table} AFTER UPDATE ON {table} BEGIN
+CREATE TRIGGER journal_update_{table} AFTER UPDATE ON {table} WHEN NOT ({moved}) BEGIN
   {put} ('{table}', {row("NEW", keys)}, {row("OLD", columns)}, {row("NEW", columns)}); END;
+CREATE TRIGGER journal_move_{table} AFTER UPDATE ON {table} WHEN {moved} BEGIN
+  {put} ('{table}', {row("OLD", keys)}, {row("OLD", columns)}, NULL);
+  {put} ('{table}', {row("NEW", keys)}, NULL, {row("NEW", columns)}); END;
 CREATE TRIGGER journal_delete_{table} AFTER DELETE ON {table} BEGIN
   {put} ('{table}', {row("OLD", keys)}, {row("OLD", columns)}, NULL); END;
 """

@@ -13,12 +13,12 @@ from sqlalchemy import select
 
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
-from breezeblock.testing.asks import prepare
 from breezeblock.testing.clients import Clients
-from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
+from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults
+from breezeblock.testing.fenced import FENCES, TRUST_SETTLE_S
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
@@ -26,6 +26,7 @@ from breezeblock.testing.linear import State
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.nemesis import Nemesis
+from breezeblock.testing.orders import prepare
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
 __all__ = ["Failed", "Report", "simulate"]
@@ -37,9 +38,13 @@ DRIFT: Final = 0.05
 # Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
 # postponed attempts, and the work itself.
 SETTLE_S: Final = 240.0
+# The share of runs that begin without faults, and for how long at most.
+CALM: Final = 0.9
+CALM_MOST_S: Final = 5.0
 GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
 START_S: Final = 1_000.0  # where the loop's time begins
+_POOLS: Final = "SELECT count(*) FROM pools"
 _PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
 _OBJECT: Final = (
     "SELECT object_name, pool_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
@@ -55,7 +60,8 @@ _STATE: Final = (
 )
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
-    "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status = 'available' AND object_name IS NOT NULL"
+    "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status IN ('available', 'in-use')"
+    " AND object_name IS NOT NULL"
     " AND id NOT IN (SELECT resource_id FROM operation_locks) ORDER BY id"
 )
 
@@ -106,7 +112,7 @@ def simulate(
 ) -> Report:
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
-    `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
+    `only` overrides which faults are on, `fence` which kind of fence there is (`fenced.FENCES`; half of the seeds kill, half
     have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
     then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
@@ -166,20 +172,19 @@ class _Run:
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
         self._cluster.on_fault = self._watcher.excuses.met_a_fault
-        database.on_commit, database.on_rollback = self._committed, self._watcher.on_rollback
-        database.on_resume = self._watcher.on_resume
+        database.on_commit, database.on_resume = self._committed, self._watcher.on_resume
+        database.on_rollback = self._watcher.on_rollback
         self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
         self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
-        self._watcher.is_published = self._is_published
-        self._watcher.state_of = self._state_of
+        self._watcher.is_published, self._watcher.state_of = self._is_published, self._state_of
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
             self._cluster,
             self._watcher,
-            requests=self._random.choice((30, 60, 120)),
-            pause_s=self._random.choice((0.03, 0.2, 0.6)),
+            requests=self._random.choice((25, 50, 90)),
+            pause_s=self._random.choice((0.06, 0.2, 0.4)),
             unasked=options["unasked"],
         )
 
@@ -224,6 +229,7 @@ class _Run:
         for number in range(2):
             self._spawn_supervised(f"api{number}", self._clients.start_api)
         self._loop.create_task(self._guest(), name="guest")
+        await self._begin_calmly()
         until = self._loop.time() + self._random.choice((8.0, 20.0))
         await Nemesis(self._faults, ttl_s=TTL_S, world=self._cluster).run(until)
         self._cluster.upgrade()
@@ -231,17 +237,31 @@ class _Run:
         self._clients.stopped = True
         await self._settle()
 
+    async def _begin_calmly(self) -> None:
+        """Mostly nothing goes wrong until all backends have reported: else little is accepted in many runs."""
+        if self._random.random() < CALM:
+            self._faults.on = frozenset()
+            give_up_at = self._loop.time() + CALM_MOST_S
+            while self._loop.time() < give_up_at:
+                (reported,) = self._database.raw.execute(_POOLS).fetchone()
+                if reported == len(self._cluster.backends):
+                    break
+                await VirtualClock().sleep(0.05)
+            self._faults.on = self._on
+
     def _spawn_supervised(self, name: str, start: Callable[..., Any]) -> None:
         self._loop.create_task(self._cluster.supervise(name, start), name=f"{name}.supervisor")
 
     async def _settle(self) -> None:
         give_up_at = self._loop.time() + SETTLE_S
-        await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile
+        await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile, mostly
+        self._put_right()
         while self._loop.time() < give_up_at:
             with self._database.reading() as tx:
                 if is_quiet(tx):
                     break
             await VirtualClock().sleep(0.5)
+        self._put_right()
         self.tell("settled" if self._loop.time() < give_up_at else "never settled", kind="phase")
         with self._database.reading() as tx:
             for what in unfinished(tx):
@@ -249,6 +269,10 @@ class _Run:
             if not self._watcher.violations:
                 self._clients.check(tx)
                 await check_rest(tx, self._watcher, self._cluster)
+
+    def _put_right(self) -> None:
+        with self._database.transaction() as tx:
+            self._clients.put_right(tx)
 
     async def _guest(self) -> None:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""

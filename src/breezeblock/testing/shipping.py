@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import Process
@@ -17,6 +17,8 @@ from breezeblock.testing.virtual import LockFiles, VirtualClock
 __all__ = ["Shipping"]
 
 T = TypeVar("T")
+# What calls fail with by a fault, and by nothing else.
+FAULTS: Final = (errno.EIO, errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Shipping:
     on_guarded: Callable[[str, PurePosixPath], None]
     """A changing call begins whose guard has just said yes."""
     on_fault: Callable[[], None]
-    """A call fails in the middle of what its caller does, and not because the storage refuses this process."""
+    """A call fails by a fault in the middle of what its caller does: not because the storage refuses this process, nor because
+    the call asked for what is not there, or came to a side of an array that is not in use."""
     on_effect: Callable[[Process, str, PurePosixPath, Tokens], None]
 
     def view(self, disk: MemoryFiles) -> MemoryFiles:
@@ -62,7 +65,7 @@ class Shipping:
         try:
             yield
         except OSError as error:
-            if error.errno != errno.EACCES:
+            if error.errno in FAULTS:
                 self.on_fault()
             raise
 

@@ -13,7 +13,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 # What everybody wants to see, whatever fell.
 _ALWAYS: Final = frozenset({"run", "phase", "fault", "violation"})
 _ON_SNAPSHOT: Final = ("create_snapshot", "delete_snapshot", "force_delete_snapshot", "reset_snapshot_status")
-_TABLES: Final = {"volumes": "volume", "snapshots": "snapshot"}
+_TABLES: Final = {"volumes": "volume", "snapshots": "snapshot", "volume_types": "type"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Names:
                 of[entry.data["incarnation"]] = f"{node}/{keeper}"
             elif entry.kind == "request":
                 name(entry.data["operation"], "op")
-                name(entry.data["resource"], "snapshot" if entry.data["call"] in _ON_SNAPSHOT else "volume")
+                noun = "snapshot" if entry.data["call"] in _ON_SNAPSHOT else "volume"
+                name(entry.data["resource"], _TABLES.get(entry.data.get("table", ""), noun))
             elif entry.kind == "enqueued":
                 name(entry.data["operation"], "op")
             elif entry.kind == "status":

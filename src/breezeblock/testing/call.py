@@ -1,0 +1,42 @@
+"""One request of a simulation: the transaction that its handler runs, and what it is about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["READS", "Call"]
+
+READS: Final = ("show_volume", "show_snapshot")
+_UNSAID: Final = ("quota_defaults", "volume_id", "of", "wanted", "binary", "note", "own_cluster", "now_us")
+_SAID_OF_WANTED: Final = (
+    *("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id"),
+    *("cluster_name", "is_up"),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """`table`: of a resource, the table it is in. `signed`: whether the transaction is told whose request it is."""
+
+    kind: str
+    f: Callable[..., Any]
+    about: str
+    arguments: dict[str, Any]
+    table: str = ""
+    admin: bool = False
+    signed: bool = True
+    type_id: str | None = None
+    """The volume type that is asked for, where it is known by its id."""
+
+    @property
+    def said(self) -> str:
+        """The arguments, for people, and which of several changes it is."""
+        given = {name: value for name, value in self.arguments.items() if name not in _UNSAID}
+        if "wanted" in self.arguments:
+            given |= {name: getattr(self.arguments["wanted"], name, None) for name in _SAID_OF_WANTED}
+        words = [f"{name}={value}" for name, value in given.items() if value is not None]
+        return " ".join([self.f.__name__, *words] if self.kind.startswith(("change", "edit")) else words)
+
+    @property
+    def reads(self) -> bool:
+        return self.kind in READS
