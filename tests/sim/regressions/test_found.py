@@ -10,10 +10,11 @@ from sqlalchemy import Connection
 from tests.sim.regressions.stage import QUOTA, Stage
 
 from breezeblock.model.errors import InvalidState, Unavailable
+from breezeblock.model.ids import TypeId
 from breezeblock.node.gate import Gate
 from breezeblock.protocol.queue import DO, Claim
 from breezeblock.protocol.steps import Operation, Run, execute
-from breezeblock.resources import snapshots, volume_changes, volumes
+from breezeblock.resources import snapshots, types, volume_changes, volumes
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database
 from breezeblock.testing.loop import VirtualLoop
@@ -153,6 +154,29 @@ def test_who_may_not_update_a_snapshot_is_told_the_status_that_it_has(stage: Sta
         stage.run(
             snapshots.update_status, origin=stage.origin(), snapshot_id=snapshot_id, status="creating", progress=None
         )
+
+
+def test_a_type_that_only_a_snapshot_still_has_stays(stage: Stage) -> None:
+    """Seed 2258093095 with fence and crash alone, *Accounts*: its volume was retyped, the type deleted, its own unknown."""
+    gold = TypeId(stage.new_id())
+    made: dict[str, Any] = {"name": "gold", "description": None, "is_public": True, "extra_specs": {}}
+    stage.run(types.create_type, type_id=gold, origin=stage.origin(), **made)
+    volume_id = stage.given_volume()
+    retype = {"volume_id": volume_id, "migration_policy": "never", "quota_defaults": QUOTA}
+    stage.run(volume_changes.begin_retype, origin=stage.origin(), new_type=gold, **retype)  # type: ignore[arg-type]
+    stage.end(stage.claim())
+    snapshot_id = stage.given_snapshot(volume_id)
+    stage.run(volume_changes.begin_retype, origin=stage.origin(), new_type="__DEFAULT__", **retype)  # type: ignore[arg-type]
+    stage.end(stage.claim())
+
+    with pytest.raises(InvalidState, match="still in use"):
+        stage.run(types.delete_type, type_id=gold, origin=stage.origin())
+    assert stage.problems() == []
+
+    stage.run(snapshots.begin_delete, origin=stage.origin(), snapshot_id=snapshot_id)
+    stage.end(stage.claim())
+    stage.run(types.delete_type, type_id=gold, origin=stage.origin())
+    assert stage.problems() == []
 
 
 class Present:
