@@ -15,13 +15,19 @@ from tests.sim.seeds import BASE
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
+from breezeblock.env.contract import Files
 from breezeblock.model.errors import Ambiguous, Unavailable
+from breezeblock.model.ids import Incarnation
+from breezeblock.node.backends import Backend
+from breezeblock.node.fences import FenceFailed
 from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import tx_done
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.database import BACK, THERE, Database, SimLane
 from breezeblock.testing.faults import KINDS, Faults
+from breezeblock.testing.fenced import TRUST_SETTLE_S, Client, open_driver, open_fences
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles
@@ -375,3 +381,134 @@ def test_the_doorbell_is_silent_for_a_while(database: Database) -> None:
     scene = Scene(database)
 
     assert heard(scene, act=lambda scene: scene.faults.silence_bell(15.0), times=3) == [0, 0, 10]
+
+
+# --- the fences ---------------------------------------------------------------------------------------------------------
+
+LOST = NodeRow(
+    incarnation=Incarnation("lost"),
+    name="n",
+    state="expired",
+    heartbeat=1,
+    lock_path="/run/lost.lock",
+    lock_id="id",
+    queues=("sim@fast",),
+    fencer=None,
+    fence_due=True,
+    kinds={},
+    identities={"sim@fast": {"client": "client-lost"}},
+)
+
+
+class Fencing:
+    """The production fence of a kind, in the hands of a worker, and the node that it is asked about."""
+
+    def __init__(self, scene: Scene) -> None:
+        cluster, me = scene.cluster, Process("m.worker1")
+        self.scene, self.me, self.victim = scene, me, Process("n.worker1")
+        cluster.locks.take(LOST.lock_path, lock_id=LOST.lock_id, holder=self.victim)
+        env = cluster.env(me, VirtualClock())
+        client = Client("client-mine", "fast", me, cluster.refusals, scene.faults)
+        driver = open_driver(cluster.fence, env, name="fast", client=client, array=None)
+        backends = {
+            "sim@fast": Backend(name="fast", queue="sim@fast", driver=driver, slots=1, availability_zone="nova")
+        }
+        fences = open_fences(
+            cluster.fence, backends, processes=env.processes, clock=env.clock, faults=scene.faults, me=me
+        )
+        ((self.fence,),) = fences.values()
+        self.files: Files = cluster.env(
+            self.victim, VirtualClock(), lock_path=LOST.lock_path, client="client-lost"
+        ).files
+
+    async def ask(self) -> str:
+        """What the fence answers, and what the node can still do then."""
+        began = self.scene.loop.time()
+        try:
+            answer = "proof" if await asyncio.wait_for(self.fence.fence(LOST, "sim@fast"), 30.0) else "nothing"
+        except FenceFailed:
+            answer = "failed"
+        except TimeoutError:
+            answer = "given up"
+        return f"{answer} after {self.scene.loop.time() - began:.1f} s, {await self.can_write()}"
+
+    async def can_write(self) -> str:
+        """Whether the lost node still writes: as its storage has it, and if it lives."""
+        if not self.victim.alive:
+            return "dead"
+        try:
+            await self.files.make_folder(PurePosixPath("/fast"))
+        except PermissionError:
+            return "refused"
+        return "writes"
+
+
+def fate_of_fence(database: Database, kind: str, fate: str) -> tuple[str, str]:
+    """What a fence of a kind comes to that meets a fault: what is answered, and how it is a minute later."""
+    for seed in range(100):
+        scene = Scene(database, on=frozenset({"fence"} if fate else ()), fence=kind)
+        scene.faults.random = Random(seed)
+
+        async def story(scene: Scene) -> tuple[str, str]:
+            fencing = Fencing(scene)
+            answer = await fencing.ask()
+            scene.faults.on = frozenset()
+            await asyncio.sleep(60.0)
+            return answer, await fencing.can_write()
+
+        found = scene.play(story)
+        if scene.struck == ([f"a fence by m.worker1 {fate}"] if fate else []):
+            return found
+    raise AssertionError(f"no seed draws that a fence {fate}")
+
+
+@pytest.mark.parametrize(("kind", "after"), [("kill", "dead"), ("storage", "refused")])
+@pytest.mark.parametrize(
+    ("fate", "answer", "now", "later"),
+    [
+        ("", "proof after 0.0 s", True, True),
+        ("fails", "failed after 0.0 s", False, False),
+        ("is slow", "proof after 2.0 s", True, True),
+        ("is late", "given up after 30.0 s", False, True),
+        ("works and says that it failed", "failed after 0.5 s", True, True),
+    ],
+)
+def test_the_production_fence_works_on_the_simulated_world_and_meets_its_faults(
+    database: Database, kind: str, after: str, fate: str, answer: str, now: bool, later: bool
+) -> None:
+    """Killed, or refused by the storage: at once, later, too late for who asked, or not at all."""
+    expected = f"{answer}, {after if now else 'writes'}", after if later else "writes"
+
+    assert fate_of_fence(database, kind, fate) == expected
+
+
+def test_trust_waits_until_everything_has_settled(database: Database) -> None:
+    assert fate_of_fence(database, "trust", "") == (f"proof after {TRUST_SETTLE_S:.1f} s, writes", "writes")
+    assert fate_of_fence(database, "trust", "waits 2 s longer")[0] == f"proof after {TRUST_SETTLE_S + 2:.1f} s, writes"
+    assert fate_of_fence(database, "trust", "waits 40 s longer")[0] == "given up after 30.0 s, writes"
+
+
+def test_a_backend_that_fails_fences_nobody(database: Database) -> None:
+    scene = Scene(database, fence="storage")
+
+    async def story(scene: Scene) -> str:
+        scene.faults.break_backend("fast", 5.0)
+        fencing = Fencing(scene)
+        with pytest.raises(FenceFailed, match="does not answer"):
+            await fencing.fence.fence(LOST, "sim@fast")
+        await asyncio.sleep(6.0)
+        return await fencing.ask()
+
+    assert scene.play(story) == "proof after 0.0 s, refused"
+
+
+@pytest.mark.parametrize(("kind", "method"), [("kill", "same_machine"), ("storage", "storage"), ("trust", "trust")])
+def test_nodes_of_a_run_are_fenced_by_the_fence_of_that_run(database: Database, kind: str, method: str) -> None:
+    """As `node_backends.fenced_by` has it; whoever is buried by its own keeper or its successor needs none."""
+    used = ""
+    for seed in range(BASE, BASE + MOST):
+        simulate(seed, database=database, only=["crash", "rename", "cut"], fence=kind)
+        used += str(database.raw.execute("SELECT DISTINCT event, detail FROM node_events").fetchall())
+        if f"{method}, by " in used:
+            return
+    raise AssertionError(f"nobody was fenced by {method} in {MOST} seeds from {BASE}, only by {used}")

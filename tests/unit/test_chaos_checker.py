@@ -1,5 +1,6 @@
 """The checker of chaos runs finds each invariant broken in a history that was made by hand, and nothing in a sound one."""
 
+import resource
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,12 +11,12 @@ import pytest
 
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import ALWAYS, Outage, broken_answers, outages
-from breezeblock.chaos.contents import ZEROS, holds, pattern
+from breezeblock.chaos.contents import ZEROS, holds, pattern, write
 from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import EVERY_KIND, draw
+from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
 from breezeblock.chaos.report import History, judge
 from breezeblock.chaos.witness import NodeSeen, Owned
 
@@ -265,6 +266,25 @@ def test_what_is_in_a_file_is_compared(tmp_path: Path, files: dict[str, bytes], 
     assert holds(tmp_path, V, {"tag"}) is right
 
 
+def test_a_content_that_did_not_fit_is_not_taken_as_written(tmp_path: Path) -> None:
+    """A file that may not grow takes the first part, as a full disk does, and then nothing."""
+    paths = [tmp_path / name for name in ("whole", "part", "none")]
+    for path in paths:
+        path.touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        whole = write(paths[0], "tag")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (128 * 1024, hard))
+        part = write(paths[1], "tag")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        none = write(paths[2], "tag")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert (whole, part, none) == (True, False, False)
+    assert [path.stat().st_size for path in paths] == [len(pattern("tag")), 128 * 1024, 0]
+
+
 def test_a_wrong_content_that_a_client_saw_on_the_way_is_found() -> None:
     """Though all is right in the end."""
     one = client()
@@ -465,3 +485,8 @@ def test_a_plan_is_the_same_for_its_seed_and_has_every_kind() -> None:
     assert draw(7, seconds=30, without=frozenset({"full disk"})) == tuple(
         one for one in plan if one.kind != "full disk"
     )
+
+
+def test_every_way_of_fencing_has_its_seeds() -> None:
+    """Half of them are killed by the service, a quarter by an agent, and a quarter live on."""
+    assert Counter(map(fence_of, range(8))) == {"kill": 4, "external": 2, "storage": 2}

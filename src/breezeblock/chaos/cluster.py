@@ -25,7 +25,7 @@ STORAGE: Final = "storage"
 # Deaths of nodes here are the harness's doing, not the operation's: what happens to be hit often is not poison.
 POISON_LIMIT: Final = 40
 # Each effect on storage that refuses is so long on its way that something often strikes meanwhile.
-EFFECT_S: Final = 0.03
+EFFECT_S: Final = 0.1
 # The least that any call has, one after the other: a deletion two, a creation three or four.
 EFFECTS_PER_CALL: Final = 2
 # Slow enough that copies of a few MiB are under way when something strikes.

@@ -4,12 +4,13 @@ Every block has its place and its writer in it, so that one which is missing, st
 It is cheap to make again from its tag, so that it can be compared at every opportunity.
 """
 
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HEAD_BYTES", "ZEROS", "files_of", "holds", "is_one_of", "pattern"]
+__all__ = ["HEAD_BYTES", "ZEROS", "files_of", "holds", "is_one_of", "pattern", "write"]
 
 # The tag of what nobody has written to.
 ZEROS: Final = ""
@@ -29,6 +30,24 @@ def pattern(tag: str) -> bytes:
     blocks = chance.randint(*DATA_BYTES) // BLOCK_BYTES
     rest = chance.randbytes(BLOCK_BYTES - PLACE_BYTES)
     return b"".join(place.to_bytes(PLACE_BYTES, "little") + rest for place in range(blocks))
+
+
+def write(path: Path, tag: str) -> bool:
+    """Write the pattern of a tag. False when not all of it is there: the storage is full or read-only.
+
+    A storage that becomes full takes a part, and says so only by the number of bytes.
+    """
+    whole = pattern(tag)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            written = os.pwrite(file, whole, 0)
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError:
+        return False
+    return written == len(whole)
 
 
 def is_one_of(head: bytes, tags: Iterable[str]) -> bool:

@@ -12,7 +12,6 @@ later, until it is gone.
 import contextlib
 import http.client
 import json
-import os
 import random
 import threading
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from breezeblock.chaos.contents import ZEROS, files_of, holds, pattern
+from breezeblock.chaos.contents import ZEROS, files_of, holds, write
 
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
@@ -248,16 +247,7 @@ class Client:
             volume.content = None  # the checker will say what it thinks of several
             return
         tag = f"{self._random.random()}"
-        try:
-            file = os.open(found[0], os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(file, pattern(tag), 0)
-                os.fsync(file)
-            finally:
-                os.close(file)
-            volume.content = {tag}
-        except OSError:  # the storage is full or read-only now
-            volume.content = None
+        volume.content = {tag} if write(found[0], tag) else None
 
     def _compare(self, known: Volume | Snapshot, id_: str | None) -> None:
         """Look into a resource that is at rest, which it stays until its client asks for something."""

@@ -113,11 +113,7 @@ def sort_out(
             )
     for one in there:
         row = _same(tx, one)
-        if (
-            row is not None
-            and row["replication_status"] is not None
-            and not _apply(tx, RETURN[one.table], one, now_us)
-        ):
+        if row is not None and row["replication_status"] is not None and not _apply(tx, RETURN[one.table], one, now_us):
             change_row(tx, TABLES[one.table], one.row_id, replication_status=None)
 
 

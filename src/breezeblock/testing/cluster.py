@@ -5,19 +5,16 @@ worker, the page that they share, the doorbell, and the way a process starts and
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
 from typing import Any, Final
 
-from breezeblock.drivers.contract import Driver
-from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
-from breezeblock.node.fences import FENCE_LIMIT_S
 from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.keeper import Keeper
@@ -25,20 +22,20 @@ from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import GATE_MARGIN, Terms
-from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database, KeeperLane, SimLane
 from breezeblock.testing.faults import Faults
+from breezeblock.testing.fenced import TRUST_SETTLE_S, Client, Refusals, open_driver, open_fences
 from breezeblock.testing.history import Tell
 from breezeblock.testing.loop import Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
-from breezeblock.testing.replicating import Array, ReplicatingDriver
+from breezeblock.testing.replicating import Array
 from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
 from breezeblock.work.catalogue import CATALOGUE
 
-__all__ = ["BEYOND", "CLUSTER", "FENCES", "Cluster", "queue_of"]
+__all__ = ["BEYOND", "CLUSTER", "Cluster", "queue_of"]
 
 CLUSTER: Final = "sim"
 BACKENDS: Final = ("fast", "large")
@@ -58,9 +55,6 @@ RESTART_S: Final = (0.1, 3.0)
 # What a process may end with that is not a mistake of ours: its parent starts it again.
 EXCUSED: Final = ("Unavailable", "BackendFailed")
 
-# How a lost node is kept from writing. "kill": its processes are killed. "storage": the storage refuses it, and it lives on,
-# so that every guard of the database meets its late calls. "trust": nothing but its lease; only without stopped processes.
-FENCES: Final = ("kill", "storage", "trust")
 # Clocks beyond the bound, beside others within it: slower than true time by so many times the drift that the terms allow, or
 # at such rates.
 A_LITTLE: Final = (1.1, 2.0)
@@ -69,8 +63,6 @@ BY_FAR: Final = (0.1, 0.5)
 BEYOND: Final = ("a little", "by far", "any")
 # A keeper that nothing has hindered for this share of a ttl has renewed, and everybody has seen it.
 HEALTHY: Final = 0.7
-# How long a write of a silenced node may be on its way where nothing but its lease keeps it from writing.
-TRUST_SETTLE_S: Final = 2.0
 
 
 def _base(name: str) -> str:
@@ -113,8 +105,7 @@ class Cluster:
         self.on_effect = on_effect
         self.fence = fence
         self.beyond_drift = beyond_drift
-        self.refused: set[tuple[str, str]] = set()
-        """Lock files of the incarnations that a backend's storage refuses, and that backend."""
+        self.refusals = Refusals(self._refused)
         self.nodes: dict[str, _Node] = {}
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
@@ -169,8 +160,8 @@ class Cluster:
             if other.name.partition(".")[0] == node:
                 other.stopped_until = max(other.stopped_until, self.loop.time() + seconds)
 
-    def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "") -> Env:
-        """A process's view of the world."""
+    def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "", client: str = "") -> Env:
+        """A process's view of the world. `client` is what storage knows it by."""
         random = Random(f"{self.random.random()} {process.name}")
         process.set_clock = clock.jump
 
@@ -187,7 +178,7 @@ class Cluster:
             faults=self.faults,
             locks=self.locks,
             lock_path=lock_path,
-            refuses=lambda backend: (lock_path, backend) in self.refused,
+            refuses=lambda backend: self.refusals.refuses(backend, client),
             stop_node=lambda seconds: self.stop_node(process, seconds),
             on_use=on_use,
             on_guarded=on_guarded,
@@ -316,7 +307,8 @@ class Cluster:
         env = self.env(process, clock)
         incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
         process.incarnation = incarnation
-        node = _Node(name, number, clock, Incarnation(incarnation), f"/run/{incarnation}.lock", Page(), keeper=process)
+        lock_path, client = f"/run/{incarnation}.lock", f"client-{env.ids.uuid()}"
+        node = _Node(name, number, clock, Incarnation(incarnation), lock_path, client, Page(), keeper=process)
         self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
         self.tell(f"{process.name} is incarnation {incarnation}", kind="identity", incarnation=incarnation)
@@ -362,24 +354,9 @@ class Cluster:
         return WorkerHandle(worker, ours, lambda: self.locks.calls_to_return(node.lock_path))
 
     async def _work(self, node: "_Node", process: Process, link: Link) -> None:
-        env = self.env(process, node.clock, lock_path=node.lock_path)
-
-        async def prove_dead(row: NodeRow, queue: str) -> bool:
-            if not await self.faults.fence_works(process):
-                return False
-            if self.fence == "kill":
-                return await env.processes.kill_holders(row.lock_path, row.lock_id)
-            if self.fence == "storage":
-                backend = queue.rpartition("@")[2]
-                self.refused.add((row.lock_path, backend))
-                text = f"the storage of {backend} refuses {row.incarnation}"
-                self.tell(text, kind="refused", incarnation=row.incarnation)
-            else:
-                await node.clock.sleep(TRUST_SETTLE_S)
-            return True
-
+        env = self.env(process, node.clock, lock_path=node.lock_path, client=node.client)
         base = _base(node.name)
-        backends = {queue_of(name): self._backend(name, env) for name in self.served_by(base)}
+        backends = {queue_of(name): self._backend(name, env, node, process) for name in self.served_by(base)}
         kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
         await Worker(
             env=env,
@@ -398,22 +375,21 @@ class Cluster:
             gate=Gate(node.clock, node.page),
             link=link,
             limits=self.limits,
-            fences={queue: (_Fence(self.fence, prove_dead),) for queue in backends},
+            fences=open_fences(
+                self.fence, backends, processes=env.processes, clock=env.clock, faults=self.faults, me=process
+            ),
         ).run()
 
-    def _backend(self, name: str, env: Env) -> Backend:
-        trusted = self.fence == "trust"
-        driver: Driver
-        if name in self.arrays:
-            assert isinstance(env.files, MemoryFiles)
-            array = self.arrays[name]
-            driver = ReplicatingDriver(
-                env.files, array=array, name=name, clock=env.clock, ids=env.ids, trusted_shared=trusted
-            )
-        else:
-            path = PurePosixPath("/") / name
-            driver = FileDriver(env.files, name=name, path=path, clock=env.clock, ids=env.ids, trusted_shared=trusted)
+    def _backend(self, name: str, env: Env, node: "_Node", process: Process) -> Backend:
+        client = Client(node.client, name, process, self.refusals, self.faults)
+        driver = open_driver(self.fence, env, name=name, client=client, array=self.arrays.get(name))
         return Backend(name=name, queue=queue_of(name), driver=driver, slots=self.slots, availability_zone="nova")
+
+    def _refused(self, backend: str, client: str) -> None:
+        for node in self.nodes.values():
+            if node.client == client:
+                text = f"the storage of {backend} refuses {node.incarnation}"
+                self.tell(text, kind="refused", incarnation=node.incarnation)
 
     # --- what nobody in the cluster can know: `rules.World` -----------------------------------------------------------
 
@@ -422,7 +398,8 @@ class Cluster:
         node = self.nodes.get(incarnation)
         if node is None or not node.used_storage or node.worker is None:
             return None
-        if all((node.lock_path, backend) in self.refused for backend in backends or self.served_by(_base(node.name))):
+        asked = backends or self.served_by(_base(node.name))
+        if all(self.refusals.refuses(backend, node.client) for backend in asked):
             return None
         over_s = (node.clock.boottime() - node.page.until) / node.clock.rate
         if self.fence == "trust" and over_s >= TRUST_SETTLE_S / (1 + self.terms.drift):
@@ -460,26 +437,9 @@ class _Node:
     clock: VirtualClock
     incarnation: Incarnation
     lock_path: str
+    client: str
+    """What storage knows its worker by."""
     page: Page
     keeper: Process
     worker: Process | None = None
     used_storage: bool = False
-
-
-@dataclass(frozen=True)
-class _Fence:
-    """One simulated fence: implements `node.fences.Fence`."""
-
-    method: str
-    prove: Callable[[NodeRow, str], Awaitable[bool]]
-    limit_s: float = FENCE_LIMIT_S
-    whole_boot: bool = False
-
-    @property
-    def whole_node(self) -> bool:
-        """See `node.fences.Fence`."""
-        return self.method == "kill"
-
-    async def fence(self, row: NodeRow, queue: str) -> bool:
-        """See `node.fences.Fence`."""
-        return await self.prove(row, queue)

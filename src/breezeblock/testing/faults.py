@@ -8,7 +8,7 @@ outage     nobody reaches the database for a while
 evict      an operator declares a node lost that is well
 storage    a storage call fails with EIO or ENOSPC, without having done anything, or all, or a part of it; copies that stop
            short of what was asked; the storage is full for a while; slowness
-fence      a fence fails, is slow, or succeeds after it was given up
+fence      a fence fails, is slow, succeeds after it was given up, or succeeds and says that it failed
 burst      for a while every other transaction loses against another one
 late       a write lands seconds after its call, although its process was killed or stopped meanwhile
 rename     a node comes back under another name, so that nobody takes it for its predecessor
@@ -28,7 +28,7 @@ Each kind has a rate of its own, drawn for the run: what happens once meets othe
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -46,6 +46,14 @@ KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
     *("poison", "drain", "upgrade", "backend", "array", "clock", "bell"),
 )
+# What becomes of a fence: after how long it works, and whether it says so. Fencers give up after 30 s.
+FAILS: Final = "fails"
+FATES: Final = {
+    FAILS: (0.0, False),
+    "is slow": (2.0, True),
+    "is late": (40.0, True),
+    "works and says that it failed": (0.5, False),
+}
 # Storage calls of which a part may be done.
 DIVISIBLE: Final = ("create", "grow", "copy_range", "write_at")
 RATES: Final = (0.3, 1.0, 1.0, 3.0)
@@ -244,20 +252,42 @@ class Faults:
 
     # --- the fence ---------------------------------------------------------------------------------------------------
 
-    async def fence_works(self, process: Process) -> bool:
-        """Awaited at the begin of each fence: whether it will work. One that takes too long works all the same.
+    async def fence(self, fencer: Process, work: Callable[[], Awaitable[bool]]) -> bool:
+        """Carry out what a fence has been asked for. Returns whether its answer is that it worked.
 
-        Now and then the fencer cannot say so afterwards, for longer than a retry lasts.
+        What is slow goes on although its fencer has given it up, or has died: in nobody's context.
         """
+        self._cut_fencer(fencer)
+        if not self._comes("fence", 0.5):
+            return await work()
+        fate = self.random.choice(tuple(FATES))
+        seconds, says_so = FATES[fate]
+        if not self.strikes("fence", f"a fence by {fencer.name} {fate}", target=fencer.name, seconds=seconds):
+            return await work()
+        if fate == FAILS:
+            return False
+
+        async def carry_out() -> bool:
+            await VirtualClock().sleep(seconds)
+            return await work()
+
+        way = asyncio.get_running_loop().create_task(carry_out(), context=Context())
+        way.add_done_callback(lambda done: done.exception(), context=Context())
+        return await asyncio.shield(way) and says_so
+
+    def oversleep_s(self, fencer: Process) -> float:
+        """How much longer a fence waits that does nothing but wait."""
+        self._cut_fencer(fencer)
+        if not self._comes("fence", 0.5):
+            return 0.0
+        seconds = self.random.choice((2.0, 40.0))
+        text = f"a fence by {fencer.name} waits {seconds:.0f} s longer"
+        return seconds if self.strikes("fence", text, target=fencer.name, seconds=seconds) else 0.0
+
+    def _cut_fencer(self, fencer: Process) -> None:
+        """Now and then a fencer cannot say afterwards what came of it, for longer than a retry lasts."""
         if self._comes("cut", 0.15):
-            self.cut(process.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
-        if self._comes("fence", 0.5):
-            fate = self.random.choice(("fails", "is slow", "is late"))
-            seconds = {"fails": 0.0, "is slow": 2.0, "is late": 40.0}[fate]
-            if self.strikes("fence", f"a fence {fate}", seconds=seconds):
-                await VirtualClock().sleep(seconds)
-                return fate != "fails"
-        return True
+            self.cut(fencer.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
 
     # --- the storage ------------------------------------------------------------------------------------------------
 
@@ -266,7 +296,7 @@ class Faults:
         if self.random.random() < 0.3:
             await VirtualClock().sleep(self.random.expovariate(1.0) * self.storage_pace_s)
         now = asyncio.get_running_loop().time()
-        if self._broken_until.get(path.parts[1], 0.0) > now:
+        if self.is_broken(path.parts[1]):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         if changes and self._poison(process, call, path):
             await asyncio.get_running_loop().create_future()  # its next line would run, else
@@ -302,6 +332,10 @@ class Faults:
         """Let every call of a backend fail for a while."""
         if self.strikes("backend", f"backend {name} fails for {seconds:.2f} s", target=name, seconds=seconds):
             self._broken_until[name] = asyncio.get_running_loop().time() + seconds
+
+    def is_broken(self, backend: str) -> bool:
+        """Whether a backend fails now."""
+        return self._broken_until.get(backend, 0.0) > asyncio.get_running_loop().time()
 
     def _poison(self, process: Process, call: str, path: PurePosixPath) -> bool:
         """Kill whoever changes a poisonous resource, by any call or by one. Such a one stays so: no fault of the moment."""

@@ -14,10 +14,11 @@ from sqlalchemy import select
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
 from breezeblock.testing.clients import Clients
-from breezeblock.testing.cluster import FENCES, TRUST_SETTLE_S, Cluster
+from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
 from breezeblock.testing.faults import Faults
+from breezeblock.testing.fenced import FENCES, TRUST_SETTLE_S
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
@@ -111,7 +112,7 @@ def simulate(
 ) -> Report:
     """Run one seed. Raises Failed. A `database` can serve many runs.
 
-    `only` overrides which faults are on, `fence` which kind of fence there is (`cluster.FENCES`; half of the seeds kill, half
+    `only` overrides which faults are on, `fence` which kind of fence there is (`fenced.FENCES`; half of the seeds kill, half
     have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
     then invariants may fall.
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
