@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 from tests.sim.regressions.stage import QUOTA, Stage
 
+from breezeblock.drivers.contract import Capabilities, FenceScope
 from breezeblock.model.errors import InvalidState, Unavailable
 from breezeblock.model.ids import TypeId
 from breezeblock.node.gate import Gate
@@ -20,6 +22,7 @@ from breezeblock.testing.database import Database
 from breezeblock.testing.loop import VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+from breezeblock.work.tools import end_removal
 
 
 @pytest.fixture
@@ -177,6 +180,30 @@ def test_a_type_that_only_a_snapshot_still_has_stays(stage: Stage) -> None:
     stage.end(stage.claim())
     stage.run(types.delete_type, type_id=gold, origin=stage.origin())
     assert stage.problems() == []
+
+
+def test_a_removal_that_was_saved_is_no_progress_of_the_next_claim() -> None:
+    """Seed 2430456528, *Termination*: a cascade saved its snapshot's removal 240 times, and died of its volume's each time."""
+    saved: list[Any] = []
+
+    class Replicated:
+        tools = SimpleNamespace(
+            driver=SimpleNamespace(capabilities=Capabilities(fence=FenceScope.NONE, replication=("secondary",)))
+        )
+        state: dict[str, Any] = {}  # noqa: RUF012  of one run
+
+        async def record(self, **changes: Any) -> None:
+            saved.append(changes)
+            self.state |= changes
+
+    async def two_claims() -> None:
+        run: Any = Replicated()
+        for _ in range(2):
+            await end_removal(run, "snapshot")
+
+    in_virtual_time(two_claims())
+
+    assert saved == [{"removed": ["snapshot"]}]
 
 
 class Present:
