@@ -26,6 +26,7 @@ FLOORS: Final = {
     **{f"struck {kind}": 0.1 for kind in KINDS},
     "accepted create_volume": 1.0,
     "accepted create_snapshot": 0.5,
+    "accepted create_from_snapshot": 0.05,
     "accepted fence_by_hand": 0.04,
     "struck fence": 0.03,
     "takeovers": 0.3,
