@@ -222,6 +222,7 @@ class Watcher:
         text = f"operation {id_} {kind} enqueued: {places}"
         self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
+        self.excuses.enqueued(id_, kind)
         self.contents.enqueued(kind, payload)
 
     def _changers(self, resource: str) -> list[str]:
@@ -243,7 +244,8 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_])
+        held = [one for one, seq in self.resources_of.get(id_, {}).items() if self.exclusive[one, seq]]
+        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_], resources=held)
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
