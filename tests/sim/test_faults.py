@@ -217,9 +217,13 @@ class Fated(Faults):
     """Faults whose effects on storage end as they are told to."""
 
     fates: list[tuple[float, OSError | None]] = field(default_factory=list)
+    late: float = 0.0
 
     def fate_of_effect(self, process: Process, call: str, path: PurePosixPath) -> tuple[float, OSError | None]:
         return self.fates.pop(0) if self.fates else (1.0, None)
+
+    def late_s(self, process: Process) -> float:
+        return self.late
 
 
 class Unsaved:
@@ -502,13 +506,45 @@ def test_a_backend_that_fails_fences_nobody(database: Database) -> None:
     assert scene.play(story) == "proof after 0.0 s, refused"
 
 
-@pytest.mark.parametrize(("kind", "method"), [("kill", "same_machine"), ("storage", "storage"), ("trust", "trust")])
-def test_nodes_of_a_run_are_fenced_by_the_fence_of_that_run(database: Database, kind: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "method", "fault"),
+    [
+        *(("kill", "same_machine", "crash"), ("storage", "storage", "crash"), ("trust", "trust", "crash")),
+        *(("kill", "boot", "reboot"), ("storage", "boot", "reboot"), ("trust", "boot", "reboot")),
+    ],
+)
+def test_nodes_of_a_run_are_fenced_by_a_fence_of_that_run(
+    database: Database, kind: str, method: str, fault: str
+) -> None:
     """As `node_backends.fenced_by` has it; whoever is buried by its own keeper or its successor needs none."""
     used = ""
     for seed in range(BASE, BASE + MOST):
-        simulate(seed, database=database, only=["crash", "rename", "cut"], fence=kind)
+        simulate(seed, database=database, only=[fault, "rename", "cut"], fence=kind)
         used += str(database.raw.execute("SELECT DISTINCT event, detail FROM node_events").fetchall())
         if f"{method}, by " in used:
             return
     raise AssertionError(f"nobody was fenced by {method} in {MOST} seeds from {BASE}, only by {used}")
+
+
+@pytest.mark.parametrize("boots", [False, True])
+def test_a_boot_ends_the_processes_of_a_machine_and_what_is_on_its_way_from_it(database: Database, boots: bool) -> None:
+    """A process that only dies leaves its writes on their way."""
+    scene = Scene(database, fence="storage")
+
+    async def story(scene: Scene) -> tuple[bool, list[str]]:
+        await files_with(scene, [])
+        assert isinstance(scene.faults, Fated)
+        scene.faults.late = 5.0
+        mine, same, other = (Process(f"{name}.worker1") for name in ("n", "n", "m"))
+        clock = VirtualClock()
+        scene.cluster.processes = [mine, same, other]
+        files, _, _ = (scene.cluster.env(*of).files for of in ((mine, clock), (same, clock), (other, VirtualClock())))
+        assert mine.machine is same.machine is not other.machine
+        write = asyncio.ensure_future(files.rename(A, B))
+        await asyncio.sleep(1.0)
+        (scene.cluster.reboot if boots else Process.kill)(mine)
+        await asyncio.wait([write])
+        assert other.alive
+        return same.alive, await scene.cluster.disk.list_folder(FOLDER)
+
+    assert scene.play(story) == ((False, ["a", "b"]) if boots else (True, ["b"]))

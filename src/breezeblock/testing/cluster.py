@@ -5,7 +5,7 @@ worker, the page that they share, the doorbell, and the way a process starts and
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +15,7 @@ from typing import Any, Final
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
+from breezeblock.node.fences import Boot, Fences
 from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.keeper import Keeper
@@ -27,7 +28,7 @@ from breezeblock.testing.database import Database, KeeperLane, SimLane
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.fenced import TRUST_SETTLE_S, Client, Refusals, open_driver, open_fences
 from breezeblock.testing.history import Tell
-from breezeblock.testing.loop import Process, VirtualLoop
+from breezeblock.testing.loop import Machine, Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.replicating import Array
 from breezeblock.testing.shipping import Shipping
@@ -44,7 +45,6 @@ TWINS_MOST: Final = 4
 REPLICATED: Final = 0.3
 # Kinds that the release before did not know: its nodes leave them to the others.
 NEW_KINDS: Final = ("revert_volume", "retype_volume")
-BOOT_ID: Final = "11111111-1111-4111-8111-111111111111"
 # Where a backend is believed to be whose failover has failed.
 _FAILED_OVER: Final = (
     "SELECT ifnull(active_backend_id, 'default') FROM backends WHERE queue = ? AND replication_status = 'error'"
@@ -121,6 +121,9 @@ class Cluster:
         self.on_fault: Callable[[], None] = lambda: None
         """A storage call of the running process fails by a fault; called where its caller will see that."""
         self.on_unleased: Callable[[str], None] = lambda what: None
+        self._reboots = "reboot" in faults.on
+        self._machines: dict[VirtualClock, Machine] = {}
+        """Each has its own clock; where nodes are fenced by killing they are one that has several."""
         self._serves: dict[str, tuple[str, ...]] = {}
         self._twins = 0
         self._old: set[str] = set()
@@ -163,7 +166,7 @@ class Cluster:
     def env(self, process: Process, clock: VirtualClock, *, lock_path: str = "", client: str = "") -> Env:
         """A process's view of the world. `client` is what storage knows it by."""
         random = Random(f"{self.random.random()} {process.name}")
-        process.set_clock = clock.jump
+        process.set_clock, process.machine = clock.jump, self.machine_of(clock)
 
         def on_use() -> None:
             if process.incarnation is not None and process.works:
@@ -203,6 +206,14 @@ class Cluster:
             rate = 1.0 / slower if how_far == "a little" else self.random.uniform(*BY_FAR)
         return VirtualClock(rate=rate, skew_us=int(self.random.uniform(-20, 20) * 1_000_000))
 
+    def machine_of(self, clock: VirtualClock) -> Machine:
+        """The machine whose clock it is."""
+        if clock not in self._machines:
+            one = next(iter(self._machines.values()), None) if self.fence == "kill" else None
+            ids = VirtualIds(self.random)
+            self._machines[clock] = one or Machine(ids.uuid(), boot_id=ids.uuid())
+        return self._machines[clock]
+
     async def supervise(self, name: str, start: Callable[[str, int, VirtualClock], Process]) -> None:
         """Start a process, and again whenever it has ended."""
         clock = self.new_clock()
@@ -227,6 +238,18 @@ class Cluster:
         now_us = VirtualClock().now_us()
         with self.database.transaction() as tx:
             membership.force_expire(tx, incarnation=Incarnation(process.incarnation), now_us=now_us)
+
+    def reboot(self, process: Process) -> None:
+        """See `nemesis.World`."""
+        machine = process.machine
+        assert machine is not None, "whoever is a victim runs on a machine"
+        machine.boot_id = VirtualIds(self.random).uuid()
+        for node in self.nodes.values():
+            if self.machine_of(node.clock) is machine:
+                self.locks.forget(node.lock_path)
+        for other in self.processes:
+            if other.machine is machine:
+                other.kill()
 
     def set_database_clock(self, seconds: float) -> None:
         """See `nemesis.World`."""
@@ -301,14 +324,17 @@ class Cluster:
 
     def start_node(self, name: str, number: int, clock: VirtualClock) -> Process:
         """A new incarnation: its keeper, which launches its worker."""
-        return self.spawn(f"{name}.keeper{number}", lambda process: self._keep(name, number, process, clock))
+        keeper = self.spawn(f"{name}.keeper{number}", lambda process: self._keep(name, number, process, clock))
+        keeper.machine = self.machine_of(clock)  # now, not when it runs: a boot before that ends it, too
+        return keeper
 
     async def _keep(self, name: str, number: int, process: Process, clock: VirtualClock) -> None:
         env = self.env(process, clock)
         incarnation, lock_id = env.ids.uuid(), env.ids.uuid()
         process.incarnation = incarnation
         lock_path, client = f"/run/{incarnation}.lock", f"client-{env.ids.uuid()}"
-        node = _Node(name, number, clock, Incarnation(incarnation), lock_path, client, Page(), keeper=process)
+        boot_id = self.machine_of(clock).boot_id
+        node = _Node(name, number, clock, Incarnation(incarnation), lock_path, client, boot_id, Page(), keeper=process)
         self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
         self.tell(f"{process.name} is incarnation {incarnation}", kind="identity", incarnation=incarnation)
@@ -324,7 +350,7 @@ class Cluster:
                 incarnation=incarnation,
                 name=name,
                 cluster=CLUSTER,
-                boot_id=BOOT_ID,
+                boot_id=boot_id,
                 version="1",
                 lock_path=node.lock_path,
                 lock_id=lock_id,
@@ -340,7 +366,7 @@ class Cluster:
     def _launch(self, node: "_Node", keeper: Process) -> WorkerHandle:
         ours, theirs = Link.pair()
         worker = self.spawn(f"{node.name}.worker{node.number}", lambda process: self._work(node, process, theirs))
-        worker.incarnation, worker.works = node.incarnation, True
+        worker.incarnation, worker.works, worker.machine = node.incarnation, True, keeper.machine
         node.worker = worker
         self.locks.inherit(node.lock_path, holder=worker)
         keeper.on_exit.append(theirs.close)
@@ -358,27 +384,47 @@ class Cluster:
         base = _base(node.name)
         backends = {queue_of(name): self._backend(name, env, node, process) for name in self.served_by(base)}
         kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
+        lane = SimLane(
+            self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
+        )
+        store, machine = Store(lane, env), self.machine_of(node.clock).name
+        identity = Identity(
+            cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number, machine=machine
+        )
         await Worker(
             env=env,
-            store=Store(
-                SimLane(
-                    self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
-                ),
-                env,
-            ),
+            store=store,
             backends=backends,
             catalogue=kinds,
             doorbell=self.bell,
             listener=self.bell.listener(process),
-            identity=Identity(cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number),
+            identity=identity,
             terms=self.terms,
             gate=Gate(node.clock, node.page),
             link=link,
             limits=self.limits,
-            fences=open_fences(
-                self.fence, backends, processes=env.processes, clock=env.clock, faults=self.faults, me=process
-            ),
+            fences=self._fences(node, process, env, store, backends),
         ).run()
+
+    def _fences(
+        self, node: "_Node", process: Process, env: Env, store: Store, backends: Mapping[str, Backend]
+    ) -> Fences:
+        boot = Boot(
+            machine=self.machine_of(node.clock).name,
+            boot_id=node.boot_id,
+            clock=env.clock,
+            terms=self.terms,
+            read=lambda: store.read(membership.read_nodes, cluster=CLUSTER),
+        )
+        return open_fences(
+            self.fence,
+            backends,
+            processes=env.processes,
+            clock=env.clock,
+            faults=self.faults,
+            me=process,
+            boot=boot if self._reboots else None,
+        )
 
     def _backend(self, name: str, env: Env, node: "_Node", process: Process) -> Backend:
         client = Client(node.client, name, process, self.refusals, self.faults)
@@ -397,6 +443,8 @@ class Cluster:
         """See `rules.World`."""
         node = self.nodes.get(incarnation)
         if node is None or not node.used_storage or node.worker is None:
+            return None
+        if self.machine_of(node.clock).boot_id != node.boot_id:
             return None
         asked = backends or self.served_by(_base(node.name))
         if all(self.refusals.refuses(backend, node.client) for backend in asked):
@@ -439,6 +487,7 @@ class _Node:
     lock_path: str
     client: str
     """What storage knows its worker by."""
+    boot_id: str
     page: Page
     keeper: Process
     worker: Process | None = None

@@ -1,6 +1,7 @@
 """What goes wrong, drawn from the seed: each run switches on a random subset, so that faults also meet alone.
 
 crash      kill -9 of a keeper, a worker, an API or a whole node, at any await
+reboot     a machine boots: all that runs on it, and all that is on its way from it to the storage, is over at once
 stop       SIGSTOP for 0.1 s up to several ttl, and a late awakening
 lost       a commit happened and its answer was lost; a transaction lost against another one
 cut        a process, or all of a node, does not reach the database for a while, or is not reached by its answers; slowness
@@ -44,7 +45,7 @@ __all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell", "reboot"),
 )
 # What becomes of a fence: after how long it works, and whether it says so. Fencers give up after 30 s.
 FAILS: Final = "fails"

@@ -1,6 +1,7 @@
 """What the production fences (`node.fences`) find below them in a simulation, and what may go wrong with it.
 
 same_machine   the lock files of the one machine on which all nodes run
+boot           what machines say of themselves: which they are, and under which boot they run
 storage        a storage that refuses clients, and the drivers that ask it to
 trust          a clock, for the wait until everything has landed
 """
@@ -15,7 +16,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Clock, Env, Processes
 from breezeblock.model.errors import BackendFailed
 from breezeblock.node.backends import Backend
-from breezeblock.node.fences import Fences, SameMachine, Storage, Trust
+from breezeblock.node.fences import Boot, Fence, Fences, SameMachine, Storage, Trust
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles
@@ -32,15 +33,24 @@ CLIENT: Final = "client"
 
 
 def open_fences(
-    kind: str, backends: Mapping[str, Backend], *, processes: Processes, clock: Clock, faults: Faults, me: Process
+    kind: str,
+    backends: Mapping[str, Backend],
+    *,
+    processes: Processes,
+    clock: Clock,
+    faults: Faults,
+    me: Process,
+    boot: Boot | None = None,
 ) -> Fences:
-    """What may fence each backend, as `wiring.open_fences` has it; its faults are those of `me`, who fences."""
+    """What may fence each backend, in the order of `wiring.open_fences`; its faults are those of `me`, who fences."""
+    boots: tuple[Fence, ...] = () if boot is None else (boot,)
     if kind == "kill":
         same_machine = SameMachine(_Processes(processes, faults, me))
-        return dict.fromkeys(backends, (same_machine,))
+        return dict.fromkeys(backends, (same_machine, *boots))
     if kind == "storage":
-        return {queue: (Storage(backend.driver),) for queue, backend in backends.items()}
-    return {queue: (Trust(clock=_Clock(clock, faults, me), settle_s=TRUST_SETTLE_S),) for queue in backends}
+        return {queue: (*boots, Storage(backend.driver)) for queue, backend in backends.items()}
+    trust = {queue: Trust(clock=_Clock(clock, faults, me), settle_s=TRUST_SETTLE_S) for queue in backends}
+    return {queue: (*boots, one) for queue, one in trust.items()}
 
 
 def open_driver(kind: str, env: Env, *, name: str, client: "Client", array: Array | None) -> Driver:

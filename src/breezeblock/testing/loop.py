@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["PROCESS", "Deadlock", "Endless", "Process", "Stopped", "VirtualLoop"]
+__all__ = ["PROCESS", "Deadlock", "Endless", "Machine", "Process", "Stopped", "VirtualLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -26,6 +26,14 @@ STEPS_MOST: Final = 2_000_000
 # A coroutine that answers its closing by waiting again is asked this often and then left alone.
 CLOSES_MOST: Final = 20
 WAITING_SHOWN: Final = 40
+
+
+@dataclass(eq=False)
+class Machine:
+    """What boots as one: whatever runs on it, and its calls that are under way, end with the boot."""
+
+    name: str
+    boot_id: str
 
 
 @dataclass(eq=False)
@@ -40,6 +48,7 @@ class Process:
     """What SIGTERM does, where a process has a way to leave in good order."""
     set_clock: Callable[[float], None] = lambda seconds: None
     """Sets the wall clock of its machine forwards or backwards."""
+    machine: Machine | None = None
     incarnation: str | None = None
     """Of a node's processes: which incarnation they are."""
     works: bool = False

@@ -37,6 +37,10 @@ class World(Protocol):
         """Let the active side of one fail or hang for a while."""
         ...
 
+    def reboot(self, process: Process) -> None:
+        """Boot the machine on which a process runs."""
+        ...
+
     def set_database_clock(self, seconds: float) -> None:
         """Set the wall clock of the database forwards or backwards."""
         ...
@@ -79,6 +83,7 @@ class Nemesis:
             ),
             "bell": lambda: self._faults.silence_bell(self._random.choice((0.2, 2.0, self._ttl_s * 2))),
             "clock": self._clock,
+            "reboot": self._reboot,
             "stop": self._stop,
             "cut": self._cut,
             "outage": self._outage,
@@ -117,6 +122,14 @@ class Nemesis:
         for process in self._victims():
             if self._faults.strikes("crash", f"crash {process.name}", target=process.name):
                 process.kill()
+
+    def _reboot(self) -> None:
+        for process in self._victims()[:1]:
+            node = process.name.partition(".")[0]
+            if process.machine is not None and self._faults.strikes(  # else it has not begun yet
+                "reboot", f"reboot the machine of {node}", target=node
+            ):
+                self._world.reboot(process)
 
     def _drain(self) -> None:
         for process in self._victims():

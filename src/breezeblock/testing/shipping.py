@@ -70,18 +70,23 @@ class Shipping:
             raise
 
     async def _send(self, call: str, effect: Change[T], path: PurePosixPath) -> T:
-        later_s = self.faults.late_s(self.process)
+        later_s, machine = self.faults.late_s(self.process), self.process.machine
+        boot_id = machine.boot_id if machine is not None else ""
         if later_s == 0.0:
             return self._land(call, effect, path)
         # In nobody's context: a write that is on its way lands, whatever becomes of its process.
-        way = asyncio.get_running_loop().create_task(self._arrive(call, effect, path, later_s), context=Context())
+        way = asyncio.get_running_loop().create_task(
+            self._arrive(call, effect, path, later_s, boot_id), context=Context()
+        )
         way.add_done_callback(lambda done: done.exception(), context=Context())
         return await asyncio.shield(way)
 
-    async def _arrive(self, call: str, effect: Change[T], path: PurePosixPath, later_s: float) -> T:
+    async def _arrive(self, call: str, effect: Change[T], path: PurePosixPath, later_s: float, boot_id: str) -> T:
         self.locks.count_call(self.lock_path, 1)
         try:
             await VirtualClock().sleep(later_s)
+            if self.process.machine is not None and self.process.machine.boot_id != boot_id:
+                raise OSError(errno.EIO, "its machine was booted meanwhile")
             return self._land(call, effect, path)
         finally:
             self.locks.count_call(self.lock_path, -1)

@@ -103,6 +103,10 @@ class LockFiles:
         self._ids[path] = lock_id
         self._holders[path] = [holder]
 
+    def forget(self, path: str) -> None:
+        """The file is gone, as after a boot: so nobody can prove anything by it any more."""
+        self._ids.pop(path, None)
+
     def inherit(self, path: str, *, holder: Process) -> None:
         """A child holds what its parent holds."""
         self._holders[path].append(holder)
