@@ -27,10 +27,10 @@ FLOORS: Final = {
     "accepted create_volume": 1.0,
     "accepted create_snapshot": 0.5,
     "accepted create_from_snapshot": 0.05,
-    "accepted fence_by_hand": 0.04,
+    "accepted fence_by_hand": 0.03,
     "struck fence": 0.03,
     "takeovers": 0.3,
-    "resumed": 0.01,
+    "resumed": 0.005,
 }
 # What there is to strike at only when something else goes wrong, too.
 WITH: Final = {"fence": ["crash"]}
