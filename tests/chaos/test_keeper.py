@@ -65,7 +65,7 @@ def test_a_keeper_stays_small(running_service: StartService) -> None:
         assert service.keeper_pids.get("node-1") == keeper, "it was replaced: this machine is too busy for this test"
         return bool(rows(service, "SELECT 1 FROM nodes WHERE keeper_pid = ? AND heartbeat >= ?", keeper, most))
 
-    eventually(lambda: renewed(RENEWALS // 6))
+    eventually(lambda: renewed(RENEWALS // 6), within_s=RENEWALS / 10)
     early = resident(keeper)
     eventually(lambda: renewed(RENEWALS), within_s=RENEWALS / 10)
     late = resident(keeper)

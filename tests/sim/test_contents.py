@@ -4,9 +4,14 @@ import asyncio
 from pathlib import PurePosixPath
 from random import Random
 
-from breezeblock.drivers.file import PIECE_BYTES
+import pytest
+
+from breezeblock.drivers.contract import ObjectName, Progress
+from breezeblock.drivers.file import PIECE_BYTES, FileDriver
 from breezeblock.testing.contents import GIB, Contents, Resumed, draw_places, mark, read_whole
+from breezeblock.testing.database import Database
 from breezeblock.testing.memory_files import BLOCK, MemoryFiles
+from breezeblock.testing.run import Failed, simulate
 
 VOLUME, CLONE, SNAPSHOT = (f"{n}" * 8 + "-1111-4111-8111-111111111111" for n in "abc")
 FILE = PurePosixPath("/volume")
@@ -119,3 +124,23 @@ def test_guests_write_at_the_begin_in_the_middle_and_at_the_end() -> None:
 
     assert {0, PIECE_BYTES, 2 * GIB - len(MARK)} <= drawn
     assert any(place // PIECE_BYTES != (place + len(MARK) - 1) // PIECE_BYTES for place in drawn)
+
+
+def test_a_copy_that_goes_on_behind_its_checkpoint_is_found_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was never copied what lies between. Nothing but the comparison of whole objects sees that."""
+    usable = FileDriver._usable_progress
+
+    async def too_far(self: FileDriver, target: ObjectName, progress: Progress) -> int:
+        start = await usable(self, target, progress)
+        return start and start + 64 * PIECE_BYTES
+
+    monkeypatch.setattr(FileDriver, "_usable_progress", too_far)
+    for seed in range(60):
+        try:
+            simulate(seed, database=database, only=["crash"], fence="kill", brief=True)
+        except Failed as failed:
+            assert failed.violations[0].startswith("Data")
+            return
+    pytest.fail("60 seeds did not find it")

@@ -87,6 +87,35 @@ def test_only_who_lost_enough_owners_is_parked() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("first", "kind", "there", "problems"),
+    [
+        ("failover", "delete_volume", False, 0),
+        ("deletion", "delete_volume", False, 0),
+        ("failover", "delete_volume", True, 1),
+        ("failover", "extend_volume", False, 1),
+        ("nothing", "delete_volume", False, 1),
+    ],
+)
+def test_only_a_deletion_that_a_failover_crosses_may_find_nothing(
+    first: str, kind: str, there: bool, problems: int
+) -> None:
+    """Seed 120081: a failover began right after the object was removed, and before that was saved."""
+    found: list[str] = []
+    excuses = Excuses(lambda invariant, what: found.append(what), lambda resource: there)
+    order = {
+        "failover": ((OTHER, "failover_backend"), (ONE, kind)),
+        "deletion": ((ONE, kind), (OTHER, "failover_backend")),
+    }
+    for operation, what in order.get(first, ((ONE, kind),)):
+        excuses.enqueued(operation, what)
+    excuses.saved(ONE, f"1 {UNDO} ")
+
+    excuses.ended(ONE, kind, "failed", lost_owners=0, resources=[VOLUME])
+
+    assert len(found) == problems
+
+
 class Nowhere:
     """A world in which nothing writes."""
 
@@ -192,6 +221,13 @@ def test_a_failed_side_of_an_array_is_a_fault_and_one_that_is_not_in_use_is_none
     with pytest.raises(OSError, match="Read-only" if mutating else "No such file"):
         asyncio.run(call())
     assert hits == []
+
+    if mutating:
+        array.is_astray = lambda: True  # a failover failed, and was done all the same (seed 110028)
+        with pytest.raises(OSError, match="Read-only"):
+            asyncio.run(call())
+        assert hits == ["hit"]
+        hits.clear()
 
     array.fail("secondary")
     with pytest.raises(OSError, match="Input/output"):

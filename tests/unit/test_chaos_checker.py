@@ -487,6 +487,16 @@ def test_a_plan_is_the_same_for_its_seed_and_has_every_kind() -> None:
     )
 
 
+def test_where_fenced_nodes_live_on_they_are_stopped_for_longer_than_a_lease() -> None:
+    """More often than they are killed, and of every other kind there is some, too."""
+    plan = draw(7, seconds=120, living_on=True)
+    stops = [fault.seconds for fault in plan if fault.kind == "stop node"]
+
+    assert {fault.kind for fault in plan} == set(EVERY_KIND)
+    assert min(stops) > 1.5
+    assert len(stops) > sum(fault.kind in ("kill worker", "kill keeper", "kill node") for fault in plan)
+
+
 def test_every_way_of_fencing_has_its_seeds() -> None:
     """Half of them are killed by the service, a quarter by an agent, and a quarter live on."""
     assert Counter(map(fence_of, range(8))) == {"kill": 4, "external": 2, "storage": 2}

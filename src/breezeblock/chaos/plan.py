@@ -28,6 +28,15 @@ RATES: Final[Mapping[str, float]] = {
     "clock jump": 2.0,
 }
 EVERY_KIND: Final = tuple(RATES)
+# Where a fenced node lives on, what counts is that it was given up and goes on: stops of whole nodes that outlast a lease, and
+# few kills, which would end them before.
+RATES_LIVING_ON: Final[Mapping[str, float]] = dict(RATES) | {
+    "kill worker": 1.0,
+    "kill keeper": 1.0,
+    "kill node": 1.0,
+    "stop node": 8.0,
+}
+OUTLASTS_A_LEASE_S: Final = (2.5, 12.0)
 NEEDS_STORAGE: Final = frozenset({"full disk", "read-only storage"})
 
 STOPPED_S: Final = (0.1, 60.0)
@@ -53,19 +62,25 @@ class Fault:
     amount: float = 0.0
 
 
-def draw(seed: int, *, seconds: float, without: frozenset[str] = frozenset()) -> tuple[Fault, ...]:
-    """The faults of a run in the order of time, those of kinds that cannot be had here left out.
+def draw(
+    seed: int, *, seconds: float, without: frozenset[str] = frozenset(), living_on: bool = False
+) -> tuple[Fault, ...]:
+    """The faults of a run in the order of time, those of kinds that cannot be had here left out. `living_on`: nobody kills a
+    node for being fenced.
 
     Each kind has a generator of its own, so that leaving one out changes nothing about the others.
     """
     found: list[Fault] = []
-    for kind, rate in RATES.items():
+    for kind, rate in (RATES_LIVING_ON if living_on else RATES).items():
         if kind not in without:
-            found += _of_kind(kind, rate, random.Random(f"{seed}-{kind}"), seconds)
+            stopped_s = OUTLASTS_A_LEASE_S if living_on and kind == "stop node" else STOPPED_S
+            found += _of_kind(kind, rate, random.Random(f"{seed}-{kind}"), seconds, stopped_s)
     return tuple(sorted(found))
 
 
-def _of_kind(kind: str, rate: float, chance: random.Random, seconds: float) -> Iterator[Fault]:
+def _of_kind(
+    kind: str, rate: float, chance: random.Random, seconds: float, stopped_s: tuple[float, float]
+) -> Iterator[Fault]:
     last = seconds * (1 - (STORAGE_LAST_SHARE if kind in NEEDS_STORAGE else QUIET_LAST_SHARE))
     for _ in range(max(1, _poisson(rate * seconds / 60, chance))):
         yield Fault(
@@ -73,16 +88,16 @@ def _of_kind(kind: str, rate: float, chance: random.Random, seconds: float) -> I
             kind=kind,
             victim=chance.randrange(2**16),
             part=chance.randrange(2**16),
-            seconds=round(_lasting(kind, chance), 3),
+            seconds=round(_lasting(kind, chance, stopped_s), 3),
             amount=round(chance.choice((-1, 1)) * _log_uniform(*CLOCK_JUMP_S, chance), 3)
             if kind == "clock jump"
             else 0.0,
         )
 
 
-def _lasting(kind: str, chance: random.Random) -> float:
+def _lasting(kind: str, chance: random.Random, stopped_s: tuple[float, float]) -> float:
     if kind.startswith("stop"):
-        return _log_uniform(*STOPPED_S, chance)
+        return _log_uniform(*stopped_s, chance)
     if kind in NEEDS_STORAGE:
         return chance.uniform(*STORAGE_FAULT_S)
     return chance.uniform(*CLOCK_HELD_S) if kind == "clock jump" else 0.0

@@ -124,7 +124,7 @@ def settle(database: Path, *, within_s: float = SETTLE_S) -> tuple[float, list[s
 
 def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> History:
     without = missing_kinds(cluster.disk, cluster.clocks)
-    faults = plan.draw(options.seed, seconds=options.seconds, without=without)
+    faults = plan.draw(options.seed, seconds=options.seconds, without=without, living_on=options.fence == STORAGE)
     for name in TYPES:
         answer = cluster.service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": name}})
         assert answer.status == 200, answer

@@ -33,7 +33,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.resources import quota_limits
 from breezeblock.resources.listing import Condition, Direction, Page, missing
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import volume_type_access, volume_types, volumes
+from breezeblock.store.tables import snapshots, volume_type_access, volume_types, volumes
 from breezeblock.store.transitions import lock_row
 
 DEFAULT_TYPE_NAME: Final = "__DEFAULT__"
@@ -227,12 +227,12 @@ def update_type(
 
 
 def delete_type(tx: Connection, *, type_id: str, origin: Origin) -> None:
-    """Remove a type that no volume has, with its access list and its quotas. Raises NotFound, InvalidState."""
+    """Remove a type that no volume or snapshot has, with its access list and its quotas. Raises NotFound, InvalidState."""
     lock_row(tx, volume_types, type_id, origin=origin)
     row = get_type(tx, type_id=type_id, origin=origin)
     if type_id == DEFAULT_TYPE_ID:
         raise InvalidState(f"The volume type {type_id} is a default volume type and cannot be deleted.")
-    if _in_use(tx, type_id):
+    if _in_use(tx, type_id) or _has_snapshots(tx, type_id):
         raise InvalidState("Target volume type is still in use.")
     tx.execute(delete(volume_type_access).where(volume_type_access.c.volume_type_id == type_id))
     tx.execute(delete(volume_types).where(volume_types.c.id == type_id))
@@ -251,6 +251,17 @@ def _in_use(tx: Connection, type_id: str) -> bool:
     named = exists(select(volumes.c.id).where(there, volumes.c.volume_type_id == type_id))
     charged = exists(select(volumes.c.id).where(there, volumes.c.charged_type_id == type_id))
     return bool(tx.execute(select(or_(named, charged))).scalar())
+
+
+def _has_snapshots(tx: Connection, type_id: str) -> bool:
+    """Whether a snapshot has the type. It keeps that of its volume, also when the volume gets another one.
+
+    None can come unseen: while it is being taken its volume has the type, and a retype waits for the volume's row.
+    """
+    meant = or_(snapshots.c.volume_type_id == type_id, snapshots.c.charged_type_id == type_id)
+    return bool(
+        tx.execute(select(exists(select(snapshots.c.id).where(snapshots.c.tombstone.is_(False), meant)))).scalar()
+    )
 
 
 # --- extra specs ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Each worker process has its own share of the seeds, so that whoever dies is know
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from random import Random
 from typing import Any, Final
 
 from breezeblock.env.real import RealClock
+from breezeblock.testing.counts import counted
 from breezeblock.testing.database import Database
 from breezeblock.testing.history import Entry
 from breezeblock.testing.page import page
@@ -45,6 +47,8 @@ class Outcome:
     virtual_s: float = 0.0
     cpu_s: float = 0.0
     problem: str | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    """What happened in it, as `counts.py` has it."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,11 @@ def run_seed(seed: int, database: Database) -> Outcome:
         history = failed.history
         problem = explained(failed, shrink(failed, database=database))
         requests = len(numbers_of(history, "request"))
-        return Outcome(seed, requests, virtual_s=history[-1].at - START_S, cpu_s=cpu_s, problem=problem)
+        virtual_s, counts = history[-1].at - START_S, counted(history)
+        return Outcome(seed, requests, virtual_s=virtual_s, cpu_s=cpu_s, problem=problem, counts=counts)
     cpu_s = time.process_time() - started
-    return Outcome(seed, report.requests, report.accepted, report.virtual_s - START_S, cpu_s)
+    virtual_s, counts = report.virtual_s - START_S, counted(report.history)
+    return Outcome(seed, report.requests, report.accepted, virtual_s, cpu_s, counts=counts)
 
 
 @dataclass
@@ -178,6 +184,7 @@ class Tally:
     failed: int = 0
     virtual_s: float = 0.0
     cpu_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         """Count a run, and print why it failed if it did."""
@@ -186,6 +193,7 @@ class Tally:
         self.accepted += outcome.accepted
         self.virtual_s += outcome.virtual_s
         self.cpu_s += outcome.cpu_s
+        self.counts.update(outcome.counts)
         if outcome.problem is not None:
             self.failed += 1
             print(outcome.problem, end="\n\n", flush=True)

@@ -45,6 +45,10 @@ TWINS_MOST: Final = 4
 REPLICATED: Final = 0.3
 # Kinds that the release before did not know: its nodes leave them to the others.
 NEW_KINDS: Final = ("revert_volume", "retype_volume")
+# Where a backend is believed to be whose failover has failed.
+_FAILED_OVER: Final = (
+    "SELECT ifnull(active_backend_id, 'default') FROM backends WHERE queue = ? AND replication_status = 'error'"
+)
 CAPACITY_BYTES: Final = 48 << 30
 # A supervisor starts a process again after so long.
 RESTART_S: Final = (0.1, 3.0)
@@ -262,7 +266,12 @@ class Cluster:
         top = PurePosixPath("/") / name
         array = Array(self.disk, primary=top / "a", secondary=top / "b")
         array.on_fault = lambda: self.on_fault()
+        array.is_astray = lambda: self._is_astray(name, array.active)
         return array
+
+    def _is_astray(self, name: str, active: str) -> bool:
+        rows = self.database.raw.execute(_FAILED_OVER, (queue_of(name),)).fetchall()
+        return any(known != active for (known,) in rows)
 
     def root(self, pool: str) -> PurePosixPath:
         """The folder in which a pool's (`cluster@backend#pool`) objects are now."""

@@ -3,8 +3,8 @@
 An operation may end as failed only if a fault of the storage met it in the very claim that turned it back; as parked only if
 it lost as many owners as the poison limit says; as cancelled only if a later request cancelled it. A fence that made the
 storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
-operation. A resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a
-failover.
+operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is. A
+resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from breezeblock.protocol.queue import UNDO
+from breezeblock.protocol.queue import FAILOVER, UNDO
 from breezeblock.store.transitions import Transition
 
 __all__ = ["Applied", "Excuses"]
@@ -42,7 +42,19 @@ class Excuses:
         self._met_on_the_way_back: set[str] = set()
         self._turned: dict[str, int] = {}
         self._cancelled: set[str] = set()
+        self._open: set[str] = set()
+        self._failovers: set[str] = set()
+        self._crossed: set[str] = set()
         self.poison_limit = 1
+
+    def enqueued(self, operation: str, kind: str) -> None:
+        """An operation was accepted. Whatever is under way at any time of a failover is crossed by it."""
+        self._open.add(operation)
+        if kind == FAILOVER:
+            self._failovers.add(operation)
+            self._crossed |= self._open
+        elif self._failovers:
+            self._crossed.add(operation)
 
     def met_a_fault(self) -> None:
         """A storage call of whoever is running now fails by a fault."""
@@ -64,9 +76,14 @@ class Excuses:
             if transition.name in CANCELLING:
                 self._cancelled.update(in_line(row_id))
 
-    def ended(self, operation: str, kind: str, outcome: str, *, lost_owners: int) -> None:
+    def ended(
+        self, operation: str, kind: str, outcome: str, *, lost_owners: int, resources: Iterable[str] = ()
+    ) -> None:
         """Judge how an operation has ended."""
-        if outcome == "failed" and (operation, self._turned.get(operation, -1)) not in self._met:
+        self._open.discard(operation)
+        self._failovers.discard(operation)
+        met = (operation, self._turned.get(operation, -1)) in self._met
+        if outcome == "failed" and not met and not self._may_be_elsewhere(operation, kind, resources):
             self._violated(
                 "Once", f"{kind} {operation} was accepted and is failed, though no storage call of it failed"
             )
@@ -74,6 +91,14 @@ class Excuses:
             self._violated("Once", f"{kind} {operation} was accepted and is parked, and lost {lost_owners} owners")
         if outcome == "cancelled" and operation not in self._cancelled:
             self._violated("Once", f"{kind} {operation} was accepted and is cancelled, and nobody asked for that")
+
+    def _may_be_elsewhere(self, operation: str, kind: str, resources: Iterable[str]) -> bool:
+        """Whether a deletion was crossed by a failover and its object is not there.
+
+        It may have removed that itself, or the object may be on the side that was left: it does not know, and does not guess.
+        """
+        deletes = kind.startswith("delete") and operation in self._crossed
+        return deletes and not all(self._is_there(resource) for resource in resources)
 
     def moved(self, resource: str, after: str, applied: Iterable[Applied], ended: Mapping[str, Iterable[str]]) -> None:
         """Judge a change of status. `ended` are the resources of operations that did not end well in this transaction."""

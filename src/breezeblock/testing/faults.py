@@ -258,10 +258,11 @@ class Faults:
 
         What is slow goes on although its fencer has given it up, or has died: in nobody's context.
         """
-        self._cut_fencer(fencer)
+        is_cut = self._cut_fencer(fencer)
         if not self._comes("fence", 0.5):
             return await work()
-        fate = self.random.choice(tuple(FATES))
+        # A failure that cannot be told is the worst: the row goes on to say that this node sees to the fence.
+        fate = FAILS if is_cut and self.random.random() < 0.7 else self.random.choice(tuple(FATES))
         seconds, says_so = FATES[fate]
         if not self.strikes("fence", f"a fence by {fencer.name} {fate}", target=fencer.name, seconds=seconds):
             return await work()
@@ -285,10 +286,12 @@ class Faults:
         text = f"a fence by {fencer.name} waits {seconds:.0f} s longer"
         return seconds if self.strikes("fence", text, target=fencer.name, seconds=seconds) else 0.0
 
-    def _cut_fencer(self, fencer: Process) -> None:
+    def _cut_fencer(self, fencer: Process) -> bool:
         """Now and then a fencer cannot say afterwards what came of it, for longer than a retry lasts."""
-        if self._comes("cut", 0.15):
-            self.cut(fencer.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
+        if not self._comes("cut", 0.15):
+            return False
+        self.cut(fencer.name, self.random.uniform(16.0, 25.0), ways=self.draw_ways())
+        return True
 
     # --- the storage ------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from breezeblock.drivers.file import PART
 from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
-from breezeblock.store.tables import backends, operation_log, operations, pools, snapshots, volumes
+from breezeblock.store.tables import backends, nodes, operation_log, operations, pools, snapshots, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
@@ -222,6 +222,7 @@ class Watcher:
         text = f"operation {id_} {kind} enqueued: {places}"
         self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
+        self.excuses.enqueued(id_, kind)
         self.contents.enqueued(kind, payload)
 
     def _changers(self, resource: str) -> list[str]:
@@ -243,7 +244,8 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_])
+        held = [one for one, seq in self.resources_of.get(id_, {}).items() if self.exclusive[one, seq]]
+        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_], resources=held)
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
@@ -263,7 +265,7 @@ def is_quiet(tx: Connection) -> bool:
 
 
 def unfinished(tx: Connection) -> list[str]:
-    """*Termination*: what is still under way."""
+    """*Termination*: what is still under way; also a lost node that nobody has fenced, whatever it owned."""
     found = [
         f"operation {row.id} {row.kind} of {row.resource_id} (owner {row.owner}, epoch {row.epoch}, attempt {row.attempt})"
         for row in tx.execute(select(operations))
@@ -271,7 +273,8 @@ def unfinished(tx: Connection) -> list[str]:
     for table, transitional in ((volumes, VOLUME_TRANSITIONAL), (snapshots, SNAPSHOT_TRANSITIONAL)):
         wanted = select(table.c.id, table.c.status).where(table.c.status.in_(transitional), ~table.c.tombstone)
         found += [f"{table.name} {row.id} is {row.status}" for row in tx.execute(wanted)]
-    return found
+    lost = select(nodes.c.incarnation, nodes.c.fencer).where(nodes.c.state == "expired")
+    return found + [f"node {row.incarnation} is expired (fencer {row.fencer})" for row in tx.execute(lost)]
 
 
 async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None:

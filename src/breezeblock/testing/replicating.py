@@ -47,7 +47,9 @@ class Array:
         replicates: Callable[[str], bool] = lambda resource_id: True,
     ) -> None:
         self.on_fault: Callable[[], None] = lambda: None
-        """Called when a call fails because its side has, in the context of the caller."""
+        """Called when a call fails by a fault of the array, in the context of the caller."""
+        self.is_astray: Callable[[], bool] = lambda: False
+        """Whether the service takes another side for the one in use, because a failover failed when it was done already."""
         self.active = DEFAULT
         self.roots = {DEFAULT: primary, SECONDARY: secondary}
         self._replicates = replicates
@@ -211,11 +213,11 @@ class _ArrayFiles(MemoryFiles):
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Other errors than this one mean that the call came to a side that is not in use: no fault of the storage."""
+        """Other errors mean that the call came to a side that is not in use: a fault only if nobody can know which is."""
         try:
             yield
         except OSError as error:
-            if error.errno == errno.EIO:
+            if error.errno == errno.EIO or (error.errno in (errno.EROFS, errno.ESTALE) and self._array.is_astray()):
                 self._array.on_fault()
             raise
 

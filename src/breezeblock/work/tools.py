@@ -122,8 +122,12 @@ async def _is_elsewhere(run: Working, table: Table, row_id: str) -> bool:
 
 
 async def end_removal(run: Working, resource_id: str) -> None:
-    """Save that nothing of a resource is left, where a failover could let that look like something else."""
-    if run.tools.driver.capabilities.replication:
+    """Save that nothing of a resource is left, where a failover could let that look like something else.
+
+    Once: saved anew by each claim it would count as progress each time, and a cascade whose later removals bring their node
+    down would never be given up.
+    """
+    if run.tools.driver.capabilities.replication and resource_id not in run.state.get("removed", ()):
         await run.record(removed=[*run.state.get("removed", ()), resource_id])
 
 

@@ -3,22 +3,26 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 from tests.sim.regressions.stage import QUOTA, Stage
 
+from breezeblock.drivers.contract import Capabilities, FenceScope
 from breezeblock.model.errors import InvalidState, Unavailable
+from breezeblock.model.ids import TypeId
 from breezeblock.node.gate import Gate
 from breezeblock.protocol.queue import DO, Claim
 from breezeblock.protocol.steps import Operation, Run, execute
-from breezeblock.resources import snapshots, volume_changes, volumes
+from breezeblock.resources import snapshots, types, volume_changes, volumes
 from breezeblock.store.run import Store
 from breezeblock.testing.database import Database
 from breezeblock.testing.loop import VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
+from breezeblock.work.tools import end_removal
 
 
 @pytest.fixture
@@ -153,6 +157,53 @@ def test_who_may_not_update_a_snapshot_is_told_the_status_that_it_has(stage: Sta
         stage.run(
             snapshots.update_status, origin=stage.origin(), snapshot_id=snapshot_id, status="creating", progress=None
         )
+
+
+def test_a_type_that_only_a_snapshot_still_has_stays(stage: Stage) -> None:
+    """Seed 2258093095 with fence and crash alone, *Accounts*: its volume was retyped, the type deleted, its own unknown."""
+    gold = TypeId(stage.new_id())
+    made: dict[str, Any] = {"name": "gold", "description": None, "is_public": True, "extra_specs": {}}
+    stage.run(types.create_type, type_id=gold, origin=stage.origin(), **made)
+    volume_id = stage.given_volume()
+    retype = {"volume_id": volume_id, "migration_policy": "never", "quota_defaults": QUOTA}
+    stage.run(volume_changes.begin_retype, origin=stage.origin(), new_type=gold, **retype)  # type: ignore[arg-type]
+    stage.end(stage.claim())
+    snapshot_id = stage.given_snapshot(volume_id)
+    stage.run(volume_changes.begin_retype, origin=stage.origin(), new_type="__DEFAULT__", **retype)  # type: ignore[arg-type]
+    stage.end(stage.claim())
+
+    with pytest.raises(InvalidState, match="still in use"):
+        stage.run(types.delete_type, type_id=gold, origin=stage.origin())
+    assert stage.problems() == []
+
+    stage.run(snapshots.begin_delete, origin=stage.origin(), snapshot_id=snapshot_id)
+    stage.end(stage.claim())
+    stage.run(types.delete_type, type_id=gold, origin=stage.origin())
+    assert stage.problems() == []
+
+
+def test_a_removal_that_was_saved_is_no_progress_of_the_next_claim() -> None:
+    """Seed 2430456528, *Termination*: a cascade saved its snapshot's removal 240 times, and died of its volume's each time."""
+    saved: list[Any] = []
+
+    class Replicated:
+        tools = SimpleNamespace(
+            driver=SimpleNamespace(capabilities=Capabilities(fence=FenceScope.NONE, replication=("secondary",)))
+        )
+        state: dict[str, Any] = {}  # noqa: RUF012  of one run
+
+        async def record(self, **changes: Any) -> None:
+            saved.append(changes)
+            self.state |= changes
+
+    async def two_claims() -> None:
+        run: Any = Replicated()
+        for _ in range(2):
+            await end_removal(run, "snapshot")
+
+    in_virtual_time(two_claims())
+
+    assert saved == [{"removed": ["snapshot"]}]
 
 
 class Present:
