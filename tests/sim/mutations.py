@@ -143,26 +143,24 @@ def charges_forgotten(patch: Patch) -> None:
 
 def checkpoints_as_they_were_seen(patch: Patch) -> None:
     """A claim swaps whatever epoch there is, and goes on from the checkpoint that was there when it looked."""
-    seen: dict[str, queue.Claim] = {}
+    seen: dict[tuple[str, str], queue.Claim] = {}
     checkpoint = ("direction", "step", "state_json", "failure_json", "cancel")
+    look, claimed = Worker._look, queue.claim
 
-    def looking(look: Callable[..., list[queue.Wanted]]) -> Callable[..., list[queue.Wanted]]:
-        def looked(tx: Connection, **kwargs: Any) -> list[queue.Wanted]:
-            wanted = look(tx, **kwargs)
-            seen.update((one.operation_id, one) for one in queue._read_claims(tx, [w.operation_id for w in wanted]))
-            return wanted
+    def looked(self: Worker, tx: Connection, **kwargs: Any) -> Any:
+        found = look(self, tx, **kwargs)
+        wanted = [*found.ours, *found.normal, *found.risky, *found.failovers]
+        for one in queue._read_claims(tx, [one.operation_id for one in wanted]):
+            seen[self._me.incarnation, one.operation_id] = one
+        return found
 
-        return looked
-
-    def claim(tx: Connection, **kwargs: Any) -> list[queue.Claim]:
+    def claim(tx: Connection, *, incarnation: str, **kwargs: Any) -> list[queue.Claim]:
         return [
-            replace(one, **{name: getattr(seen.get(one.operation_id, one), name) for name in checkpoint})
-            for one in claimed(tx, **kwargs)
+            replace(one, **{name: getattr(seen.get((incarnation, one.operation_id), one), name) for name in checkpoint})
+            for one in claimed(tx, incarnation=Incarnation(incarnation), **kwargs)
         ]
 
-    claimed = queue.claim
-    patch.setattr(queue, "claimable", looking(queue.claimable))
-    patch.setattr(queue, "owned", looking(queue.owned))
+    patch.setattr(Worker, "_look", looked)
     patch.setattr(queue, "claim", claim)
     free = or_(operations.c.owner.is_(None), operations.c.owner == bindparam("me"))
     values = {"owner": bindparam("me"), "claim_epoch": operations.c.epoch + 1, "claimed_at_us": bindparam("now_us")}

@@ -360,3 +360,22 @@ def test_a_deletion_that_has_removed_everything_ends_well_on_any_storage(site: S
 
     in_virtual_time(story())
     assert ("delete_volume", "done") in site.outcomes()
+
+
+def test_a_deletion_that_has_begun_is_not_cancelled_after_a_failover(site: Site) -> None:
+    """Its object is gone: a volume that came back to `available` would be a lie."""
+
+    async def story() -> None:
+        await given_storage(site)
+        site.base.run(volumes.begin_force_delete, origin=origin(is_admin=True), volume_id=VolumeId(V1), cascade=True)
+        await dies(site.perform(site.claim(), commits=2))
+        reset(site, V1, "available")
+        bury(site)
+        site.fail_over()
+        await site.perform(site.claim(OTHER))
+        await site.perform(site.claim(OTHER))
+
+        assert V1 not in [row["id"] for row in site.base.rows(tables.volumes) if not row["tombstone"]]
+
+    in_virtual_time(story())
+    assert ("delete_volume", "done") in site.outcomes()

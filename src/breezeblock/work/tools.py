@@ -104,7 +104,10 @@ async def begin_removal(run: Working, *left: tuple[Table, str]) -> None:
                 f"{table.name.removesuffix('s').capitalize()} {row_id} is not on the storage that its backend has "
                 "failed over to; it can be deleted when that is back."
             )
-    await run.checkpoint(progress=False, begun_in=run.claim.generation)
+    if "begun_in" in run.state:  # what has removed something is not cancelled any more
+        await run.record(begun_in=run.claim.generation)
+    else:
+        await run.checkpoint(progress=False, begun_in=run.claim.generation)
 
 
 async def _is_elsewhere(run: Working, table: Table, row_id: str) -> bool:
