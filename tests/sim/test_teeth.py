@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from tests.sim.mutations import FOUND_BY
 from tests.sim.search import Found, find, table
-from tests.sim.seeds import BASE, PROOF
+from tests.sim.seeds import BASE, PROOF, TOLD
 
 from breezeblock.testing.database import Database
 
@@ -62,7 +62,7 @@ def test_a_removed_rule_is_found(searches: Searches, request: pytest.FixtureRequ
 
     first, most = _first(mutate)
     assert found is not None, f"{mutate.__name__} is not found by seeds {first} to {first + most - 1}"
-    print(f"{mutate.__name__}: committed {FOUND_BY[mutate]}, found by {found.seed}: {found.fell}")
+    TOLD.append(f"{mutate.__name__}: committed {FOUND_BY[mutate]}, found by {found.seed}: {found.fell[:100]}")
 
 
 def test_the_page_shows_every_rule_that_is_taken_away() -> None:

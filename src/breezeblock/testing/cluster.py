@@ -34,6 +34,7 @@ from breezeblock.testing.replicating import Array
 from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
+from breezeblock.testing.witness import WitnessedStore
 from breezeblock.work.catalogue import CATALOGUE
 
 __all__ = ["BEYOND", "CLUSTER", "Cluster", "queue_of"]
@@ -121,6 +122,7 @@ class Cluster:
         self.on_fault: Callable[[], None] = lambda: None
         """A storage call of the running process fails by a fault; called where its caller will see that."""
         self.on_unleased: Callable[[str], None] = lambda what: None
+        self.on_stale: Callable[[str], None] = lambda what: None
         self._reboots = "reboot" in faults.on
         self._machines: dict[VirtualClock, Machine] = {}
         """Each has its own clock; where nodes are fenced by killing they are one that has several."""
@@ -387,7 +389,7 @@ class Cluster:
         lane = SimLane(
             self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
         )
-        store, machine = Store(lane, env), self.machine_of(node.clock).name
+        store, machine = WitnessedStore(lane, env, on_stale=self.on_stale), self.machine_of(node.clock).name
         identity = Identity(
             cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number, machine=machine
         )

@@ -175,6 +175,7 @@ class _Run:
         database.on_commit, database.on_resume = self._committed, self._watcher.on_resume
         database.on_rollback = self._watcher.on_rollback
         self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
+        self._cluster.on_stale = lambda what: self._watcher.violated("Once", what)
         self._cluster.on_forced = self._watcher.rules.forced.add
         self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
         self._watcher.is_published, self._watcher.state_of = self._is_published, self._state_of
