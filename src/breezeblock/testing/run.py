@@ -171,14 +171,7 @@ class _Run:
             beyond_drift=options["beyond_drift"],
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
-        self._cluster.on_fault = self._watcher.excuses.met_a_fault
-        database.on_commit, database.on_resume = self._committed, self._watcher.on_resume
-        database.on_rollback = self._watcher.on_rollback
-        self._cluster.on_unleased = lambda what: self._watcher.violated("Lease", what)
-        self._cluster.on_stale = lambda what: self._watcher.violated("Once", what)
-        self._cluster.on_forced = self._watcher.rules.forced.add
-        self._watcher.excuses.poison_limit = self._cluster.limits.poison_limit
-        self._watcher.is_published, self._watcher.state_of = self._is_published, self._state_of
+        self._let_it_watch()
         if options["brief"]:
             self._watcher.on_violation = self._loop.stop
         self._clients = Clients(
@@ -188,6 +181,18 @@ class _Run:
             pause_s=self._random.choice((0.06, 0.2, 0.4)),
             unasked=options["unasked"],
         )
+
+    def _let_it_watch(self) -> None:
+        """Whatever happens in the database and in the cluster is told to the watcher."""
+        database, cluster, watcher = self._database, self._cluster, self._watcher
+        database.on_commit, database.on_resume = self._committed, watcher.on_resume
+        database.on_rollback = watcher.on_rollback
+        cluster.on_fault = watcher.excuses.met_a_fault
+        cluster.on_unleased = lambda what: watcher.violated("Lease", what)
+        cluster.on_stale = lambda what: watcher.violated("Once", what)
+        cluster.on_forced = watcher.rules.forced.add
+        watcher.excuses.poison_limit = cluster.limits.poison_limit
+        watcher.is_published, watcher.state_of = self._is_published, self._state_of
 
     def go(self) -> Report:
         """Run, check, report."""
