@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 import structlog
@@ -112,6 +113,29 @@ def test_only_a_deletion_that_a_failover_crosses_may_find_nothing(
     excuses.saved(ONE, f"1 {UNDO} ")
 
     excuses.ended(ONE, kind, "failed", lost_owners=0, resources=[VOLUME])
+
+    assert len(found) == problems
+
+
+@pytest.mark.parametrize(
+    ("deletion", "there", "problems"),
+    [("failed", False, 0), ("failed", True, 1), ("parked", False, 0), ("done", False, 1)],
+)
+@pytest.mark.parametrize("how", ["resources", "reads"])
+def test_who_needs_what_a_failed_deletion_has_removed_may_fail(
+    deletion: str, there: bool, problems: int, how: str
+) -> None:
+    """Seed 2734160478: an operator had called it available."""
+    found: list[str] = []
+    excuses = Excuses(lambda invariant, what: found.append(what), lambda resource: there)
+    excuses.poison_limit = 0
+    structlog.contextvars.bind_contextvars(operation_id=OTHER, epoch=1)
+    excuses.met_a_fault()
+    for operation, kind, outcome in ((OTHER, "delete_volume", deletion), (ONE, "create_snapshot", "failed")):
+        excuses.enqueued(operation, kind)
+        excuses.saved(operation, f"1 {UNDO} ")
+        named: dict[str, Any] = {"resources" if operation == OTHER else how: [VOLUME]}
+        excuses.ended(operation, kind, outcome, lost_owners=0, **named)
 
     assert len(found) == problems
 

@@ -33,7 +33,7 @@ FLOORS: Final = {
     "resumed": 0.005,
 }
 # What there is to strike at only when something else goes wrong, too.
-WITH: Final = {"fence": ["crash"]}
+WITH: Final = {"fence": ["crash", "rename"]}
 # Some need something that not every run has: an array, a poisonous resource, an older release.
 SEARCHED: Final = 60
 

@@ -3,7 +3,8 @@
 An operation may end as failed only if a fault of the storage met it in the very claim that turned it back; as parked only if
 it lost as many owners as the poison limit says; as cancelled only if a later request cancelled it. A fence that made the
 storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
-operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is. A
+operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is; and so
+may what needs an object that a deletion has removed before it failed, if an operator has called that available since. A
 resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover.
 """
 
@@ -42,6 +43,7 @@ class Excuses:
         self._met_on_the_way_back: set[str] = set()
         self._turned: dict[str, int] = {}
         self._cancelled: set[str] = set()
+        self._half_done: set[str] = set()
         self._open: set[str] = set()
         self._failovers: set[str] = set()
         self._crossed: set[str] = set()
@@ -77,13 +79,24 @@ class Excuses:
                 self._cancelled.update(in_line(row_id))
 
     def ended(
-        self, operation: str, kind: str, outcome: str, *, lost_owners: int, resources: Iterable[str] = ()
+        self,
+        operation: str,
+        kind: str,
+        outcome: str,
+        *,
+        lost_owners: int,
+        resources: Iterable[str] = (),
+        reads: Iterable[str] = (),
     ) -> None:
-        """Judge how an operation has ended."""
+        """Judge how an operation has ended. It has changed `resources`, and read `reads` besides."""
+        resources = tuple(resources)
         self._open.discard(operation)
         self._failovers.discard(operation)
         met = (operation, self._turned.get(operation, -1)) in self._met
-        if outcome == "failed" and not met and not self._may_be_elsewhere(operation, kind, resources):
+        excused = self._may_be_elsewhere(operation, kind, resources) or self._was_half_deleted((*resources, *reads))
+        if self.may_have_left_something(operation, kind, outcome):
+            self._half_done.update(resources)
+        if outcome == "failed" and not met and not excused:
             self._violated(
                 "Once", f"{kind} {operation} was accepted and is failed, though no storage call of it failed"
             )
@@ -99,6 +112,13 @@ class Excuses:
         """
         deletes = kind.startswith("delete") and operation in self._crossed
         return deletes and not all(self._is_there(resource) for resource in resources)
+
+    def _was_half_deleted(self, resources: Iterable[str]) -> bool:
+        """Whether an operation needs an object that an earlier one has removed before it failed.
+
+        Its resource was left in an error status, and an operator has called it available all the same.
+        """
+        return any(one in self._half_done and not self._is_there(one) for one in resources)
 
     def moved(self, resource: str, after: str, applied: Iterable[Applied], ended: Mapping[str, Iterable[str]]) -> None:
         """Judge a change of status. `ended` are the resources of operations that did not end well in this transaction."""

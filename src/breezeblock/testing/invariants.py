@@ -244,8 +244,10 @@ class Watcher:
         text = f"operation {id_} {kind} ended: {outcome}"
         self._tell(text, kind="ended", operation=id_, operation_kind=kind, outcome=outcome)
         self._require_nobody_before(id_, "ended")
-        held = [one for one, seq in self.resources_of.get(id_, {}).items() if self.exclusive[one, seq]]
-        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_], resources=held)
+        places = self.resources_of.get(id_, {}).items()
+        held = [one for one, seq in places if self.exclusive[one, seq]]
+        reads = [one for one, seq in places if not self.exclusive[one, seq]]
+        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_], resources=held, reads=reads)
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
