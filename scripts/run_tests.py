@@ -51,18 +51,18 @@ class Suite:
     arguments: tuple[str, ...] = ()
 
 
-LINT = Suite("lint", (), seconds=90, proof_seconds=180)
+LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 SUITES = (
     LINT,
-    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=120, proof_seconds=300),
+    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
-    Suite("sim", ("tests/sim",), seconds=180, proof_seconds=1200),
-    Suite("drivers", ("tests/drivers",), seconds=60, proof_seconds=300),
-    Suite("api", ("tests/api",), seconds=60, proof_seconds=180),
-    Suite("clients", ("tests/clients",), seconds=180, proof_seconds=240),
-    Suite("race", ("tests/race",), seconds=90, proof_seconds=300),
-    Suite("fuzz", ("tests/fuzz",), seconds=60, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=400, proof_seconds=1300),
+    Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
+    Suite("drivers", ("tests/drivers",), seconds=30, proof_seconds=60),
+    Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
+    Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120),
+    Suite("race", ("tests/race",), seconds=60, proof_seconds=300),
+    Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
+    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600),
 )
 
 LINTERS = (
