@@ -120,7 +120,6 @@ def test_orphans_that_end_by_themselves_leave_no_zombies(keep: Keep, tmp_path: P
     keeper = keep("for i in 1 2 3 4 5; do (setsid sleep 0.1 &); done; exec sleep 307", for_s=2.5)
     assert keeper.stdout is not None
     worker = int(keeper.stdout.readline().split()[1])
-    keeper.stdout.readline()  # it is about to end
     out, err = keeper.communicate(timeout=10)
 
     assert "ended []" in out
