@@ -45,6 +45,13 @@ Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The node's name, such as node-1.")]
+Lost = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The node's name; or, for one that nobody has expired, the id of its incarnation, which `status` shows.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -242,7 +249,7 @@ def node_resume(name: Name, data: Data = None, config: Config = None) -> None:
 
 @node_app.command("fence")
 def node_fence(
-    name: Name,
+    name: Lost,
     data: Data = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="I am certain that it writes no more.")] = False,
     config: Config = None,

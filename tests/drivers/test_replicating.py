@@ -158,6 +158,23 @@ def test_a_call_that_hung_through_a_failover_lands_nowhere(array: Array, driver:
     assert run(driver.on(SECONDARY).every_name()) == (ONE,)
 
 
+def test_a_failover_that_hung_through_a_later_one_changes_nothing(array: Array, driver: ReplicatingDriver) -> None:
+    """Its time was up, the operator went on with another one, and the service works where that has led."""
+
+    async def story() -> None:
+        array.hang(SECONDARY)
+        hung = asyncio.ensure_future(driver.failover(SECONDARY))
+        await asyncio.sleep(0)
+        await driver.failover(DEFAULT)
+        array.repair(SECONDARY)
+        with pytest.raises(BackendFailed):
+            await hung
+
+    run(story())
+    assert array.active == DEFAULT
+    assert run(driver.exists(OTHER))
+
+
 def test_a_call_asks_for_its_lease_before_it_hangs_and_not_after(disk: MemoryFiles, array: Array) -> None:
     """A lease that ends while the call is with the array was there when the call began (seed 2059, *Lease*)."""
     began: list[str] = []

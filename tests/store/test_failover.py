@@ -248,7 +248,7 @@ def test_it_may_die_in_the_storage_call(site: Site, target: str, effect: int, af
 
     async def story() -> None:
         await given_storage(site)
-        site.array.switch(SECONDARY if target == DEFAULT else DEFAULT)
+        site.array.switch(SECONDARY if target == DEFAULT else DEFAULT, number=site.array.begin_failover())
         was = {"active_backend_id": SECONDARY, "replication_status": "failed-over"} if target == DEFAULT else {}
         site.base.change(tables.backends, backend_id(QUEUE), **was, frozen=False)
         site.fail_over(target)

@@ -71,7 +71,7 @@ def fence(settings: Settings, name: str, *, confirmed: bool) -> str:
 
 async def _fence(settings: Settings, name: str, found: list[Incarnated]) -> Mapping[Incarnation, tuple[str, ...]]:
     env = real_env()
-    await nodes.refuse_the_living(env, name, found)
+    await nodes.refuse_the_living(env, found)
     nodes.refuse_unnamed(name, found)
     opened = wiring.open_database(settings, env)
     try:

@@ -191,6 +191,7 @@ class Driver(Protocol):
         counts as failed, and the next one may call for another target.
 
         When this returns, no call that began on that target before it can land there any more: one that hung through a
-        failover must not wake up after the failback, when its operation has long been done by somebody else.
+        failover must not wake up after the failback, when its operation has long been done by somebody else. The same holds
+        for this call: one that hung until a later one was done must change nothing any more.
         """
         ...

@@ -36,7 +36,7 @@ FORMAT_VERSION: Final = 1
 MARKER: Final = ".breezeblock-backend"
 PART: Final = ".part"
 # What a freshly made filesystem may contain: it is still empty.
-EMPTY: Final = frozenset({"lost+found"})
+FRESH: Final = frozenset({"lost+found"})
 
 # One storage call copies no more, so that the guard is asked often and a call ends soon after the guard closed.
 PIECE_BYTES: Final = 8 << 20
@@ -430,7 +430,7 @@ class _Pace:
 
 def _may_be_there(entry: str) -> bool:
     """What the top of a freshly made filesystem may contain, or one that nodes have just begun to mark: it is still empty."""
-    return entry in EMPTY or _is_marker_part(entry)
+    return entry in FRESH or _is_marker_part(entry)
 
 
 def _is_marker_part(entry: str) -> bool:

@@ -17,12 +17,10 @@ from breezeblock.resources.backends import in_use, introduce
 from breezeblock.resources.services import apply_words
 from breezeblock.store.run import Store
 
-GIB = 1024**3
+GIB: Final = 1024**3
+REPORT_EVERY_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
-
-
-REPORT_EVERY_S: Final = 10.0
 
 
 class Reporter:

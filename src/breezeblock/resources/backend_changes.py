@@ -251,7 +251,11 @@ def park_failover(tx: Connection, claim: Claim, *, now_us: int) -> None:
     """
     switched = json.loads(claim.state_json).get("switched")
     target = json.loads(claim.payload_json)["target"] if switched else None
-    values: dict[str, Any] = {"replication_status": states.REPLICATION_ERROR, "op_seq": backends.c.op_seq + 1}
+    values: dict[str, Any] = {
+        "replication_status": states.REPLICATION_ERROR,
+        "op_seq": backends.c.op_seq + 1,
+        "updated_at_us": now_us,
+    }
     if switched:
         values["active_backend_id"] = None if target == DEFAULT_TARGET else target
     stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)

@@ -25,6 +25,7 @@ class Incarnated:
     """What is needed of a node row to fence it by hand."""
 
     incarnation: Incarnation
+    name: str
     state: str
     boot_id: str
     lock_path: str
@@ -36,7 +37,7 @@ def to_fence(tx: Connection, *, cluster: str, name: str) -> list[Incarnated]:
 
     `name` may be the id of an incarnation: then it is that one. Raises NotFound.
     """
-    columns = (nodes.c.incarnation, nodes.c.state, nodes.c.boot_id, nodes.c.lock_path, nodes.c.lock_id)
+    columns = (nodes.c.incarnation, nodes.c.name, nodes.c.state, nodes.c.boot_id, nodes.c.lock_path, nodes.c.lock_id)
     named = (nodes.c.cluster == cluster) & or_(nodes.c.name == name, nodes.c.incarnation == name)
     query: Any = select(*columns).where(named, nodes.c.state.in_(("up", "draining", "expired")))
     rows = [Incarnated(*row) for row in tx.execute(query.order_by(nodes.c.incarnation))]
@@ -60,15 +61,15 @@ def refuse_unnamed(name: str, found: list[Incarnated]) -> None:
         )
 
 
-async def refuse_the_living(env: Env, name: str, found: list[Incarnated]) -> None:
+async def refuse_the_living(env: Env, found: list[Incarnated]) -> None:
     """On its own machine nobody's word is needed: the lock file tells, and it outweighs the operator. Raises Conflict."""
     here = await env.threads.run(machine.boot_id)
     for one in found:
         if one.boot_id != here or not await env.threads.run(Path(one.lock_path).exists):
             continue
         if not await env.processes.nobody_holds(one.lock_path, one.lock_id):
-            hint = f"stop it with `breezeblock node drain {name}`, or kill the processes that hold {one.lock_path}"
-            raise Conflict(f"{name} runs on this machine and is not dead: {hint}.")
+            hint = f"stop it with `breezeblock node drain {one.name}`, or kill the processes that hold {one.lock_path}"
+            raise Conflict(f"{one.name} runs on this machine and is not dead: {hint}.")
 
 
 def confirm(tx: Connection, *, found: list[Incarnated], notes: list[Note]) -> dict[Incarnation, tuple[str, ...]]:

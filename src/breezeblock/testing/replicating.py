@@ -56,6 +56,8 @@ class Array:
         self._disk = disk._disk
         self._failed: set[str] = set()
         self._sessions = dict.fromkeys(self.roots, 0)
+        self._asked = 0
+        self._switched = 0
         self._answers = {target: asyncio.Event() for target in self.roots}
         for target, root in self.roots.items():
             self._answers[target].set()
@@ -107,14 +109,20 @@ class Array:
         if self._disk.find(path.parent) is not None:
             self._copy(path.parent, secondary / path.parent.relative_to(primary), only=path.name.partition(".")[0])
 
-    def bring_back(self, target: str) -> None:
+    def begin_failover(self) -> int:
+        """The number of a failover, in the order in which they were asked for."""
+        self._asked += 1
+        return self._asked
+
+    def bring_back(self, target: str, *, number: int) -> None:
         """Before the configured backend is active again: what was written to replicated resources meanwhile."""
+        self._refuse_the_late(target, number)
         if target != DEFAULT or self.active == DEFAULT:
             return
         self.require(self.roots[SECONDARY])
         self._catch_up(SECONDARY, DEFAULT)
 
-    def switch(self, target: str) -> None:
+    def switch(self, target: str, *, number: int) -> None:
         """From now on this side takes effects, and the other one none.
 
         Going back, what was written since `bring_back` comes along: attached volumes are written to all the time, and an array
@@ -122,10 +130,17 @@ class Array:
 
         Sessions of before are over: a call that hung through a failover does not land when its side comes back to use.
         """
+        self._refuse_the_late(target, number)
         if target == DEFAULT and self.active != DEFAULT:
             self._catch_up(SECONDARY, DEFAULT)
+        self._switched = number
         self.active = target
         self._sessions[target] += 1
+
+    def _refuse_the_late(self, target: str, number: int) -> None:
+        """A failover that hung until a later one was done would take the storage from under those who work there."""
+        if number < self._switched:
+            raise _error(errno.ESTALE, self.roots[target])
 
     def session(self, path: PurePosixPath) -> int:
         """The session in which a call begins."""
@@ -190,9 +205,9 @@ class _ArrayFiles(MemoryFiles):
         return bound
 
     async def fail_over(self, target: str) -> None:
-        root = self._array.roots[target]
-        await self._change("failover", root, lambda _: self._array.bring_back(target))
-        await self._change("failover", root, lambda _: self._array.switch(target))
+        root, number = self._array.roots[target], self._array.begin_failover()
+        await self._change("failover", root, lambda _: self._array.bring_back(target, number=number))
+        await self._change("failover", root, lambda _: self._array.switch(target, number=number))
 
     async def _before_call(self, call: str, path: PurePosixPath, mutating: bool) -> None:
         await super()._before_call(call, path, mutating)

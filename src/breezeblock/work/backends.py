@@ -36,7 +36,8 @@ async def fail_over(run: Working) -> None:
     """Have the storage do it. Whoever repeats this after a crash finds it done, half done, or not begun.
 
     That it is done is saved: whatever fails from here on, later claims must work where the storage is. If it is done after its
-    time, the side that the queue goes on with refuses everything, and the operator's next failover goes on from there.
+    time, the side that the queue goes on with refuses everything, and the operator's next failover goes on from there; once
+    that is done, the driver's contract keeps the late one from changing anything.
     """
     await _within(run, SWITCH_LIMIT_S, run.tools.driver.failover(run.payload.target))
     await run.checkpoint(switched=True)

@@ -21,7 +21,7 @@ async def fence(call: Call) -> Response:
     if not body.confirm:
         raise BadRequest(f'{nodes.RISK.format(name=body.host)} When you are certain, say so with "confirm": true.')
     env = call.services.env
-    await nodes.refuse_the_living(env, body.host, found)
+    await nodes.refuse_the_living(env, found)
     nodes.refuse_unnamed(body.host, found)
     by = f"{call.origin.user_id} by the API ({call.origin.request_id})"
     fenced = await call.store.run(nodes.confirm, found=found, notes=[Note.of(env, by) for _ in found])
