@@ -137,6 +137,7 @@ def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_
     else:
         made.execute(
             "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 7, SESSION max_statement_time = ?,"
+            " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
             " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?",
             (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
         )
