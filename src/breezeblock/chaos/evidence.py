@@ -163,8 +163,12 @@ def killed_holders(up_log: Path) -> set[int]:
 
 
 def unsettled(database: Path) -> list[str]:
-    """Whatever is still under way."""
+    """Whatever is still under way; also a lost node that nobody has fenced, whatever it owned."""
     found = [
+        f"node {row['incarnation']} is expired (fencer {row['fencer']})"
+        for row in rows(database, "SELECT * FROM nodes WHERE state = 'expired'")
+    ]
+    found += [
         f"operation {row['kind']} {row['id']} of {row['resource_id']}, owner {row['owner']}, attempt {row['attempt']}"
         for row in rows(database, "SELECT * FROM operations")
     ]
