@@ -24,8 +24,8 @@ from breezeblock.store.dialects import open_engine
 from breezeblock.store.transitions import Transition
 
 __all__ = [
-    "Call", "Event", "Rest", "declared_moves", "events", "killed_holders", "read_calls", "read_rest", "rows", "unsettled",
-    "watch",
+    "Call", "Event", "Rest", "declared_moves", "events", "files_of_workers", "killed_holders", "read_calls", "read_rest",
+    "rows", "unsettled", "watch",
 ]  # fmt: skip
 
 # In the names of transitions that would let anything pass.
@@ -133,11 +133,15 @@ def events(database: Path) -> list[Event]:
 
 def read_calls(folder: Path) -> list[Call]:
     """Every call of every worker. A last line that was cut off by a crash of the machine would be refused."""
-    found: list[Call] = []
-    for path in sorted(folder.glob("*.calls")):
+    files = files_of_workers(folder, "calls")
+    return [call for who, pid, text in files for call in parse_calls(text, incarnation=who, pid=pid)]
+
+
+def files_of_workers(folder: Path, kind: str) -> Iterator[tuple[str, int, bytes]]:
+    """What each worker has written down: its incarnation, its process id, and the text."""
+    for path in sorted(folder.glob(f"*.{kind}")):
         incarnation, pid, _ = path.name.split(".")
-        found += parse_calls(path.read_bytes(), incarnation=incarnation, pid=int(pid))
-    return found
+        yield incarnation, int(pid), path.read_bytes()
 
 
 def parse_calls(text: bytes, *, incarnation: str, pid: int) -> Iterator[Call]:
