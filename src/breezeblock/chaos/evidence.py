@@ -28,8 +28,9 @@ __all__ = [
     "rows", "unsettled", "watch",
 ]  # fmt: skip
 
-# In the names of transitions that would let anything pass.
-NOT_ASKED_FOR: Final = ("reset_status", "force")
+# In the names of transitions that would let anything pass, or what is in error become available: operators' words, and what
+# becomes of resources in a failover.
+NOT_ASKED_FOR: Final = ("reset_status", "update_status", "force", "left_behind", "found_again")
 
 Row = dict[str, Any]
 Token = tuple[int, int]
@@ -220,7 +221,8 @@ def contradictions(database: Path) -> list[str]:
 
 
 def declared_moves() -> dict[str, set[tuple[str | None, str]]]:
-    """Table -> every status change that some transition declares for what the load asks for: it forces and resets nothing.
+    """Table -> every status change that some transition declares for what the load asks for: it forces and resets nothing, and
+    fails nothing over.
 
     None before means from any status.
     """
