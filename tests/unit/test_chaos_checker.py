@@ -445,16 +445,28 @@ def test_what_failed_for_want_of_storage_must_still_rest_somewhere() -> None:
     assert (pardoned, fine, len(stuck)) == ({V}, [], 1)
 
 
-def test_a_request_for_space_may_be_refused_with_a_message_while_storage_fails() -> None:
-    """Not before, not otherwise, and not without a word."""
-    told, silent = rest(log=[], told={"r1"}), rest(log=[])
-    meanwhile, before = replace(asked("create"), sent_at=10.0), replace(asked("create"), sent_at=9.8)
+@pytest.mark.parametrize(
+    ("sent_at", "told", "kind", "pardoned"),
+    [
+        (10.0, {"r1"}, "full disk", True),
+        (49.9, {"r1"}, "full disk", True),
+        (9.8, {"r1"}, "full disk", False),
+        (50.1, {"r1"}, "full disk", False),
+        (15.0, {"r1"}, "read-only storage", False),
+        (15.0, {"r1"}, "stop worker", False),
+        (15.0, set(), "full disk", False),
+    ],
+)
+def test_a_request_for_space_may_be_refused_with_a_message_only_while_there_is_none(
+    sent_at: float, told: set[str], kind: str, pardoned: bool
+) -> None:
+    """And until the pool was measured again. Not before, not later, not otherwise, and not without a word."""
+    one, at_rest = replace(asked("create"), sent_at=sent_at), rest(log=[], told=told)
 
-    assert checker.unplaced_requests([meanwhile], told, [FULL]) == {"r1"}
-    assert checker.unplaced_requests([before], told, [FULL]) == set()
-    assert checker.unplaced_requests([meanwhile], told, []) == set()
-    assert checker.unplaced_requests([meanwhile], silent, [FULL]) == set()
-    assert checker.once([asked("create")], told, set(), {"r1"}).findings == []
+    unplaced = checker.unplaced_requests([one], at_rest, [replace(FULL, kind=kind)])
+
+    assert unplaced == ({"r1"} if pardoned else set())
+    assert bool(checker.once([one], at_rest, set(), unplaced).findings) is not pardoned
 
 
 def test_a_lost_node_that_nobody_fences_is_not_at_rest(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ lasted, with the error of just that fault, and the resource rests in an error st
 """
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +39,11 @@ ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring"
 # Between the end of a storage fault and the end of a call that it made fail.
 FAULT_SLACK_S: Final = 2.0
 # What a call fails with for that reason; one that fails with anything else, for one a fence, does so for another.
-ERROR_OF: Final[Mapping[str, str]] = {"full disk": "ENOSPC", "read-only storage": "EROFS"}
+FULL: Final = "full disk"
+ERROR_OF: Final[Mapping[str, str]] = {FULL: "ENOSPC", "read-only storage": "EROFS"}
+# A pool that was full is so until somebody measures it again: each node every 12 s at the latest (`node/reports.py`), and one
+# that is lost is replaced within a few.
+NO_ROOM_SLACK_S: Final = 30.0
 
 Alive = Mapping[tuple[str, int], float]
 
@@ -210,7 +213,7 @@ def excused_resources(rest: Rest, operations: set[str], strikes: Iterable[Strike
         for resource, _, exclusive in row["locks"]
         if exclusive
     }
-    if any(one.kind in NEEDS_STORAGE for one in strikes):
+    if any(one.kind == FULL for one in strikes):
         found |= {row["id"] for row in rest.volumes if row["pool_name"] is None and row["status"] == "error"}
     return found
 
@@ -233,15 +236,15 @@ class Requests:
 
 
 def unplaced_requests(asked: Iterable[Asked], rest: Rest, strikes: Iterable[Strike]) -> set[str]:
-    """Requests for space that left a message and no operation. There are none before the storage was first made to fail."""
-    since = min((one.at for one in strikes if one.kind in NEEDS_STORAGE), default=math.inf)
+    """Requests for space that left a message and no operation, while the storage was full or had not been measured since."""
+    full = [(one.at, one.until + NO_ROOM_SLACK_S) for one in strikes if one.kind == FULL]
     with_operation = {row["request_id"] for row in (*rest.log, *rest.operations)}
     return {
         one.request_id
         for one in asked
         if one.request_id
         and one.kind in WANT_SPACE
-        and one.sent_at + one.took_s >= since
+        and any(begin <= one.sent_at + one.took_s and one.sent_at <= end for begin, end in full)
         and one.request_id in rest.told
         and one.request_id not in with_operation
     }
