@@ -85,11 +85,12 @@ def _require_known(tx: Connection, limits: Mapping[str, int], defaults: Mapping[
 
 
 def _replace(tx: Connection, table: Table, owner: Mapping[str, Any], limits: Mapping[str, int]) -> None:
-    """Two administrators at once meet at the primary key, and one runs again."""
+    """Two administrators at once meet at the primary key, and one runs again: in one order, so that neither waits for long."""
     if not limits:
         return
     ((column, value),) = owner.items()
     tx.execute(delete(table).where(table.c[column] == value, table.c.resource.in_(limits)))
     tx.execute(
-        insert(table), [{**owner, "resource": resource, "hard_limit": limit} for resource, limit in limits.items()]
+        insert(table),
+        [{**owner, "resource": resource, "hard_limit": limit} for resource, limit in sorted(limits.items())],
     )
