@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, and_, bindparam, insert, select, 
 
 from breezeblock.model.errors import Contended, OverQuota
 from breezeblock.model.ids import ProjectId
-from breezeblock.store.tables import quota_classes, quota_usage, quotas
+from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
 
 UNLIMITED = -1
 
@@ -24,19 +24,22 @@ _CLASS_SIZE = select(quota_classes.c.hard_limit).where(
 )
 
 
-def volume_deltas(*, volumes: int, gib: int, type_name: str | None) -> dict[str, int]:
-    """What `volumes` volumes of together `gib` GiB, of one type, are charged as."""
+def volume_deltas(*, volumes: int, gib: int, type_id: str | None) -> dict[str, int]:
+    """What `volumes` volumes of together `gib` GiB, of one type, are charged as.
+
+    A type's accounts are kept under its id: its name may change between a charge and the refund.
+    """
     deltas = {"volumes": volumes, "gigabytes": gib}
-    if type_name is not None:
-        deltas |= {f"volumes_{type_name}": volumes, f"gigabytes_{type_name}": gib}
+    if type_id is not None:
+        deltas |= {f"volumes_{type_id}": volumes, f"gigabytes_{type_id}": gib}
     return deltas
 
 
-def snapshot_deltas(*, snapshots: int, gib: int, type_name: str | None) -> dict[str, int]:
+def snapshot_deltas(*, snapshots: int, gib: int, type_id: str | None) -> dict[str, int]:
     """What `snapshots` snapshots of together `gib` GiB are charged as: they count as gigabytes, too."""
     deltas = {"snapshots": snapshots, "gigabytes": gib}
-    if type_name is not None:
-        deltas |= {f"snapshots_{type_name}": snapshots, f"gigabytes_{type_name}": gib}
+    if type_id is not None:
+        deltas |= {f"snapshots_{type_id}": snapshots, f"gigabytes_{type_id}": gib}
     return deltas
 
 
@@ -58,8 +61,9 @@ def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, 
         limit = defaults.get(row["resource"], UNLIMITED) if limit is None else limit
         if limit != UNLIMITED and row["in_use"] > limit:
             delta = deltas[row["resource"]]
+            before = row["in_use"] - delta
             raise OverQuota(
-                f"Quota exceeded for {row['resource']}: requested {delta}, in use {row['in_use'] - delta}, limit {limit}. "
+                f"Quota exceeded for {_shown(tx, row['resource'])}: requested {delta}, in use {before}, limit {limit}. "
                 f"Delete something first, or ask an administrator for a higher limit."
             )
 
@@ -77,6 +81,13 @@ def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, default
     limit = defaults.get("per_volume_gigabytes", UNLIMITED) if limit is None else limit
     if limit not in (None, UNLIMITED) and size_gib > limit:
         raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
+
+
+def _shown(tx: Connection, resource: str) -> str:
+    """What the API calls an account: that of a type by the type's name."""
+    noun, _, type_id = resource.partition("_")
+    name = tx.execute(_TYPE_NAME, {"type": type_id}).scalar()
+    return resource if name is None else f"{noun}_{name}"
 
 
 def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
@@ -105,6 +116,7 @@ def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     tx.execute(_MAKE, first)
 
 
+_TYPE_NAME = select(volume_types.c.name).where(volume_types.c.id == bindparam("type"))
 _ADD = (
     update(quota_usage)
     .where(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource == bindparam("name"))
