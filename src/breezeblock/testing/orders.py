@@ -213,12 +213,17 @@ def _update_class(tx: Connection, *, quota_defaults: dict[str, int], limits: dic
 
 
 def put_right(tx: Connection, *, origin: Origin) -> None:
-    """Thaw what is frozen, and enable what an operator has disabled. What is failed over stays so."""
+    """Thaw what is frozen, and enable what an operator has disabled. What is failed over stays so.
+
+    A backend that no node serves now cannot be named by an operator, and nothing waits for it.
+    """
+    listed = services.list_services(tx, own_cluster=CLUSTER, default_zone="")
+    served = {one.queue for one in listed}
     for queue, state in backends.read_states(tx).items():
-        if state.frozen:
+        if state.frozen and queue in served:
             backend_changes.thaw(tx, host=None, cluster=queue, origin=origin)
     words = tx.execute(select(tables.services).where(tables.services.c.disabled).order_by(tables.services.c.host)).all()
-    there = {(one.binary, one.host) for one in services.list_services(tx, own_cluster=CLUSTER, default_zone="")}
+    there = {(one.binary, one.host) for one in listed}
     for word in words:
         if word.binary == services.CLUSTER:
             said = {"name": word.host, "binary": services.VOLUME, "disabled": False, "reason": None}
