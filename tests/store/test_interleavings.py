@@ -65,6 +65,8 @@ def insist(connection: Connection, body: Body) -> Any:
 def beside(base: Base, first: Body, second: Body) -> tuple[Any, Any, bool]:
     """Run `first` to just before its commit, then `second`. Returns both results, and whether the second came first."""
 
+    overtaken, running = False, list[Any]()
+
     def stops(tx: Connection) -> Any:
         nonlocal overtaken
         result = first(tx)
@@ -73,7 +75,6 @@ def beside(base: Base, first: Body, second: Body) -> tuple[Any, Any, bool]:
         overtaken = running[0].done()
         return result
 
-    overtaken, running = False, list[Any]()
     with base.database.beside() as mine, base.database.beside() as other, ThreadPoolExecutor(1) as pool:
         try:
             result = attempt(mine, stops)
@@ -145,13 +146,15 @@ def test_a_type_is_renamed_beside_a_refund(base: Base) -> None:
 
 def test_two_who_fence_the_last_two_backends_end_the_fencing(base: Base) -> None:
     """Each of them saw the other's backend unfenced, and neither was in the other's way."""
-    base.node("lost", state="expired", queues_json='["c@x", "c@y"]')
+    lost = base.node("lost", state="expired", queues_json='["c@x", "c@y"]')
     for name in ("c@x", "c@y"):
         base.add(tables.node_backends, incarnation="lost", queue=name)
 
     def fenced(name: str) -> Body:
-        what, by = note(), {"incarnation": "lost", "queue": name, "method": "storage"}
-        return lambda tx: membership.record_backend_fenced(tx, **by, note=what)
+        what = note()
+        return lambda tx: membership.record_backend_fenced(
+            tx, incarnation=lost, queue=name, method="storage", note=what
+        )
 
     beside(base, fenced("c@x"), fenced("c@y"))
 
