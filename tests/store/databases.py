@@ -72,16 +72,27 @@ class TestDatabase:
             raise
         connection.commit()
 
+    def beside(self) -> Connection:
+        """A connection of its own, for transactions beside another one's: to the next server, where there are several."""
+        self._turn = (self._turn + 1) % len(URLS)
+        connection = _servers()[self._turn].connect()
+        self._set_time(connection, self._now_us())
+        return connection
+
     def _tell_time(self, connection: Connection) -> None:
         now_us = self._now_us()
         if self._told_us.get(self._turn) == now_us:
             return
+        self._set_time(connection, now_us)
+        self._told_us[self._turn] = now_us
+
+    @staticmethod
+    def _set_time(connection: Connection, now_us: int) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT set_config('breezeblock.now_us', :now, false)"), {"now": str(now_us)})
         else:
             connection.exec_driver_sql(f"SET timestamp = {now_us // 1_000_000}.{now_us % 1_000_000:06d}")
         connection.commit()
-        self._told_us[self._turn] = now_us
 
 
 @functools.cache
