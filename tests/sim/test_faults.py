@@ -36,8 +36,8 @@ from breezeblock.testing.virtual import VirtualClock, VirtualIds
 
 T = TypeVar("T")
 MOST = 30
-# Nobody is fenced unless something else goes wrong.
-NEEDS = {"fence": ("crash", "rename")}
+# Nobody is fenced, and hardly anybody comes back, unless something else goes wrong.
+NEEDS = {"fence": ("crash", "rename"), "rename": ("crash",)}
 
 
 class Quiet(Random):
