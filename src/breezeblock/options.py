@@ -58,6 +58,26 @@ class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of backends that name none.")] = ""
 
 
+class Doorbell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: Annotated[
+        Literal["auto", "datagram", "postgresql", "rabbitmq", "none"],
+        Meta(description="What tells nodes of new work; auto is postgresql with that database, else datagram."),
+    ] = "auto"
+    urls: Annotated[
+        list[str],
+        Meta(max_length=16, description="Its servers, tried in turn; default, with postgresql, the database's."),
+    ] = []
+    quorum: Annotated[
+        bool,
+        Meta(
+            description="RabbitMQ: quorum queues, for a broker of several nodes; default whether there are several urls."
+        ),
+    ]
+    idle_poll_s: Annotated[
+        Seconds, Meta(description="Instead of nodes.poll_s while the doorbell is connected; default nodes.poll_s.")
+    ]
+
+
 class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a project may have when nothing was set for it; -1 is without limit."""
 
@@ -125,6 +145,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: Api
     database: Database
     nodes: Nodes
+    doorbell: Doorbell
     quota: Quota
     log: Log
     backends: dict[Name, Backend]
@@ -134,6 +155,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def one_machine(self) -> bool:
         """Whether all nodes of the cluster are certainly on one machine."""
         return is_one_machine(self.database.url)
+
+    @property
+    def doorbell_kind(self) -> str:
+        """The doorbell in use: never auto."""
+        if self.doorbell.kind != "auto":
+            return self.doorbell.kind
+        return "postgresql" if is_postgresql(self.database.url) else "datagram"
+
+    @property
+    def doorbell_urls(self) -> list[str]:
+        """The servers of the doorbell in use; none where it has no servers."""
+        if self.doorbell_kind == "postgresql" and not self.doorbell.urls:
+            return [self.database.url]
+        return self.doorbell.urls
 
 
 class DriverFacts(Struct, frozen=True):
@@ -159,6 +194,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "api": Api,
     "database": Database,
     "nodes": Nodes,
+    "doorbell": Doorbell,
     "quota": Quota,
     "log": Log,
 }
@@ -169,3 +205,8 @@ NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAge
 def is_one_machine(database_url: str) -> bool:
     """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere."""
     return database_url.startswith("sqlite")
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether a database URL, with or without the name of a library, is one of PostgreSQL."""
+    return url.partition("://")[0].partition("+")[0] == "postgresql"

@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from breezeblock import logs, settings, wiring
-from breezeblock.doorbells.local import DatagramBell, DatagramListener
+from breezeblock.doorbells.tally import Rings
 from breezeblock.env.commands import RealCommands
 from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.real import real_env
@@ -31,8 +31,6 @@ async def work(brief: NodeBrief) -> None:
     chosen = settings.from_json(brief.settings_json)
     env = real_env()
     opened = wiring.open_database(chosen, env)
-    bell_folder = wiring.bell_folder(chosen)
-
     backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
     machine = machine_id(chosen.nodes.machine_id)
     fences = wiring.open_fences(
@@ -50,8 +48,10 @@ async def work(brief: NodeBrief) -> None:
         store=opened.store,
         backends=backends,
         catalogue=CATALOGUE,
-        doorbell=DatagramBell(bell_folder),
-        listener=DatagramListener(bell_folder, brief.incarnation),
+        doorbell=wiring.open_bell(chosen, env, Rings()),
+        listener=wiring.open_listener(
+            chosen, env, Rings(), queues=list(backends), node=brief.name, incarnation=brief.incarnation
+        ),
         identity=Identity(
             cluster=brief.cluster,
             name=brief.name,
@@ -64,6 +64,7 @@ async def work(brief: NodeBrief) -> None:
         link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
         limits=Limits(
             poll_s=chosen.nodes.poll_s,
+            idle_poll_s=chosen.doorbell.idle_poll_s,
             poison_limit=chosen.nodes.poison_limit,
             park_after_s=chosen.nodes.park_after_s,
         ),
