@@ -5,6 +5,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from breezeblock.database_urls import POSTGRESQL, kind_of
+
 UNLIMITED: Final = -1
 
 # A queue is called cluster@backend, and keys are split at dots: neither sign may be in a name.
@@ -37,7 +39,23 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(description="SQLAlchemy URL; empty means SQLite in data_dir.")]
+    url: Annotated[
+        str,
+        Meta(
+            description="sqlite:///PATH, or postgresql:// or mariadb://USER:PASSWORD@HOST/NAME; empty: SQLite in data_dir."
+        ),
+    ]
+    failover_urls: Annotated[
+        list[str], Meta(description="More servers of the same database: the next is used when one does not answer.")
+    ] = []
+    connections: Annotated[
+        int, Meta(ge=2, le=256, description="Connections of each process for writing to a server; half as many read.")
+    ] = 8
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All servers, in the order in which they are tried."""
+        return (self.url, *self.failover_urls)
 
 
 class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +74,9 @@ class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(max_length=255, description="What no other machine has; empty takes the DMI product UUID.")
     ] = ""
     fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of backends that name none.")] = ""
+    one_machine: Annotated[
+        bool, Meta(description="All nodes of the cluster run on this machine, though the database is on a server.")
+    ] = False
 
 
 class Doorbell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,20 +175,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def one_machine(self) -> bool:
         """Whether all nodes of the cluster are certainly on one machine."""
-        return is_one_machine(self.database.url)
+        return is_one_machine(self.database.url, self.nodes)
 
     @property
     def doorbell_kind(self) -> str:
         """The doorbell in use: never auto."""
         if self.doorbell.kind != "auto":
             return self.doorbell.kind
-        return "postgresql" if is_postgresql(self.database.url) else "datagram"
+        return "postgresql" if kind_of(self.database.url) == POSTGRESQL else "datagram"
 
     @property
     def doorbell_urls(self) -> list[str]:
         """The servers of the doorbell in use; none where it has no servers."""
         if self.doorbell_kind == "postgresql" and not self.doorbell.urls:
-            return [self.database.url]
+            return list(self.database.urls)
         return self.doorbell.urls
 
 
@@ -202,11 +223,6 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
 NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent}
 
 
-def is_one_machine(database_url: str) -> bool:
-    """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere."""
-    return database_url.startswith("sqlite")
-
-
-def is_postgresql(url: str) -> bool:
-    """Whether a database URL, with or without the name of a library, is one of PostgreSQL."""
-    return url.partition("://")[0].partition("+")[0] == "postgresql"
+def is_one_machine(database_url: str, nodes: Nodes) -> bool:
+    """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere, unless told so."""
+    return database_url.startswith("sqlite") or nodes.one_machine

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from random import Random
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.sql.schema import Table
+from tests.store.databases import TestDatabase
 
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation, MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
@@ -21,7 +22,7 @@ from breezeblock.protocol.queue import Claim, Job, Lock, Wanted
 from breezeblock.resources import snapshots, types, volumes
 from breezeblock.resources.accepted import Accepted
 from breezeblock.store import check, tables
-from breezeblock.store.dialects import open_engine, translate
+from breezeblock.store.dialects import translate
 from breezeblock.store.run import Store
 from breezeblock.testing.loop import VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles
@@ -43,26 +44,15 @@ class Base:
 
     def __init__(self) -> None:
         self.now_us = NOW_US
-        self._engine = open_engine("sqlite://", now_us=lambda: self.now_us)
-        self._connection = self._engine.connect()
-        with self.tx() as tx:
-            tables.metadata.create_all(tx)
-            types.ensure_default_type(tx)
+        self.database = TestDatabase(lambda: self.now_us)
+        self.run(types.ensure_default_type)
 
     def close(self) -> None:
-        self._connection.close()
-        self._engine.dispose()
+        self.database.close()
 
-    @contextmanager
-    def tx(self) -> Iterator[Connection]:
+    def tx(self) -> AbstractContextManager[Connection]:
         """One transaction, as a lane makes it."""
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.rollback()
-            raise
-        self._connection.commit()
+        return self.database.tx()
 
     def run(self, f: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """`f` in a transaction of its own."""
@@ -79,10 +69,6 @@ class Base:
             raise translate(error, committing=False) from error
 
     read = write
-
-    @property
-    def raw(self) -> Any:
-        return self._connection.connection.dbapi_connection
 
     # --- rows --------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, case, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, case, event, insert, select
 from tests.store.given import Base, origin
 
 from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound, Rejected
@@ -305,9 +305,15 @@ def test_rows_are_locked_once_and_in_the_order_of_their_ids(base: Base) -> None:
     base.add(volumes, **(VOLUME | {"id": "a"}))
     base.volume_type("k")
     written: list[str] = []
-    base.raw.set_trace_callback(lambda sql: written.append(sql.split("WHERE")[1]) if sql.startswith("UPDATE") else None)
 
-    base.run(lock_rows, [(volumes, "v"), (volume_types, "k"), (volumes, "a"), (volumes, "v")])
-    base.raw.set_trace_callback(None)
+    def lock(tx: Connection) -> None:
+        @event.listens_for(tx, "before_execute")
+        def note(connection: Connection, statement: Any, many: Any, parameters: dict[str, Any], options: Any) -> None:
+            written.append(parameters["row_id"])
 
-    assert [sql.split("'")[1] for sql in written] == ["a", "k", "v"]
+        lock_rows(tx, [(volumes, "v"), (volume_types, "k"), (volumes, "a"), (volumes, "v")])
+        event.remove(tx, "before_execute", note)
+
+    base.run(lock)
+
+    assert written == ["a", "k", "v"]
