@@ -51,6 +51,11 @@ class Kind:
     server: Postgresql | Rabbitmq
     quorum: bool = False
 
+    @property
+    def name(self) -> str:
+        """As in the settings."""
+        return "postgresql" if isinstance(self.server, Postgresql) else "rabbitmq"
+
     def bell_at(self, *urls: str, tally: Rings | None = None) -> ServedBell:
         opener = postgresql_bell if isinstance(self.server, Postgresql) else rabbitmq_bell
         return opener(urls, env=real_env(), tally=tally or Rings())
