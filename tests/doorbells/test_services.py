@@ -23,6 +23,19 @@ def test_work_is_found_at_once(running_service: StartService, kind: Kind) -> Non
     for volume_id in [service.create_volume() for _ in range(4)]:
         eventually(lambda volume_id=volume_id: is_available(service, volume_id), within_s=30)  # type: ignore[misc]
 
+    kind_of_it = f'kind="{kind.name}"'
+    told = service.request("GET", "/metrics").body
+    rings = {what: value(told, f'doorbell_rings_total{{{kind_of_it},what="{what}"}}') for what in ("sent", "received")}
+    assert min(rings.values()) >= 1
+    places = ("api-1", "node-1", "node-2")
+    assert [value(told, f'doorbell_connected{{{kind_of_it},process="{place}"}}') for place in places] == [1.0] * 3
+
+
+def value(metrics: str, series: str) -> float:
+    """One number of a scrape."""
+    (line,) = [line for line in metrics.splitlines() if line.startswith(f"breezeblock_{series} ")]
+    return float(line.rpartition(" ")[2])
+
 
 @pytest.mark.parametrize("name", ["postgresql", "rabbitmq"])
 def test_a_server_that_is_not_there_stops_nothing(running_service: StartService, name: str) -> None:

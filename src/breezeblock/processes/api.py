@@ -69,9 +69,12 @@ async def serve(brief: ApiBrief) -> None:
     chosen = settings.from_json(brief.settings_json)
     env = real_env()
     opened = wiring.open_database(chosen, env)
-    bell = wiring.open_bell(chosen, env, Rings())
+    bell = wiring.open_bell(chosen, env, Rings(brief.rings_files.get(brief.name, -1)))
     counts = RequestCounts(brief.counts_files, place=brief.place)
-    app = build_app(Services(store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts))
+    services = Services(
+        store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts, rings=brief.rings_files
+    )
+    app = build_app(services)
     server = InheritedServer(app, brief.listening_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -10,8 +10,10 @@ import sys
 import structlog
 
 from breezeblock import logs, settings, wiring
-from breezeblock.doorbells.tally import Rings
+from breezeblock.doorbells.contract import Doorbell, Listener
+from breezeblock.doorbells.tally import LISTENER, Rings
 from breezeblock.env.commands import RealCommands
+from breezeblock.env.contract import Env
 from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
@@ -23,6 +25,7 @@ from breezeblock.node.worker import Worker
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
+from breezeblock.settings import Settings
 from breezeblock.work.catalogue import CATALOGUE
 
 
@@ -43,15 +46,14 @@ async def work(brief: NodeBrief) -> None:
         boot_id=boot_id(),
     )
 
+    bell, listener = _open_doorbell(brief, chosen, env, list(backends))
     worker = Worker(
         env=env,
         store=opened.store,
         backends=backends,
         catalogue=CATALOGUE,
-        doorbell=wiring.open_bell(chosen, env, Rings()),
-        listener=wiring.open_listener(
-            chosen, env, Rings(), queues=list(backends), node=brief.name, incarnation=brief.incarnation
-        ),
+        doorbell=bell,
+        listener=listener,
         identity=Identity(
             cluster=brief.cluster,
             name=brief.name,
@@ -75,6 +77,14 @@ async def work(brief: NodeBrief) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     await worker.run()
+
+
+def _open_doorbell(brief: NodeBrief, chosen: Settings, env: Env, queues: list[str]) -> tuple[Doorbell, Listener]:
+    """Both ends: a worker also rings, for what it releases and hands back."""
+    bell, listener = Rings(brief.rings_file), Rings(brief.rings_file, end=LISTENER)
+    return wiring.open_bell(chosen, env, bell), wiring.open_listener(
+        chosen, env, listener, queues=queues, node=brief.name, incarnation=brief.incarnation
+    )
 
 
 def main() -> None:
