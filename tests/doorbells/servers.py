@@ -88,7 +88,11 @@ class Server:
 
 
 class Postgresql(Server):
-    """One PostgreSQL without fsync."""
+    """One PostgreSQL without fsync; `options` are those of its configuration."""
+
+    def __init__(self, folder: Path, **options: str) -> None:
+        super().__init__(folder)
+        self._options = options
 
     @property
     def url(self) -> str:
@@ -112,7 +116,7 @@ class Postgresql(Server):
             subprocess.run([*made, "--no-sync"], check=True, capture_output=True, cwd=self.folder)
         (data / "postmaster.pid").unlink(missing_ok=True)
         options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
-        options |= {"shared_buffers": "16MB"}
+        options |= {"shared_buffers": "16MB"} | self._options
         given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         self._spawn([*_as_postgres(), str(POSTGRESQL_BIN[-1] / "postgres"), "-D", str(data), *given])
 

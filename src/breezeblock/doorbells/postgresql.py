@@ -60,7 +60,11 @@ def postgresql_listener(urls: Sequence[str], queues: Sequence[str], *, env: Env,
 
 async def _connect(url: str, purpose: str) -> psycopg.AsyncConnection:
     return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, prepare_threshold=None, application_name=f"breezeblock {purpose}"
+        url,
+        autocommit=True,
+        prepare_threshold=None,
+        target_session_attrs="read-write",  # a replica neither rings nor listens
+        application_name=f"breezeblock {purpose}",
     )
 
 
