@@ -72,6 +72,27 @@ def test_a_server_that_is_not_there_is_asked_seldom_and_in_turn() -> None:
     assert [line["event"] for line in logs] == ["doorbell.lost"]
 
 
+def test_a_server_that_takes_connections_and_drops_them_does_not_fill_the_log() -> None:
+    """One that holds at last is told of."""
+    opened: list[Connection] = []
+
+    async def open_one(url: str) -> Connection:
+        opened.append(Connection())
+        return opened[-1]
+
+    async def use(connection: Connection) -> None:
+        if len(opened) < 100:
+            raise OSError("dropped")
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs:
+        keep(60, open_one, use)
+
+    told = [line["event"].removeprefix("doorbell.") for line in logs]
+    assert len(opened) == 100
+    assert told == ["connected", "lost", "connected", "lost", "connected"]
+
+
 def test_channels_are_no_longer_than_the_server_reads() -> None:
     """Two queues whose names begin alike have two channels."""
     long = f"{'c' * 63}@{'b' * 62}"

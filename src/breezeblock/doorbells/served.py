@@ -25,6 +25,9 @@ PAUSE_FIRST_S: Final = 0.2
 PAUSE_LONGEST_S: Final = 5.0
 # A connection that held so long was a good one: the next failure is a first one.
 HELD_S: Final = 10.0
+# After so many in a row that were not, the next is told of only when it has held: a server that takes connections and drops
+# them would fill the log.
+SHORT_MOST: Final = 2
 # Queues whose rings are kept at a time; a service has one for each backend, so it never has so many.
 WAITING_MOST: Final = 4096
 
@@ -103,6 +106,8 @@ class Kept:
         # What was wrong is told once: until it is over, or something else is wrong.
         self._told = ""
         self._since = 0.0
+        self._short = 0
+        self._settling: asyncio.Task[None] | None = None
         self._open: _Closes | None = None
 
         async def attempt(url: str) -> None:
@@ -135,7 +140,10 @@ class Kept:
                 attempt.cancel()
             self._tell(url, attempt)
             turn += 1
-            failures = 0 if self._env.clock.boottime() - self._since > HELD_S else failures + 1
+            held_s = self._env.clock.boottime() - self._since
+            failures = 0 if held_s > HELD_S else failures + 1
+            if held_s >= 0:
+                self._short = 0 if held_s > HELD_S else self._short + 1
             longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2 ** min(failures, 16))
             await self._env.clock.sleep(self._env.random.uniform(longest / 2, longest))
 
@@ -144,10 +152,23 @@ class Kept:
         self.is_connected = True
         self._since = self._env.clock.boottime()
         self._tally.connected(True)
+        if self._short < SHORT_MOST:
+            self._tell_connected(url)
+        else:
+            self._settling = asyncio.ensure_future(self._tell_when_it_held(url))
+
+    async def _tell_when_it_held(self, url: str) -> None:
+        await self._env.clock.sleep(HELD_S)
+        self._tell_connected(url)
+
+    def _tell_connected(self, url: str) -> None:
         self._log.info("doorbell.connected", server=mask_url_secrets(url), again=bool(self._told))
         self._told = ""
 
     def _end(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         if self._open is not None:
             self._open.close()
             self._open = None
