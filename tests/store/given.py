@@ -1,6 +1,7 @@
 """A database in memory with the real schema, and rows with defaults: a test names only what it is about."""
 
 import asyncio
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -37,6 +38,7 @@ POOL = "c@b#p"
 KINDS = {"copy": 1} | {kind: operation.version for kind, operation in CATALOGUE.items()}
 UNLIMITED: Mapping[str, int] = {}
 ME, OTHER = Incarnation("node-1"), Incarnation("node-2")
+_NOTES = itertools.count(1)
 
 
 class Base:
@@ -169,8 +171,8 @@ def origin(
 
 
 def note(by: str = "node-2") -> Note:
-    """Who says something about a node, at the time of these tests."""
-    return Note(str(uuid.uuid4()), by, NOW_US)
+    """Who says something about a node, at the time of these tests; by their ids in the order in which they were said."""
+    return Note(f"{next(_NOTES):08x}", by, NOW_US)
 
 
 def new_volume(id_: str = "v1", **values: Any) -> NewVolume:

@@ -283,7 +283,7 @@ class Raw:
             raw: Any = tx.connection.dbapi_connection
             if URLS:
                 tx.execute(select(1))  # SQLAlchemy has begun, too
-                return f(PlainConnection(raw))
+                return f(PlainConnection(raw, (Exception,)))
             return f(raw)
 
 

@@ -35,8 +35,9 @@ class PlainCursor(Protocol):
 class PlainConnection:
     """One session. Every error is Failed, and the connection is then good for nothing but `close`."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, errors: tuple[type[Exception], ...]) -> None:
         self._raw = raw
+        self._errors = errors
         self._lock = threading.Lock()
         self._file = int(raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno())
 
@@ -45,7 +46,7 @@ class PlainConnection:
         try:
             cursor: Any = self._raw.cursor()
             cursor.execute(sql.replace("?", "%s"), tuple(parameters))
-        except Exception as error:
+        except self._errors as error:
             raise Failed(str(error)) from error
         made: PlainCursor = cursor
         return made
@@ -54,14 +55,14 @@ class PlainConnection:
         """End the transaction."""
         try:
             self._raw.commit()
-        except Exception as error:
+        except self._errors as error:
             raise Failed(str(error)) from error
 
     def close(self) -> None:
         """End the session, and with it what was not committed."""
         with self._lock:
             self._file = -1  # the number may soon be another connection's
-        with contextlib.suppress(Exception):  # it may be lost already
+        with contextlib.suppress(*self._errors):  # it may be lost already
             self._raw.close()
 
     def cut(self) -> None:
@@ -83,11 +84,7 @@ def connect(
     `opened` is given the connection before its first statement, for whoever may want to cut it.
     """
     parts = urlsplit(url)
-    try:
-        raw = _postgresql(parts) if kind_of(url) == POSTGRESQL else _mariadb(parts, statement_limit_s)
-    except Exception as error:
-        raise Failed(str(error)) from error
-    made = PlainConnection(raw)
+    made = _postgresql(parts) if kind_of(url) == POSTGRESQL else _mariadb(parts, statement_limit_s)
     opened(made)
     try:
         _set_up(made, kind_of(url), statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
@@ -97,15 +94,29 @@ def connect(
     return made
 
 
-def _postgresql(parts: SplitResult) -> Any:
+def _postgresql(parts: SplitResult) -> PlainConnection:
     import psycopg
 
-    return psycopg.connect(
-        parts._replace(scheme="postgresql").geturl(), connect_timeout=CONNECT_LIMIT_S, application_name="breezeblock"
-    )
+    errors = (psycopg.Error, OSError)
+    url = parts._replace(scheme="postgresql").geturl()
+    try:
+        raw = psycopg.connect(url, connect_timeout=CONNECT_LIMIT_S, application_name="breezeblock")
+    except errors as error:
+        raise Failed(str(error)) from error
+    return PlainConnection(raw, errors)
 
 
-def _mariadb(parts: SplitResult, limit_s: float) -> Any:
+def _mariadb(parts: SplitResult, limit_s: float) -> PlainConnection:
+    import pymysql
+
+    errors = (pymysql.Error, OSError)
+    try:
+        return PlainConnection(_connect_mariadb(parts, limit_s), errors)
+    except errors as error:
+        raise Failed(str(error)) from error
+
+
+def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     import pymysql
     from pymysql.constants import CLIENT
 
@@ -137,6 +148,7 @@ def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_
     else:
         made.execute(
             "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 7, SESSION max_statement_time = ?,"
+            " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
             " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?",
             (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
         )

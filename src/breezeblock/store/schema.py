@@ -22,12 +22,13 @@ from breezeblock.env.real import RealClock
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.servers import Session, open_server
 from breezeblock.store.turnstile import Turnstile
+from breezeblock.store.type_accounts import move_to_ids
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. Said here as well, so that a service that is up to date starts without loading Alembic.
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 # Of everybody who upgrades a database on a PostgreSQL server; any number that nobody else takes.
@@ -91,6 +92,7 @@ def _in_transaction(connection: Connection) -> bool:
 def _upgrade(connection: Connection) -> bool:
     at = revision_of(connection)
     if at == HEAD:
+        move_to_ids(connection)  # what a process of the release before has charged since
         return False
     from alembic import command
     from alembic.script import ScriptDirectory

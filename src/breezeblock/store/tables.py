@@ -224,6 +224,9 @@ operations = Table(
     # The epoch of the last claim, and of the last saved checkpoint: equal means progress was made under that claim.
     Column("claim_epoch", BigInteger, nullable=False, default=0),
     Column("saved_epoch", BigInteger, nullable=False, default=0),
+    # Rises with every write by the owner. Where a write changes nothing, InnoDB writes nothing, and then Galera certifies
+    # nothing: a guard that saved the same epoch again would conflict with nobody.
+    Column("touched", BigInteger, nullable=False, default=0, server_default="0"),
     # Database clock, microseconds.
     Column("not_before_us", BigInteger, nullable=False, default=0),
     Column("created_at_us", BigInteger, nullable=False),
