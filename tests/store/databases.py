@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import pytest
 from sqlalchemy import Connection, Engine, text
 
 from breezeblock.store import schema, tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.servers import Session, open_server
 
-URLS: Final = tuple(filter(None, os.environ.get("BREEZEBLOCK_TEST_DATABASE", "").split(",")))
+NAMED_BY: Final = "BREEZEBLOCK_TEST_DATABASE"
 
-sqlite_only = pytest.mark.skipif(bool(URLS), reason="about SQLite itself")
+
+@functools.cache
+def urls() -> tuple[str, ...]:
+    """The servers of this run; none is SQLite in memory."""
+    return tuple(filter(None, os.environ.get(NAMED_BY, "").split(",")))
 
 
 class TestDatabase:
@@ -31,7 +34,7 @@ class TestDatabase:
         self._now_us = now_us
         self._told_us: dict[int, int] = {}
         self._turn = 0
-        if URLS:
+        if urls():
             self._connections = [engine.connect() for engine in _servers()]
             with self.tx() as tx:
                 for table in reversed(tables.metadata.sorted_tables):
@@ -45,7 +48,7 @@ class TestDatabase:
     def close(self) -> None:
         for connection in self._connections:
             connection.close()
-        if not URLS:
+        if not urls():
             self._engine.dispose()
 
     @property
@@ -58,7 +61,7 @@ class TestDatabase:
         """One transaction, as a lane makes it."""
         self._turn = (self._turn + 1) % len(self._connections)
         connection = self._connections[self._turn]
-        if URLS:
+        if urls():
             self._tell_time(connection)
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -69,24 +72,35 @@ class TestDatabase:
             raise
         connection.commit()
 
+    def beside(self) -> Connection:
+        """A connection of its own, for transactions beside another one's: to the next server, where there are several."""
+        self._turn = (self._turn + 1) % len(URLS)
+        connection = _servers()[self._turn].connect()
+        self._set_time(connection, self._now_us())
+        return connection
+
     def _tell_time(self, connection: Connection) -> None:
         now_us = self._now_us()
         if self._told_us.get(self._turn) == now_us:
             return
+        self._set_time(connection, now_us)
+        self._told_us[self._turn] = now_us
+
+    @staticmethod
+    def _set_time(connection: Connection, now_us: int) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT set_config('breezeblock.now_us', :now, false)"), {"now": str(now_us)})
         else:
             connection.exec_driver_sql(f"SET timestamp = {now_us // 1_000_000}.{now_us % 1_000_000:06d}")
         connection.commit()
-        self._told_us[self._turn] = now_us
 
 
 @functools.cache
 def _servers() -> tuple[Engine, ...]:
     """One pool for each server of the run. PostgreSQL gets a clock that a test can set."""
-    schema.upgrade(URLS[0])
+    schema.upgrade(urls()[0])
     # Nothing in these tests is idle for as long as that, but for a debugger.
-    engines = tuple(open_server(url, Session(ttl_s=3600, connections=4), reading=False) for url in URLS)
+    engines = tuple(open_server(url, Session(ttl_s=3600, connections=4), reading=False) for url in urls())
     for engine in engines:
         if engine.dialect.name == "postgresql":
             _give_clock(engine)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select
-from tests.store.databases import URLS
+from tests.store.databases import urls
 from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note
 
 from breezeblock.env.real import RealThreads
@@ -281,7 +281,7 @@ class Raw:
     async def write(self, f: Callable[[Executor], T]) -> T:
         with self._base.tx() as tx:
             raw: Any = tx.connection.dbapi_connection
-            if URLS:
+            if urls():
                 tx.execute(select(1))  # SQLAlchemy has begun, too
                 return f(PlainConnection(raw, (Exception,)))
             return f(raw)

@@ -158,7 +158,7 @@ def _walk(line: Line, more: Line, chance: Any) -> list[str]:
     for one in line:
         enqueue(*one)
     could: set[str] = set()
-    while found := base.claimable():
+    while found := sorted(base.claimable()):  # equally old ones come in any order
         wrong += [f"{id_} is claimable no more" for id_ in could - set(found)]
         if more and chance.random() < 0.5:
             enqueue(*more.pop())

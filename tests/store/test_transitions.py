@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, case, event, insert, select
 from tests.store.given import Base, origin
 
-from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound, Rejected
+from breezeblock.model.errors import BadRequest, Conflict, Contended, InvalidState, NotFound, Rejected
 from breezeblock.store.dialects import open_engine
-from breezeblock.store.tables import volume_types, volumes
+from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Condition,
     Must,
@@ -317,3 +317,11 @@ def test_rows_are_locked_once_and_in_the_order_of_their_ids(base: Base) -> None:
     base.run(lock)
 
     assert written == ["a", "k", "v"]
+
+
+def test_a_row_that_comes_along_and_has_gone_is_no_refusal(base: Base) -> None:
+    """Nobody has asked for it by name: whoever has read of it reads again."""
+    base.add(volumes, **(VOLUME | {"id": "a"}))
+
+    with pytest.raises(Contended, match="Snapshot s has gone"), base.tx() as tx:
+        lock_rows(tx, [(volumes, "a"), (snapshots, "s")], asked_for="a")

@@ -61,7 +61,10 @@ CATCHES_EVERYTHING: dict[str, tuple[int, str]] = {
     "node/fencing.py": (1, "a driver's fence: whatever it raises, the next fence and the next fencer get their turn"),
     "api/app.py": (1, "the last middleware: a mistake in one request answers 500"),
     "store/lanes.py": (3, "the database's thread: what a job raised is carried to the one who awaits it"),
-    "store/pooled.py": (1, "the same on a server: what a transaction raised is named, and its connection taken back or given up"),
+    "store/pooled.py": (
+        1,
+        "the same on a server: what a transaction raised is named, and its connection taken back or given up",
+    ),
 }
 
 PUBLIC = ("", "drivers", "testing")

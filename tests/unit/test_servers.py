@@ -30,8 +30,8 @@ SERVERS = ["postgresql://u:p@127.0.0.1:{port}/d", "mariadb://u:p@127.0.0.1:{port
 
 
 def postgresql(state: str | None) -> Exception:
-    kind = psycopg.errors.lookup(state) if state else psycopg.OperationalError
-    return kind("no")
+    made: Exception = psycopg.errors.lookup(state)("no") if state else psycopg.OperationalError("no")
+    return made
 
 
 def mariadb(code: int) -> Exception:
