@@ -21,8 +21,6 @@ _BELIEVES_EVERYBODY = frozenset({"none"})
 MARIADB_TTL_S = 3.0
 # Words in the names of fence agents' options that carry a secret; `password_script` and its kind carry a path.
 _SECRET = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
-# What a doorbell needs besides what is always installed: an extra of the doorbell's name brings it.
-_LIBRARIES = {"postgresql": "psycopg", "rabbitmq": "aiormq"}
 _AMQP = re.compile(r"amqps?://[^\s/?#]+(/[^\s/?#]*)?(\?[^\s#]*)?")
 _POSTGRESQL = re.compile(r"postgresql(\+\w+)?://[^\s#]+")
 _NO_SECRET = re.compile(r"_script$|_file$|_path$", re.IGNORECASE)
@@ -91,13 +89,13 @@ def _doorbell(settings: Settings) -> Iterator[Found]:
         yield "doorbell.idle_poll_s", bell.idle_poll_s, "expected at least nodes.poll_s, as with no doorbell"
     elif bell.idle_poll_s >= settings.nodes.park_after_s:
         yield "doorbell.idle_poll_s", bell.idle_poll_s, "expected less than nodes.park_after_s"
-    if kind in _LIBRARIES and find_spec(_LIBRARIES[kind]) is None:
-        yield (
-            "doorbell.kind",
-            bell.kind,
-            f"{kind} needs a library that is not installed: pip install 'breezeblock[{kind}]'",
-        )
     if kind == "rabbitmq":
+        if find_spec("aiormq") is None:
+            yield (
+                "doorbell.kind",
+                bell.kind,
+                "it needs a library that is not installed: pip install 'breezeblock[rabbitmq]'",
+            )
         if not bell.urls:
             yield "doorbell.urls", bell.urls, "rabbitmq needs the URL of a broker, such as amqp://user:password@host/"
         yield from _served(bell.urls, _AMQP, "expected a URL such as amqp://user:password@host:5672/ or amqps://...")

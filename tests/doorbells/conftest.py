@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.doorbells.bells import Kind
-from tests.doorbells.servers import Postgresql, Rabbitmq
+from tests.doorbells.servers import POSTGRESQL_BIN, RABBITMQ, Postgresql, Rabbitmq
+from tests.proof import not_here
 from tests.service import running_service
 
 __all__ = ["running_service"]
@@ -14,6 +15,8 @@ __all__ = ["running_service"]
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Postgresql]:
+    if not POSTGRESQL_BIN:
+        not_here("PostgreSQL is not installed: no /usr/lib/postgresql")
     # Not in a folder of pytest: into those only its own user may look, and PostgreSQL refuses to be root.
     with TemporaryDirectory(prefix="bells-") as folder:
         server = Postgresql(Path(folder))
@@ -24,6 +27,8 @@ def postgresql_server() -> Iterator[Postgresql]:
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[Rabbitmq]:
+    if not RABBITMQ.is_dir():
+        not_here(f"RabbitMQ is not installed: no {RABBITMQ}")
     with TemporaryDirectory(prefix="bells-") as folder:
         server = Rabbitmq(Path(folder))
         server.start()
