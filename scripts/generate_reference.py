@@ -425,10 +425,10 @@ METRICS = """
         static_configs:
           - targets: ["127.0.0.1:8776"]
 
-It does not matter which of the API processes answers. What they count themselves (requests) lies in memory that all of them
-on a machine share: a process that is killed takes nothing with it, and the counters begin anew when `up` does. Everything else
-is read from the database when it is asked for, so every API of a cluster says the same: scrape one, or take the `max` and not
-the `sum`. "Recently" is within the last five minutes, by the database's rows; divide by 300 for a rate.
+It does not matter which of the API processes answers. What processes count themselves (requests, rings) lies in memory that
+all of them on a machine share: a process that is killed takes nothing with it, and the counters begin anew when `up` does.
+Everything else is read from the database when it is asked for, so every API of a cluster says the same: scrape one, or take the
+`max` and not the `sum`. "Recently" is within the last five minutes, by the database's rows; divide by 300 for a rate.
 """
 
 WATCH = """
@@ -438,6 +438,7 @@ WATCH = """
 | `breezeblock_fences_failing > 0` | A node is lost, not proven dead: [recover it](../howto/recover-a-node.md). |
 | `breezeblock_operations_finished_recently{outcome="parked"} > 0` | Operations were given up. |
 | `breezeblock_nodes{state="up"} < 2` | Nobody is left to take over. |
+| `max_over_time(breezeblock_doorbell_connected[10m]) == 0` | Work is found late: the doorbell's server is away. |
 | `breezeblock_database_up == 0` | The API answers and the database does not. |
 | `sum(rate(breezeblock_http_request_duration_seconds_count{status="500"}[5m])) > 0` | A mistake of ours; the log has it. |
 """
@@ -448,7 +449,7 @@ def metric_table() -> str:
     rows = [
         (
             code(one.name),
-            "histogram" if one is metrics.REQUESTS else "gauge",
+            {metrics.REQUESTS: "histogram", metrics.RINGS: "counter"}.get(one, "gauge"),
             ", ".join(map(code, one.labels)) or "-",
             one.help,
         )

@@ -5,6 +5,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from breezeblock.database_urls import POSTGRESQL, kind_of
+
 UNLIMITED: Final = -1
 
 # A queue is called cluster@backend, and keys are split at dots: neither sign may be in a name.
@@ -77,6 +79,26 @@ class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
 
 
+class Doorbell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: Annotated[
+        Literal["auto", "datagram", "postgresql", "rabbitmq", "none"],
+        Meta(description="What tells nodes of new work; auto is postgresql with that database, else datagram."),
+    ] = "auto"
+    urls: Annotated[
+        list[str],
+        Meta(max_length=16, description="Its servers, tried in turn; default, with postgresql, the database's."),
+    ] = []
+    quorum: Annotated[
+        bool,
+        Meta(
+            description="RabbitMQ: quorum queues, for a broker of several nodes; default whether there are several urls."
+        ),
+    ]
+    idle_poll_s: Annotated[
+        Seconds, Meta(description="Instead of nodes.poll_s while the doorbell is connected; default nodes.poll_s.")
+    ]
+
+
 class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a project may have when nothing was set for it; -1 is without limit."""
 
@@ -144,6 +166,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: Api
     database: Database
     nodes: Nodes
+    doorbell: Doorbell
     quota: Quota
     log: Log
     backends: dict[Name, Backend]
@@ -153,6 +176,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def one_machine(self) -> bool:
         """Whether all nodes of the cluster are certainly on one machine."""
         return is_one_machine(self.database.url, self.nodes)
+
+    @property
+    def doorbell_kind(self) -> str:
+        """The doorbell in use: never auto."""
+        if self.doorbell.kind != "auto":
+            return self.doorbell.kind
+        return "postgresql" if kind_of(self.database.url) == POSTGRESQL else "datagram"
+
+    @property
+    def doorbell_urls(self) -> list[str]:
+        """The servers of the doorbell in use; none where it has no servers."""
+        if self.doorbell_kind == "postgresql" and not self.doorbell.urls:
+            return list(self.database.urls)
+        return self.doorbell.urls
 
 
 class DriverFacts(Struct, frozen=True):
@@ -178,6 +215,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "api": Api,
     "database": Database,
     "nodes": Nodes,
+    "doorbell": Doorbell,
     "quota": Quota,
     "log": Log,
 }

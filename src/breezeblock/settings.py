@@ -25,6 +25,7 @@ from breezeblock.options import (
     Api,
     Backend,
     Database,
+    Doorbell,
     FenceAgent,
     Log,
     Name,
@@ -41,6 +42,7 @@ __all__ = [
     "Api",
     "Backend",
     "Database",
+    "Doorbell",
     "FenceAgent",
     "Loaded",
     "Log",
@@ -340,6 +342,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         api=Api(**section("api")),
         database=Database(**database),
         nodes=nodes,
+        doorbell=_doorbell(section("doorbell"), nodes),
         quota=Quota(**section("quota")),
         log=Log(**section("log")),
         backends={
@@ -348,6 +351,11 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         },
         fences={name: FenceAgent(**({"scope": scope} | section(_FENCES, name))) for name in names(_FENCES)},
     )
+
+
+def _doorbell(given: Mapping[str, Any], nodes: Nodes) -> Doorbell:
+    default: dict[str, Any] = {"quorum": len(given.get("urls", ())) > 1, "idle_poll_s": nodes.poll_s}
+    return Doorbell(**(default | dict(given)))
 
 
 def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes, *, one_machine: bool) -> Backend:

@@ -3,9 +3,11 @@
 import ipaddress
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from breezeblock.database_urls import MARIADB, is_server_url, kind_of, problem_of
+from breezeblock.database_urls import MARIADB, POSTGRESQL, is_server_url, kind_of, problem_of
 from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
 
 __all__ = ["contradictions"]
@@ -19,6 +21,8 @@ _BELIEVES_EVERYBODY = frozenset({"none"})
 MARIADB_TTL_S = 3.0
 # Words in the names of fence agents' options that carry a secret; `password_script` and its kind carry a path.
 _SECRET = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
+_AMQP = re.compile(r"amqps?://[^\s/?#]+(/[^\s/?#]*)?(\?[^\s#]*)?")
+_POSTGRESQL = re.compile(r"postgresql(\+\w+)?://[^\s#]+")
 _NO_SECRET = re.compile(r"_script$|_file$|_path$", re.IGNORECASE)
 
 
@@ -27,6 +31,7 @@ def contradictions(settings: Settings) -> Iterator[Found]:
     yield from _api(settings)
     yield from _database(settings)
     yield from _nodes(settings)
+    yield from _doorbell(settings)
     yield from _backends(settings)
     for name, agent in settings.fences.items():
         yield from _agent(name, agent, one_machine=settings.one_machine)
@@ -76,6 +81,49 @@ def _nodes(settings: Settings) -> Iterator[Found]:
         yield "nodes.park_after_s", nodes.park_after_s, f"expected more than {silence}"
     if nodes.fence_agent and nodes.fence_agent not in settings.fences:
         yield "nodes.fence_agent", nodes.fence_agent, _known_agents(settings)
+
+
+def _doorbell(settings: Settings) -> Iterator[Found]:
+    bell, kind = settings.doorbell, settings.doorbell_kind
+    if bell.idle_poll_s < settings.nodes.poll_s:
+        yield "doorbell.idle_poll_s", bell.idle_poll_s, "expected at least nodes.poll_s, as with no doorbell"
+    elif bell.idle_poll_s >= settings.nodes.park_after_s:
+        yield "doorbell.idle_poll_s", bell.idle_poll_s, "expected less than nodes.park_after_s"
+    if kind == "rabbitmq":
+        if find_spec("aiormq") is None:
+            yield (
+                "doorbell.kind",
+                bell.kind,
+                "it needs a library that is not installed: pip install 'breezeblock[rabbitmq]'",
+            )
+        if not bell.urls:
+            yield "doorbell.urls", bell.urls, "rabbitmq needs the URL of a broker, such as amqp://user:password@host/"
+        yield from _served(bell.urls, _AMQP, "expected a URL such as amqp://user:password@host:5672/ or amqps://...")
+    elif kind == "postgresql":
+        if not bell.urls and kind_of(settings.database.url) != POSTGRESQL:
+            yield (
+                "doorbell.kind",
+                bell.kind,
+                "the database is not PostgreSQL, so doorbell.urls must name a server that is",
+            )
+        yield from _served(bell.urls, _POSTGRESQL, "expected a URL such as postgresql://user:password@host/name")
+    elif bell.urls:
+        yield "doorbell.urls", bell.urls, f"a doorbell of the kind {kind} has no servers; expected none"
+
+
+def _served(urls: list[str], form: re.Pattern[str], expected: str) -> Iterator[Found]:
+    for url in urls:
+        if not form.fullmatch(url):
+            yield "doorbell.urls", url, expected
+        elif not _has_a_port_that_can_be(url):
+            yield "doorbell.urls", url, "expected a port between 1 and 65535"
+
+
+def _has_a_port_that_can_be(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _backends(settings: Settings) -> Iterator[Found]:

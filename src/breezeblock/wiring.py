@@ -2,11 +2,15 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from breezeblock.database_urls import sqlite_path
+from breezeblock.doorbells.contract import Doorbell, Listener, Tally
+from breezeblock.doorbells.local import DatagramBell, DatagramListener
+from breezeblock.doorbells.silent import SilentBell, SilentListener
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
@@ -53,8 +57,51 @@ def open_database(settings: Settings, env: Env) -> Database:
     return Database(Store(lane, env), lane)
 
 
-def bell_folder(settings: Settings) -> str:
-    """Where workers listen for rings."""
+def open_bell(settings: Settings, env: Env, tally: Tally) -> Doorbell:
+    """The configured doorbell. Must be called on the event loop that will ring it."""
+    kind = settings.doorbell_kind
+    if kind == "postgresql":
+        from breezeblock.doorbells.postgresql import postgresql_bell
+
+        return postgresql_bell(_libpq_urls(settings), env=env, tally=tally)
+    if kind == "rabbitmq":
+        from breezeblock.doorbells.rabbitmq import rabbitmq_bell
+
+        return rabbitmq_bell(settings.doorbell_urls, env=env, tally=tally)
+    return SilentBell() if kind == "none" else DatagramBell(_bell_folder(settings), tally)
+
+
+def open_listener(
+    settings: Settings, env: Env, tally: Tally, *, queues: Sequence[str], node: str, incarnation: str
+) -> Listener:
+    """A worker's end of it: hears what is rung for its queues, and for itself."""
+    kind, own = settings.doorbell_kind, own_queue(settings, node)
+    if kind == "postgresql":
+        from breezeblock.doorbells.postgresql import postgresql_listener
+
+        return postgresql_listener(_libpq_urls(settings), [*queues, own], env=env, tally=tally)
+    if kind == "rabbitmq":
+        from breezeblock.doorbells.rabbitmq import Heard, rabbitmq_listener
+
+        heard = Heard(shared=tuple(queues), own=own, quorum=settings.doorbell.quorum)
+        return rabbitmq_listener(settings.doorbell_urls, heard, env=env, tally=tally)
+    if kind == "none":
+        return SilentListener()
+    return DatagramListener(_bell_folder(settings), incarnation, tally, hears_all=settings.one_machine)
+
+
+def own_queue(settings: Settings, node: str) -> str:
+    """What to ring for one node only: unlike a backend's queue, `cluster@backend`, it has two of these signs."""
+    return f"{settings.service.cluster}@@{node}"
+
+
+def _libpq_urls(settings: Settings) -> list[str]:
+    """As libpq reads them: without the name of the library that SQLAlchemy takes."""
+    return [re.sub(r"^postgresql\+\w+://", "postgresql://", url) for url in settings.doorbell_urls]
+
+
+def _bell_folder(settings: Settings) -> str:
+    """Where workers listen for datagrams."""
     return str(Path(settings.service.data_dir).absolute() / "run" / "bells")
 
 

@@ -88,6 +88,9 @@ class Quiet:
     def listen(self, on_ring: Callable[[], None]) -> None:
         return
 
+    def is_connected(self) -> bool:
+        return True
+
     def close(self) -> None:
         return
 

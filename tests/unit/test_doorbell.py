@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from breezeblock.doorbells.local import DatagramBell, DatagramListener, InProcessBell
+from breezeblock.doorbells.tally import Rings
 
 
 @asynccontextmanager
 async def listening(folder: Path, name: str, on_ring: Callable[[], None]) -> AsyncIterator[None]:
-    listener = DatagramListener(str(folder), name)
+    listener = DatagramListener(str(folder), name, Rings())
     listener.listen(on_ring)
     yield
     listener.close()
@@ -26,7 +27,7 @@ def names(folder: Path) -> list[str]:
 
 
 def ring(folder: Path, times: int = 1) -> None:
-    bell = DatagramBell(str(folder))
+    bell = DatagramBell(str(folder), Rings())
     for _ in range(times):
         bell.ring("c@b")
     bell.close()
@@ -49,7 +50,7 @@ def test_a_ring_goes_past_a_listener_that_is_full(tmp_path: Path) -> None:
 
     async def main() -> None:
         awake = asyncio.Event()
-        stopped = DatagramListener(str(tmp_path), "stopped")
+        stopped = DatagramListener(str(tmp_path), "stopped", Rings())
         ring(tmp_path, times=2_000)
         async with listening(tmp_path, "two", awake.set):
             ring(tmp_path)
@@ -68,7 +69,7 @@ def test_a_ring_without_listeners_is_lost_quietly(tmp_path: Path) -> None:
 
 def test_a_listener_that_does_not_listen_blocks_nobody(tmp_path: Path) -> None:
     """A stopped worker's buffer fills up; the rings beyond are dropped."""
-    listener = DatagramListener(str(tmp_path), "stopped")
+    listener = DatagramListener(str(tmp_path), "stopped", Rings())
 
     ring(tmp_path, times=2_000)
 

@@ -56,6 +56,9 @@ class Deaf:
 
     def listen(self, on_ring: Callable[[], None]) -> None: ...
 
+    def is_connected(self) -> bool:
+        return True
+
     def close(self) -> None: ...
 
 

@@ -49,6 +49,8 @@ class Services:
     doorbell: Doorbell
     settings: Settings
     counts: RequestCounts = field(default_factory=RequestCounts)
+    # By process: the files in memory in which each counts its rings (`doorbells.tally`).
+    rings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

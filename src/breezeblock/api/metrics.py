@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 from starlette.responses import Response
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from breezeblock import __version__
 from breezeblock.api.call import Call
 from breezeblock.api.counts import BUCKETS_S, Answered
+from breezeblock.doorbells.tally import WHAT, counted_in
 from breezeblock.model.errors import Unavailable
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.resources import measures
@@ -30,7 +31,7 @@ NODE_STATES: Final = ("up", "draining", "expired", "fenced")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One metric, a gauge but for the histogram of requests: the table of these is also its documentation."""
+    """One metric, a gauge but for two: the table of these is also their documentation."""
 
     name: str
     labels: tuple[str, ...]
@@ -45,6 +46,16 @@ REQUESTS: Final = Declared(
 BUILD: Final = Declared("breezeblock_build_info", ("version",), "1, with the release that answers.")
 DATABASE: Final = Declared(
     "breezeblock_database_up", (), "Whether the database answered; with 0, all that it knows is missing."
+)
+RINGS: Final = Declared(
+    "breezeblock_doorbell_rings",
+    ("kind", "what"),
+    "Rings since `up` started, of all processes here: sent, received, and failed (tried again if they go through a server).",
+)
+DOORBELL: Final = Declared(
+    "breezeblock_doorbell_connected",
+    ("kind", "process"),
+    "Whether a process here is connected to the doorbell; with 0, work is found later, and nothing else is wrong.",
 )
 OPERATIONS: Final = Declared(
     "breezeblock_operations",
@@ -117,7 +128,7 @@ Sample = tuple[Iterable[str], float]
 async def show(call: Call) -> Response:
     """GET /metrics. 200, also when the database does not answer."""
     call.permit("discovery")
-    families = [_gauge(BUILD, [((__version__,), 1)]), _requests(call.services.counts.total())]
+    families = [_gauge(BUILD, [((__version__,), 1)]), _requests(call.services.counts.total()), *_of_doorbell(call)]
     try:
         found = await call.store.read(measures.measure)
     except Unavailable:
@@ -144,6 +155,20 @@ def _requests(answered: Iterable[Answered]) -> Metric:
         below = list(zip(bounds, map(float, accumulate(one.buckets)), strict=True))
         family.add_metric((one.method, one.route, str(one.status or "other")), below, one.seconds)
     return family
+
+
+def _of_doorbell(call: Call) -> Iterator[Metric]:
+    kind = call.settings.doorbell_kind
+    seen = {process: counted_in(file) for process, file in call.services.rings.items()}
+    sums: Counter[str] = Counter(dict.fromkeys(WHAT, 0))
+    for counted in seen.values():
+        sums.update(counted.rings)
+    family = CounterMetricFamily(RINGS.name, RINGS.help, labels=RINGS.labels)
+    for what, rings in sums.items():
+        family.add_metric((kind, what), rings)
+    yield family
+    known = {process: counted.connected for process, counted in seen.items() if counted.connected is not None}
+    yield _gauge(DOORBELL, (((kind, process), connected) for process, connected in known.items()))
 
 
 def _from_database(found: Measures) -> Iterator[Metric]:

@@ -15,4 +15,24 @@ class Listener(Protocol):
 
     def listen(self, on_ring: Callable[[], None]) -> None: ...
 
+    def is_connected(self) -> bool:
+        """Whether rings are expected to arrive now. While they are not, a worker that had work looks sooner again."""
+        ...
+
     def close(self) -> None: ...
+
+
+class Tally(Protocol):
+    """Who counts rings. One process, one writer."""
+
+    def sent(self, rings: int) -> None:
+        """Handed over, and confirmed where the doorbell confirms. Rings of one queue that went as one count as one."""
+        ...
+
+    def failed(self, rings: int) -> None:
+        """Not handed over: tried again if they go through a server, else lost."""
+        ...
+
+    def received(self, rings: int) -> None: ...
+
+    def connected(self, connected: bool) -> None: ...

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from breezeblock.doorbells.contract import Tally
+
 _SUFFIX: Final = ".bell"
 
 
@@ -30,6 +32,10 @@ class InProcessBell:
         for on_ring in self._listeners:
             on_ring()
 
+    def is_connected(self) -> bool:
+        """Always: see `contract.Listener`."""
+        return True
+
     def close(self) -> None:
         """Forget all listeners."""
         self._listeners.clear()
@@ -43,7 +49,9 @@ class DatagramBell:
     soon its buffer is full and it is passed over. Sockets are addressed through an open folder, so that paths stay short.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, tally: Tally) -> None:
+        self._tally = tally
+        tally.connected(True)
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -52,10 +60,16 @@ class DatagramBell:
 
     def ring(self, queue: str) -> None:
         """See `contract.Doorbell`."""
+        arrived = False
         with contextlib.suppress(OSError):  # a commit came before: whatever fails here must not look like its failure
-            self._ring(queue)
+            arrived = self._ring(queue)
+        if arrived:
+            self._tally.sent(1)
+        else:
+            self._tally.failed(1)
 
-    def _ring(self, queue: str) -> None:
+    def _ring(self, queue: str) -> bool:
+        """Whether somebody got it."""
         listeners = sorted(name for name in os.listdir(self._folder) if name.endswith(_SUFFIX))  # noqa: PTH208  by its open file
         self._turn += 1
         for position in range(len(listeners)):
@@ -69,7 +83,8 @@ class DatagramBell:
             except OSError:
                 continue  # full, or just gone: the next one
             else:
-                return
+                return True
+        return False
 
     def close(self) -> None:
         """Release the socket and the folder."""
@@ -78,9 +93,15 @@ class DatagramBell:
 
 
 class DatagramListener:
-    """A worker's socket in the folder; `name` must be unique to this process's life."""
+    """A worker's socket in the folder; `name` must be unique to this process's life.
 
-    def __init__(self, folder: str, name: str) -> None:
+    With `hears_all` everybody who rings is on this machine; where there may be others, this is not counted on.
+    """
+
+    def __init__(self, folder: str, name: str, tally: Tally, *, hears_all: bool = True) -> None:
+        self._tally = tally
+        self._hears_all = hears_all
+        tally.connected(True)
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._name = name + _SUFFIX
@@ -91,6 +112,10 @@ class DatagramListener:
     def listen(self, on_ring: Callable[[], None]) -> None:
         """See `contract.Listener`. Must be called on the event loop."""
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain, on_ring)
+
+    def is_connected(self) -> bool:
+        """See `contract.Listener`."""
+        return self._hears_all
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
@@ -103,7 +128,7 @@ class DatagramListener:
     def _drain(self, on_ring: Callable[[], None]) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(256):
-                pass
+                self._tally.received(1)
         on_ring()
 
 

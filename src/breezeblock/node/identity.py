@@ -10,6 +10,8 @@ class Limits:
     """How a worker polls and when it gives an operation up. Times in seconds."""
 
     poll_s: float = 1.0
+    idle_poll_s: float = 0.0
+    """The same while the doorbell is connected; 0 is `poll_s`."""
     poison_limit: int = 5
     park_after_s: float = 600.0
 

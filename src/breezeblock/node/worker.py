@@ -25,6 +25,7 @@ from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import Link
 from breezeblock.node.observer import Watch
+from breezeblock.node.pacing import Pacing
 from breezeblock.node.reports import Reporter
 from breezeblock.protocol import membership, queue, steps, waiting
 from breezeblock.protocol.leases import Terms
@@ -94,6 +95,7 @@ class Worker:
         self._gate = gate
         self._link = link
         self._limits = limits
+        self._pacing = Pacing(limits)
         self._running: dict[OperationId, Claim] = {}
         self._guards: dict[OperationId, OperationGuard] = {}
         # Revoked here, and their tasks have not noticed yet.
@@ -210,9 +212,11 @@ class Worker:
                 queue.claim, wanted=wanted, incarnation=self._me.incarnation, now_us=self._env.clock.now_us()
             )
         except NothingWon:
+            self._pacing.found()
             return []
         # Only now: after a claim that failed for want of a database nothing runs here, and nothing would ever end it.
         self._alone = alone
+        self._pacing.found()
         return claimed
 
     async def _choose(self) -> tuple[list[Wanted], bool]:
@@ -302,7 +306,7 @@ class Worker:
     async def _wait(self) -> None:
         """Until somebody rings, an operation ends here, or the slow poll is due."""
         ring = asyncio.ensure_future(self._wake.wait())
-        pause = self._limits.poll_s * self._env.random.uniform(0.8, 1.2)
+        pause = self._pacing.pause_s(connected=self._listener.is_connected()) * self._env.random.uniform(0.8, 1.2)
         timer = asyncio.ensure_future(self._env.clock.sleep(pause))
         await asyncio.wait((ring, timer), return_when=asyncio.FIRST_COMPLETED)
         ring.cancel()

@@ -27,7 +27,7 @@ from breezeblock import logs, settings, wiring
 from breezeblock.api.app import build_app
 from breezeblock.api.call import Services
 from breezeblock.api.counts import RequestCounts
-from breezeblock.doorbells.local import DatagramBell
+from breezeblock.doorbells.tally import Rings
 from breezeblock.env.real import real_env
 from breezeblock.node import link as words
 from breezeblock.node.link import SocketLink, answer_pings
@@ -69,9 +69,12 @@ async def serve(brief: ApiBrief) -> None:
     chosen = settings.from_json(brief.settings_json)
     env = real_env()
     opened = wiring.open_database(chosen, env)
-    bell = DatagramBell(wiring.bell_folder(chosen))
+    bell = wiring.open_bell(chosen, env, Rings(brief.rings_files.get(brief.name, -1)))
     counts = RequestCounts(brief.counts_files, place=brief.place)
-    app = build_app(Services(store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts))
+    services = Services(
+        store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts, rings=brief.rings_files
+    )
+    app = build_app(services)
     server = InheritedServer(app, brief.listening_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeBrief:
-    """One node: what its keeper needs, and the whole settings for its worker. `pings_file`: on which `up` asks the keeper."""
+    """One node: what its keeper needs, and the whole settings for its worker. `pings_file`: on which `up` asks the keeper;
+    `rings_file`: in which its worker counts rings."""
 
     name: str
     cluster: str
@@ -29,6 +30,7 @@ class NodeBrief:
     page_file: int = -1
     link_file: int = -1
     pings_file: int = -1
+    rings_file: int = -1
 
     def to_text(self) -> str:
         """As it goes over the pipe."""
@@ -43,7 +45,8 @@ class NodeBrief:
 @dataclass(frozen=True, slots=True)
 class ApiBrief:
     """One API process: the socket that all of them serve, the line on which it shows that its event loop turns, and the files
-    in memory in which they count, one for each place; its own is at `place`."""
+    in memory in which they count, one for each place; its own is at `place`. In `rings_files` all processes count rings,
+    those of nodes as well, each by its name."""
 
     name: str
     settings_json: str
@@ -53,6 +56,7 @@ class ApiBrief:
     link_file: int
     counts_files: tuple[int, ...]
     place: int
+    rings_files: dict[str, int]
     parent_pid: int
 
     def to_text(self) -> str:

@@ -142,7 +142,7 @@ async def _launch(brief: NodeBrief, *, page: Page, lock_file: int, group: Cgroup
         "-m",
         "breezeblock.processes.worker",
         stdin=asyncio.subprocess.PIPE,
-        pass_fds=(page.file, theirs.fileno(), lock_file),
+        pass_fds=(page.file, theirs.fileno(), lock_file, *([brief.rings_file] if brief.rings_file >= 0 else [])),
     )
     theirs.close()
     if group is not None:

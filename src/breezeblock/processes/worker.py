@@ -10,8 +10,10 @@ import sys
 import structlog
 
 from breezeblock import logs, settings, wiring
-from breezeblock.doorbells.local import DatagramBell, DatagramListener
+from breezeblock.doorbells.contract import Doorbell, Listener
+from breezeblock.doorbells.tally import LISTENER, Rings
 from breezeblock.env.commands import RealCommands
+from breezeblock.env.contract import Env
 from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
@@ -23,6 +25,7 @@ from breezeblock.node.worker import Worker
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
+from breezeblock.settings import Settings
 from breezeblock.work.catalogue import CATALOGUE
 
 
@@ -31,8 +34,6 @@ async def work(brief: NodeBrief) -> None:
     chosen = settings.from_json(brief.settings_json)
     env = real_env()
     opened = wiring.open_database(chosen, env)
-    bell_folder = wiring.bell_folder(chosen)
-
     backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
     machine = machine_id(chosen.nodes.machine_id)
     fences = wiring.open_fences(
@@ -45,13 +46,14 @@ async def work(brief: NodeBrief) -> None:
         boot_id=boot_id(),
     )
 
+    bell, listener = _open_doorbell(brief, chosen, env, list(backends))
     worker = Worker(
         env=env,
         store=opened.store,
         backends=backends,
         catalogue=CATALOGUE,
-        doorbell=DatagramBell(bell_folder),
-        listener=DatagramListener(bell_folder, brief.incarnation),
+        doorbell=bell,
+        listener=listener,
         identity=Identity(
             cluster=brief.cluster,
             name=brief.name,
@@ -64,6 +66,7 @@ async def work(brief: NodeBrief) -> None:
         link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
         limits=Limits(
             poll_s=chosen.nodes.poll_s,
+            idle_poll_s=chosen.doorbell.idle_poll_s,
             poison_limit=chosen.nodes.poison_limit,
             park_after_s=chosen.nodes.park_after_s,
         ),
@@ -74,6 +77,14 @@ async def work(brief: NodeBrief) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     await worker.run()
+
+
+def _open_doorbell(brief: NodeBrief, chosen: Settings, env: Env, queues: list[str]) -> tuple[Doorbell, Listener]:
+    """Both ends: a worker also rings, for what it releases and hands back."""
+    bell, listener = Rings(brief.rings_file), Rings(brief.rings_file, end=LISTENER)
+    return wiring.open_bell(chosen, env, bell), wiring.open_listener(
+        chosen, env, listener, queues=queues, node=brief.name, incarnation=brief.incarnation
+    )
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ loop does not turn; one that only cannot reach its database answers, since anoth
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from breezeblock import __version__, settings
@@ -39,6 +39,7 @@ class ApiPost(PingedPost):
         folder: DataFolder,
         listening: socket.socket,
         counts: Sequence[int],
+        rings: Mapping[str, int],
         place: int,
         say: Callable[[str], None],
         changed: Callable[[], None],
@@ -48,6 +49,7 @@ class ApiPost(PingedPost):
         self._folder = folder
         self._listening = listening
         self._counts = tuple(counts)
+        self._rings = dict(rings)
         self._place = place
 
     async def begin(self, line: socket.socket) -> Child:
@@ -61,6 +63,7 @@ class ApiPost(PingedPost):
             link_file=line.fileno(),
             counts_files=self._counts,
             place=self._place,
+            rings_files=self._rings,
             parent_pid=os.getpid(),
         )
         return await Child.start(
@@ -68,7 +71,7 @@ class ApiPost(PingedPost):
             "breezeblock.processes.api",
             brief=brief.to_text(),
             folder=self._folder,
-            pass_files=(self._listening.fileno(), line.fileno(), *self._counts),
+            pass_files=(self._listening.fileno(), line.fileno(), *self._counts, *self._rings.values()),
         )
 
 
@@ -81,6 +84,7 @@ class KeeperPost(PingedPost):
         *,
         chosen: Settings,
         folder: DataFolder,
+        rings_file: int,
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
@@ -88,6 +92,7 @@ class KeeperPost(PingedPost):
         super().__init__(name, kind="keeper", patience_s=patience_s, say=say, changed=changed)
         self._chosen = chosen
         self._folder = folder
+        self._rings_file = rings_file
 
     @property
     def wanted(self) -> bool:
@@ -110,13 +115,14 @@ class KeeperPost(PingedPost):
             settings_json=settings.to_json(chosen),
             parent_pid=os.getpid(),
             pings_file=line.fileno(),
+            rings_file=self._rings_file,
         )
         return await Child.start(
             self.name,
             "breezeblock.processes.keeper",
             brief=brief.to_text(),
             folder=self._folder,
-            pass_files=(line.fileno(),),
+            pass_files=(line.fileno(), self._rings_file),
         )
 
     async def attend(self, child: Child) -> None:

@@ -144,30 +144,28 @@ class _Service:
         self.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._stop = asyncio.Event()
         self._ready = False
-        # What the API processes count outlives each of them here: see `api.counts`, which this process does not load.
-        counts = [os.memfd_create(f"breezeblock-requests-{number}") for number in range(chosen.api.workers)]
+        apis = [f"api-{number + 1}" for number in range(chosen.api.workers)]
+        nodes = [f"node-{number + 1}" for number in range(chosen.nodes.count)]
+        # What processes count outlives each of them: see `api.counts` and `doorbells.tally`, which are not loaded here.
+        counts = [os.memfd_create(f"breezeblock-requests-{name}") for name in apis]
+        rings = {name: os.memfd_create(f"breezeblock-rings-{name}") for name in (*apis, *nodes)}
         self._apis = [
             ApiPost(
-                f"api-{number + 1}",
+                name,
                 chosen=chosen,
                 folder=folder,
                 listening=listening,
                 counts=counts,
+                rings=rings,
                 place=number,
                 say=say,
                 changed=self._tell,
             )
-            for number in range(chosen.api.workers)
+            for number, name in enumerate(apis)
         ]
         self._keepers = [
-            KeeperPost(
-                f"node-{number + 1}",
-                chosen=chosen,
-                folder=folder,
-                say=say,
-                changed=self._tell,
-            )
-            for number in range(chosen.nodes.count)
+            KeeperPost(name, chosen=chosen, folder=folder, rings_file=rings[name], say=say, changed=self._tell)
+            for name in nodes
         ]
 
     async def run(self) -> int:
