@@ -32,7 +32,6 @@ async def work(brief: NodeBrief) -> None:
     env = real_env()
     opened = wiring.open_database(chosen, env)
     bell_folder = wiring.bell_folder(chosen)
-
     backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
     machine = machine_id(chosen.nodes.machine_id)
     fences = wiring.open_fences(
@@ -45,17 +44,19 @@ async def work(brief: NodeBrief) -> None:
         boot_id=boot_id(),
     )
 
+    doorbell = DatagramBell(bell_folder)
+    incarnation = Incarnation(brief.incarnation)
     worker = Worker(
         env=env,
         store=opened.store,
         backends=backends,
         catalogue=CATALOGUE,
-        doorbell=DatagramBell(bell_folder),
+        doorbell=doorbell,
         listener=DatagramListener(bell_folder, brief.incarnation),
         identity=Identity(
             cluster=brief.cluster,
             name=brief.name,
-            incarnation=Incarnation(brief.incarnation),
+            incarnation=incarnation,
             pid=os.getpid(),
             machine=machine,
         ),
@@ -68,6 +69,7 @@ async def work(brief: NodeBrief) -> None:
             park_after_s=chosen.nodes.park_after_s,
         ),
         fences=fences,
+        locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=doorbell, incarnation=incarnation),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()
