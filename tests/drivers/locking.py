@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from tests.store.given import ME, Base, store_on
+from tests.store.given import ME, QUEUE, Base, store_on
 
 from breezeblock.env.contract import Env
-from breezeblock.model.ids import Incarnation
+from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.locks import LockSpace, OperationContext
 from breezeblock.node.locks_database import DatabaseLocks
@@ -67,6 +67,17 @@ class Running:
         self.ctx = ctx
         self.guard = guard
         self.claim = claim
+
+
+def running_nowhere(env: Env, space: LockSpace) -> Running:
+    """An operation for locks that ask no database about it."""
+    claim = Claim(
+        operation_id=OperationId("o"), owner=ME, epoch=1, kind="copy", version=1, queue=QUEUE, resource_type="volume",
+        resource_id="v", project_id="p", user_id="u", request_id="r", payload_json="{}", direction="do", step=None,
+        state_json="{}", failure_json=None, cancel=False, attempt=0, created_at_us=0, claimed_at_us=0, locks=(),
+    )  # fmt: skip
+    guard = Gate(env.clock, Page()).guard({})
+    return Running(OperationContext(guard, claim, space), guard, claim)
 
 
 class Diary:

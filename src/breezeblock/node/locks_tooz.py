@@ -65,7 +65,7 @@ class _Session:
         self.held: dict[Lock, float] = {}
         """Each lock with when it was last certainly ours: before the call that said so was sent."""
         self.lost = False
-        self.stopped = False
+        self.ended = False
         self.heart: asyncio.Task[None] | None = None
         self._clock = clock
 
@@ -114,6 +114,7 @@ class ToozLocks:
         self._lines = Lines(env.clock)
         self._session: _Session | None = None
         self._starting = asyncio.Lock()
+        self._stopping: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def hold(
@@ -239,9 +240,11 @@ class ToozLocks:
             answers = [lock.release() for lock in taken]
             return all(answers)
 
-        done = False
+        done = (
+            session.lost
+        )  # then they lapse, or end with the session: a service that is away would keep us here for long
         try:
-            ours = (not taken or await self._ask(let_go)) and ours
+            ours = (not taken or done or await self._ask(let_go)) and ours
             done = True
         except _ServiceFailed as error:
             ours = False
@@ -249,9 +252,8 @@ class ToozLocks:
         finally:
             # Failed, or cancelled before a thread was free: nobody renews them any more, and in time they lapse.
             session.lost = session.lost or not done
-        if session.lost and not session.held and not session.stopped:
-            session.stopped = True
-            await self._stop(session)
+            if session.lost and not session.held:
+                self._end(session)
         return ours
 
     # --- one session ------------------------------------------------------------------------------------------------
@@ -274,8 +276,15 @@ class ToozLocks:
             session.heart.cancel()
             session.heart = None
 
+    def _end(self, session: _Session) -> None:
+        """End a lost session, when the last one who worked with it has stopped. Nobody waits for it."""
+        if not session.ended:
+            session.ended = True
+            stopping = asyncio.ensure_future(self._stop(session))
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
     async def _stop(self, session: _Session) -> None:
-        """End a lost session, when the last one who worked with it has stopped."""
         try:
             await self._ask(session.coordinator.stop)
         except _ServiceFailed as error:
