@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from tests.store.given import ME, QUEUE, Base, store_on
 
+from breezeblock.drivers.contract import Context
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node.gate import Gate, OperationGuard
@@ -91,7 +92,7 @@ class Diary:
 
     @asynccontextmanager
     async def hold(
-        self, ctx: OperationContext, who: str, *names: str, shared: bool = False, for_s: float = 0.0
+        self, ctx: Context, who: str, *names: str, shared: bool = False, for_s: float = 0.0
     ) -> AsyncIterator[None]:
         async with ctx.lock(*names, shared=shared):
             self.lines.append(f"+{who}")
@@ -104,9 +105,7 @@ class Diary:
                 self.inside.discard(who)
                 self.lines.append(f"-{who}")
 
-    async def visit(
-        self, ctx: OperationContext, who: str, *names: str, shared: bool = False, for_s: float = 1.0
-    ) -> None:
+    async def visit(self, ctx: Context, who: str, *names: str, shared: bool = False, for_s: float = 1.0) -> None:
         async with self.hold(ctx, who, *names, shared=shared, for_s=for_s):
             pass
 
