@@ -265,6 +265,22 @@ def test_who_has_lost_its_claim_gets_no_place(base: Base, env: Env) -> None:
     assert nothing_is_left(base)
 
 
+@pytest.mark.parametrize("lost_by", ["expiry", "failover"])
+def test_no_place_is_written_for_a_claim_that_is_over(base: Base, env: Env, lost_by: str) -> None:
+    """The transaction itself refuses: after the release nobody would look for what came later."""
+    claim = Node(base, env).claim("v")
+    if lost_by == "expiry":
+        base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, note=note())
+        base.change(operations, claim.operation_id, epoch=claim.epoch)
+    else:
+        base.run(queue.revoke_queue, queue=QUEUE)
+
+    with pytest.raises(Fenced):
+        base.run(driver_locks.take_places, claim, call_id="1", lines=[driver_locks.line_of("c@b", "x")], exclusive=True)
+
+    assert nothing_is_left(base)
+
+
 def test_who_loses_its_claim_while_waiting_leaves(base: Base, env: Env) -> None:
     """A failover revokes; the node lives, and removes its place itself."""
     node, diary = Node(base, env), Diary(env)

@@ -48,12 +48,18 @@ def host(tmp_path: Path) -> Host:
 
 
 @contextmanager
-def process(folder: Path, kind: str, *names: str, count: int = 1) -> Iterator["subprocess.Popen[str]"]:
-    """One that wants the lock; killed at the end, whatever it does."""
+def process(
+    folder: Path, kind: str, *names: str, count: int = 1, hash_seed: int = 0
+) -> Iterator["subprocess.Popen[str]"]:
+    """One that wants the lock; killed at the end, whatever it does. `hash_seed` is the order of its sets."""
     command = [sys.executable, "-m", "tests.drivers.holder", str(folder), kind, str(count), *names]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     started = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": str(hash_seed)},
     )
     try:
         yield started
@@ -159,19 +165,22 @@ def test_processes_that_share_are_in_together(host: Host) -> None:
 
 
 def test_processes_lose_no_update_under_a_lock(host: Host) -> None:
-    """Four of them read, wait and write one number, and each removes the file of the lock each time."""
+    """Four of them read, wait and write one number, and each removes the file of the lock each time.
+
+    Two want two names, which their sets have in different orders: in those they would wait for each other.
+    """
     (host.folder / "number").write_text("0")
 
     with (
-        process(host.folder, "count", "x", count=25) as one,
-        process(host.folder, "count", "x", count=25) as two,
-        process(host.folder, "count", "x", "y", count=25) as three,
-        process(host.folder, "count", "y", "x", count=25) as four,
+        process(host.folder, "count", "x", count=50) as one,
+        process(host.folder, "count", "x", count=50) as two,
+        process(host.folder, "count", "x", "y", count=200, hash_seed=1) as three,
+        process(host.folder, "count", "x", "y", count=200, hash_seed=2) as four,
     ):
         for other in (one, two, three, four):
             says(other, "done")
 
-    assert (host.folder / "number").read_text() == "100"
+    assert (host.folder / "number").read_text() == "500"
     assert host.files() == []
 
 
