@@ -54,6 +54,7 @@ install-test: venv
 	    echo 'installing breezeblock and its test tools into .venv'; \
 	    $(BIN)/python -m pip install -q -c constraints.txt -e '.[test]' && echo "$$wanted" > .venv/.installed-test; \
 	fi
+	@$(BIN)/python tests/servers/packages.py
 
 up: install
 	@exec $(BIN)/breezeblock up --data '$(DATA)' --port '$(PORT)' --nodes '$(NODES)'

@@ -49,12 +49,19 @@ class Suite:
     seconds: int
     proof_seconds: int
     arguments: tuple[str, ...] = ()
+    database: str = ""
+    """On which server the tests of transactions run; without one, on SQLite."""
 
 
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
+# What the transactions do, on whatever database.
+TRANSACTIONS = tuple(f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing"))
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
+    Suite("servers", ("tests/servers",), seconds=60, proof_seconds=120),
+    Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql"),
+    Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),
@@ -187,9 +194,9 @@ class Finished:
 
 
 def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str]) -> Result | None:
-    """Run a suite; None when none of its folders is in this checkout."""
+    """Run a suite; None when nothing of it is in this checkout."""
     seconds = suite.proof_seconds if proof else suite.seconds
-    paths = [path for path in suite.paths if (ROOT / path).is_dir()]
+    paths = [path for path in suite.paths if (ROOT / path).exists()]
     if suite is not LINT and not paths:
         print(f"--- {suite.name}: left out, there is no {' or '.join(suite.paths)}", flush=True)
         return None
@@ -198,7 +205,7 @@ def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str]) -> Result |
     if suite is LINT:
         result = run_lint(environ, seconds * PATIENCE)
     else:
-        environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds)}
+        environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds), "BREEZEBLOCK_DATABASE": suite.database}
         result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds * PATIENCE)
     took = time.monotonic() - started
     note = result.note or (f"over its share of {seconds} s" if took > seconds else "")

@@ -38,7 +38,23 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(description="SQLAlchemy URL; empty means SQLite in data_dir.")]
+    url: Annotated[
+        str,
+        Meta(
+            description="sqlite:///PATH, or postgresql:// or mariadb://USER:PASSWORD@HOST/NAME; empty: SQLite in data_dir."
+        ),
+    ]
+    failover_urls: Annotated[
+        list[str], Meta(description="More servers of the same database: the next is used when one does not answer.")
+    ] = []
+    connections: Annotated[
+        int, Meta(ge=2, le=256, description="Connections of each process for writing to a server; half as many read.")
+    ] = 8
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All servers, in the order in which they are tried."""
+        return (self.url, *self.failover_urls)
 
 
 class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +73,9 @@ class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(max_length=255, description="What no other machine has; empty takes the DMI product UUID.")
     ] = ""
     fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of backends that name none.")] = ""
+    one_machine: Annotated[
+        bool, Meta(description="All nodes of the cluster run on this machine, though the database is on a server.")
+    ] = False
 
 
 class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +159,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def one_machine(self) -> bool:
         """Whether all nodes of the cluster are certainly on one machine."""
-        return is_one_machine(self.database.url)
+        return is_one_machine(self.database.url, self.nodes)
 
 
 class DriverFacts(Struct, frozen=True):
@@ -173,6 +192,6 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
 NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent}
 
 
-def is_one_machine(database_url: str) -> bool:
-    """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere."""
-    return database_url.startswith("sqlite")
+def is_one_machine(database_url: str, nodes: Nodes) -> bool:
+    """An SQLite database is used by the processes of one machine only; any other may have nodes anywhere, unless told so."""
+    return database_url.startswith("sqlite") or nodes.one_machine

@@ -333,7 +333,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
     nodes = Nodes(**section("nodes"))
     database = section("database")
     database["url"] = database.get("url") or f"sqlite:///{service.data_dir / 'breezeblock.db'}"
-    one_machine = is_one_machine(database["url"])
+    one_machine = is_one_machine(database["url"], nodes)
     scope = "node" if one_machine else "machine"
     return Settings(
         service=service,

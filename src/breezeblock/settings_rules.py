@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from breezeblock.database_urls import MARIADB, is_server_url, kind_of, problem_of
 from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
 
 __all__ = ["contradictions"]
@@ -15,6 +16,8 @@ Found = tuple[str, object, str]
 
 # The values of api.auth that check nothing.
 _BELIEVES_EVERYBODY = frozenset({"none"})
+# Below it a third of the ttl would be less than the second that MariaDB can count.
+MARIADB_TTL_S = 3.0
 # Words in the names of fence agents' options that carry a secret; `password_script` and its kind carry a path.
 _SECRET = re.compile(r"passw|secret|token|credential", re.IGNORECASE)
 _NO_SECRET = re.compile(r"_script$|_file$|_path$", re.IGNORECASE)
@@ -39,13 +42,29 @@ def _api(settings: Settings) -> Iterator[Found]:
 
 
 def _database(settings: Settings) -> Iterator[Found]:
-    url = settings.database.url
+    database = settings.database
+    for number, url in enumerate(database.urls):
+        key = f"database.failover_urls[{number - 1}]" if number else "database.url"
+        yield from _database_url(key, url)
+        if number and not is_server_url(database.url):
+            yield key, url, "expected none: database.url is a file, and a file has no other servers"
+        elif kind_of(url) != kind_of(database.url):
+            yield key, url, f"expected the same kind of database as database.url, {kind_of(database.url)}"
+    if kind_of(database.url) == MARIADB and settings.nodes.ttl_s <= MARIADB_TTL_S:
+        # A process that is stopped in a transaction must lose it within a third of the ttl.
+        why = "MariaDB ends idle transactions by whole seconds"
+        yield "nodes.ttl_s", settings.nodes.ttl_s, f"expected more than {MARIADB_TTL_S:g}: {why}"
+
+
+def _database_url(key: str, url: str) -> Iterator[Found]:
     if not re.match(r"[a-z][a-z0-9+_]*://", url):
-        yield "database.url", url, "expected a URL such as postgresql://host/name"
+        yield key, url, "expected a URL such as postgresql://host/name"
     elif re.fullmatch(r"sqlite(\+\w+)?://(/?|/:memory:.*|.*[?&]mode=memory.*)", url):
-        yield "database.url", url, "expected a database in a file; each process would have a memory of its own"
-    elif not url.startswith("sqlite:///"):
-        yield "database.url", url, "expected sqlite:///PATH: this release keeps its state in SQLite only"
+        yield key, url, "expected a database in a file; each process would have a memory of its own"
+    elif not (url.startswith("sqlite:///") or is_server_url(url)):
+        yield key, url, "expected sqlite:///PATH, postgresql://… or mariadb://…"
+    elif is_server_url(url) and (problem := problem_of(url)):
+        yield key, url, problem
 
 
 def _nodes(settings: Settings) -> Iterator[Found]:
@@ -100,7 +119,11 @@ def _fences(name: str, backend: Backend, settings: Settings) -> Iterator[Found]:
         yield f"{key}.fence", methods, "expected each method once"
     if "same_machine" in methods and not settings.one_machine:
         # Elsewhere a survivor on another machine would have to believe a kill that it cannot see.
-        yield f"{key}.fence", methods, "same_machine is a fence only where all nodes are on one machine, as with SQLite"
+        yield (
+            f"{key}.fence",
+            methods,
+            "same_machine is a fence only where all nodes are on one machine: nodes.one_machine",
+        )
     if "external" in methods and not backend.fence_agent:
         yield f"{key}.fence", methods, "external needs a fence_agent, of this backend or of [nodes]"
     if backend.fence_agent and backend.fence_agent not in settings.fences and backend.fence_agent != _default(settings):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
@@ -22,9 +23,12 @@ from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.settings import Backend as BackendSettings
 from breezeblock.settings import Settings
-from breezeblock.store.dialects import open_engine, sqlite_path
+from breezeblock.store.dialects import open_engine
+from breezeblock.store.endpoints import Endpoints
 from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
+from breezeblock.store.servers import Session
 
 # For the chaos harness and for authors of drivers, so not among the options: a folder in which each worker writes down its
 # storage calls, and how many seconds each changing one waits first.
@@ -39,21 +43,20 @@ class Database:
     """An open database."""
 
     store: Store
-    lane: SqliteLane
+    lane: SqliteLane | PooledLane
 
 
 def open_database(settings: Settings, env: Env) -> Database:
     """Open the configured database. Must be called on the event loop that will use it."""
-    url = database_url(settings)
-    path = sqlite_path(url)
-    assert path is not None, "settings accept SQLite only, for now"
-    lane = SqliteLane(open_engine(url, now_us=env.clock.now_us), path)
+    chosen = settings.database
+    path = sqlite_path(chosen.url)
+    lane: SqliteLane | PooledLane
+    if path is None:
+        session = Session(ttl_s=settings.nodes.ttl_s, connections=chosen.connections)
+        lane = PooledLane(Endpoints(chosen.urls, session))
+    else:
+        lane = SqliteLane(open_engine(chosen.url, now_us=env.clock.now_us), path)
     return Database(Store(lane, env), lane)
-
-
-def database_url(settings: Settings) -> str:
-    """The configured URL, or the embedded default inside the data folder."""
-    return settings.database.url or f"sqlite:///{Path(settings.service.data_dir).absolute()}/breezeblock.db"
 
 
 def bell_folder(settings: Settings) -> str:

@@ -67,6 +67,19 @@ def test_a_backend_is_frozen_and_thawed(api: AdminApi, body: object, version: st
     assert [row["enabled"] for row in api.rows(tables.pools)] == [True]
 
 
+def test_a_backend_is_thawed_by_its_clusters_name_while_its_nodes_restart(api: AdminApi) -> None:
+    """None of them serves anything yet (seed 454655739: it stayed frozen)."""
+    api.given_pool()
+    api("PUT", "os-services/freeze", {"cluster": QUEUE})
+    api.given_node("n1", queues=(), incarnation="n1-restarted", started_at_us=2**60)
+
+    by_host = api("PUT", "os-services/thaw", {"host": "n1@file"})
+    by_cluster = api("PUT", "os-services/thaw", {"cluster": QUEUE})
+
+    assert (by_host.status_code, by_cluster.status_code) == (400, 200)
+    assert [row["frozen"] for row in api.rows(tables.backends)] == [False]
+
+
 def test_a_thaw_leaves_what_an_operator_has_disabled(api: AdminApi) -> None:
     api.given_pool()
     api("PUT", "clusters/disable", {"name": QUEUE, "disabled_reason": "moving out"})

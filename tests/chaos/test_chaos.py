@@ -13,6 +13,8 @@ from breezeblock.chaos.run import Options, main_say, run, summary
 from breezeblock.chaos.scenarios import run_scenario
 
 SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
+# What may find no moment to strike in a whole run: a writer may hold the storage, and nobody a transaction.
+MAY_MISS: Final = {"full disk", "read-only storage", "stop in a transaction"}
 SECONDS: Final = float(os.environ.get("BREEZEBLOCK_LOAD_S") or (600 if PROOF else 120))
 
 
@@ -28,9 +30,8 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
     assert report["requests"]["accepted"] > SECONDS
     if PROOF:
         assert report["options"]["faults_not_available_here"] == []
-    assert {*report["faults"], *report["options"]["faults_not_available_here"]} >= {*EVERY_KIND} - {
-        *report["faults_without_a_victim"]
-    }
+    missed = MAY_MISS & {*report["faults_without_a_victim"]}
+    assert {*report["faults"], *report["options"]["faults_not_available_here"]} >= {*EVERY_KIND} - missed
     assert report["operations_taken_over"] > 0
     assert report["contents_compared"] > report["requests"]["accepted"] / 5
     assert "<svg" in (tmp_path / "report.html").read_text()

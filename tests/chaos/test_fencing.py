@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import stat
 import sys
 import time
@@ -16,6 +15,8 @@ import pytest
 from tests.chaos import verdict
 from tests.chaos.test_failover import SLOW, file_of, given_full_volume, owner, runs_elsewhere
 from tests.service import Service, StartService, eventually, is_running
+
+from breezeblock.chaos.stopper import stop_outside
 
 QUEUE: Final = "breezeblock@file"
 SECRET: Final = "correct horse battery"
@@ -101,25 +102,8 @@ def kill(service: Service, pids: list[int]) -> None:
 
 
 def stop(service: Service, pids: list[int]) -> None:
-    """Stop them outside of transactions: with `up` nobody would end a stopped holder of the write lock."""
-    while True:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        if _can_write(service):
-            return
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        time.sleep(0.01)
-
-
-def _can_write(service: Service) -> bool:
-    with contextlib.closing(sqlite3.connect(service.data / "breezeblock.db", timeout=0.5)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        connection.rollback()
-        return True
+    """Outside of transactions: with `up` nobody would end a stopped holder of the write lock."""
+    stop_outside(verdict.database(service), pids)
 
 
 def begin_copy(service: Service) -> tuple[str, bytes, str, str]:

@@ -42,7 +42,9 @@ def given_database(path: Path, volume_ids: list[str]) -> None:
             tx.execute(
                 insert(tables.volumes).values(**volume_row(id=id_, object_name=f"{id_}.1.1", op_seq=1, **charged))
             )
-        for resource in ("volumes", "gigabytes", "volumes___DEFAULT__", "gigabytes___DEFAULT__") if used else ():
+        for resource in (
+            ("volumes", "gigabytes", f"volumes_{DEFAULT_TYPE_ID}", f"gigabytes_{DEFAULT_TYPE_ID}") if used else ()
+        ):
             tx.execute(insert(tables.quota_usage).values(project_id=PROJECT, resource=resource, in_use=used))
         tx.exec_driver_sql("COMMIT")
     engine.dispose()

@@ -220,6 +220,16 @@ def test_who_cleaned_up_undisturbed_leaves_nothing_behind() -> None:
     assert not judged.may_have_left_something(ONE, "create_volume", "done")
 
 
+def test_an_extension_that_fails_has_nothing_to_leave() -> None:
+    """It makes no object and removes none. Half of an undoing may be left of whatever has one, and of what is parked."""
+    judged = Judged()
+    judged.hit(ONE, epoch=1)
+    judged.saved(ONE, f"1 {UNDO} ")
+
+    assert not judged.may_have_left_something(ONE, "extend_volume", "failed")
+    assert judged.may_have_left_something(ONE, "extend_volume", "parked")
+
+
 def test_the_names_are_those_of_the_transitions() -> None:
     known = {
         one.name

@@ -1,10 +1,17 @@
 """The judge of answers, on made-up histories: those that no line of instants agrees with are refused."""
 
+from collections.abc import Callable
 from itertools import permutations
 from random import Random
+from typing import Any
 
 import pytest
+from tests.sim.regressions.stage import QUOTA, Stage
 
+from breezeblock.model.errors import Rejected
+from breezeblock.model.ids import VolumeId
+from breezeblock.resources import snapshots, volume_changes, volumes
+from breezeblock.testing.database import Database
 from breezeblock.testing.linear import Answered, Claims, Line, State, claims_of, claims_of_row
 
 ONE, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -137,6 +144,46 @@ def test_all_pairs_are_judged_as_the_definition_has_it() -> None:
 )
 def test_refusals_are_read(refusal: str, claims: Claims) -> None:
     assert claims_of(refusal, about=OTHER, type_id="gold") == claims
+
+
+@pytest.fixture
+def stage(database: Database) -> Stage:
+    return Stage(database)
+
+
+def refused(stage: Stage, f: Callable[..., Any], **said: Any) -> Claims:
+    """What the sentence of a refusal by the service itself says."""
+    with pytest.raises(Rejected) as refusal:
+        stage.run(f, origin=stage.origin(), **said)
+    return claims_of(refusal.value.message, about=OTHER, type_id="gold")
+
+
+def test_the_sentences_of_the_service_are_read(stage: Stage) -> None:
+    """If one of them is put in other words, the answers that have it are not judged any more: then it is to be read anew."""
+    volume = stage.given_volume(size_gib=2)
+    snapshot = stage.given_snapshot(volume)
+    to = {"migration_policy": "never", "quota_defaults": QUOTA}
+    type_id = stage.run(lambda tx: tx.exec_driver_sql("SELECT volume_type_id FROM volumes").scalar_one())
+
+    extend = {"volume_id": volume, "quota_defaults": QUOTA}
+    assert refused(stage, volume_changes.begin_extend, **extend, size_gib_new=1) == ((OTHER, State(size_gib=2)),)
+    assert refused(stage, volume_changes.begin_retype, volume_id=volume, new_type=type_id, **to) == (
+        (volume, State(type_id="gold")),
+    )
+    away = {"volume_id": VolumeId(ONE), "quota_defaults": QUOTA}
+    assert refused(stage, volume_changes.begin_extend, **away, size_gib_new=1) == ((ONE, None),)
+    assert refused(stage, snapshots.begin_delete, snapshot_id=ONE) == ((ONE, None),)
+
+    stage.run(volume_changes.begin_extend, origin=stage.origin(), **extend, size_gib_new=3)  # type: ignore[arg-type]
+    extending = ((volume, State("extending")),)
+    assert refused(stage, volume_changes.begin_extend, **extend, size_gib_new=4) == extending
+    assert refused(stage, volumes.begin_delete, volume_id=volume, cascade=True) == extending
+    stage.end(stage.claim())
+    revert = {"volume_id": volume, "snapshot_id": snapshot}
+    assert refused(stage, volume_changes.begin_revert, **revert) == ((volume, State(size_gib=3)),)
+
+    stage.run(snapshots.begin_delete, origin=stage.origin(), snapshot_id=snapshot)
+    assert refused(stage, snapshots.begin_delete, snapshot_id=snapshot) == ((snapshot, State("deleting")),)
 
 
 def test_a_row_is_a_claim_of_all_that_it_shows() -> None:

@@ -1,15 +1,17 @@
 """A database in memory with the real schema, and rows with defaults: a test names only what it is about."""
 
 import asyncio
+import itertools
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from random import Random
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.sql.schema import Table
+from tests.store.databases import TestDatabase
 
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import Incarnation, MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
@@ -21,7 +23,7 @@ from breezeblock.protocol.queue import Claim, Job, Lock, Wanted
 from breezeblock.resources import snapshots, types, volumes
 from breezeblock.resources.accepted import Accepted
 from breezeblock.store import check, tables
-from breezeblock.store.dialects import open_engine, translate
+from breezeblock.store.dialects import translate
 from breezeblock.store.run import Store
 from breezeblock.testing.loop import VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles
@@ -36,6 +38,7 @@ POOL = "c@b#p"
 KINDS = {"copy": 1} | {kind: operation.version for kind, operation in CATALOGUE.items()}
 UNLIMITED: Mapping[str, int] = {}
 ME, OTHER = Incarnation("node-1"), Incarnation("node-2")
+_NOTES = itertools.count(1)
 
 
 class Base:
@@ -43,26 +46,15 @@ class Base:
 
     def __init__(self) -> None:
         self.now_us = NOW_US
-        self._engine = open_engine("sqlite://", now_us=lambda: self.now_us)
-        self._connection = self._engine.connect()
-        with self.tx() as tx:
-            tables.metadata.create_all(tx)
-            types.ensure_default_type(tx)
+        self.database = TestDatabase(lambda: self.now_us)
+        self.run(types.ensure_default_type)
 
     def close(self) -> None:
-        self._connection.close()
-        self._engine.dispose()
+        self.database.close()
 
-    @contextmanager
-    def tx(self) -> Iterator[Connection]:
+    def tx(self) -> AbstractContextManager[Connection]:
         """One transaction, as a lane makes it."""
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.rollback()
-            raise
-        self._connection.commit()
+        return self.database.tx()
 
     def run(self, f: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """`f` in a transaction of its own."""
@@ -79,10 +71,6 @@ class Base:
             raise translate(error, committing=False) from error
 
     read = write
-
-    @property
-    def raw(self) -> Any:
-        return self._connection.connection.dbapi_connection
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
@@ -183,8 +171,8 @@ def origin(
 
 
 def note(by: str = "node-2") -> Note:
-    """Who says something about a node, at the time of these tests."""
-    return Note(str(uuid.uuid4()), by, NOW_US)
+    """Who says something about a node, at the time of these tests; by their ids in the order in which they were said."""
+    return Note(f"{next(_NOTES):08x}", by, NOW_US)
 
 
 def new_volume(id_: str = "v1", **values: Any) -> NewVolume:

@@ -75,7 +75,7 @@ def seen(base: Base) -> NodeRow:
 
 def told(base: Base) -> list[tuple[str, str]]:
     """Events, oldest first."""
-    rows = base.rows(tables.node_events)
+    rows = sorted(base.rows(tables.node_events), key=lambda row: str(row["id"]))
     return [(row["event"], row["detail"]) for row in rows]
 
 

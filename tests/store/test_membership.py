@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import select
+from tests.store.databases import urls
 from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note
 
 from breezeblock.env.real import RealThreads
 from breezeblock.model.errors import Unavailable
 from breezeblock.model.ids import Incarnation
-from breezeblock.node.lease_table import Executor, LeaseTable, Registration, SqliteLane
+from breezeblock.node.lease_lanes import SqliteLane
+from breezeblock.node.lease_table import Executor, LeaseTable, Registration
 from breezeblock.protocol import membership
 from breezeblock.protocol.queue import Lock
 from breezeblock.store.dialects import open_engine, sqlite_pragmas
+from breezeblock.store.plain import PlainConnection
 from breezeblock.store.tables import metadata, node_events, nodes, operations
 
 T = TypeVar("T")
@@ -275,8 +279,12 @@ class Raw:
         self._base = base
 
     async def write(self, f: Callable[[Executor], T]) -> T:
-        with self._base.tx():
-            return f(self._base.raw)
+        with self._base.tx() as tx:
+            raw: Any = tx.connection.dbapi_connection
+            if urls():
+                tx.execute(select(1))  # SQLAlchemy has begun, too
+                return f(PlainConnection(raw, (Exception,)))
+            return f(raw)
 
 
 def registration(incarnation: str = "new", **values: Any) -> Registration:

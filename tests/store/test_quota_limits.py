@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from sqlalchemy import Connection, Table, insert, select
-from tests.store.admin_tx import open_tx
+from tests.store.admin_tx import open_tx, origin
 
-from breezeblock.resources import quota_limits
+from breezeblock.resources import quota_limits, types
 from breezeblock.settings import Quota
 from breezeblock.store.tables import quota_classes, quota_usage, quotas
 
@@ -28,8 +28,8 @@ def given_own(tx: Connection, resource: str, limit: int) -> None:
     tx.execute(insert(quotas).values(project_id="p1", resource=resource, hard_limit=limit))
 
 
-def limits(tx: Connection, *resources: str) -> dict[str, int]:
-    return quota_limits.limits_of(tx, project_id="p1", defaults=DEFAULTS, resources=resources or None)
+def limits(tx: Connection) -> dict[str, int]:
+    return quota_limits.limits_of(tx, project_id="p1", defaults=DEFAULTS, known=quota_limits.keys(tx))
 
 
 def test_the_settings_have_a_default_for_every_resource() -> None:
@@ -55,27 +55,29 @@ def test_the_class_counts_before_the_settings_and_the_project_before_the_class(t
     assert (found["volumes"], found["snapshots"], found["backups"]) == (5, 21, 10)
 
 
-def test_only_what_is_named_is_answered(tx: Connection) -> None:
-    given_own(tx, "volumes", 5)
-    given_own(tx, "gigabytes", 6)
-
-    assert limits(tx, "volumes", "volumes_new") == {"volumes": 5, "volumes_new": -1}
-
-
 def test_what_was_set_for_a_type_that_is_no_more_is_not_shown(tx: Connection) -> None:
     given_own(tx, "volumes_gone", 5)
 
     assert "volumes_gone" not in limits(tx)
 
 
+def test_a_type_is_limited_under_its_id_whatever_it_is_called(tx: Connection) -> None:
+    given_own(tx, f"volumes_{types.DEFAULT_TYPE_ID}", 5)
+    types.update_type(tx, type_id=types.DEFAULT_TYPE_ID, name="gold", description=None, is_public=None, origin=origin())
+
+    found = limits(tx)
+
+    assert (found["volumes_gold"], "volumes___DEFAULT__" in found) == (5, False)
+
+
 @pytest.mark.parametrize("table", [quotas, quota_classes, quota_usage], ids=lambda table: table.name)
-def test_a_renamed_type_replaces_what_an_older_one_of_that_name_left(tx: Connection, table: Table) -> None:
+def test_a_type_s_accounts_go_with_it(tx: Connection, table: Table) -> None:
     owner = {"quota_classes": "class_name"}.get(table.name, "project_id")
     number = {"quota_usage": "in_use"}.get(table.name, "hard_limit")
     for resource, value in (("volumes_a", 1), ("volumes_b", 2), ("volumes", 3)):
         tx.execute(insert(table).values({owner: "x", "resource": resource, number: value}))
 
-    quota_limits.rename_type(tx, name_old="a", name_new="b")
+    quota_limits.forget_type(tx, type_id="a")
 
     found = {tuple(row)[1:] for row in tx.execute(select(table))}
-    assert found == {("volumes_b", 1), ("volumes", 3)}
+    assert found == {("volumes_b", 2), ("volumes", 3)}

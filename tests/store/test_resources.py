@@ -29,11 +29,11 @@ from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import accepted, charges, snapshots, volume_changes, volumes
-from breezeblock.resources.types import DEFAULT_TYPE_NAME
+from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
 from breezeblock.work.catalogue import CATALOGUE
 
-TYPE = DEFAULT_TYPE_NAME
+TYPE = DEFAULT_TYPE_ID
 V, S = VolumeId("v1"), SnapshotId("s1")
 BROKEN = Failure(message="The disk is broken.", detail_id="broken")
 CANCELLED = Failure(message="Cancelled.", detail_id="cancelled", outcome="cancelled")

@@ -6,12 +6,12 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, case, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, case, event, insert, select
 from tests.store.given import Base, origin
 
-from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound, Rejected
+from breezeblock.model.errors import BadRequest, Conflict, Contended, InvalidState, NotFound, Rejected
 from breezeblock.store.dialects import open_engine
-from breezeblock.store.tables import volume_types, volumes
+from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Condition,
     Must,
@@ -305,9 +305,23 @@ def test_rows_are_locked_once_and_in_the_order_of_their_ids(base: Base) -> None:
     base.add(volumes, **(VOLUME | {"id": "a"}))
     base.volume_type("k")
     written: list[str] = []
-    base.raw.set_trace_callback(lambda sql: written.append(sql.split("WHERE")[1]) if sql.startswith("UPDATE") else None)
 
-    base.run(lock_rows, [(volumes, "v"), (volume_types, "k"), (volumes, "a"), (volumes, "v")])
-    base.raw.set_trace_callback(None)
+    def lock(tx: Connection) -> None:
+        @event.listens_for(tx, "before_execute")
+        def note(connection: Connection, statement: Any, many: Any, parameters: dict[str, Any], options: Any) -> None:
+            written.append(parameters["row_id"])
 
-    assert [sql.split("'")[1] for sql in written] == ["a", "k", "v"]
+        lock_rows(tx, [(volumes, "v"), (volume_types, "k"), (volumes, "a"), (volumes, "v")])
+        event.remove(tx, "before_execute", note)
+
+    base.run(lock)
+
+    assert written == ["a", "k", "v"]
+
+
+def test_a_row_that_comes_along_and_has_gone_is_no_refusal(base: Base) -> None:
+    """Nobody has asked for it by name: whoever has read of it reads again."""
+    base.add(volumes, **(VOLUME | {"id": "a"}))
+
+    with pytest.raises(Contended, match="Snapshot s has gone"), base.tx() as tx:
+        lock_rows(tx, [(volumes, "a"), (snapshots, "s")], asked_for="a")

@@ -62,6 +62,10 @@ CATCHES_EVERYTHING: dict[str, tuple[int, str]] = {
     "node/locks_tooz.py": (1, "other people's drivers: whatever one raises, it says nothing about who has the lock"),
     "api/app.py": (1, "the last middleware: a mistake in one request answers 500"),
     "store/lanes.py": (3, "the database's thread: what a job raised is carried to the one who awaits it"),
+    "store/pooled.py": (
+        1,
+        "the same on a server: what a transaction raised is named, and its connection taken back or given up",
+    ),
 }
 
 PUBLIC = ("", "drivers", "testing")

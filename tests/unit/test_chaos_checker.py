@@ -1,8 +1,10 @@
 """The checker of chaos runs finds each invariant broken in a history that was made by hand, and nothing in a sound one."""
 
 import resource
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import ALWAYS, Outage, broken_answers, outages
 from breezeblock.chaos.contents import ZEROS, holds, pattern, write
-from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls
+from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
@@ -28,10 +30,11 @@ NOBODY: Mapping[tuple[str, int], float] = {}
 
 
 def call(
-    token: Token, start: float, end: float | None, *, by: str = "a", what: str = "extend", pid: int = 0, error: str = ""
+    token: Token, start: float, end: float | None, *, by: str = "a", what: str = "extend", pid: int = 0, errno: str = ""
 ) -> Call:
     """A call on the volume's object."""
-    return Call(by, pid or ord(by), 0, what, NAME, "", {V: token}, start, end, error, "")
+    error = "BackendFailed" if errno else ""
+    return Call(by, pid or ord(by), 0, what, NAME, "", {V: token}, start, end, error, errno)
 
 
 def copy_of_it(token: Token, start: float, end: float | None, *, by: str = "a") -> Call:
@@ -94,6 +97,15 @@ def test_what_only_looks_is_left_out() -> None:
     assert checker.exclusion(calls, NOBODY) == []
 
 
+def test_a_change_without_a_token_is_found() -> None:
+    """Of its own object, or of the source that it reads; a switch of the whole storage is about no object."""
+    without = replace(call((1, 1), 0, 1), tokens={})
+    source = replace(copy_of_it((1, 1), 0, 1), tokens={"a": (1, 1)})
+    switch = replace(without, call="failover", object="secondary")
+
+    assert [len(checker.exclusion([one], NOBODY)) for one in (without, source, switch)] == [1, 1, 0]
+
+
 # --- Order and Transitions --------------------------------------------------------------------------------------------
 
 
@@ -132,11 +144,12 @@ def test_only_declared_changes_of_status_pass() -> None:
     moves = declared_moves()
     good = events(("volumes", V, None, "creating"), ("volumes", V, "creating", "available"))
     bad = events(
-        ("volumes", V, None, "available"), ("snapshots", S, "deleting", "creating"), ("volumes", V, "deleting", "x")
-    )
+        ("volumes", V, None, "available"), ("snapshots", S, "deleting", "creating"), ("volumes", V, "deleting", "x"),
+        ("volumes", V, "error", "available"), ("snapshots", S, "error", "available"), ("volumes", V, "in-use", "error"),
+    )  # fmt: skip
 
     assert checker.transitions(good, moves) == []
-    assert len(checker.transitions(bad, moves)) == 3
+    assert len(checker.transitions(bad, moves)) == len(bad)
 
 
 # --- Once, Data -------------------------------------------------------------------------------------------------------
@@ -390,16 +403,36 @@ def test_one_broken_answer_makes_a_run_wrong(more: dict[str, Any], verdict: str)
 FULL = Strike(10.0, "full disk", "storage", (), 20.0)
 
 
-@pytest.mark.parametrize(("ended", "excused"), [(15.0, {"o1"}), (9.0, set()), (30.0, set())])
-def test_a_failure_is_excused_only_by_a_call_that_was_refused_during_the_fault(ended: float, excused: set[str]) -> None:
-    """Not by one before or after, and not by a call that went well."""
+@pytest.mark.parametrize(
+    ("kind", "errno", "ended", "excused"),
+    [
+        ("full disk", "ENOSPC", 15.0, {"o1"}),
+        ("read-only storage", "EROFS", 15.0, {"o1"}),
+        ("full disk", "ENOSPC", 9.0, set()),
+        ("full disk", "ENOSPC", 30.0, set()),
+        ("full disk", "EROFS", 15.0, set()),
+        ("full disk", "EKEYREJECTED", 15.0, set()),
+        ("full disk", "", 15.0, set()),
+        ("stop worker", "ENOSPC", 15.0, set()),
+    ],
+)
+def test_a_failure_is_excused_only_by_a_call_that_was_refused_by_the_fault(
+    kind: str, errno: str, ended: float, excused: set[str]
+) -> None:
+    """Not by one before or after, not by one that went well or was refused for something else, as who is fenced is."""
     log = [logged(outcome="failed")]
 
-    refused = call((1, 1), ended - 1, ended, error="BackendFailed")
+    refused = call((1, 1), ended - 1, ended, errno=errno)
 
-    assert checker.excused_operations(log, [refused], [FULL]) == excused
-    assert checker.excused_operations(log, [replace(refused, error="")], [FULL]) == set()
-    assert checker.excused_operations(log, [refused], [replace(FULL, kind="stop worker")]) == set()
+    assert checker.excused_operations(log, [refused], [replace(FULL, kind=kind)]) == excused
+
+
+def test_what_is_gone_is_no_failure() -> None:
+    """A volume whose deletion failed may still be there; one whose extension failed may not be away."""
+    pardoned = {V}
+
+    assert checker.expectations([client(there={False})], rest(volumes=[volume_row()]), pardoned, set()) == []
+    assert len(checker.expectations([client()], rest(volumes=[]), pardoned, set())) == 1
 
 
 def test_what_failed_for_want_of_storage_must_still_rest_somewhere() -> None:
@@ -412,14 +445,45 @@ def test_what_failed_for_want_of_storage_must_still_rest_somewhere() -> None:
     assert (pardoned, fine, len(stuck)) == ({V}, [], 1)
 
 
-def test_a_request_for_space_may_be_refused_with_a_message_while_storage_fails() -> None:
-    """Not otherwise, and not without a word."""
-    told, silent = rest(log=[], told={"r1"}), rest(log=[])
+@pytest.mark.parametrize(
+    ("sent_at", "told", "kind", "pardoned"),
+    [
+        (10.0, {"r1"}, "full disk", True),
+        (49.9, {"r1"}, "full disk", True),
+        (9.8, {"r1"}, "full disk", False),
+        (50.1, {"r1"}, "full disk", False),
+        (15.0, {"r1"}, "read-only storage", False),
+        (15.0, {"r1"}, "stop worker", False),
+        (15.0, set(), "full disk", False),
+    ],
+)
+def test_a_request_for_space_may_be_refused_with_a_message_only_while_there_is_none(
+    sent_at: float, told: set[str], kind: str, pardoned: bool
+) -> None:
+    """And until the pool was measured again. Not before, not later, not otherwise, and not without a word."""
+    one, at_rest = replace(asked("create"), sent_at=sent_at), rest(log=[], told=told)
 
-    assert checker.unplaced_requests([asked("create")], told, [FULL]) == {"r1"}
-    assert checker.unplaced_requests([asked("create")], told, []) == set()
-    assert checker.unplaced_requests([asked("create")], silent, [FULL]) == set()
-    assert checker.once([asked("create")], told, set(), {"r1"}).findings == []
+    unplaced = checker.unplaced_requests([one], at_rest, [replace(FULL, kind=kind)])
+
+    assert unplaced == ({"r1"} if pardoned else set())
+    assert bool(checker.once([one], at_rest, set(), unplaced).findings) is not pardoned
+
+
+def test_a_lost_node_that_nobody_fences_is_not_at_rest(tmp_path: Path) -> None:
+    """Though it owned nothing. Once it is fenced, all is at rest."""
+    path = tmp_path / "breezeblock.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE operations (id); CREATE TABLE volumes (id, status); CREATE TABLE snapshots (id, status);"
+            "CREATE TABLE nodes (incarnation, state, fencer);"
+            "INSERT INTO nodes VALUES ('a', 'up', NULL), ('b', 'expired', 'a'), ('c', 'gone', NULL)"
+        )
+        before = unsettled(path)
+        database.execute("UPDATE nodes SET state = 'fenced' WHERE incarnation = 'b'")
+        database.commit()
+
+    assert before == ["node b is expired (fencer a)"]
+    assert unsettled(path) == []
 
 
 # --- what the checker reads -------------------------------------------------------------------------------------------

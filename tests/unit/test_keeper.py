@@ -15,8 +15,8 @@ from breezeblock.node import keeper as keeper_module
 from breezeblock.node import link as words
 from breezeblock.node.gate import Gate
 from breezeblock.node.keeper import Ending, Keeper
+from breezeblock.node.lease_lanes import PRAGMAS
 from breezeblock.node.lease_table import LeaseTable, Registration
-from breezeblock.processes.keeper import PRAGMAS
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import GATE_MARGIN, Terms
 from breezeblock.store.dialects import sqlite_pragmas

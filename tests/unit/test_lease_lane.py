@@ -7,7 +7,8 @@ from pathlib import Path
 
 from breezeblock.env.real import real_env
 from breezeblock.model.errors import Unavailable
-from breezeblock.node.lease_table import Executor, SqliteLane
+from breezeblock.node.lease_lanes import SqliteLane
+from breezeblock.node.lease_table import Executor
 
 
 def test_calls_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:

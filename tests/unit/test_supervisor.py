@@ -251,7 +251,7 @@ def test_a_database_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE other (x)")
 
-    assert not ready.storage_is_ready(str(path), [1])
+    assert not asyncio.run(ready.storage_is_ready([f"sqlite:///{path}"], [1]))
 
 
 def test_the_greeting_names_the_newest_microversion() -> None:

@@ -7,7 +7,7 @@
     accounts               the product's own sums, and Termination what is still under way: read from the tables by `evidence`
 
 A storage fault may make an operation fail: that is no loss if a call of that very operation was refused while the fault
-lasted, and the resource rests in an error state. Whatever else fails is wrong.
+lasted, with the error of just that fault, and the resource rests in an error state. Whatever else fails is wrong.
 """
 
 import json
@@ -38,6 +38,12 @@ BORN: Final = ("creating", "error")
 ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
 # Between the end of a storage fault and the end of a call that it made fail.
 FAULT_SLACK_S: Final = 2.0
+# What a call fails with for that reason; one that fails with anything else, for one a fence, does so for another.
+FULL: Final = "full disk"
+ERROR_OF: Final[Mapping[str, str]] = {FULL: "ENOSPC", "read-only storage": "EROFS"}
+# A pool that was full is so until somebody measures it again: each node every 12 s at the latest (`node/reports.py`), and one
+# that is lost is replaced within a few.
+NO_ROOM_SLACK_S: Final = 30.0
 
 Alive = Mapping[tuple[str, int], float]
 
@@ -63,8 +69,17 @@ class _Touch(NamedTuple):
 
 
 def exclusion(calls: Iterable[Call], alive: Alive) -> list[Finding]:
-    """After a call under a token, none under a conflicting lower one begins or still has an effect to come."""
-    found = []
+    """After a call under a token, none under a conflicting lower one begins or still has an effect to come.
+
+    What touches an object without a token of its resource could be told from nothing, so it is wrong by itself.
+    """
+    calls = list(calls)
+    found = [
+        Finding("Exclusion", f"{call.call} {call.object} by {call.incarnation[:8]} has no token of {resource}")
+        for call in calls
+        for resource, _ in _touched(call)
+        if resource not in call.tokens
+    ]
     for resource, first, second in _conflicts(calls, alive):
         if second.token < first.token:
             found.append(Finding("Exclusion", f"{resource}: {_told(second)} began after {_told(first)}"))
@@ -94,18 +109,24 @@ def _conflicts(calls: Iterable[Call], alive: Alive) -> Iterator[tuple[str, _Touc
     began first comes first."""
     lines: dict[str, list[_Touch]] = defaultdict(list)
     for call in calls:
-        if call.changes:
-            for name, writes in ((call.object, True), (call.source, False)):
-                resource = name.split(".")[0]
-                if name and resource in call.tokens:
-                    until = _until(call, alive)
-                    lines[resource].append(_Touch(call.start, until, call.tokens[resource], writes, call))
+        for resource, writes in _touched(call):
+            if resource in call.tokens:
+                until = _until(call, alive)
+                lines[resource].append(_Touch(call.start, until, call.tokens[resource], writes, call))
     for resource, line in sorted(lines.items()):
         line.sort(key=lambda touch: (touch.start, touch.until))
         for first, second in combinations(line, 2):
             others = first.token != second.token or first.call.pid != second.call.pid
             if others and (first.writes or second.writes):
                 yield resource, first, second
+
+
+def _touched(call: Call) -> Iterator[tuple[str, bool]]:
+    """The resources whose objects a changing call is about, and whether it writes to them. A failover is about none."""
+    if call.changes and call.call != "failover":
+        for name, writes in ((call.object, True), (call.source, False)):
+            if name:
+                yield name.split(".")[0], writes
 
 
 def _until(call: Call, alive: Alive) -> float:
@@ -168,11 +189,13 @@ def transitions(events: Iterable[Event], moves: Mapping[str, set[tuple[str | Non
 
 
 def excused_operations(log: Iterable[Row], calls: Iterable[Call], strikes: Iterable[Strike]) -> set[str]:
-    """Operations that failed because a call of theirs was refused while the storage was full or read-only."""
-    windows = [(one.at, one.until + FAULT_SLACK_S) for one in strikes if one.kind in NEEDS_STORAGE]
+    """Operations that failed because a call of theirs was refused for want of space, or of a right to write, while the storage
+    was full or read-only."""
+    windows = [(one.at, one.until + FAULT_SLACK_S, ERROR_OF[one.kind]) for one in strikes if one.kind in NEEDS_STORAGE]
     refused: set[tuple[str, int]] = set()
     for call in calls:
-        if call.error and call.end is not None and any(low <= call.end <= high for low, high in windows):
+        at = call.end
+        if at is not None and any(low <= at <= high and call.errno == error for low, high, error in windows):
             refused |= {(resource, seq) for resource, (seq, _) in call.tokens.items()}
     return {
         row["operation_id"]
@@ -190,7 +213,7 @@ def excused_resources(rest: Rest, operations: set[str], strikes: Iterable[Strike
         for resource, _, exclusive in row["locks"]
         if exclusive
     }
-    if any(one.kind in NEEDS_STORAGE for one in strikes):
+    if any(one.kind == FULL for one in strikes):
         found |= {row["id"] for row in rest.volumes if row["pool_name"] is None and row["status"] == "error"}
     return found
 
@@ -213,15 +236,15 @@ class Requests:
 
 
 def unplaced_requests(asked: Iterable[Asked], rest: Rest, strikes: Iterable[Strike]) -> set[str]:
-    """Requests for space that left a message and no operation. There are none unless the storage was made to fail."""
-    if not any(one.kind in NEEDS_STORAGE for one in strikes):
-        return set()
+    """Requests for space that left a message and no operation, while the storage was full or had not been measured since."""
+    full = [(one.at, one.until + NO_ROOM_SLACK_S) for one in strikes if one.kind == FULL]
     with_operation = {row["request_id"] for row in (*rest.log, *rest.operations)}
     return {
         one.request_id
         for one in asked
         if one.request_id
         and one.kind in WANT_SPACE
+        and any(begin <= one.sent_at + one.took_s and one.sent_at <= end for begin, end in full)
         and one.request_id in rest.told
         and one.request_id not in with_operation
     }
@@ -299,7 +322,8 @@ def expectations(clients: Iterable[Client], rest: Rest, excused: set[str], unpla
 
 
 def _existence(noun: str, known: Volume | Snapshot, there: list[Row], excused: set[str]) -> Iterator[Finding]:
-    pardoned = known.id in excused or any(row["id"] in excused for row in there)
+    # A deletion that failed leaves its row; no failure takes one away.
+    pardoned = any(row["id"] in excused for row in there)
     if len(there) > 1 or (bool(there) not in known.there and not pardoned):
         yield Finding("Once", f"{noun} {known.name} ({known.id}): {len(there)} rows, expected there: {known.there}")
     if there and known.id is not None and there[0]["id"] != known.id:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.evidence import Call, Token
+from breezeblock.chaos.evidence import Call, Token, files_of_workers
 from breezeblock.chaos.witness import Mark
 from breezeblock.env import fence_list
 
@@ -34,11 +34,8 @@ class Landed:
 
 def read_effects(folder: Path) -> list[Landed]:
     """Every effect of every worker."""
-    found: list[Landed] = []
-    for path in sorted(folder.glob("*.effects")):
-        incarnation, pid, _ = path.name.split(".")
-        found += parse_effects(path.read_bytes(), incarnation=incarnation, pid=int(pid))
-    return found
+    files = files_of_workers(folder, "effects")
+    return [one for who, pid, text in files for one in parse_effects(text, incarnation=who, pid=pid)]
 
 
 def parse_effects(text: bytes, *, incarnation: str, pid: int) -> Iterator[Landed]:

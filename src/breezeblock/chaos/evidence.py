@@ -24,12 +24,13 @@ from breezeblock.store.dialects import open_engine
 from breezeblock.store.transitions import Transition
 
 __all__ = [
-    "Call", "Event", "Rest", "declared_moves", "events", "killed_holders", "read_calls", "read_rest", "rows", "unsettled",
-    "watch",
+    "Call", "Event", "Rest", "declared_moves", "events", "files_of_workers", "killed_holders", "read_calls", "read_rest",
+    "rows", "unsettled", "watch",
 ]  # fmt: skip
 
-# In the names of transitions that would let anything pass.
-NOT_ASKED_FOR: Final = ("reset_status", "force")
+# In the names of transitions that would let anything pass, or what is in error become available: operators' words, and what
+# becomes of resources in a failover.
+NOT_ASKED_FOR: Final = ("reset_status", "update_status", "force", "left_behind", "found_again")
 
 Row = dict[str, Any]
 Token = tuple[int, int]
@@ -133,11 +134,15 @@ def events(database: Path) -> list[Event]:
 
 def read_calls(folder: Path) -> list[Call]:
     """Every call of every worker. A last line that was cut off by a crash of the machine would be refused."""
-    found: list[Call] = []
-    for path in sorted(folder.glob("*.calls")):
+    files = files_of_workers(folder, "calls")
+    return [call for who, pid, text in files for call in parse_calls(text, incarnation=who, pid=pid)]
+
+
+def files_of_workers(folder: Path, kind: str) -> Iterator[tuple[str, int, bytes]]:
+    """What each worker has written down: its incarnation, its process id, and the text."""
+    for path in sorted(folder.glob(f"*.{kind}")):
         incarnation, pid, _ = path.name.split(".")
-        found += parse_calls(path.read_bytes(), incarnation=incarnation, pid=int(pid))
-    return found
+        yield incarnation, int(pid), path.read_bytes()
 
 
 def parse_calls(text: bytes, *, incarnation: str, pid: int) -> Iterator[Call]:
@@ -163,8 +168,12 @@ def killed_holders(up_log: Path) -> set[int]:
 
 
 def unsettled(database: Path) -> list[str]:
-    """Whatever is still under way."""
+    """Whatever is still under way; also a lost node that nobody has fenced, whatever it owned."""
     found = [
+        f"node {row['incarnation']} is expired (fencer {row['fencer']})"
+        for row in rows(database, "SELECT * FROM nodes WHERE state = 'expired'")
+    ]
+    found += [
         f"operation {row['kind']} {row['id']} of {row['resource_id']}, owner {row['owner']}, attempt {row['attempt']}"
         for row in rows(database, "SELECT * FROM operations")
     ]
@@ -212,7 +221,8 @@ def contradictions(database: Path) -> list[str]:
 
 
 def declared_moves() -> dict[str, set[tuple[str | None, str]]]:
-    """Table -> every status change that some transition declares for what the load asks for: it forces and resets nothing.
+    """Table -> every status change that some transition declares for what the load asks for: it forces and resets nothing, and
+    fails nothing over.
 
     None before means from any status.
     """

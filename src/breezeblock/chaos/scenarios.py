@@ -6,11 +6,9 @@ node-stop   10 and 10; 1.8 s later one of two nodes is stopped, 20 more creation
             left of it is continued
 """
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,6 +28,7 @@ from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.report import count_effects
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
+from breezeblock.chaos.stopper import stop_outside
 from breezeblock.chaos.witness import Witness
 from breezeblock.supervisor.folder import DataFolder
 
@@ -48,8 +47,6 @@ LOOK_EVERY_S: Final = 0.05
 FORGETFUL: Final = "forgetful"
 # How long a continued worker is ahead of its keeper.
 AHEAD_S: Final = 0.5
-STOP_TRIES: Final = 40
-WRITE_LIMIT_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +167,7 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     DataFolder(cluster.service.data).drained(VICTIM).touch()  # as on the peer, nobody starts it again
     at = now()
     if stops:
-        _stop_outside_of_transactions(pids, cluster.database)
+        stop_outside(cluster.database, pids)  # it is to be continued
     else:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -178,28 +175,6 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     kind = "stop node" if stops else "kill node"
     course.strike = Strike(at, kind, VICTIM, tuple(pids), until, fatal=not stops)
     return pids, row["incarnation"]
-
-
-def _stop_outside_of_transactions(pids: Sequence[int], database: Path) -> None:
-    """Who is stopped inside of one is killed for it (`supervisor/guard.py`); here it is to be continued."""
-    for _ in range(STOP_TRIES):
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        if _can_write(database):
-            return
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-    raise AssertionError(f"{VICTIM} is in a transaction whenever it is looked at")
-
-
-def _can_write(database: Path) -> bool:
-    with contextlib.closing(sqlite3.connect(database, timeout=WRITE_LIMIT_S)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        connection.rollback()
-        return True
 
 
 def _wait_for_all(cluster: Cluster, first: set[str], course: Course, struck: float) -> float | None:

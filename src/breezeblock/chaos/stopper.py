@@ -1,10 +1,16 @@
-"""`python -m breezeblock.chaos.stopper DATABASE PID`: stop a process in the middle of a transaction. Status 0 when it is."""
+"""Stop processes in the middle of a transaction, or outside of any.
+
+`python -m breezeblock.chaos.stopper DATABASE PID` does the first. Status 0 when it is stopped there.
+"""
 
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from breezeblock.store.turnstile import holders
@@ -14,6 +20,9 @@ from breezeblock.supervisor import proc
 TRIES: Final = 1500
 PAUSE_S: Final = 0.003
 STOPPED_WITHIN_S: Final = 5.0
+# How often a process is stopped and continued until it is in no transaction, and how long others are seen to be in one.
+OUTSIDE_TRIES: Final = 40
+WRITE_LIMIT_S: Final = 0.3
 
 
 def stop(database: str, pid: int) -> bool:
@@ -26,6 +35,29 @@ def stop(database: str, pid: int) -> bool:
         _signal(pid, signal.SIGCONT)
         time.sleep(PAUSE_S)
     return False
+
+
+def stop_outside(database: Path, pids: Sequence[int]) -> None:
+    """SIGSTOP all of them while none holds the write lock: who is stopped with it is killed for it (`supervisor/guard.py`)."""
+    for _ in range(OUTSIDE_TRIES):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if _can_write(database):
+            return
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(PAUSE_S)
+    raise AssertionError(f"{pids} are in a transaction whenever they are looked at")
+
+
+def _can_write(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(database, timeout=WRITE_LIMIT_S)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.rollback()
+        return True
 
 
 def _is_stopped(pid: int) -> bool:

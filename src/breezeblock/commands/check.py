@@ -29,9 +29,8 @@ SECOND_LOOK_AFTER_S: Final = 1.0
 
 def check(settings: Settings) -> list[str]:
     """Every problem found, as a sentence."""
-    with reading(settings):
-        pass
-    at = schema.current(settings.database.url)
+    with reading(settings) as tx:
+        at = schema.revision_of(tx)
     if at != schema.head():
         raise Failed(
             f"The database is at revision {at}; this release checks {schema.head()}: `breezeblock db upgrade`."

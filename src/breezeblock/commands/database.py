@@ -12,17 +12,46 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from breezeblock.commands.failure import Failed
+from breezeblock.database_urls import is_server_url, sqlite_path
 from breezeblock.env.real import RealClock
 from breezeblock.settings import Settings, mask_url_secrets
 from breezeblock.store import schema
-from breezeblock.store.dialects import sqlite_path
+from breezeblock.store.servers import NoWrites, Session, open_server
 from breezeblock.supervisor.folder import DataFolder
 
 
 @contextlib.contextmanager
 def reading(settings: Settings) -> Iterator[Connection]:
     """One consistent snapshot that cannot write. Raises Failed when there is no database, or one of another release."""
-    path = existing_path(settings)
+    with _server(settings) if is_server_url(settings.database.url) else _file(existing_path(settings)) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _server(settings: Settings) -> Iterator[Connection]:
+    """On the first server that answers."""
+    problems = []
+    for url in settings.database.urls:
+        engine = open_server(url, Session(ttl_s=settings.nodes.ttl_s, connections=1), reading=True)
+        try:
+            with contextlib.ExitStack() as opened:
+                try:
+                    connection = opened.enter_context(engine.connect())
+                except DatabaseError as error:
+                    problems.append(f"{mask_url_secrets(url)}: {str(error.orig).strip()}")
+                    continue
+                yield connection
+                connection.rollback()
+                return
+        except DatabaseError as error:
+            raise Failed(f"The database {mask_url_secrets(url)} cannot be read: {error.orig}.") from error
+        finally:
+            engine.dispose()
+    raise Failed(f"No database answers: {'; '.join(problems)}.")
+
+
+@contextlib.contextmanager
+def _file(path: str) -> Iterator[Connection]:
     engine = create_engine(
         f"sqlite:///file:{quote(path)}?mode=ro&uri=true", poolclass=NullPool, connect_args={"isolation_level": None}
     )
@@ -46,34 +75,32 @@ def reading(settings: Settings) -> Iterator[Connection]:
 def existing_path(settings: Settings) -> str:
     """The database's file. Raises Failed when there is none."""
     path = sqlite_path(settings.database.url)
-    if path is None:
-        raise Failed(
-            f"This release runs on SQLite files only, not on {mask_url_secrets(settings.database.url)}.", status=2
-        )
+    assert path is not None, "asked for servers"
     if not Path(path).exists():
         raise Failed(f"There is no database at {path}: nothing was started there yet. Use --data DIR or --config FILE.")
     return path
 
 
 def upgrade(settings: Settings) -> str:
-    """Bring the database to this release's schema; returns what was done."""
+    """Bring the database to this release's schema, on the first of its servers that can; returns what was done."""
     DataFolder(Path(settings.service.data_dir).absolute()).make()
-    try:
-        changed = schema.upgrade(settings.database.url)
-    except schema.TooNew as error:
-        raise Failed(str(error)) from error
-    except SQLAlchemyError as error:
-        raise Failed(f"The database cannot be upgraded: {getattr(error, 'orig', None) or error}.") from error
-    return f"{'upgraded to' if changed else 'already at'} revision {schema.head()}"
+    problems = []
+    for url in settings.database.urls:
+        try:
+            changed = schema.upgrade(url)
+        except schema.TooNew as error:
+            raise Failed(str(error)) from error
+        except (SQLAlchemyError, NoWrites) as error:
+            problems.append(str(getattr(error, "orig", None) or error))
+        else:
+            return f"{'upgraded to' if changed else 'already at'} revision {schema.head()}"
+    raise Failed(f"The database cannot be upgraded: {'; '.join(problems)}.")
 
 
 def current(settings: Settings) -> str:
     """Which revision the database has, and which this release needs."""
-    existing_path(settings)
-    try:
-        at = schema.current(settings.database.url)
-    except SQLAlchemyError as error:
-        raise Failed(f"The database cannot be read: {getattr(error, 'orig', None) or error}.") from error
+    with reading(settings) as tx:
+        at = schema.revision_of(tx)
     needed = (
         "this release's" if at == schema.head() else f"this release needs {schema.head()}: `breezeblock db upgrade`"
     )

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from breezeblock.env.contract import Env
+from breezeblock.env.waiting import NoAnswer, within
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.fences import Fence, FenceFailed, Fences
@@ -160,16 +161,10 @@ class Fencer:
         """
         if not self._may_act():
             raise Unavailable("this node holds no lease, so it fences nobody")
-        proof = asyncio.ensure_future(fence.fence(row, queue))
-        timer = asyncio.ensure_future(self._env.clock.sleep(fence.limit_s))
         try:
-            await asyncio.wait((proof, timer), return_when=asyncio.FIRST_COMPLETED)
-            if proof.done():
-                return proof.result()
-            raise FenceFailed(f"gave no answer within {fence.limit_s:g} s")
-        finally:
-            timer.cancel()
-            proof.cancel()
+            return await within(self._env.clock, fence.limit_s, fence.fence(row, queue))
+        except NoAnswer:
+            raise FenceFailed(f"gave no answer within {fence.limit_s:g} s") from None
 
     async def _record_backend(self, row: NodeRow, queue: str, method: str) -> None:
         """Proof for one backend."""

@@ -4,15 +4,9 @@ The keeper has to stay small and to renew whatever else happens, so it loads no 
 registering looks first, renewing is an increment whose lost answer renews nothing, and the rest are guarded by state.
 """
 
-import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-
-from breezeblock.env.contract import Threads
-from breezeblock.model.errors import Unavailable
-from breezeblock.store.turnstile import Turnstile
 
 T = TypeVar("T")
 
@@ -138,40 +132,3 @@ class LeaseTable:
             return True
 
         return await self._lane.write(fence)
-
-
-class SqliteLane:
-    """The lane of a real keeper: one connection, used on the environment's threads, one call at a time."""
-
-    def __init__(self, database_path: str, threads: Threads, pragmas: Sequence[str]) -> None:
-        self._path = database_path
-        self._threads = threads
-        self._pragmas = tuple(pragmas)
-        self._turnstile = Turnstile(database_path)
-        # A call that nobody waits for any more (its task was cancelled) may still be on its thread when the next one comes:
-        # the turnstile keeps out other processes, not us, and a connection that one closes under the other ends the process.
-        self._one_at_a_time = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-
-    async def write(self, f: Callable[[Executor], T]) -> T:
-        """See `Lane`."""
-        return await self._threads.run(lambda: self._transact(f))
-
-    def _transact(self, f: Callable[[Executor], T]) -> T:
-        with self._one_at_a_time, self._turnstile:
-            try:
-                if self._connection is None:
-                    self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-                    for pragma in self._pragmas:
-                        answer = self._connection.execute(pragma).fetchone()
-                        if "journal_mode" in pragma and answer[0] != "wal":
-                            raise sqlite3.NotSupportedError(f"no write-ahead logging on this filesystem: {answer}")
-                self._connection.execute("BEGIN IMMEDIATE")
-                result = f(self._connection)
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._connection is not None:
-                    self._connection.close()
-                self._connection = None
-                raise Unavailable(str(error)) from error
-            return result

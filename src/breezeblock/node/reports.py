@@ -13,7 +13,7 @@ from breezeblock.model.errors import Ambiguous, BackendFailed, Contended, Unavai
 from breezeblock.node.backends import Backend
 from breezeblock.placement import allocate
 from breezeblock.resources.backend_changes import TARGETS
-from breezeblock.resources.backends import in_use, introduce
+from breezeblock.resources.backends import in_use, introduce, lock_backend
 from breezeblock.resources.services import apply_words
 from breezeblock.store.run import Store
 
@@ -139,9 +139,14 @@ def _before(tx: Connection, *, names: Sequence[str], queue: str) -> tuple[dict[s
     return {name: allocate.report_seq(tx, name=name) for name in names}, in_use(tx, queue=queue).target
 
 
-def _report(tx: Connection, /, *, queue: str, replicates: bool, starting: bool, **measured: Any) -> bool:
+def _report(
+    tx: Connection, /, *, queue: str, replicates: bool, starting: bool, report_seq: int | None, **measured: Any
+) -> bool:
     introduce(tx, queue=queue, replicates=replicates)
-    swapped = allocate.report(tx, queue=queue, **measured)
-    if starting:
+    obey = starting or report_seq is None  # a pool that nobody has seen has heard no operator's word yet
+    if obey:
+        lock_backend(tx, queue)
+    swapped = allocate.report(tx, queue=queue, report_seq=report_seq, **measured)
+    if obey:
         apply_words(tx, queue)
     return swapped

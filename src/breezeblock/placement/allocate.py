@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from breezeblock.model.errors import NotYet
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.placement.choose import Pool, Wish, in_order, refusal
-from breezeblock.store.tables import nodes, pools, services
+from breezeblock.store.tables import nodes, pools
 
 
 def place(tx: Connection, wish: Wish) -> tuple[Pool | None, str]:
@@ -105,9 +105,8 @@ def report(
     if report_seq is None:
         if tx.execute(select(pools.c.name).where(pools.c.name == name)).first() is not None:
             return False
-        # Closed from the start when an operator has disabled the cluster before this pool was ever seen.
-        closed = tx.execute(_DISABLED_CLUSTER, {"queue": queue}).first() is not None
-        tx.execute(pools.insert().values(name=name, allocated_gib=0, enabled=not closed, report_seq=1, **values))
+        # The caller lets it obey what operators have said before it was ever seen.
+        tx.execute(pools.insert().values(name=name, allocated_gib=0, enabled=True, report_seq=1, **values))
         return True
     same = update(pools).where(pools.c.name == name, pools.c.report_seq == report_seq)
     return tx.execute(same.values(report_seq=report_seq + 1, **values)).rowcount > 0
@@ -125,6 +124,3 @@ _RECORD = update(pools).where(pools.c.name == bindparam("pool")).values(allocate
 _ALLOCATE = _RECORD.where(pools.c.enabled.is_(True), pools.c.allocated_gib + _MORE <= _LIMIT)
 _LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE))
 _POOLS = select(pools)
-_DISABLED_CLUSTER = select(services.c.host).where(
-    services.c.binary == "cluster", services.c.host == bindparam("queue"), services.c.disabled.is_(True)
-)

@@ -14,7 +14,7 @@ class NodeBrief:
 
     name: str
     cluster: str
-    database_path: str
+    database_urls: tuple[str, ...]
     state_folder: str
     ttl_s: float
     drift: float

@@ -22,7 +22,8 @@ from breezeblock.env.cgroups import Cgroup
 from breezeblock.env.contract import Clock
 from breezeblock.env.real import real_env
 from breezeblock.node.keeper import Ending, Keeper
-from breezeblock.node.lease_table import LeaseTable, Registration, SqliteLane
+from breezeblock.node.lease_lanes import open_lane
+from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.link import SocketLink, answer_pings
 from breezeblock.node.page import Page
 from breezeblock.processes import orphans
@@ -31,14 +32,6 @@ from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
 
 log = structlog.get_logger(__name__)
-
-# The same as `store.dialects.sqlite_pragmas`, which the keeper cannot import: it would load SQLAlchemy. A test compares.
-PRAGMAS = (
-    "PRAGMA busy_timeout = 2000",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
 
 
 class WorkerProcess:
@@ -96,7 +89,7 @@ async def keep(brief: NodeBrief, *, boot_id: str) -> NoReturn:
 
     keeper = Keeper(
         env=env,
-        table=LeaseTable(SqliteLane(brief.database_path, env.threads, PRAGMAS)),
+        table=LeaseTable(open_lane(brief.database_urls, env.threads, ttl_s=brief.ttl_s)),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         registration=Registration(
             incarnation=incarnation,

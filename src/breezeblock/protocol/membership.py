@@ -82,6 +82,8 @@ class NodeRow:
 def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
     """All incarnations of a cluster that are not gone."""
     ours = {"of_cluster": cluster}
+    # Nodes first: where each statement sees a later moment, no expired node lacks what it had announced by then.
+    rows = tx.execute(_NODES_IN_USE, ours).mappings().all()
     identities: dict[str, dict[str, Mapping[str, str]]] = {}
     fenced: dict[str, set[str]] = {}
     for row in tx.execute(_BACKENDS_IN_USE, ours).mappings():
@@ -89,7 +91,7 @@ def read_nodes(tx: Connection, *, cluster: str) -> list[NodeRow]:
         if row["fenced_by"] is not None:
             fenced.setdefault(row["incarnation"], set()).add(row["queue"])
     found = []
-    for row in tx.execute(_NODES_IN_USE, ours).mappings():
+    for row in rows:
         known = identities.get(row["incarnation"], {})
         found.append(
             NodeRow(
@@ -239,9 +241,9 @@ def confirm_fenced(tx: Connection, *, incarnation: Incarnation, note: Note) -> t
 
 
 def _hold_expired(tx: Connection, incarnation: Incarnation) -> bool:
-    """Whether it is expired, by writing its row."""
+    """Whether it is expired, by changing its row: Galera certifies nothing where a write leaves everything as it is."""
     expired = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state == "expired")
-    return tx.execute(expired.values(state="expired")).rowcount > 0
+    return tx.execute(expired.values(claims=nodes.c.claims + 1)).rowcount > 0
 
 
 def _end_fencing(tx: Connection, incarnation: Incarnation, note: Note) -> None:
@@ -349,7 +351,7 @@ def announce(
     """
     values = {"queues_json": json.dumps(sorted(identities)), "kinds_json": json.dumps(kinds), "worker_pid": worker_pid}
     mine = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state.in_(NODE_LIVE))
-    if tx.execute(mine.values(**values)).rowcount == 0:
+    if tx.execute(mine.values(**values, claims=nodes.c.claims + 1)).rowcount == 0:
         return False
     tx.execute(delete(node_backends).where(node_backends.c.incarnation == incarnation))
     for name, known in sorted(identities.items()):

@@ -138,9 +138,9 @@ def cancel_earlier(tx: Connection, *, resource_id: str) -> int:
 
     Queued ones end when their turn comes, a running one at its next save; neither touches the status any more.
     """
-    in_line = select(operation_locks.c.operation_id).where(
-        operation_locks.c.resource_id == resource_id, operation_locks.c.exclusive
-    )
+    in_line = tx.execute(_IN_LINE, {"resource_id": resource_id}).scalars().all()
+    if not in_line:
+        return 0
     return tx.execute(update(operations).where(operations.c.id.in_(in_line)).values(cancel=True)).rowcount
 
 
@@ -196,17 +196,17 @@ def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation,
         raise NothingWon
     # A failover that ends meanwhile meets us at our row; one that begins is the later of the two, and takes what we claim.
     closed = failing_over(tx)
-    won = [
+    won = {
         one.operation_id
-        for one in wanted
+        for one in sorted(wanted, key=lambda one: one.operation_id)  # by id: two nodes may want the same ones
         if (one.queue not in closed or one.kind == FAILOVER)
         and tx.execute(
             _CLAIM, {"op": one.operation_id, "seen": one.epoch, "me": incarnation, "now_us": now_us}
         ).rowcount
-    ]
+    }
     if not won:
         raise NothingWon  # rolls back, so that losing costs no commit
-    return _read_claims(tx, won)
+    return _read_claims(tx, list(dict.fromkeys(one.operation_id for one in wanted if one.operation_id in won)))
 
 
 def failing_over(tx: Connection) -> frozenset[str]:
@@ -274,7 +274,7 @@ def save(
 
 
 def guard(tx: Connection, claimed: Claim) -> None:
-    """Assert inside a step's transaction that the operation is still ours, by writing it. Raises Fenced."""
+    """Assert inside a step's transaction that the operation is still ours, by changing its row. Raises Fenced."""
     if tx.execute(_GUARD, _own(claimed)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
@@ -345,12 +345,12 @@ def revoke(tx: Connection, *, owner: Incarnation) -> int:
 def revoke_queue(tx: Connection, *, queue: str) -> None:
     """Take every operation of a queue from whoever works on it; a live owner takes it up again under the new epoch.
 
-    The nodes' rows first, as a claim does: the two conflict, and one of them sees the other. The
-    failover on whose behalf this is done is left alone.
+    The rows of the cluster's nodes first, as a claim does: the two conflict, and one of them sees the other. No node of
+    another cluster claims of this queue. The failover on whose behalf this is done is left alone.
 
     From now on nothing of them is in flight that counts: that an owner dies while they wait is no attempt of theirs.
     """
-    tx.execute(_ORDER_CLAIMS)
+    tx.execute(_ORDER_CLAIMS, {"of_cluster": queue.rpartition("@")[0]})
     taken = (operations.c.queue == queue, operations.c.owner.is_not(None), operations.c.kind != FAILOVER)
     waiting = {"epoch": operations.c.epoch + 1, "claim_epoch": operations.c.saved_epoch}
     tx.execute(update(operations).where(*taken).values(**waiting))
@@ -367,7 +367,7 @@ def release_dead(tx: Connection) -> list[str]:
     of_the_dead = select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
     rows = {row.id: row for query in (of_the_dead, owned_on_fenced_backends()) for row in tx.execute(query)}
     progressed = operations.c.saved_epoch == operations.c.claim_epoch
-    for row in rows.values():
+    for row in sorted(rows.values(), key=lambda row: str(row.id)):  # by id: several nodes do this at once
         # Its queue, too: an operation that was handed over meanwhile has another backend's fence to wait for.
         same = (operations.c.id == row.id, operations.c.owner == row.owner, operations.c.queue == row.queue)
         attempt = operations.c.attempt + case((progressed, 0), else_=1)
@@ -432,8 +432,14 @@ def _own(claimed: Claim) -> dict[str, Any]:
     return {"op": claimed.operation_id, "me": claimed.owner, "mine": claimed.epoch}
 
 
-_OWNED = update(operations).where(
-    operations.c.id == bindparam("op"), operations.c.owner == bindparam("me"), operations.c.epoch == bindparam("mine")
+_OWNED = (
+    update(operations)
+    .where(
+        operations.c.id == bindparam("op"),
+        operations.c.owner == bindparam("me"),
+        operations.c.epoch == bindparam("mine"),
+    )
+    .values(touched=operations.c.touched + 1)
 )
 _GUARD = _OWNED.values(saved_epoch=bindparam("mine"))
 _NOTE = _OWNED.values(
@@ -447,11 +453,20 @@ _CANCELLED = select(operations.c.cancel).where(operations.c.id == bindparam("op"
 _COUNT_CLAIM = (
     update(nodes).where(nodes.c.incarnation == bindparam("me"), nodes.c.state == "up").values(claims=nodes.c.claims + 1)
 )
-_ORDER_CLAIMS = update(nodes).where(nodes.c.state.in_(NODE_LIVE)).values(claims=nodes.c.claims + 1)
+_ORDER_CLAIMS = (
+    update(nodes)
+    .where(nodes.c.cluster == bindparam("of_cluster"), nodes.c.state.in_(NODE_LIVE))
+    .values(claims=nodes.c.claims + 1)
+)
 _FAILING_OVER = select(backends.c.queue).where(backends.c.replication_status == REPLICATION_FAILING_OVER)
 _TARGETS = select(backends.c.queue, backends.c.replication_status, backends.c.active_backend_id, backends.c.generation)
 _LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
 _OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
+_IN_LINE = (
+    select(operation_locks.c.operation_id)
+    .where(operation_locks.c.resource_id == bindparam("resource_id"), operation_locks.c.exclusive)
+    .order_by(operation_locks.c.operation_id)
+)
 _INSERT_OPERATION = insert(operations)
 _INSERT_LOCK = insert(operation_locks)
 _INSERT_LOG = insert(operation_log)

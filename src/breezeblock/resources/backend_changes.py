@@ -20,7 +20,7 @@ from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import services
 from breezeblock.resources.accepted import Accepted, message_for_failure
-from breezeblock.resources.backends import DEFAULT_TARGET, backend_id, introduce
+from breezeblock.resources.backends import DEFAULT_TARGET, backend_id, introduce, read_states
 from breezeblock.resources.services import VOLUME
 from breezeblock.store.tables import backends, nodes, pools
 from breezeblock.store.transitions import Must, Transition, change_row, equals, is_in, lock_row, new, read_row
@@ -72,7 +72,8 @@ FAIL_OVER = Transition(
 def find_queue(tx: Connection, *, host: str | None, cluster: str | None) -> str:
     """The one queue that a host (`node@backend`, also a part before the @, or with a pool) or cluster means.
 
-    Raises BadRequest when there is none, or more than one: these calls do nothing by halves.
+    By its cluster's name a backend is found also while none of its nodes serves it: what was frozen must not stay so because
+    nodes restart. Raises BadRequest when there is none, or more than one: these calls do nothing by halves.
     """
     asked = (host or cluster or "").partition("#")[0]
     found = {
@@ -80,6 +81,8 @@ def find_queue(tx: Connection, *, host: str | None, cluster: str | None) -> str:
         for one in services.list_services(tx, own_cluster="", default_zone="")
         if one.binary == VOLUME and one.queue is not None and _is(one.host if host else one.queue, asked)
     }
+    if not host:
+        found |= {queue_name for queue_name in read_states(tx) if _is(queue_name, asked)}
     if not found:
         raise BadRequest(f"No service found with {'host' if host else 'cluster'}={asked}.")
     if len(found) > 1:

@@ -91,6 +91,16 @@ def introduce(tx: Connection, *, queue: str, replicates: bool) -> str:
     return row_id
 
 
+def lock_backend(tx: Connection, queue: str) -> None:
+    """Write the row, which is made if there is none: who decides about all pools of a queue, also those to come, does so.
+
+    What replicates is for the reports to say.
+    """
+    row_id = backend_id(queue)
+    if tx.execute(_LOCK, {"row_id": row_id}).rowcount == 0:
+        introduce(tx, queue=queue, replicates=False)
+
+
 def refuse_frozen(tx: Connection, row: Mapping[str, Any] | None) -> None:
     """Refuse a change of a volume or snapshot on a frozen backend, or a copy of it. Raises InvalidState.
 
@@ -127,6 +137,7 @@ def end_forgotten_failovers(tx: Connection, *, now_us: int) -> list[str]:
     return ended
 
 
+_LOCK: Any = update(backends).where(backends.c.id == bindparam("row_id")).values(op_seq=backends.c.op_seq + 1)
 _UNUSED: Final = (states.REPLICATION_DISABLED, states.REPLICATION_ENABLED)
 _STATUS: Any = select(backends.c.replication_status).where(backends.c.id == bindparam("row_id"))
 _IN_USE: Any = select(backends.c.active_backend_id, backends.c.generation).where(backends.c.id == bindparam("row_id"))

@@ -5,9 +5,10 @@ import functools
 from sqlalchemy import Connection, Table
 
 from breezeblock.model import states
+from breezeblock.model.errors import NotFound
 from breezeblock.placement import allocate
 from breezeblock.protocol import queue
-from breezeblock.resources import quotas, types
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tell_the_truth
 from breezeblock.resources.backend_changes import park_failover
 from breezeblock.store.tables import snapshots, volumes
@@ -28,8 +29,8 @@ def restore_charge(tx: Connection, volume_id: str) -> None:
         return
     if row["pool_name"] is not None:
         allocate.record(tx, row["pool_name"], real - charged)
-    before = quotas.volume_deltas(volumes=1, gib=charged, type_name=types.name_of(tx, old_type))
-    after = quotas.volume_deltas(volumes=1, gib=real, type_name=types.name_of(tx, real_type))
+    before = quotas.volume_deltas(volumes=1, gib=charged, type_id=old_type)
+    after = quotas.volume_deltas(volumes=1, gib=real, type_id=real_type)
     quotas.refund(tx, row["project_id"], quotas.difference(before, after))
     change_row(tx, volumes, volume_id, charged_gib=real, charged_type_id=real_type)
 
@@ -40,7 +41,11 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     ours = [
         (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
     ]
-    lock_rows(tx, ours)
+    try:
+        lock_rows(tx, ours)
+    except NotFound:
+        queue.guard(tx, claim)  # a survivor has ended it, and with it the row: that says so
+        raise
     if claim.kind == queue.FAILOVER:
         park_failover(tx, claim, now_us=now_us)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)

@@ -4,10 +4,10 @@ A limit is, in this order: the project's own, that of the quota class `default`,
 below, each volume type has its own three (`volumes_gold`, `gigabytes_gold`, `snapshots_gold`), unlimited until set.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection, Table, case, delete, literal, select, update
+from sqlalchemy import Connection, Table, delete, literal, select
 
 from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
 
@@ -27,48 +27,48 @@ RESOURCES: Final = (
 PER_TYPE: Final = ("volumes", "gigabytes", "snapshots")
 
 
-def of_type(name: str) -> tuple[str, str, str]:
-    """The three resources of a volume type."""
-    volumes, gigabytes, snapshots = (f"{resource}_{name}" for resource in PER_TYPE)
+def of_type(type_: str) -> tuple[str, str, str]:
+    """The three resources of a volume type: under its name as the API has them, under its id as the tables do."""
+    volumes, gigabytes, snapshots = (f"{resource}_{type_}" for resource in PER_TYPE)
     return volumes, gigabytes, snapshots
 
 
-def limits_of(
-    tx: Connection, *, project_id: str, defaults: Mapping[str, int], resources: Collection[str] | None = None
-) -> dict[str, int]:
-    """The limits that count for a project, of all resources or only those named. -1 is unlimited.
+def keys(tx: Connection) -> dict[str, str]:
+    """Every resource there is, as the API calls it, with its key in the tables.
 
-    `defaults` are the settings'. A named resource that nobody set anything for is unlimited.
+    A type's name may change at any moment, and who is charged under it does not wait for that: so the tables name it by id.
     """
-    known = all_defaults(tx, defaults=defaults) if resources is None else _named(resources, defaults)
-    return known | _set_ones(tx, resources=known, project_id=project_id)
+    types = tx.execute(select(volume_types.c.id, volume_types.c.name).order_by(volume_types.c.name)).all()
+    of_types = (zip(of_type(row.name), of_type(row.id), strict=True) for row in types)
+    return {resource: resource for resource in RESOURCES} | {name: key for pairs in of_types for name, key in pairs}
 
 
-def class_limits_of(tx: Connection, *, class_name: str, defaults: Mapping[str, int]) -> dict[str, int]:
+def limits_of(
+    tx: Connection, *, project_id: str, defaults: Mapping[str, int], known: Mapping[str, str]
+) -> dict[str, int]:
+    """The limits that count for a project, of all `known` resources (`keys`). -1 is unlimited.
+
+    `defaults` are the settings'.
+    """
+    said = _set_ones(tx, project_id=project_id)
+    return {resource: said.get(key, defaults.get(resource, UNLIMITED)) for resource, key in known.items()}
+
+
+def class_limits_of(
+    tx: Connection, *, class_name: str, defaults: Mapping[str, int], known: Mapping[str, str]
+) -> dict[str, int]:
     """The limits of a quota class: its own, then those of the class `default`, then the settings'."""
-    known = all_defaults(tx, defaults=defaults)
     rows = tx.execute(
         select(quota_classes).where(quota_classes.c.class_name.in_({class_name, DEFAULT_CLASS}))
     ).mappings()
     # The class's own rows last: they replace the default's.
-    for row in sorted(rows, key=lambda row: bool(row["class_name"] == class_name)):
-        if row["resource"] in known:
-            known[row["resource"]] = row["hard_limit"]
-    return known
+    in_order = sorted(rows, key=lambda row: bool(row["class_name"] == class_name))
+    said = {row["resource"]: row["hard_limit"] for row in in_order}
+    return {resource: said.get(key, defaults.get(resource, UNLIMITED)) for resource, key in known.items()}
 
 
-def all_defaults(tx: Connection, *, defaults: Mapping[str, int]) -> dict[str, int]:
-    """Every resource there is, with the settings' limit."""
-    names = tx.execute(select(volume_types.c.name).order_by(volume_types.c.name)).scalars()
-    return _named(RESOURCES, defaults) | {resource: UNLIMITED for name in names for resource in of_type(name)}
-
-
-def _named(resources: Collection[str], defaults: Mapping[str, int]) -> dict[str, int]:
-    return {resource: defaults.get(resource, UNLIMITED) for resource in resources}
-
-
-def _set_ones(tx: Connection, *, resources: Collection[str], project_id: str) -> dict[str, int]:
-    """What an administrator has set, of the resources asked about. One statement."""
+def _set_ones(tx: Connection, *, project_id: str) -> dict[str, int]:
+    """What an administrator has set for a project or for all, by key. One statement."""
     own = select(literal(1).label("weight"), quotas.c.resource, quotas.c.hard_limit).where(
         quotas.c.project_id == project_id
     )
@@ -76,25 +76,13 @@ def _set_ones(tx: Connection, *, resources: Collection[str], project_id: str) ->
         quota_classes.c.class_name == DEFAULT_CLASS
     )
     rows = sorted(tx.execute(common.union_all(own)), key=lambda row: int(row.weight))
-    return {row.resource: row.hard_limit for row in rows if row.resource in resources}
+    return {row.resource: row.hard_limit for row in rows}
 
 
-# --- with the types ---------------------------------------------------------------------------------------------------
-
-
-def rename_type(tx: Connection, *, name_old: str, name_new: str) -> None:
-    """Let limits and usage of a type follow its name. The caller holds the type's row, and nobody has the new name."""
-    forget_type(tx, name=name_new)  # what a type of that name left behind is nobody's
-    moved = dict(zip(of_type(name_old), of_type(name_new), strict=True))
+def forget_type(tx: Connection, *, type_id: str) -> None:
+    """Remove limits and usage of a type that is no more. The caller holds the type's row, and nothing is charged for it."""
     for table in _TABLES:
-        renamed = case(moved, value=table.c.resource)
-        tx.execute(update(table).where(table.c.resource.in_(moved)).values(resource=renamed))
-
-
-def forget_type(tx: Connection, *, name: str) -> None:
-    """Remove limits and usage of a type that is no more. The caller holds the type's row."""
-    for table in _TABLES:
-        tx.execute(delete(table).where(table.c.resource.in_(of_type(name))))
+        tx.execute(delete(table).where(table.c.resource.in_(of_type(type_id))))
 
 
 _TABLES: Final[tuple[Table, ...]] = (quotas, quota_classes, quota_usage)

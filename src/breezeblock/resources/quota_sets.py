@@ -19,19 +19,20 @@ class Quota(NamedTuple):
 
 def show(tx: Connection, *, project_id: str, defaults: Mapping[str, int]) -> dict[str, Quota]:
     """Every resource of a project: what it may have, and what it has."""
-    limits = quota_limits.limits_of(tx, project_id=project_id, defaults=defaults)
+    known = quota_limits.keys(tx)
+    limits = quota_limits.limits_of(tx, project_id=project_id, defaults=defaults, known=known)
     used = _usage(tx, project_id)
-    return {resource: Quota(limit, used.get(resource, 0)) for resource, limit in limits.items()}
+    return {resource: Quota(limit, used.get(known[resource], 0)) for resource, limit in limits.items()}
 
 
 def show_defaults(tx: Connection, *, defaults: Mapping[str, int]) -> dict[str, int]:
     """What a project may have for which nothing was set."""
-    return quota_limits.class_limits_of(tx, class_name=quota_limits.DEFAULT_CLASS, defaults=defaults)
+    return show_class(tx, class_name=quota_limits.DEFAULT_CLASS, defaults=defaults)
 
 
 def show_class(tx: Connection, *, class_name: str, defaults: Mapping[str, int]) -> dict[str, int]:
     """The limits of a quota class. Any name is a class; only `default` has an effect."""
-    return quota_limits.class_limits_of(tx, class_name=class_name, defaults=defaults)
+    return quota_limits.class_limits_of(tx, class_name=class_name, defaults=defaults, known=quota_limits.keys(tx))
 
 
 def update(
@@ -47,25 +48,26 @@ def update(
     A limit below what the project has is refused unless `below_usage`. A charge that runs at the same moment may still
     end above the new limit, as if it had come a moment earlier: limits bind new requests only.
     """
-    _require_known(tx, limits, defaults, what="quota set")
+    known = _require_known(tx, limits, what="quota set")
     used = {} if below_usage else _usage(tx, project_id)
     for resource, limit in limits.items():
-        if quota_limits.UNLIMITED != limit < used.get(resource, 0):
+        if quota_limits.UNLIMITED != limit < used.get(known[resource], 0):
             raise BadRequest(
                 f"Quota {resource} limit must be equal or greater than existing resources. "
-                f"Current usage is {used[resource]} and the requested limit is {limit}."
+                f"Current usage is {used[known[resource]]} and the requested limit is {limit}."
             )
-    _replace(tx, quotas, {"project_id": project_id}, limits)
-    return quota_limits.limits_of(tx, project_id=project_id, defaults=defaults)
+    _replace(tx, quotas, {"project_id": project_id}, {known[resource]: limit for resource, limit in limits.items()})
+    return quota_limits.limits_of(tx, project_id=project_id, defaults=defaults, known=known)
 
 
 def update_class(
     tx: Connection, *, class_name: str, limits: Mapping[str, int], defaults: Mapping[str, int]
 ) -> dict[str, int]:
     """Set limits of a quota class and return all of them. Raises BadRequest."""
-    _require_known(tx, limits, defaults, what="quota class set")
-    _replace(tx, quota_classes, {"class_name": class_name}, limits)
-    return quota_limits.class_limits_of(tx, class_name=class_name, defaults=defaults)
+    known = _require_known(tx, limits, what="quota class set")
+    of_class = {known[resource]: limit for resource, limit in limits.items()}
+    _replace(tx, quota_classes, {"class_name": class_name}, of_class)
+    return quota_limits.class_limits_of(tx, class_name=class_name, defaults=defaults, known=known)
 
 
 def reset(tx: Connection, *, project_id: str) -> None:
@@ -78,18 +80,21 @@ def _usage(tx: Connection, project_id: str) -> dict[str, int]:
     return {row.resource: row.in_use for row in tx.execute(rows)}
 
 
-def _require_known(tx: Connection, limits: Mapping[str, int], defaults: Mapping[str, int], *, what: str) -> None:
-    bad = sorted(limits.keys() - quota_limits.all_defaults(tx, defaults=defaults).keys())
+def _require_known(tx: Connection, limits: Mapping[str, int], *, what: str) -> dict[str, str]:
+    known = quota_limits.keys(tx)
+    bad = sorted(limits.keys() - known.keys())
     if bad:
         raise BadRequest(f"Invalid input received: Bad key(s) in {what}: {', '.join(bad)}")
+    return known
 
 
 def _replace(tx: Connection, table: Table, owner: Mapping[str, Any], limits: Mapping[str, int]) -> None:
-    """Two administrators at once meet at the primary key, and one runs again."""
+    """Two administrators at once meet at the primary key, and one runs again: in one order, so that neither waits for long."""
     if not limits:
         return
     ((column, value),) = owner.items()
     tx.execute(delete(table).where(table.c[column] == value, table.c.resource.in_(limits)))
     tx.execute(
-        insert(table), [{**owner, "resource": resource, "hard_limit": limit} for resource, limit in limits.items()]
+        insert(table),
+        [{**owner, "resource": resource, "hard_limit": limit} for resource, limit in sorted(limits.items())],
     )

@@ -8,11 +8,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Integer, String, and_, bindparam, case, insert, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, insert, select, update
 
-from breezeblock.model.errors import OverQuota
+from breezeblock.model.errors import Contended, OverQuota
 from breezeblock.model.ids import ProjectId
-from breezeblock.store.tables import quota_classes, quota_usage, quotas
+from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
 
 UNLIMITED = -1
 
@@ -24,19 +24,22 @@ _CLASS_SIZE = select(quota_classes.c.hard_limit).where(
 )
 
 
-def volume_deltas(*, volumes: int, gib: int, type_name: str | None) -> dict[str, int]:
-    """What `volumes` volumes of together `gib` GiB, of one type, are charged as."""
+def volume_deltas(*, volumes: int, gib: int, type_id: str | None) -> dict[str, int]:
+    """What `volumes` volumes of together `gib` GiB, of one type, are charged as.
+
+    A type's accounts are kept under its id: its name may change between a charge and the refund.
+    """
     deltas = {"volumes": volumes, "gigabytes": gib}
-    if type_name is not None:
-        deltas |= {f"volumes_{type_name}": volumes, f"gigabytes_{type_name}": gib}
+    if type_id is not None:
+        deltas |= {f"volumes_{type_id}": volumes, f"gigabytes_{type_id}": gib}
     return deltas
 
 
-def snapshot_deltas(*, snapshots: int, gib: int, type_name: str | None) -> dict[str, int]:
+def snapshot_deltas(*, snapshots: int, gib: int, type_id: str | None) -> dict[str, int]:
     """What `snapshots` snapshots of together `gib` GiB are charged as: they count as gigabytes, too."""
     deltas = {"snapshots": snapshots, "gigabytes": gib}
-    if type_name is not None:
-        deltas |= {f"snapshots_{type_name}": snapshots, f"gigabytes_{type_name}": gib}
+    if type_id is not None:
+        deltas |= {f"snapshots_{type_id}": snapshots, f"gigabytes_{type_id}": gib}
     return deltas
 
 
@@ -58,8 +61,9 @@ def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, 
         limit = defaults.get(row["resource"], UNLIMITED) if limit is None else limit
         if limit != UNLIMITED and row["in_use"] > limit:
             delta = deltas[row["resource"]]
+            before = row["in_use"] - delta
             raise OverQuota(
-                f"Quota exceeded for {row['resource']}: requested {delta}, in use {row['in_use'] - delta}, limit {limit}. "
+                f"Quota exceeded for {_shown(tx, row['resource'])}: requested {delta}, in use {before}, limit {limit}. "
                 f"Delete something first, or ask an administrator for a higher limit."
             )
 
@@ -79,37 +83,50 @@ def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, default
         raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
 
 
+def _shown(tx: Connection, resource: str) -> str:
+    """What the API calls an account: that of a type by the type's name."""
+    noun, _, type_id = resource.partition("_")
+    name = tx.execute(_TYPE_NAME, {"type": type_id}).scalar()
+    return resource if name is None else f"{noun}_{name}"
+
+
 def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
-    deltas = {resource: delta for resource, delta in sorted(deltas.items()) if delta}
-    if not deltas:
-        return
-    values: dict[str, Any] = {"project": project_id}
-    for position, (resource, delta) in enumerate(deltas.items()):
-        values |= {f"resource_{position}": resource, f"delta_{position}": delta}
-    if tx.execute(_add_to(len(deltas)), values).rowcount == len(deltas):
-        return
-    mine = and_(quota_usage.c.project_id == project_id, quota_usage.c.resource.in_(list(deltas)))
-    there = set(tx.execute(select(quota_usage.c.resource).where(mine)).scalars())
-    first: list[dict[str, Any]] = [
-        {"project_id": project_id, "resource": resource, "in_use": delta}
-        for resource, delta in deltas.items()
-        if resource not in there
+    """Change the rows in the order of their names, so that of two projects' requests none waits for the other in a circle.
+
+    A row that is missing is made. One that somebody else makes between our update and our look would be left out by us: the
+    count of what is missing tells, and then the whole transaction runs again.
+    """
+    changes = [
+        {"project": project_id, "name": resource, "delta": delta} for resource, delta in sorted(deltas.items()) if delta
     ]
-    tx.execute(insert(quota_usage), first)
+    if not changes:
+        return
+    missed = len(changes) - tx.execute(_ADD, changes).rowcount
+    if not missed:
+        return
+    names = [change["name"] for change in changes]
+    there = set(tx.execute(_THERE, {"project": project_id, "names": names}).scalars())
+    first = [
+        {"project_id": project_id, "resource": change["name"], "in_use": change["delta"]}
+        for change in changes
+        if change["name"] not in there
+    ]
+    if len(first) != missed:
+        raise Contended("somebody else has made the account's row meanwhile")
+    tx.execute(_MAKE, first)
 
 
-@functools.cache
-def _add_to(count: int) -> Any:
-    named = [bindparam(f"resource_{position}", type_=String()) for position in range(count)]
-    change = case(
-        *(
-            (quota_usage.c.resource == name, bindparam(f"delta_{position}", type_=Integer()))
-            for position, name in enumerate(named)
-        ),
-        else_=0,
-    )
-    mine = and_(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource.in_(named))
-    return update(quota_usage).where(mine).values(in_use=quota_usage.c.in_use + change)
+_TYPE_NAME = select(volume_types.c.name).where(volume_types.c.id == bindparam("type"))
+_ADD = (
+    update(quota_usage)
+    .where(quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource == bindparam("name"))
+    .values(in_use=quota_usage.c.in_use + bindparam("delta", type_=BigInteger()))
+)
+_THERE = select(quota_usage.c.resource).where(
+    quota_usage.c.project_id == bindparam("project"),
+    quota_usage.c.resource.in_(bindparam("names", expanding=True)),
+)
+_MAKE = insert(quota_usage)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from breezeblock.model.errors import NotFound
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import NODE_LIVE
-from breezeblock.resources.backends import UNTOUCHED, BackendState, read_states
+from breezeblock.resources.backends import UNTOUCHED, BackendState, lock_backend, read_states
 from breezeblock.store.tables import nodes, pools, services
 
 VOLUME: Final = "cinder-volume"
@@ -200,6 +200,8 @@ def set_service(
     """
     for service in list_services(tx, own_cluster=own_cluster, default_zone=""):
         if (service.binary, service.host) == (binary, host):
+            if service.queue is not None:
+                lock_backend(tx, service.queue)
             _say(tx, binary=binary, host=host, word=Word(disabled, reason, origin.at_us))
             if service.queue is not None:
                 apply_words(tx, service.queue)
@@ -215,6 +217,7 @@ def set_cluster(
     Who enables it wants it so, whatever its backend's state is.
     """
     get_cluster(tx, name=name, binary=binary)
+    lock_backend(tx, name)
     _say(tx, binary=CLUSTER, host=name, word=Word(disabled, reason, origin.at_us))
     if not disabled:
         _say(tx, binary=BACKEND, host=name, word=Word(at_us=origin.at_us))
@@ -223,7 +226,10 @@ def set_cluster(
 
 
 def obey_backend(tx: Connection, *, queue: str, reason: str | None, at_us: int) -> None:
-    """Disable a cluster for its backend's state, or with no reason lift that; what an operator said stays apart from it."""
+    """Disable a cluster for its backend's state, or with no reason lift that; what an operator said stays apart from it.
+
+    The caller holds the backend's row.
+    """
     own = _words(tx).get((BACKEND, queue), Word())
     if (own.disabled, own.reason) != (reason is not None, reason):
         _say(tx, binary=BACKEND, host=queue, word=Word(reason is not None, reason, at_us))
@@ -239,10 +245,11 @@ def is_enabled(tx: Connection, *, queue: str) -> bool:
 
 
 def apply_words(tx: Connection, queue: str) -> None:
-    """Let the pools of a queue obey. Lock first, ask later: two operators who disable one service each meet here.
+    """Let the pools of a queue obey. The caller holds the backend's row: two operators who disable one service each meet
+    there, and so does the first report of a pool, which no update of the pools would find.
 
     A worker asks for the same when it starts: its service may be the only one that nobody has disabled, or the first one.
-    The lock is the pool's `report_seq`: a report that was measuring meanwhile is lost, and the next one is not.
+    A report that was measuring meanwhile is lost (`report_seq`), and the next one is not.
     """
     of_queue = pools.c.queue == queue
     tx.execute(update(pools).where(of_queue).values(report_seq=pools.c.report_seq + 1))

@@ -15,7 +15,7 @@ from breezeblock.placement import allocate
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas, types
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -165,9 +165,8 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     may = BE_SNAPSHOT_IN_USE if wanted.force else BE_SNAPSHOT
     refuse_frozen(tx, read_row(tx, volumes, wanted.volume_id))
     volume = may.check_locked(tx, wanted.volume_id)
-    type_name = types.name_of(tx, volume["volume_type_id"])
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
-    deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_name=type_name)
+    deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     row: dict[str, Any] = {column.name: None for column in snapshots.c}
     row |= {
@@ -235,8 +234,7 @@ def _begin_delete(
     if there is None:
         lock_row(tx, snapshots, snapshot_id, origin=origin)  # raises NotFound
         raise AssertionError("a row cannot be missing and locked")
-    lock_rows(tx, ((snapshots, snapshot_id), (volumes, there["volume_id"])))
-    lock_row(tx, snapshots, snapshot_id, origin=origin)  # the caller's right to see it, asked of the present row
+    lock_rows(tx, ((snapshots, snapshot_id), (volumes, there["volume_id"])), origin=origin, asked_for=snapshot_id)
     refuse_frozen(tx, there)
     row = transition.apply_locked(tx, snapshot_id, now_us=origin.at_us)
     volume = read_row(tx, volumes, row["volume_id"])

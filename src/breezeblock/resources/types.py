@@ -17,7 +17,6 @@ from sqlalchemy import (
     Row,
     RowMapping,
     and_,
-    bindparam,
     delete,
     exists,
     insert,
@@ -45,7 +44,6 @@ IN_USE: Final = "Volume Type is currently in use."
 
 
 _DEFAULT = select(volume_types).where(volume_types.c.id == DEFAULT_TYPE_ID)
-_NAME = select(volume_types.c.name).where(volume_types.c.id == bindparam("type"))
 
 # --- finding ----------------------------------------------------------------------------------------------------------
 
@@ -77,11 +75,6 @@ def default_type(tx: Connection) -> RowMapping:
     if row is None:
         raise NotFound("Default volume type can not be found.")
     return row
-
-
-def name_of(tx: Connection, type_id: str | None) -> str | None:
-    """The name of a type, or None where there is none."""
-    return tx.execute(_NAME, {"type": type_id}).scalar()
 
 
 # What types can be filtered and sorted by.
@@ -213,30 +206,26 @@ def update_type(
     is_public: bool | None,
     origin: Origin,
 ) -> RowMapping:
-    """Change what is given, and let the quotas of the type follow its name. Raises NotFound, Conflict."""
+    """Change what is given. Raises NotFound, Conflict (also two at once who want one name: the second runs again)."""
     lock_row(tx, volume_types, type_id, origin=origin)
-    before = get_type(tx, type_id=type_id, origin=origin)
     if name is not None:
         _require_free(tx, name=name, type_id=type_id)
     given = {"name": name, "description": description, "is_public": is_public}
     values = {key: value for key, value in given.items() if value is not None}
     tx.execute(update(volume_types).where(volume_types.c.id == type_id).values(**values, updated_at_us=origin.at_us))
-    if name is not None and name != before["name"]:
-        quota_limits.rename_type(tx, name_old=before["name"], name_new=name)
     return get_type(tx, type_id=type_id, origin=origin)
 
 
 def delete_type(tx: Connection, *, type_id: str, origin: Origin) -> None:
     """Remove a type that no volume or snapshot has, with its access list and its quotas. Raises NotFound, InvalidState."""
     lock_row(tx, volume_types, type_id, origin=origin)
-    row = get_type(tx, type_id=type_id, origin=origin)
     if type_id == DEFAULT_TYPE_ID:
         raise InvalidState(f"The volume type {type_id} is a default volume type and cannot be deleted.")
     if _in_use(tx, type_id) or _has_snapshots(tx, type_id):
         raise InvalidState("Target volume type is still in use.")
     tx.execute(delete(volume_type_access).where(volume_type_access.c.volume_type_id == type_id))
     tx.execute(delete(volume_types).where(volume_types.c.id == type_id))
-    quota_limits.forget_type(tx, name=row["name"])
+    quota_limits.forget_type(tx, type_id=type_id)
 
 
 def _require_free(tx: Connection, *, name: str, type_id: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, insert, or_, select
+from sqlalchemy import Connection, RowMapping, Table, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
@@ -244,12 +244,13 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     """
     source_table, source_id = _source_of(wanted)
     guess = None if source_table is None else read_row(tx, source_table, source_id)
-    type_id = _type_id(tx, wanted, guess, origin)
+    type_id = _type_of(tx, wanted, guess, origin)["id"]
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
     lock_rows(tx, decided_on, origin=origin)
-    volume_type = read_row(tx, volume_types, type_id)
-    assert volume_type is not None, "a locked row is there"
     source = None if source_table is None else read_row(tx, source_table, source_id)
+    volume_type = _type_of(tx, wanted, source, origin)
+    if volume_type["id"] != type_id:
+        raise Contended("the type was renamed, or the source retyped, before the rows were ours")
     refuse_frozen(tx, source)
     size_gib = _size(wanted, source)
     if source_table is volumes:
@@ -266,7 +267,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     )
     pool, why_not = allocate.place(tx, wish)
     quotas.check_volume_size(tx, origin.project_id, size_gib, defaults=quota_defaults)
-    deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_name=volume_type["name"])
+    deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
     row = _new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source, pool=pool)
@@ -402,11 +403,11 @@ def _forget(tx: Connection, table: Any, row: Mapping[str, Any]) -> None:
         return  # its accounts were settled when it became one
     if row["pool_name"] is not None:
         allocate.record(tx, row["pool_name"], -row["charged_gib"])
-    name = types.name_of(tx, row["charged_type_id"])
+    type_id = row["charged_type_id"]
     if table is volumes:
-        quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_name=name))
+        quotas.refund(tx, row["project_id"], quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_id=type_id))
     else:
-        deltas = quotas.snapshot_deltas(snapshots=1, gib=row["charged_gib"], type_name=name)
+        deltas = quotas.snapshot_deltas(snapshots=1, gib=row["charged_gib"], type_id=type_id)
         quotas.refund(tx, row["project_id"], deltas)
 
 
@@ -429,12 +430,17 @@ def _source_of(wanted: NewVolume) -> tuple[Any, str]:
     return None, ""
 
 
-def _type_id(tx: Connection, wanted: NewVolume, source: Mapping[str, Any] | None, origin: Origin) -> str:
+def _type_of(
+    tx: Connection, wanted: NewVolume, source: Mapping[str, Any] | None, origin: Origin
+) -> Mapping[str, Any] | RowMapping:
     if wanted.volume_type is not None:
-        return str(types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)["id"])
-    if source is not None and source["volume_type_id"] is not None:
-        return str(source["volume_type_id"])
-    return str(types.default_type(tx)["id"])
+        return types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)
+    if source is None or source["volume_type_id"] is None:
+        return types.default_type(tx)
+    inherited = read_row(tx, volume_types, source["volume_type_id"])
+    if inherited is None:
+        raise Contended("the source was retyped, and its old type deleted, since it was read")
+    return inherited
 
 
 def _size(wanted: NewVolume, source: Mapping[str, Any] | None) -> int:

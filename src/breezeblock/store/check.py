@@ -51,15 +51,14 @@ class Rows:
 
 def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
     """*Accounts*: what each project is charged is the sum of what it has."""
-    names = {row.id: row.name for row in tx.execute(select(volume_types.c.id, volume_types.c.name))}
     due: Counter[tuple[str, str]] = Counter()
     for noun, table_rows in (("volumes", rows.volumes), ("snapshots", rows.snapshots)):
         for row in table_rows:
             if row["tombstone"]:
                 continue
             charges = {noun: 1, "gigabytes": row["charged_gib"]}
-            if (name := names.get(row["charged_type_id"])) is not None:
-                charges |= {f"{noun}_{name}": 1, f"gigabytes_{name}": row["charged_gib"]}
+            if (type_id := row["charged_type_id"]) is not None:
+                charges |= {f"{noun}_{type_id}": 1, f"gigabytes_{type_id}": row["charged_gib"]}
             for resource, amount in charges.items():
                 due[row["project_id"], resource] += amount
     used = {

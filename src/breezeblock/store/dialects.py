@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.sql.functions import FunctionElement
 
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.store.servers import translate_server
 
 # How long SQLite itself waits for its write lock. The turnstile makes waiting rare; this is for outsiders without it.
 SQLITE_BUSY_MS = 2_000
@@ -37,14 +38,7 @@ def _now_postgresql(element: db_now_us, compiler: Any, **kw: Any) -> str:
 
 @compiles(db_now_us, "mysql", "mariadb")
 def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
-    return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
-
-
-def sqlite_path(url: str) -> str | None:
-    """The file of a `sqlite:///` URL, or None for another database or one in memory."""
-    prefix = "sqlite:///"
-    path = url.removeprefix(prefix)
-    return path if url.startswith(prefix) and path and path != ":memory:" else None
+    return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 
 
 def open_engine(url: str, *, now_us: Callable[[], int]) -> Engine:
@@ -105,11 +99,13 @@ def translate(error: Exception, *, committing: bool) -> Exception:
 
     An error while committing tells nothing about the commit, but for SQLITE_BUSY, which SQLite raises before it.
     """
-    raw = error.orig if isinstance(error, DBAPIError) else error
+    raw = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
     if isinstance(raw, sqlite3.IntegrityError):
         # Two transactions made the same row, and the next run sees the other one's. Any other constraint is a mistake of
         # ours, which running again would only repeat.
         return Contended(str(raw)) if raw.sqlite_errorcode in _SAME_ROW else error
+    if (named := translate_server(error, raw, committing=committing)) is not None:
+        return named
     if not isinstance(raw, sqlite3.Error):
         return Ambiguous(str(raw)) if committing else error
     code = getattr(raw, "sqlite_errorcode", 0) & 0xFF

@@ -16,10 +16,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
 )
+
+from breezeblock.store.kinds import ID, LONG, NAME, text_of
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -28,9 +28,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 metadata = MetaData(naming_convention=NAMING)
-
-ID = String(36)
-NAME = String(255)
 
 
 def _id(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
@@ -49,26 +46,26 @@ volumes = Table(
     Column("project_id", NAME, nullable=False),
     Column("user_id", NAME, nullable=False),
     Column("name", NAME),
-    Column("description", Text),
+    Column("description", LONG),
     Column("size_gib", Integer, nullable=False),
-    Column("status", String(32), nullable=False),
-    Column("previous_status", String(32)),
-    Column("migration_status", String(32)),
+    Column("status", text_of(32), nullable=False),
+    Column("previous_status", text_of(32)),
+    Column("migration_status", text_of(32)),
     Column("volume_type_id", ID),
     Column("availability_zone", NAME, nullable=False),
     # The pool that carries the allocation and its backend's queue; NULL while none was found.
     Column("pool_name", NAME),
     # The published object on storage (drivers.ObjectName); NULL until the creation has finished.
-    Column("object_name", String(80)),
+    Column("object_name", text_of(80)),
     Column("snapshot_id", ID),
     Column("source_volid", ID),
     Column("bootable", Boolean, nullable=False, default=False),
     Column("readonly", Boolean),
     Column("multiattach", Boolean, nullable=False, default=False),
     Column("encrypted", Boolean, nullable=False, default=False),
-    Column("attach_status", String(32), nullable=False, default="detached"),
-    Column("metadata_json", Text, nullable=False, default="{}"),
-    Column("admin_metadata_json", Text, nullable=False, default="{}"),
+    Column("attach_status", text_of(32), nullable=False, default="detached"),
+    Column("metadata_json", LONG, nullable=False, default="{}"),
+    Column("admin_metadata_json", LONG, nullable=False, default="{}"),
     # What the project is charged for: the size and type that its quota usage counts (equal to the row's own, but while
     # an extend or a retype is under way). `db check` sums these.
     Column("charged_gib", Integer, nullable=False, default=0),
@@ -76,7 +73,7 @@ volumes = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
     # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
-    Column("replication_status", String(36)),
+    Column("replication_status", text_of(36)),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -93,23 +90,23 @@ snapshots = Table(
     Column("project_id", NAME, nullable=False),
     Column("user_id", NAME, nullable=False),
     Column("name", NAME),
-    Column("description", Text),
+    Column("description", LONG),
     Column("volume_id", ID, nullable=False),
     Column("size_gib", Integer, nullable=False),
-    Column("status", String(32), nullable=False),
-    Column("previous_status", String(32)),
-    Column("progress", String(8), nullable=False, default="0%"),
+    Column("status", text_of(32), nullable=False),
+    Column("previous_status", text_of(32)),
+    Column("progress", text_of(8), nullable=False, default="0%"),
     Column("volume_type_id", ID),
     Column("pool_name", NAME),
-    Column("object_name", String(80)),
-    Column("metadata_json", Text, nullable=False, default="{}"),
+    Column("object_name", text_of(80)),
+    Column("metadata_json", LONG, nullable=False, default="{}"),
     Column("charged_gib", Integer, nullable=False, default=0),
     Column("charged_type_id", ID),
     Column("consumes_quota", Boolean, nullable=False, default=True),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
     # As a volume's.
-    Column("replication_status", String(36)),
+    Column("replication_status", text_of(36)),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),
@@ -122,10 +119,10 @@ volume_types = Table(
     _id("id", primary_key=True),
     Column("op_seq", BigInteger, nullable=False, default=0),
     Column("name", NAME, nullable=False, unique=True),
-    Column("description", Text),
+    Column("description", LONG),
     Column("is_public", Boolean, nullable=False, default=True),
     Column("qos_specs_id", ID),
-    Column("extra_specs_json", Text, nullable=False, default="{}"),
+    Column("extra_specs_json", LONG, nullable=False, default="{}"),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
 )
@@ -143,11 +140,11 @@ messages = Table(
     _id("id", primary_key=True),
     Column("project_id", NAME, nullable=False),
     Column("request_id", NAME),
-    Column("resource_type", String(36)),
+    Column("resource_type", text_of(36)),
     Column("resource_id", ID),
     Column("event_id", NAME, nullable=False),
-    Column("message_level", String(16), nullable=False, default="ERROR"),
-    Column("user_message", Text, nullable=False),
+    Column("message_level", text_of(16), nullable=False, default="ERROR"),
+    Column("user_message", LONG, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     Column("guaranteed_until_us", BigInteger, nullable=False),
     Index("ix_messages_project_created", "project_id", "created_at_us", "id"),
@@ -193,7 +190,7 @@ pools = Table(
     # In hundredths, so that the limit is computed in whole numbers on every database.
     Column("over_subscription_percent", Integer, nullable=False, default=100),
     Column("availability_zone", NAME, nullable=False),
-    Column("capabilities_json", Text, nullable=False, default="{}"),
+    Column("capabilities_json", LONG, nullable=False, default="{}"),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("report_seq", BigInteger, nullable=False, default=0),
     Column("reported_at_us", BigInteger),
@@ -206,20 +203,20 @@ operations = Table(
     "operations",
     metadata,
     _id("id", primary_key=True),
-    Column("kind", String(64), nullable=False),
+    Column("kind", text_of(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("queue", NAME, nullable=False),
-    Column("resource_type", String(36), nullable=False),
+    Column("resource_type", text_of(36), nullable=False),
     Column("resource_id", ID, nullable=False),
     Column("project_id", NAME, nullable=False),
     Column("user_id", NAME, nullable=False),
     Column("request_id", NAME, nullable=False),
-    Column("payload_json", Text, nullable=False),
+    Column("payload_json", LONG, nullable=False),
     # The checkpoint: which way it goes, the step to run next, and what the steps saved.
-    Column("direction", String(8), nullable=False, default="do"),
-    Column("step", String(64)),
-    Column("state_json", Text, nullable=False, default="{}"),
-    Column("failure_json", Text),
+    Column("direction", text_of(8), nullable=False, default="do"),
+    Column("step", text_of(64)),
+    Column("state_json", LONG, nullable=False, default="{}"),
+    Column("failure_json", LONG),
     Column("cancel", Boolean, nullable=False, default=False),
     Column("attempt", Integer, nullable=False, default=0),
     Column("owner", ID),
@@ -227,6 +224,9 @@ operations = Table(
     # The epoch of the last claim, and of the last saved checkpoint: equal means progress was made under that claim.
     Column("claim_epoch", BigInteger, nullable=False, default=0),
     Column("saved_epoch", BigInteger, nullable=False, default=0),
+    # Rises with every write by the owner. Where a write changes nothing, InnoDB writes nothing, and then Galera certifies
+    # nothing: a guard that saved the same epoch again would conflict with nobody.
+    Column("touched", BigInteger, nullable=False, default=0, server_default="0"),
     # Database clock, microseconds.
     Column("not_before_us", BigInteger, nullable=False, default=0),
     Column("created_at_us", BigInteger, nullable=False),
@@ -251,7 +251,7 @@ driver_lock_lines = Table(
     "driver_lock_lines",
     metadata,
     # The line of one name that drivers lock, in one scope: the hash of both. Written by whoever joins or leaves the line.
-    Column("id", String(64), primary_key=True),
+    Column("id", text_of(64), primary_key=True),
     Column("last_place", BigInteger, nullable=False),
 )
 
@@ -259,7 +259,7 @@ driver_locks = Table(
     "driver_locks",
     metadata,
     # A place in such a line. It is granted when nothing conflicting is before it, and nothing is ever granted in advance.
-    Column("line", String(64), primary_key=True),
+    Column("line", text_of(64), primary_key=True),
     Column("place", BigInteger, primary_key=True),
     # One call of `ctx.lock`, which may have places in several lines, and which operation of whom under which claim made it.
     _id("call_id"),
@@ -280,20 +280,20 @@ operation_log = Table(
     "operation_log",
     metadata,
     _id("operation_id", primary_key=True),
-    Column("kind", String(64), nullable=False),
+    Column("kind", text_of(64), nullable=False),
     Column("queue", NAME, nullable=False),
-    Column("resource_type", String(36), nullable=False),
+    Column("resource_type", text_of(36), nullable=False),
     Column("resource_id", ID, nullable=False),
     Column("project_id", NAME, nullable=False),
     Column("request_id", NAME, nullable=False),
     # done, failed, cancelled or parked
-    Column("outcome", String(16), nullable=False),
-    Column("detail", Text),
+    Column("outcome", text_of(16), nullable=False),
+    Column("detail", LONG),
     Column("attempt", Integer, nullable=False),
     Column("owner", ID),
     Column("epoch", BigInteger, nullable=False),
     # (resource id, seq, exclusive) of its locks: the order that checkers verify.
-    Column("locks_json", Text, nullable=False),
+    Column("locks_json", LONG, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     Column("claimed_at_us", BigInteger),
     Column("finished_at_us", BigInteger, nullable=False),
@@ -309,20 +309,20 @@ nodes = Table(
     Column("cluster", NAME, nullable=False),
     Column("boot_id", ID, nullable=False),
     # up, draining, expired, fenced, gone
-    Column("state", String(16), nullable=False),
+    Column("state", text_of(16), nullable=False),
     Column("heartbeat", BigInteger, nullable=False, default=0),
     Column("claims", BigInteger, nullable=False, default=0),
     Column("fencer", ID),
-    Column("fence_error", Text),
+    Column("fence_error", LONG),
     Column("fence_tries", Integer, nullable=False, default=0),
     # Database clock: no node tries this fence again before.
     Column("fence_after_us", BigInteger, nullable=False, default=0),
     # The queues it serves and the newest version of each operation kind it can run, as JSON.
-    Column("queues_json", Text, nullable=False, default="[]"),
-    Column("kinds_json", Text, nullable=False, default="{}"),
-    Column("version", String(32), nullable=False),
+    Column("queues_json", LONG, nullable=False, default="[]"),
+    Column("kinds_json", LONG, nullable=False, default="{}"),
+    Column("version", text_of(32), nullable=False),
     # The file that all of its processes hold open and locked, and the random id written in it (architecture §5).
-    Column("lock_path", Text, nullable=False),
+    Column("lock_path", LONG, nullable=False),
     Column("lock_id", ID, nullable=False),
     Column("keeper_pid", Integer, nullable=False),
     Column("worker_pid", Integer),
@@ -340,9 +340,9 @@ node_backends = Table(
     _id("incarnation", primary_key=True),
     Column("queue", NAME, primary_key=True),
     # Recorded before the storage is used for the first time: client address and nonce, reservation key and the like.
-    Column("identity_json", Text, nullable=False, default="{}"),
+    Column("identity_json", LONG, nullable=False, default="{}"),
     # How it was made sure that this incarnation writes there no more; NULL while that is not sure.
-    Column("fenced_by", String(32)),
+    Column("fenced_by", text_of(32)),
     Column("fenced_at_us", BigInteger),
 )
 
@@ -355,7 +355,7 @@ backends = Table(
     Column("queue", NAME, nullable=False, unique=True),
     Column("frozen", Boolean, nullable=False, default=False),
     # disabled, enabled, failing-over, failed-over, error: as the API shows it.
-    Column("replication_status", String(36), nullable=False, default="disabled"),
+    Column("replication_status", text_of(36), nullable=False, default="disabled"),
     # The replication target that every node works on now; NULL is the backend that is configured.
     Column("active_backend_id", NAME),
     # Raised by each change of the target: what was begun on another one is not to be continued.
@@ -371,8 +371,8 @@ node_events = Table(
     Column("cluster", NAME, nullable=False),
     Column("node", NAME, nullable=False),
     _id("incarnation"),
-    Column("event", String(64), nullable=False),
-    Column("detail", Text, nullable=False, default=""),
+    Column("event", text_of(64), nullable=False),
+    Column("detail", LONG, nullable=False, default=""),
     Column("at_us", BigInteger, nullable=False),
     Index("ix_node_events_at", "at_us"),
 )
@@ -381,7 +381,7 @@ services = Table(
     "services",
     metadata,
     # An operator's word about a service or a whole cluster, kept across restarts of its processes.
-    Column("binary", String(64), primary_key=True),
+    Column("binary", text_of(64), primary_key=True),
     # A node's `host@backend`, or a cluster's `cluster@backend` with binary `cluster`.
     Column("host", NAME, primary_key=True),
     Column("disabled", Boolean, nullable=False, default=False),

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import BindParameter
 
-from breezeblock.model.errors import InvalidState, NotFound, Rejected
+from breezeblock.model.errors import Contended, InvalidState, NotFound, Rejected
 from breezeblock.model.origin import Origin
 
 Row = Mapping[str, Any]
@@ -178,10 +178,14 @@ def lock_rows(
 ) -> None:
     """Lock several rows in the one order that everybody uses: by id, whatever the table.
 
-    With `asked_for`, only the row of that id has to be one that `origin` can see: the others come along with it.
+    With `asked_for`, only the row of that id has to be one that `origin` can see: the others come along with it, as they
+    were read before. One that has gone since raises Contended: the transaction runs again, and reads them anew.
     """
     for table, row_id in sorted(set(targets), key=lambda target: (target[1], target[0].name)):
-        lock_row(tx, table, row_id, origin=origin if asked_for in (None, row_id) else None)
+        if asked_for in (None, row_id):
+            lock_row(tx, table, row_id, origin=origin)
+        elif tx.execute(_lock(table, living=False, owned=False), {"row_id": row_id}).rowcount == 0:
+            raise Contended(f"{NOUNS.get(table.name, table.name)} {row_id} has gone since it was read")
 
 
 def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:

@@ -81,7 +81,6 @@ class KeeperPost(PingedPost):
         *,
         chosen: Settings,
         folder: DataFolder,
-        database_path: str,
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
@@ -89,7 +88,6 @@ class KeeperPost(PingedPost):
         super().__init__(name, kind="keeper", patience_s=patience_s, say=say, changed=changed)
         self._chosen = chosen
         self._folder = folder
-        self._database_path = database_path
 
     @property
     def wanted(self) -> bool:
@@ -102,7 +100,7 @@ class KeeperPost(PingedPost):
         brief = NodeBrief(
             name=self.name,
             cluster=chosen.service.cluster,
-            database_path=self._database_path,
+            database_urls=chosen.database.urls,
             state_folder=str(self._folder.node(self.name)),
             ttl_s=chosen.nodes.ttl_s,
             drift=chosen.nodes.drift,

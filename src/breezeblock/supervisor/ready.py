@@ -1,24 +1,56 @@
 """When the service is ready: a node of ours has announced what it serves, and a pool was reported."""
 
+import asyncio
 import shlex
 import sqlite3
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
 from urllib.parse import quote
+
+from breezeblock.database_urls import is_server_url
+from breezeblock.store import plain
 
 # `api.microversions.NEWEST`, which this process does not load; a test compares.
 NEWEST_MICROVERSION: Final = "3.71"
+
+LOOK_LIMIT_S: Final = 3.0
 
 _SERVED = "SELECT keeper_pid FROM nodes WHERE state = 'up' AND worker_pid IS NOT NULL AND queues_json != '[]'"
 _REPORTED = "SELECT EXISTS (SELECT 1 FROM pools WHERE reported_at_us IS NOT NULL)"
 
 
-def storage_is_ready(database_path: str, keeper_pids: Collection[int]) -> bool:
-    """Whether volumes can be made. Opens the database only for this look (see `guard`); False when it is locked."""
+async def storage_is_ready(urls: Sequence[str], keeper_pids: Collection[int]) -> bool:
+    """Whether volumes can be made. Opens the database only for this look; False when it does not answer."""
+    if is_server_url(urls[0]):
+        return await asyncio.to_thread(_server_is_ready, urls, keeper_pids)
+    return _file_is_ready(urls[0].removeprefix("sqlite:///"), keeper_pids)
+
+
+def _server_is_ready(urls: Sequence[str], keeper_pids: Collection[int]) -> bool:
+    for url in urls:
+        try:
+            connection = plain.connect(url, statement_limit_s=LOOK_LIMIT_S, idle_limit_s=LOOK_LIMIT_S, reading=True)
+        except plain.Failed:
+            continue
+        try:
+            return _is_ready(lambda sql, on=connection: on.execute(sql).fetchall(), keeper_pids)  # type: ignore[misc]
+        except plain.Failed:
+            continue
+        finally:
+            connection.close()
+    return False
+
+
+def _is_ready(ask: Callable[[str], list[tuple[Any, ...]]], keeper_pids: Collection[int]) -> bool:
+    serving = {row[0] for row in ask(_SERVED)}
+    return bool(serving & set(keeper_pids)) and bool(ask(_REPORTED)[0][0])
+
+
+def _file_is_ready(database_path: str, keeper_pids: Collection[int]) -> bool:
+    """On the event loop's own thread: closing the file forgets the locks that `guard` looks at through another one."""
     connection = sqlite3.connect(f"file:{quote(database_path)}?mode=ro", uri=True, isolation_level=None)
     try:
-        serving = {row[0] for row in connection.execute(_SERVED)}
-        return bool(serving & set(keeper_pids)) and bool(connection.execute(_REPORTED).fetchone()[0])
+        return _is_ready(lambda sql: connection.execute(sql).fetchall(), keeper_pids)
     except sqlite3.OperationalError:
         return False
     finally:

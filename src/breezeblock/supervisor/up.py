@@ -15,9 +15,10 @@ from typing import Final
 import structlog
 
 from breezeblock import logs
+from breezeblock.database_urls import is_server_url
 from breezeblock.env.real import RealClock
 from breezeblock.processes import orphans
-from breezeblock.settings import Settings
+from breezeblock.settings import Settings, mask_url_secrets
 from breezeblock.supervisor import ready
 from breezeblock.supervisor.folder import DataFolder
 from breezeblock.supervisor.guard import WriteLockGuard
@@ -56,30 +57,26 @@ def run(chosen: Settings) -> int:
         raise CannotStart(f"The data folder {folder.path} cannot be used: {error.strerror}.") from error
     log_file = os.fdopen(folder.open_log("up"), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
-    database_path = _prepare_database(chosen)
+    _prepare_database(chosen)
     listening = _listen(chosen.api.host, chosen.api.port)
-    status = asyncio.run(_Service(chosen, folder, database_path, listening).run())
+    status = asyncio.run(_Service(chosen, folder, listening).run())
     folder.told.unlink(missing_ok=True)
     os.close(locked)
     return status
 
 
-def _prepare_database(chosen: Settings) -> str:
-    """Bring the database to this release's schema; returns its file.
+def _prepare_database(chosen: Settings) -> None:
+    """Bring the database to this release's schema, on the first of its servers that can.
 
     In a forked child: this process stays small, since it never loads SQLAlchemy, and it has never had the database open
     when it begins to look for holders of its locks (see `guard`).
     """
-    url = chosen.database.url
-    path = url.removeprefix("sqlite:///")
-    if path == url:
-        raise CannotStart(f"database.url: this release runs on SQLite files only, not on {url.split(':')[0]}.")
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         refused = "a mistake of ours, shown above"
         try:
-            refused = _upgrade(url)
+            refused = _upgrade(chosen.database.urls)
         finally:
             if sys.exc_info()[0] is not None:
                 traceback.print_exc()
@@ -90,22 +87,31 @@ def _prepare_database(chosen: Settings) -> str:
         refused = answer.read()
     os.waitpid(child, 0)
     if refused:
-        raise CannotStart(f"The database {path} cannot be used: {refused}.")
-    return path
+        raise CannotStart(f"The database {name_of(chosen.database.url)} cannot be used: {refused}.")
 
 
-def _upgrade(url: str) -> str:
+def name_of(url: str) -> str:
+    """A database as people know it: its file, or its URL without the password."""
+    return mask_url_secrets(url.removeprefix("sqlite:///"))
+
+
+def _upgrade(urls: Sequence[str]) -> str:
     """Returns why not, or nothing."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from breezeblock.store import schema
+    from breezeblock.store.servers import NoWrites
 
-    try:
-        if schema.upgrade(url):
-            log.info("database.upgraded", revision=schema.head())
-    except (SQLAlchemyError, schema.TooNew, OSError) as error:
-        return str(getattr(error, "orig", None) or error)
-    return ""
+    refused = []
+    for url in urls:
+        try:
+            if schema.upgrade(url):
+                log.info("database.upgraded", revision=schema.head())
+        except (SQLAlchemyError, schema.TooNew, OSError, NoWrites) as error:
+            refused.append(str(getattr(error, "orig", None) or error))
+        else:
+            return ""
+    return "; ".join(refused)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -130,10 +136,9 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Service:
     """All posts of one `up`."""
 
-    def __init__(self, chosen: Settings, folder: DataFolder, database_path: str, listening: socket.socket) -> None:
+    def __init__(self, chosen: Settings, folder: DataFolder, listening: socket.socket) -> None:
         self._chosen = chosen
         self._folder = folder
-        self._database_path = database_path
         self._listening = listening
         host, port = listening.getsockname()[:2]
         self.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -159,7 +164,6 @@ class _Service:
                 f"node-{number + 1}",
                 chosen=chosen,
                 folder=folder,
-                database_path=database_path,
                 say=say,
                 changed=self._tell,
             )
@@ -175,12 +179,11 @@ class _Service:
         keeping: dict[Post, asyncio.Task[None]] = {
             post: asyncio.ensure_future(post.keep()) for post in (*self._keepers, *self._apis)
         }
-        guard = WriteLockGuard(self._database_path, ttl_s=self._chosen.nodes.ttl_s, say=say)
         # What outlives a killed keeper comes to us.
         orphans.adopt_orphans()
         ending = orphans.end_orphans(RealClock(), self._pids)
         background = [
-            asyncio.ensure_future(work) for work in (guard.watch(), self._greet(), self._bound_logs(), ending)
+            asyncio.ensure_future(work) for work in (self._guard(), self._greet(), self._bound_logs(), ending)
         ]
         stopping = asyncio.ensure_future(self._stop.wait())
         # Only the stop ends by itself: any other that ends has met a mistake of ours.
@@ -199,7 +202,7 @@ class _Service:
     async def _greet(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if all(post.answers for post in self._apis) and self._storage_is_ready():
+            if all(post.answers for post in self._apis) and await self._storage_is_ready():
                 break
         self._ready = True
         self._tell()
@@ -207,11 +210,19 @@ class _Service:
         print(ready.greeting(self.endpoint, data=str(self._folder.path)), flush=True)
         await self._stop.wait()
 
-    def _storage_is_ready(self) -> bool:
+    async def _guard(self) -> None:
+        """On a server the sessions themselves end what is idle in a transaction."""
+        url = self._chosen.database.url
+        if not is_server_url(url):
+            path = url.removeprefix("sqlite:///")
+            await WriteLockGuard(path, ttl_s=self._chosen.nodes.ttl_s, say=say).watch()
+        await self._stop.wait()
+
+    async def _storage_is_ready(self) -> bool:
         if not any(post.wanted for post in self._keepers):
             return True  # an operator has taken all nodes out: there is nothing to wait for
         pids = [post.child.pid for post in self._keepers if post.child is not None]
-        return ready.storage_is_ready(self._database_path, pids)
+        return await ready.storage_is_ready(self._chosen.database.urls, pids)
 
     def _pids(self) -> set[int] | None:
         posts = (*self._apis, *self._keepers)

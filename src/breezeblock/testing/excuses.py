@@ -28,8 +28,9 @@ CANCELLING: Final = frozenset(
 )
 BY_HAND: Final = frozenset({"volume.reset_status", "snapshot.reset_status", "snapshot.update_status"})
 LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
-# They have no compensation: what they have half done stays, and the status says so.
-WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "extend_volume")
+# They have no compensation: what they have half removed stays so, and the status says it. An extension has none either, but it
+# makes and removes no object: one that fails may leave it larger (`contents.Contents.may_be_larger`), and nothing else.
+WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot")
 
 
 class Excuses:

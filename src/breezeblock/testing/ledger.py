@@ -14,7 +14,7 @@ WITH things (project, type, noun, gib) AS (
   UNION ALL SELECT project_id, charged_type_id, 'snapshots', charged_gib FROM snapshots WHERE NOT tombstone),
 typed (project, name, noun, gib) AS (
   SELECT project, '', noun, gib FROM things
-  UNION ALL SELECT project, '_' || volume_types.name, noun, gib FROM things JOIN volume_types ON volume_types.id = type),
+  UNION ALL SELECT project, '_' || type, noun, gib FROM things WHERE type IS NOT NULL),
 entries (project, resource, amount) AS (
   SELECT project, noun || name, 1 FROM typed
   UNION ALL SELECT project, 'gigabytes' || name, gib FROM typed

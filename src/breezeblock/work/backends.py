@@ -4,11 +4,11 @@ The request has closed the queue already: nothing of it is claimed until the ope
 wait for what runs: whoever works on the old target has lost its operation with the first step, and stops at its next save.
 """
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from breezeblock.drivers.contract import ObjectName
+from breezeblock.env.waiting import NoAnswer, within
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import queue
 from breezeblock.protocol.steps import Operation
@@ -69,17 +69,11 @@ async def sort_out(run: Working) -> None:
 
 
 async def _within(run: Working, seconds: float, call: Coroutine[Any, Any, T]) -> T:
-    """The answer of a storage; BackendFailed when it takes longer than that. The call may go on where nobody waits for it."""
-    asked = asyncio.ensure_future(call)
-    timer = asyncio.ensure_future(run.tools.clock.sleep(seconds))
+    """The answer of a storage; BackendFailed when it takes longer than that."""
     try:
-        await asyncio.wait((asked, timer), return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            return asked.result()
-        raise BackendFailed(f"Target {run.payload.target} gave no answer within {seconds:g} s.")
-    finally:
-        timer.cancel()
-        asked.cancel()
+        return await within(run.tools.clock, seconds, call)
+    except NoAnswer:
+        raise BackendFailed(f"Target {run.payload.target} gave no answer within {seconds:g} s.") from None
 
 
 FAILOVER_BACKEND = Operation(

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from breezeblock.store import ddl as ddl
 from breezeblock.store.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)

@@ -1,15 +1,12 @@
 """Fences per backend, backends as resources, events of nodes: new tables only, so the release before works on beside it."""
 
-from typing import Final
-
 import sqlalchemy as sa
 from alembic import op
 
+from breezeblock.store.kinds import ID, LONG, NAME, text_of
+
 revision = "0002"
 down_revision = "0001"
-
-ID: Final = sa.String(36)
-NAME: Final = sa.String(255)
 
 
 def upgrade() -> None:
@@ -18,8 +15,8 @@ def upgrade() -> None:
         "node_backends",
         sa.Column("incarnation", ID, nullable=False),
         sa.Column("queue", NAME, nullable=False),
-        sa.Column("identity_json", sa.Text, nullable=False),
-        sa.Column("fenced_by", sa.String(32)),
+        sa.Column("identity_json", LONG, nullable=False),
+        sa.Column("fenced_by", text_of(32)),
         sa.Column("fenced_at_us", sa.BigInteger),
         sa.PrimaryKeyConstraint("incarnation", "queue", name="pk_node_backends"),
     )
@@ -29,7 +26,7 @@ def upgrade() -> None:
         sa.Column("op_seq", sa.BigInteger, nullable=False),
         sa.Column("queue", NAME, nullable=False),
         sa.Column("frozen", sa.Boolean, nullable=False),
-        sa.Column("replication_status", sa.String(36), nullable=False),
+        sa.Column("replication_status", text_of(36), nullable=False),
         sa.Column("active_backend_id", NAME),
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("updated_at_us", sa.BigInteger),
@@ -42,8 +39,8 @@ def upgrade() -> None:
         sa.Column("cluster", NAME, nullable=False),
         sa.Column("node", NAME, nullable=False),
         sa.Column("incarnation", ID, nullable=False),
-        sa.Column("event", sa.String(64), nullable=False),
-        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("event", text_of(64), nullable=False),
+        sa.Column("detail", LONG, nullable=False),
         sa.Column("at_us", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_node_events"),
     )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from breezeblock.store.kinds import text_of
+
 revision = "0003"
 down_revision = "0002"
 
@@ -10,4 +12,4 @@ down_revision = "0002"
 def upgrade() -> None:
     """Add the columns."""
     for table in ("volumes", "snapshots"):
-        op.add_column(table, sa.Column("replication_status", sa.String(36)))
+        op.add_column(table, sa.Column("replication_status", text_of(36)))

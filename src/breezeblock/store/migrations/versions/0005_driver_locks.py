@@ -5,12 +5,12 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+from breezeblock.store.kinds import ID, NAME, text_of
 
-ID: Final = sa.String(36)
-NAME: Final = sa.String(255)
-LINE: Final = sa.String(64)
+revision = "0005"
+down_revision = "0004"
+
+LINE: Final = text_of(64)
 
 
 def upgrade() -> None:

@@ -1,0 +1,36 @@
+"""How tables are made on MariaDB: with the collation of `kinds`, and so that making them may be repeated.
+
+Statements that change the schema cannot be taken back there: a process that dies in the middle of an upgrade, or two that
+upgrade on two Galera nodes, find a part of it made. Whoever repeats it makes the rest.
+"""
+
+from typing import Any
+
+from alembic.ddl.base import AddColumn
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from breezeblock.store.kinds import MARIADB_COLLATION
+
+__all__: list[str] = []
+
+
+@compiles(CreateTable, "mysql", "mariadb")
+def _create_table(element: CreateTable, compiler: Any, **kw: Any) -> str:
+    made = compiler.visit_create_table(element, **kw).strip()
+    repeatable = made.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
+    return f"{repeatable} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={MARIADB_COLLATION}"
+
+
+@compiles(CreateIndex, "mysql", "mariadb")
+def _create_index(element: CreateIndex, compiler: Any, **kw: Any) -> str:
+    made: str = compiler.visit_create_index(element, **kw)
+    return made.replace("INDEX ", "INDEX IF NOT EXISTS ", 1)
+
+
+@compiles(AddColumn, "mysql", "mariadb")
+def _add_column(element: AddColumn, compiler: Any, **kw: Any) -> str:
+    from alembic.ddl.base import visit_add_column
+
+    made: str = visit_add_column(element, compiler, **kw)
+    return made.replace(" ADD COLUMN ", " ADD COLUMN IF NOT EXISTS ", 1)

@@ -1,0 +1,158 @@
+"""Database servers by their own drivers alone, for processes that have to stay small: the keeper, and `up`.
+
+Only the driver of the server in question is loaded, and no SQLAlchemy. Statements mark parameters by `?`, as for SQLite.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from breezeblock.database_urls import POSTGRESQL, kind_of
+
+__all__ = ["Failed", "PlainConnection", "PlainCursor", "connect"]
+
+CONNECT_LIMIT_S: Final = 3
+MARIADB_PORT: Final = 3306
+
+
+class Failed(Exception):
+    """Whatever a driver raised."""
+
+
+class PlainCursor(Protocol):
+    """What a statement answers."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class PlainConnection:
+    """One session. Every error is Failed, and the connection is then good for nothing but `close`."""
+
+    def __init__(self, raw: Any, errors: tuple[type[Exception], ...]) -> None:
+        self._raw = raw
+        self._errors = errors
+        self._lock = threading.Lock()
+        self._file = int(raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno())
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> PlainCursor:
+        """Run one statement; the first one begins a transaction."""
+        try:
+            cursor: Any = self._raw.cursor()
+            cursor.execute(sql.replace("?", "%s"), tuple(parameters))
+        except self._errors as error:
+            raise Failed(str(error)) from error
+        made: PlainCursor = cursor
+        return made
+
+    def commit(self) -> None:
+        """End the transaction."""
+        try:
+            self._raw.commit()
+        except self._errors as error:
+            raise Failed(str(error)) from error
+
+    def close(self) -> None:
+        """End the session, and with it what was not committed."""
+        with self._lock:
+            self._file = -1  # the number may soon be another connection's
+        with contextlib.suppress(*self._errors):  # it may be lost already
+            self._raw.close()
+
+    def cut(self) -> None:
+        """End the connection under a thread that waits on it: its call then fails."""
+        with self._lock, contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._file)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+
+def connect(
+    url: str,
+    *,
+    statement_limit_s: float,
+    idle_limit_s: float,
+    reading: bool = False,
+    opened: Callable[[PlainConnection], None] = lambda connection: None,
+) -> PlainConnection:
+    """Begin a session at READ COMMITTED. Raises Failed, also when the server takes no writes (unless only `reading`).
+
+    `opened` is given the connection before its first statement, for whoever may want to cut it.
+    """
+    parts = urlsplit(url)
+    made = _postgresql(parts) if kind_of(url) == POSTGRESQL else _mariadb(parts, statement_limit_s)
+    opened(made)
+    try:
+        _set_up(made, kind_of(url), statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
+    except Failed:
+        made.close()
+        raise
+    return made
+
+
+def _postgresql(parts: SplitResult) -> PlainConnection:
+    import psycopg
+
+    errors = (psycopg.Error, OSError)
+    url = parts._replace(scheme="postgresql").geturl()
+    try:
+        raw = psycopg.connect(url, connect_timeout=CONNECT_LIMIT_S, application_name="breezeblock")
+    except errors as error:
+        raise Failed(str(error)) from error
+    return PlainConnection(raw, errors)
+
+
+def _mariadb(parts: SplitResult, limit_s: float) -> PlainConnection:
+    import pymysql
+
+    errors = (pymysql.Error, OSError)
+    try:
+        return PlainConnection(_connect_mariadb(parts, limit_s), errors)
+    except errors as error:
+        raise Failed(str(error)) from error
+
+
+def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
+    import pymysql
+    from pymysql.constants import CLIENT
+
+    return pymysql.connect(
+        host=parts.hostname or "localhost",
+        port=parts.port or MARIADB_PORT,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=unquote(parts.path.lstrip("/")),
+        charset="utf8mb4",
+        connect_timeout=CONNECT_LIMIT_S,
+        read_timeout=limit_s + 1,
+        write_timeout=limit_s + 1,
+        client_flag=CLIENT.FOUND_ROWS,
+        program_name="breezeblock",
+        **dict(parse_qsl(parts.query)),
+    )
+
+
+def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:
+    if kind == POSTGRESQL:
+        idle_ms, statement_ms = round(idle_limit_s * 1000), round(statement_limit_s * 1000)
+        made.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', ?, false),"
+            " set_config('statement_timeout', ?, false), set_config('lock_timeout', ?, false)",
+            (str(idle_ms), str(statement_ms), str(statement_ms)),
+        )
+        read_only = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
+    else:
+        made.execute(
+            "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 7, SESSION max_statement_time = ?,"
+            " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
+            " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?",
+            (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
+        )
+        read_only = "SELECT @@GLOBAL.read_only"
+    if made.execute(read_only).fetchall()[0][0] and not reading:
+        raise Failed("this server takes no writes: it is a standby, or set to read-only")
+    made.commit()

@@ -1,0 +1,162 @@
+"""How transactions reach a database server from an asyncio process: on threads, each with a connection of its own.
+
+No transaction waits for ever, whatever the server does: one that finds no free thread is given up, and one that the server
+does not answer has its connection cut, which counts as any other lost connection (nothing was written before the COMMIT was
+sent, and who knows afterwards).
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from breezeblock.model.errors import Ambiguous, Unavailable
+from breezeblock.store.dialects import translate
+from breezeblock.store.endpoints import Endpoint, Endpoints
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+BEGIN_TIMEOUT_S: Final = 8.0
+# The server ends what takes longer than `servers.STATEMENT_LIMIT_S` by itself; this is for one that does nothing any more.
+ANSWER_TIMEOUT_S: Final = 9.0
+LOOK_EVERY_S: Final = 1.0
+NO_ANSWER: Final = "The database does not answer in time; try again later."
+
+
+class _Running:
+    """One transaction on its thread, and how to cut it off from its server."""
+
+    __slots__ = ("_file", "_lock", "age_s")
+
+    def __init__(self) -> None:
+        self.age_s = 0.0
+        self._file: int | None = None
+        self._lock = threading.Lock()
+
+    def on(self, connection: Connection) -> None:
+        """Its connection. Nobody else uses that until `off`."""
+        with self._lock:
+            self._file = _file_of(connection)
+
+    def off(self) -> None:
+        with self._lock:
+            self._file = None
+
+    def cut(self) -> None:
+        """End the connection under whoever waits on it, who then finds it lost."""
+        with self._lock:
+            if self._file is not None:
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._file)) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+
+
+class PooledLane:
+    """Implements `run.Lane` on database servers. `close` it before the event loop ends."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        self._loop = asyncio.get_running_loop()
+        at = endpoints.current
+        self._writers = ThreadPoolExecutor(at.writing.pool.size(), thread_name_prefix="writer")  # type: ignore[attr-defined]
+        self._readers = ThreadPoolExecutor(at.reading.pool.size(), thread_name_prefix="reader")  # type: ignore[attr-defined]
+        self._running: set[_Running] = set()
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    async def write(self, body: Callable[[Connection], T]) -> T:
+        """See `run.Lane.write`."""
+        return await self._run(self._writers, body, reading=False)
+
+    async def read(self, body: Callable[[Connection], T]) -> T:
+        """See `run.Lane.read`."""
+        return await self._run(self._readers, body, reading=True)
+
+    def close(self) -> None:
+        """What was begun is done; what was not is given up."""
+        self._timer.cancel()
+        for pool in (self._writers, self._readers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._endpoints.close()
+
+    async def _run(self, pool: ThreadPoolExecutor, body: Callable[[Connection], T], *, reading: bool) -> T:
+        submitted = pool.submit(self._transact, body, reading=reading)
+        timer = self._loop.call_later(BEGIN_TIMEOUT_S, submitted.cancel)  # does nothing to what has begun
+        try:
+            return await asyncio.wrap_future(submitted)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if submitted.cancelled() and (task is None or not task.cancelling()):
+                raise Unavailable(NO_ANSWER) from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _look(self) -> None:
+        for one in tuple(self._running):
+            one.age_s += LOOK_EVERY_S
+            if one.age_s >= ANSWER_TIMEOUT_S:
+                one.cut()
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    # --- on a thread ------------------------------------------------------------------------------------------------
+
+    def _transact(self, body: Callable[[Connection], T], *, reading: bool) -> T:
+        endpoint, me = self._endpoints.current, _Running()
+        self._running.add(me)
+        try:
+            return self._attempt(endpoint, me, body, reading=reading)
+        finally:
+            self._running.discard(me)
+
+    def _attempt(self, endpoint: Endpoint, me: _Running, body: Callable[[Connection], T], *, reading: bool) -> T:
+        connection: Connection | None = None
+        committing = False
+        try:
+            connection = (endpoint.reading if reading else endpoint.writing).connect()
+            me.on(connection)
+            result = body(connection)
+            if reading:
+                connection.rollback()
+            else:
+                committing = True
+                connection.commit()
+            return result
+        except Exception as error:
+            named = translate(error, committing=committing)
+            lost = named is not error and isinstance(named, (Ambiguous, Unavailable))
+            if connection is not None:
+                _take_back(connection, lost=lost)
+            if lost:
+                self._endpoints.failed(endpoint, str(named))
+            if named is error:
+                raise
+            raise named from error
+        finally:
+            me.off()
+            if connection is not None:
+                connection.close()
+
+
+def _take_back(connection: Connection, *, lost: bool) -> None:
+    """End a transaction that failed. A connection on which that is not possible is given up, and with it what it locked."""
+    try:
+        if not lost:
+            connection.rollback()
+            return
+    except SQLAlchemyError as error:
+        log.debug("database.rollback_failed", reason=str(error))
+    connection.invalidate()
+
+
+def _file_of(connection: Connection) -> int:
+    raw: Any = connection.connection.dbapi_connection
+    return int(raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno())

@@ -1,0 +1,222 @@
+"""Sessions on PostgreSQL and on MariaDB (Galera included): how each is set up, and what its errors mean.
+
+What a session must have, and why (architecture §2):
+
+- Writing transactions run at READ COMMITTED: they lock their rows first, and every later statement must see the present. At
+  REPEATABLE READ it would see the past of the first statement that read something. Reading ones run at REPEATABLE READ, which
+  on both servers is one snapshot of everything.
+- A transaction that is left idle is ended by the server within a third of the ttl: a process that is stopped inside one frees
+  its row locks before anybody's lease suffers.
+- Waiting for a row lock ends after seconds, and so does every statement.
+- On Galera every statement waits until the node has caught up (`wsrep_sync_wait = 7`), so that a miss is not the past.
+- MariaDB counts the rows that a statement *matched*, also those that it left equal.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import QueuePool
+
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+
+__all__ = ["NoWrites", "Session", "open_server", "server_url", "translate_server"]
+
+# A server that does not even accept a connection in this time is passed over.
+CONNECT_LIMIT_S: Final = 3
+LOCK_LIMIT_S: Final = 4
+STATEMENT_LIMIT_S: Final = 7.0
+
+_DRIVERS: Final = {"postgresql": "postgresql+psycopg", "mysql": "mariadb+pymysql", "mariadb": "mariadb+pymysql"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What all sessions of a process have in common."""
+
+    ttl_s: float = 6.0
+    connections: int = 8
+    statement_limit_s: float = STATEMENT_LIMIT_S
+
+    @property
+    def idle_limit_s(self) -> float:
+        """How long a transaction may be idle: well below a third of the ttl."""
+        return self.ttl_s / 3 * 0.8
+
+
+def server_url(url: str) -> URL:
+    """The URL with the database driver that we use. Raises ValueError."""
+    parsed = make_url(url)
+    return parsed.set(drivername=_DRIVERS[parsed.get_backend_name()])
+
+
+def open_server(url: str, session: Session, *, reading: bool) -> Engine:
+    """A pool of connections for transactions that write, or for such that only read."""
+    parsed = server_url(url)
+    postgresql = parsed.get_backend_name() == "postgresql"
+    engine = create_engine(
+        parsed,
+        poolclass=QueuePool,
+        pool_size=session.connections,
+        max_overflow=0,
+        pool_reset_on_return=None,  # the lane ends every transaction itself; a second ROLLBACK would be one more round trip
+        query_cache_size=2_000,
+        connect_args=_postgresql_arguments() if postgresql else _mariadb_arguments(session),
+    )
+    prepare = _prepare_postgresql if postgresql else _prepare_mariadb
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: DBAPIConnection, record: object) -> None:
+        prepare(connection, session, reading)
+
+    return engine
+
+
+def _postgresql_arguments() -> dict[str, Any]:
+    # A peer that is gone without a word is noticed by the kernel; one that is stopped, by the lane's own limit.
+    return {
+        "connect_timeout": CONNECT_LIMIT_S,
+        "tcp_user_timeout": math.floor(STATEMENT_LIMIT_S * 1000),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        "application_name": "breezeblock",
+    }
+
+
+def _prepare_postgresql(connection: Any, session: Session, reading: bool) -> None:
+    from psycopg import IsolationLevel
+
+    settings = {
+        "idle_in_transaction_session_timeout": math.floor(session.idle_limit_s * 1000),
+        "lock_timeout": LOCK_LIMIT_S * 1000,
+        "statement_timeout": math.floor(session.statement_limit_s * 1000),
+        "timezone": "UTC",
+    }
+    was = connection.autocommit
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
+        refused = cursor.fetchone()[0] and not reading
+    connection.autocommit = was
+    if refused:
+        raise NoWrites("this server takes no writes: it is a standby, or set to read-only")
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ if reading else IsolationLevel.READ_COMMITTED
+    connection.read_only = reading
+
+
+def _mariadb_arguments(session: Session) -> dict[str, Any]:
+    return {
+        "connect_timeout": CONNECT_LIMIT_S,
+        "read_timeout": session.statement_limit_s + 1,
+        "write_timeout": session.statement_limit_s + 1,
+        "charset": "utf8mb4",
+        "program_name": "breezeblock",
+    }
+
+
+def _prepare_mariadb(connection: Any, session: Session, reading: bool) -> None:
+    settings: dict[str, object] = {
+        "tx_isolation": "REPEATABLE-READ" if reading else "READ-COMMITTED",
+        # Without the last one `SET a = a + 1, b = a` gives b the new a: the one place where MariaDB leaves the standard.
+        "sql_mode": "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT",
+        "time_zone": "+00:00",
+        "innodb_lock_wait_timeout": LOCK_LIMIT_S,
+        "max_statement_time": session.statement_limit_s,
+        # Whole seconds, and 0 would be for ever: settings ask for a ttl of more than three.
+        "idle_transaction_timeout": max(1, math.ceil(session.ttl_s / 3) - 1),
+        "wsrep_sync_wait": 7,
+    }
+    with connection.cursor() as cursor:
+        # Known to every MariaDB, also to one without a provider, where waiting for the cluster means nothing.
+        cursor.execute(f"SET {', '.join(f'SESSION {name} = %s' for name in settings)}", tuple(settings.values()))
+        cursor.execute("SELECT @@GLOBAL.read_only")
+        refused = cursor.fetchone()[0] and not reading
+    if refused:
+        raise NoWrites("this server is set to read-only")
+
+
+class NoWrites(Exception):
+    """A server that would refuse every write: the next one may be another."""
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+# https://www.postgresql.org/docs/15/errcodes-appendix.html: states, or classes of two characters.
+_PG_AGAIN: Final = ("40001", "40P01", "55P03", "57014", "23505")
+_PG_ABORTED: Final = ("40001", "40P01", "23505")
+_PG_AWAY: Final = ("08", "25006", "25P03", "53", "57P", "58", "XX000")
+# https://mariadb.com/kb/en/mariadb-error-code-reference/
+_MARIADB_AGAIN: Final = frozenset({1020, 1062, 1205, 1213, 1317, 1969})
+_MARIADB_ABORTED: Final = frozenset({1020, 1062, 1205, 1213})
+_MARIADB_AWAY: Final = frozenset(
+    {
+        3,
+        1021,
+        1026,
+        1028,
+        1030,
+        1037,
+        1040,
+        1041,
+        1043,
+        1047,
+        1053,
+        1114,
+        1129,
+        1135,
+        1152,
+        1153,
+        1158,
+        1159,
+        1160,
+        1161,
+    }
+    | {1180, 1184, 1203, 1290, 1792, 1836, 1927, 2000, 2002, 2003, 2006, 2013, 2014, 2027, 2055, 4031}
+)
+
+
+def translate_server(error: Exception, raw: Exception, *, committing: bool) -> Exception | None:
+    """Our name for an error of a server's driver (`raw`), None if it is none. `error` is returned for a mistake of ours."""
+    module = type(raw).__module__.partition(".")[0]
+    if isinstance(raw, NoWrites):
+        return Unavailable(str(raw))
+    if module == "psycopg":
+        return _translate_postgresql(error, raw, committing=committing)
+    if module == "pymysql":
+        return _translate_mariadb(error, raw, committing=committing)
+    return None
+
+
+def _translate_postgresql(error: Exception, raw: Any, *, committing: bool) -> Exception:
+    from psycopg import OperationalError
+
+    state = getattr(raw, "sqlstate", None) or ""
+    if committing:
+        return Contended(str(raw)) if state in _PG_ABORTED else Ambiguous(str(raw))
+    if state in _PG_AGAIN:
+        return Contended(str(raw))
+    # Without a state it is the client's own word: the connection is lost, or was never made.
+    lost = isinstance(raw, OperationalError) and not state
+    return Unavailable(str(raw)) if lost or _starts(state, _PG_AWAY) else error
+
+
+def _translate_mariadb(error: Exception, raw: Any, *, committing: bool) -> Exception:
+    from pymysql.err import InterfaceError, OperationalError
+
+    code = raw.args[0] if raw.args and isinstance(raw.args[0], int) else 0
+    if committing:
+        return Contended(str(raw)) if code in _MARIADB_ABORTED else Ambiguous(str(raw))
+    if code in _MARIADB_AGAIN:
+        return Contended(str(raw))
+    lost = isinstance(raw, InterfaceError) or (isinstance(raw, OperationalError) and code == 0)
+    return Unavailable(str(raw)) if lost or code in _MARIADB_AWAY else error
+
+
+def _starts(state: str, prefixes: Iterable[str]) -> bool:
+    return any(state.startswith(prefix) for prefix in prefixes)

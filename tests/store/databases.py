@@ -1,0 +1,121 @@
+"""The database that the tests of transactions run on: SQLite in memory, or the servers that the run has started.
+
+`BREEZEBLOCK_TEST_DATABASE` names them, URLs with commas between. With several (Galera) each transaction goes to the next one,
+so what one has committed is read on another.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, text
+
+from breezeblock.store import schema, tables
+from breezeblock.store.dialects import open_engine
+from breezeblock.store.servers import Session, open_server
+
+NAMED_BY: Final = "BREEZEBLOCK_TEST_DATABASE"
+
+
+@functools.cache
+def urls() -> tuple[str, ...]:
+    """The servers of this run; none is SQLite in memory."""
+    return tuple(filter(None, os.environ.get(NAMED_BY, "").split(",")))
+
+
+class TestDatabase:
+    """Connections with the whole schema and no rows. `now_us` is its clock."""
+
+    __test__ = False
+
+    def __init__(self, now_us: Callable[[], int]) -> None:
+        self._now_us = now_us
+        self._told_us: dict[int, int] = {}
+        self._turn = 0
+        if urls():
+            self._connections = [engine.connect() for engine in _servers()]
+            with self.tx() as tx:
+                for table in reversed(tables.metadata.sorted_tables):
+                    tx.execute(table.delete())
+        else:
+            self._engine = open_engine("sqlite://", now_us=now_us)
+            self._connections = [self._engine.connect()]
+            with self.tx() as tx:
+                tables.metadata.create_all(tx)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        if not urls():
+            self._engine.dispose()
+
+    @property
+    def raw(self) -> Any:
+        """The driver's own connection."""
+        return self._connections[0].connection.dbapi_connection
+
+    @contextmanager
+    def tx(self) -> Iterator[Connection]:
+        """One transaction, as a lane makes it."""
+        self._turn = (self._turn + 1) % len(self._connections)
+        connection = self._connections[self._turn]
+        if urls():
+            self._tell_time(connection)
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    def beside(self) -> Connection:
+        """A connection of its own, for transactions beside another one's: to the next server, where there are several."""
+        self._turn = (self._turn + 1) % len(URLS)
+        connection = _servers()[self._turn].connect()
+        self._set_time(connection, self._now_us())
+        return connection
+
+    def _tell_time(self, connection: Connection) -> None:
+        now_us = self._now_us()
+        if self._told_us.get(self._turn) == now_us:
+            return
+        self._set_time(connection, now_us)
+        self._told_us[self._turn] = now_us
+
+    @staticmethod
+    def _set_time(connection: Connection, now_us: int) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT set_config('breezeblock.now_us', :now, false)"), {"now": str(now_us)})
+        else:
+            connection.exec_driver_sql(f"SET timestamp = {now_us // 1_000_000}.{now_us % 1_000_000:06d}")
+        connection.commit()
+
+
+@functools.cache
+def _servers() -> tuple[Engine, ...]:
+    """One pool for each server of the run. PostgreSQL gets a clock that a test can set."""
+    schema.upgrade(urls()[0])
+    # Nothing in these tests is idle for as long as that, but for a debugger.
+    engines = tuple(open_server(url, Session(ttl_s=3600, connections=4), reading=False) for url in urls())
+    for engine in engines:
+        if engine.dialect.name == "postgresql":
+            _give_clock(engine)
+    return engines
+
+
+def _give_clock(engine: Engine) -> None:
+    """A `clock_timestamp()` that is found before the server's own."""
+    function = """
+        CREATE OR REPLACE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$
+            SELECT timestamptz 'epoch' + current_setting('breezeblock.now_us')::bigint * interval '1 microsecond'
+        $$"""
+    with engine.connect() as connection:
+        connection.exec_driver_sql(function)
+        database = connection.exec_driver_sql("SELECT current_database()").scalar()
+        connection.exec_driver_sql(f'ALTER DATABASE "{database}" SET search_path = public, pg_catalog')
+        connection.commit()
+    engine.dispose()
