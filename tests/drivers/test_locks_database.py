@@ -15,7 +15,7 @@ from breezeblock.model.errors import Ambiguous, Fenced, Unavailable
 from breezeblock.protocol import driver_locks, membership, queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.store.run import Store
-from breezeblock.store.tables import driver_lock_lines, operations
+from breezeblock.store.tables import driver_lock_lines, nodes, operations
 from breezeblock.testing.loop import PROCESS, Process
 
 # A crash is tried at each of so many moments, each later than the one before; the last ones come after the end.
@@ -103,12 +103,12 @@ def test_a_lock_excludes_over_all_nodes_and_leaves_nothing(base: Base, env: Env)
 
 def test_first_come_first_served(base: Base, env: Env) -> None:
     """Whatever node they are on, and however long those before them take."""
-    nodes, diary = [Node(base, env), Node(base, env, OTHER)], Diary(env)
+    workers, diary = [Node(base, env), Node(base, env, OTHER)], Diary(env)
 
     async def main() -> None:
         visits = []
         for number in range(6):
-            ctx = nodes[number % 2].context(f"v{number}").ctx
+            ctx = workers[number % 2].context(f"v{number}").ctx
             visits.append(asyncio.ensure_future(diary.visit(ctx, str(number), "x", for_s=5.0)))
             await env.clock.sleep(0.3)
         await asyncio.gather(*visits)
@@ -138,11 +138,11 @@ def test_those_who_share_are_in_together_and_pass_nobody(base: Base, env: Env) -
 def test_several_names_are_taken_without_a_deadlock(base: Base, seed: int) -> None:
     """Each wants two of three, named in any order, all at the same time, on two nodes."""
     env = virtual_env(seed)
-    nodes, diary = [Node(base, env), Node(base, env, OTHER)], Diary(env)
+    workers, diary = [Node(base, env), Node(base, env, OTHER)], Diary(env)
     wanted = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "b"), ("a", "c"), ("c", "a")]
 
     async def main() -> None:
-        contexts = [nodes[number % 2].context(f"v{number}").ctx for number in range(6)]
+        contexts = [workers[number % 2].context(f"v{number}").ctx for number in range(6)]
         visits = [diary.visit(contexts[n], str(n), *names) for n, names in enumerate(wanted)]
         await asyncio.wait_for(asyncio.gather(*visits), 120)
 
@@ -421,7 +421,7 @@ def test_locks_of_a_node_that_nobody_knows_go(base: Base, env: Env) -> None:
     lines = [driver_locks.line_of("c@b", "x")]
     base.run(driver_locks.take_places, running.claim, call_id="1", lines=lines, exclusive=True)
     with base.tx() as tx:
-        tx.exec_driver_sql("DELETE FROM nodes WHERE incarnation = ?", (ME,))
+        tx.execute(nodes.delete().where(nodes.c.incarnation == ME))
 
     noticed = base.run(membership.needs_housekeeping, cluster="c")
     base.run(membership.housekeeping, cluster="c", now_us=NOW_US)

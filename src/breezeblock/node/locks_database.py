@@ -24,7 +24,8 @@ __all__ = ["DatabaseLocks"]
 log = structlog.get_logger(__name__)
 
 # Between two looks at who is before us. A bell that rings comes first.
-PAUSE_FIRST_S: Final = 0.02
+PAUSE_FIRST_S: Final = 0.01
+PAUSE_EACH_S: Final = 0.1
 PAUSE_MOST_S: Final = 1.0
 
 
@@ -84,11 +85,14 @@ class DatabaseLocks:
         self._waiting.add(rung)
         pause_s = PAUSE_FIRST_S
         try:
-            while not await self._store.insist_read(driver_locks.is_granted, claim, call_id=call_id, places=places):
+            while before := await self._store.insist_read(
+                driver_locks.count_before, claim, call_id=call_id, places=places
+            ):
                 check()
+                # The next one looks often, whoever comes later has time: else the longer the line, the slower it moves.
+                pause_s = min(pause_s * 2, PAUSE_EACH_S * before, PAUSE_MOST_S)
                 await ring_or_timeout(rung, self._env.clock, self._env.random.uniform(pause_s / 2, pause_s))
                 rung.clear()
-                pause_s = min(pause_s * 2, PAUSE_MOST_S)
         finally:
             self._waiting.discard(rung)
 

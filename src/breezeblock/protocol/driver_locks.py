@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from breezeblock.model.errors import Fenced
 from breezeblock.model.ids import Incarnation
@@ -73,8 +73,8 @@ def take_places(tx: Connection, claimed: Claim, *, call_id: str, lines: Collecti
         )
 
 
-def is_granted(tx: Connection, claimed: Claim, *, call_id: str, places: int) -> bool:
-    """Whether nobody is before this call in any of its lines. Raises Fenced when it must not go on waiting.
+def count_before(tx: Connection, claimed: Claim, *, call_id: str, places: int) -> int:
+    """How many calls are before this one in its lines: with none, it is granted. Raises Fenced when it must not go on waiting.
 
     Its own places are looked for as well: without them nothing is known of those before it. That they are gone although
     nobody took them from us can only be the view of a database node that lags behind; the operation is then taken up anew.
@@ -82,7 +82,8 @@ def is_granted(tx: Connection, claimed: Claim, *, call_id: str, places: int) -> 
     _require_claim(tx, claimed)
     if len(tx.execute(_PLACES, {"call": call_id}).all()) != places:
         raise Fenced(claimed.operation_id)
-    return tx.execute(_SOMEONE_BEFORE, {"call": call_id}).first() is None
+    before: int = tx.execute(_COUNT_BEFORE, {"call": call_id}).scalar_one()
+    return before
 
 
 def give_up(tx: Connection, *, call_id: str) -> list[str]:
@@ -156,8 +157,8 @@ _QUEUES_OF = select(driver_locks.c.queue).where(driver_locks.c.line == bindparam
 _CALLS_OF = (
     select(driver_locks.c.call_id).where(driver_locks.c.incarnation == bindparam("me")).distinct().limit(FORGOTTEN_MOST)
 )
-_SOMEONE_BEFORE = (
-    select(_before.c.place)
+_COUNT_BEFORE: Final[Any] = (
+    select(func.count(_before.c.call_id.distinct()))
     .select_from(
         _mine.join(
             _before,
@@ -169,7 +170,6 @@ _SOMEONE_BEFORE = (
         )
     )
     .where(_mine.c.call_id == bindparam("call"))
-    .limit(1)
 )
 _HAS_NODE: Final = exists(
     select(nodes.c.incarnation).where(nodes.c.incarnation == driver_locks.c.incarnation).correlate(driver_locks)
