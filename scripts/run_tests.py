@@ -55,11 +55,13 @@ class Suite:
 
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
-TRANSACTIONS = tuple(f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing"))
+TRANSACTIONS = tuple(
+    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings")
+)
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
-    Suite("servers", ("tests/servers",), seconds=60, proof_seconds=120),
+    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150),
     Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql"),
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),

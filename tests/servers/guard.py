@@ -22,6 +22,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,11 +31,10 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl {option} failed")
 
 
-def wait_until_unused(users: int, folder: Path) -> None:
-    """Return when no user is left. From then on nobody can become one: the file that they would lock is gone."""
+def wait_until_unused(users: int) -> None:
+    """Return when no user is left."""
     fcntl.flock(users, fcntl.LOCK_EX)
-    (folder / "users").unlink(missing_ok=True)
-    fcntl.flock(users, fcntl.LOCK_UN)
+    fcntl.flock(users, fcntl.LOCK_UN)  # for the other guards, who wait as well
 
 
 def children_of(pid: int) -> list[int]:
@@ -75,6 +75,14 @@ def guard(folder: Path, user: str, stop_signal: int, command: list[str]) -> int:
     guards = os.open(folder / "guards", os.O_RDWR | os.O_CREAT)
     fcntl.flock(guards, fcntl.LOCK_SH)
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # what the daemon detaches stays below us
+    # A signal that comes before we can pass it on waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def become_daemon() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        # After the change of user, which would clear it. The parent it names is this thread, which lasts to the end.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
     daemon = subprocess.Popen(
         command,
         cwd="/",
@@ -82,23 +90,32 @@ def guard(folder: Path, user: str, stop_signal: int, command: list[str]) -> int:
         user=None if user == "-" else user,
         group=None if user == "-" else user,
         extra_groups=None if user == "-" else [],
-        # Runs after the change of user, which would clear it. The parent it names is this thread, which lasts to the end.
-        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        preexec_fn=become_daemon,
     )
+
+    def pass_on(number: int, frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(daemon.pid, stop_signal)
+
     # A handler, not SIG_IGN: a daemon inherits what is ignored.
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(daemon.pid, stop_signal))
+    signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
     def end() -> None:
-        wait_until_unused(users, folder)
+        wait_until_unused(users)
         kill_all_below(os.getpid())
 
+    # Its thread never gets a signal: only a signal to this one interrupts what waits below.
     threading.Thread(target=end, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     while True:
         pid, status = os.wait()  # orphans too: nobody else would reap them
         if pid == daemon.pid:
             break
     kill_all_below(os.getpid())
+    with contextlib.suppress(ChildProcessError):  # until none is left
+        while True:
+            os.wait()
     return os.waitstatus_to_exitcode(status)
 
 
@@ -107,7 +124,7 @@ def janitor(folder: Path) -> None:
     guards = os.open(folder / "guards", os.O_RDWR | os.O_CREAT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    wait_until_unused(users, folder)
+    wait_until_unused(users)
     fcntl.flock(guards, fcntl.LOCK_EX)
     shutil.rmtree(folder)
 

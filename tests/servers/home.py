@@ -24,8 +24,6 @@ T = TypeVar("T")
 # Below the 107 bytes of a socket's path, with room for the names that servers add.
 _LONGEST_FOLDER: Final = 60
 _STOP_S: Final = 20.0
-# Never let go by us: the kernel closes what they hold when this process ends.
-_SHARED: "Final[list[Home]]" = []
 _LOG_BYTES: Final = 4_000
 
 
@@ -42,8 +40,9 @@ class Home:
             f"sockets need a shorter temporary folder than {self.path.parent}"
         )
         self.path.chmod(0o755)
-        (self.path / "users").touch()
-        self._lock = take_part(self.path)
+        (self.path / "users").touch(mode=0o600)
+        self._lock = os.open(self.path / "users", os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
         self._programs = [_guard(self.path, log=self.path / "janitor.log")]
 
     def folder(self, name: str, *, user: str | None) -> Path:
@@ -66,10 +65,6 @@ class Home:
         for program in self._programs:
             program.wait(timeout=_STOP_S)
 
-    def share(self) -> None:
-        """From now on others may use it too: it lasts until the last of them has ended, and this process does not wait."""
-        _SHARED.append(self)
-
     def __enter__(self) -> Self:
         return self
 
@@ -77,19 +72,6 @@ class Home:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def take_part(folder: Path) -> int:
-    """Use the folder as long as the descriptor is open. Raises FileNotFoundError when its end has begun."""
-    descriptor = os.open(folder / "users", os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        # The last user may have gone before we had the lock.
-        (folder / "users").stat()
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _guard(

@@ -53,10 +53,15 @@ class MariaDB:
         # PyMySQL's connect_timeout ends with TCP's handshake, which the kernel does for a server that is stopped.
         self.patience: Final = {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2}
         self._program = find("mariadbd", package="mariadb-server")
-        user = user_for("mysql")
-        self.folder = home.folder(name, user=user)
-        copy_data(self._program, to=self.folder / "data", user=user)
-        self.daemon = Daemon(home, f"{name}-server", user=user)
+        self._user = user_for("mysql")
+        self.folder = home.folder(name, user=self._user)
+        self.data = self.folder / "data"
+        self.copy_fresh_data()
+        self.daemon = Daemon(home, f"{name}-server", user=self._user)
+
+    def copy_fresh_data(self) -> None:
+        """Fill `data`."""
+        copy_data(self._program, to=self.data, user=self._user)
 
     def url(self, database: str, *, via: Address | None = None) -> str:
         """See `database.DatabaseServer`."""
@@ -80,10 +85,14 @@ class MariaDB:
         self.ask(f"CREATE DATABASE `{name}`")
 
     def drop_database(self, name: str) -> None:
-        """Whoever is connected to it is sent away: a forgotten transaction would hold up DROP for ever."""
+        """See `database.DatabaseServer`."""
+        self.kick(name)
+        self.ask(f"DROP DATABASE IF EXISTS `{name}`")
+
+    def kick(self, name: str) -> None:
+        """Send away whoever is connected to a database: a forgotten transaction would hold up DROP for ever."""
         for (connection_id,) in self.ask(f"SELECT id FROM information_schema.processlist WHERE db = '{name}'"):  # noqa: S608
             self.ask(f"KILL SOFT {connection_id}")
-        self.ask(f"DROP DATABASE IF EXISTS `{name}`")
 
     def options(self) -> tuple[str, ...]:
         """What a kind of server adds to the command line."""

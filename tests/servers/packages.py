@@ -23,10 +23,6 @@ PACKAGES: Final = {
     "galera-4": "/usr/lib/galera/libgalera_smm.so",
     "rsync": "rsync",
     "haproxy": "haproxy",
-    "rabbitmq-server": "/usr/lib/rabbitmq/bin/rabbitmq-server",
-    "redis-server": "redis-server",
-    "etcd-server": "etcd",
-    "etcd-client": "etcdctl",
 }
 
 # Of several installed versions, the newest.

@@ -20,22 +20,30 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[DatabaseServer]]] = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def database_server() -> Iterator[None]:
-    """`BREEZEBLOCK_DATABASE` names the kind of database that these tests run on; SQLite in memory without it."""
-    kind = os.environ.get("BREEZEBLOCK_DATABASE")
-    if not kind:
-        yield
+MISSING = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`BREEZEBLOCK_DATABASE` names the kind of server that these tests run on. Started before they are collected: some are
+    about servers alone."""
+    if not (kind := os.environ.get("BREEZEBLOCK_DATABASE")):
         return
-    with contextlib.ExitStack() as running:
-        try:
-            server = running.enter_context(SERVERS[kind]())
-        except Missing as missing:
-            not_here(str(missing))
-        server.create_database("tests")
-        os.environ[NAMED_BY] = server.url("tests")
-        yield
-        del os.environ[NAMED_BY]
+    running = contextlib.ExitStack()
+    config.add_cleanup(running.close)
+    try:
+        server = running.enter_context(SERVERS[kind]())
+    except Missing as missing:
+        config.stash[MISSING] = str(missing)
+        return
+    server.create_database("tests")
+    os.environ[NAMED_BY] = server.url("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database_server(pytestconfig: pytest.Config) -> None:
+    """Tests that were meant for a server do not run on something else."""
+    if (reason := pytestconfig.stash.get(MISSING, "")) != "":
+        not_here(reason)
 
 
 @pytest.fixture

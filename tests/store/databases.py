@@ -74,7 +74,7 @@ class TestDatabase:
 
     def beside(self) -> Connection:
         """A connection of its own, for transactions beside another one's: to the next server, where there are several."""
-        self._turn = (self._turn + 1) % len(URLS)
+        self._turn = (self._turn + 1) % len(urls())
         connection = _servers()[self._turn].connect()
         self._set_time(connection, self._now_us())
         return connection
@@ -100,7 +100,7 @@ def _servers() -> tuple[Engine, ...]:
     """One pool for each server of the run. PostgreSQL gets a clock that a test can set."""
     schema.upgrade(urls()[0])
     # Nothing in these tests is idle for as long as that, but for a debugger.
-    engines = tuple(open_server(url, Session(ttl_s=3600, connections=4), reading=False) for url in urls())
+    engines = tuple(open_server(url, Session(ttl_s=3600, connections=8), reading=False) for url in urls())
     for engine in engines:
         if engine.dialect.name == "postgresql":
             _give_clock(engine)

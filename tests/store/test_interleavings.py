@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
-from tests.store.databases import URLS
+from tests.store.databases import urls
 from tests.store.given import NOW_US, POOL, QUEUE, UNLIMITED, Base, create_volume, new_snapshot, note, origin
 
 from breezeblock.model.errors import Contended, Fenced, NotFound, Rejected
@@ -23,7 +23,7 @@ from breezeblock.store import tables
 from breezeblock.store.dialects import translate
 
 pytestmark = pytest.mark.skipif(
-    not URLS, reason="takes two transactions at once: BREEZEBLOCK_TEST_DATABASE names servers"
+    not urls(), reason="takes two transactions at once: BREEZEBLOCK_TEST_DATABASE names servers"
 )
 
 Body = Callable[[Connection], Any]

@@ -35,7 +35,8 @@ def postgresql(state: str | None) -> Exception:
 
 
 def mariadb(code: int) -> Exception:
-    return pymysql.err.OperationalError(code, "no")
+    made: Exception = pymysql.err.OperationalError(code, "no")
+    return made
 
 
 @pytest.mark.parametrize(
