@@ -66,7 +66,7 @@ SUITES = (
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
-    Suite("drivers", ("tests/drivers",), seconds=30, proof_seconds=60),
+    Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),
     Suite("doorbells", ("tests/doorbells",), seconds=90, proof_seconds=180),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120),

@@ -15,6 +15,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Limit = Annotated[int, Meta(ge=UNLIMITED)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # a day is longer than anybody means
 Method = Literal["same_machine", "boot", "external", "storage"]
+LocksKind = Literal["local", "database", "tooz"]
 # As they go over a line each: `key=value`.
 OptionValue = bool | int | Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
 Options = dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")], OptionValue]
@@ -139,6 +140,12 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     settle_s: Annotated[
         float, Meta(ge=0, le=86_400, description="How long that waits; default, and least, is what the driver needs.")
     ]
+    locks: Annotated[
+        LocksKind,
+        Meta(description="Who keeps its driver's locks; default local where all nodes share a machine, else database."),
+    ]
+    locks_url: Annotated[str, Meta(max_length=1024, description="The service that `tooz` is to use.")] = ""
+    locks_scope: Annotated[Name, Meta(description="Backends with the same scope share locks; default its own name.")]
 
 
 class FenceAgent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -366,6 +366,8 @@ def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes
         "path": service.data_dir / "volumes" / name,
         "fence": [method for method, does in applies.items() if does],
         "settle_s": driver.settle_s,
+        "locks": "local" if one_machine else "database",
+        "locks_scope": name,
     }
     return Backend(**(default | dict(given) | {"fence_agent": agent}))
 

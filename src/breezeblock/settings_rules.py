@@ -138,6 +138,24 @@ def _backends(settings: Settings) -> Iterator[Found]:
         if other != name:
             yield f"backends.{name}.path", str(backend.path), f"backend {other} has this path already"
         yield from _fences(name, backend, settings)
+    yield from _locks(settings)
+
+
+def _locks(settings: Settings) -> Iterator[Found]:
+    first: dict[str, tuple[str, str, str]] = {}
+    for name, backend in settings.backends.items():
+        key, url = f"backends.{name}", backend.locks_url
+        if backend.locks != "tooz" and url:
+            yield f"{key}.locks_url", url, f"only tooz has a URL; expected none with locks = {backend.locks}"
+        elif backend.locks == "tooz" and not re.match(r"[a-z][a-z0-9+]*://", url):
+            yield f"{key}.locks_url", url, "tooz needs a URL such as redis://host:6379?lock_timeout=30"
+        elif backend.locks == "tooz" and find_spec("tooz") is None:
+            yield f"{key}.locks", backend.locks, "the package tooz is not installed: pip install 'breezeblock[tooz]'"
+        other, *theirs = first.setdefault(backend.locks_scope, (name, backend.locks, url))
+        if theirs != [backend.locks, url]:
+            # Each would believe that it excludes the other.
+            same = f"backend {other} has this scope, so expected its locks and locks_url, or another scope"
+            yield f"{key}.locks_scope", backend.locks_scope, same
 
 
 def _fences(name: str, backend: Backend, settings: Settings) -> Iterator[Found]:

@@ -14,9 +14,14 @@ from breezeblock.doorbells.silent import SilentBell, SilentListener
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
+from breezeblock.env.host_locks import HostLocks
+from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fence_agent import External
 from breezeblock.node.fences import Boot, Fence, Fences, SameMachine, Storage, Trust
+from breezeblock.node.locks import LockSpace
+from breezeblock.node.locks_database import DatabaseLocks
+from breezeblock.node.locks_local import LocalLocks
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.settings import Backend as BackendSettings
@@ -171,6 +176,31 @@ def open_fences(
         trust = (Trust(clock=env.clock, settle_s=settle_s),) if chosen.trust_self_fencing else ()
         found[queue] = (*(mine[method] for method in chosen.fence), *trust)
     return found
+
+
+def open_locks(
+    settings: Settings, *, env: Env, store: Store, doorbell: Doorbell, incarnation: Incarnation
+) -> Mapping[str, LockSpace]:
+    """The locks of each backend's driver by its queue. Backends with one scope have one space. No I/O yet."""
+    calls: set[str] = set()
+    spaces: dict[str, LockSpace] = {}
+    for name, chosen in settings.backends.items():
+        if chosen.locks_scope in spaces:
+            continue
+        # Two clusters that happen to name backends alike share nothing.
+        scope = f"{settings.service.cluster}@{chosen.locks_scope}"
+        if chosen.locks == "database":
+            space: LockSpace = DatabaseLocks(env, store, doorbell, incarnation=incarnation, scope=scope, calls=calls)
+        elif chosen.locks == "tooz":
+            from breezeblock.node.locks_tooz import ToozLocks
+
+            space = ToozLocks(env, url=chosen.locks_url, backend=name, scope=scope, member=incarnation)
+        else:
+            folder = Path(settings.service.data_dir).absolute() / "run" / "locks"
+            space = LocalLocks(env, HostLocks(folder), backend=name, scope=scope)
+        spaces[chosen.locks_scope] = space
+    cluster = settings.service.cluster
+    return {f"{cluster}@{name}": spaces[chosen.locks_scope] for name, chosen in settings.backends.items()}
 
 
 def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: Env, *, client: str) -> Backend:

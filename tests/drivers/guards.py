@@ -3,7 +3,9 @@ guard is where a test can stop the world between any two of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+
+from breezeblock.env.contract import Guard
 
 CRASHES_AT_MOST = 500
 
@@ -85,6 +87,25 @@ class ClosingGate:
 
     def tokens(self) -> dict[str, tuple[int, int]]:
         return {}
+
+
+class WithoutLocks:
+    """A context for drivers that take no locks: the guard, and nothing to lock with."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def wait_open(self) -> None:
+        await self._guard.wait_open()
+
+    def enter(self) -> AbstractContextManager[bool]:
+        return self._guard.enter()
+
+    def tokens(self) -> dict[str, tuple[int, int]]:
+        return self._guard.tokens()
+
+    def lock(self, *names: str, shared: bool = False) -> AbstractAsyncContextManager[None]:
+        raise AssertionError(f"asked for the locks {names}")
 
 
 class FakeClock:

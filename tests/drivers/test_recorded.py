@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import pytest
+from tests.drivers.guards import WithoutLocks
 
 from breezeblock.chaos.evidence import Call, parse_calls
 from breezeblock.drivers.contract import Driver, ObjectName
@@ -31,7 +32,7 @@ def made(folder: Path, lines: list[bytes], *, pause_s: float = 0.0) -> tuple[Dri
     env = real_env()
     driver = FileDriver(env.files, name="file", path=PurePosixPath(folder), clock=env.clock, ids=env.ids)
     recorded = RecordedDriver(driver, Recorder(lines.append, env.clock, pause_s=pause_s))
-    return recorded, recorded.bind(Gate(env.clock, Always()).guard(TOKENS))
+    return recorded, recorded.bind(WithoutLocks(Gate(env.clock, Always()).guard(TOKENS)))
 
 
 def calls(lines: list[bytes]) -> list[Call]:

@@ -23,6 +23,9 @@ PACKAGES: Final = {
     "galera-4": "/usr/lib/galera/libgalera_smm.so",
     "rsync": "rsync",
     "haproxy": "haproxy",
+    "rabbitmq-server": "rabbitmq-server",
+    "redis-server": "redis-server",
+    "etcd-server": "etcd",
 }
 
 # Of several installed versions, the newest.

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import Connection, select
-from tests.drivers.guards import Crash
+from tests.drivers.guards import Crash, WithoutLocks
 from tests.store.given import ME, NOW_US, OTHER, POOL, QUEUE, Base, create_snapshot, create_volume, origin
 
 from breezeblock.drivers.contract import Driver, ObjectName
@@ -166,7 +166,7 @@ class Site:
         driver: Driver = self.driver()
         if claim.kind != queue.FAILOVER and claim.target is not None:
             driver = driver.on(claim.target)
-        bound = driver.bind(guard or Gate(self.env.clock, Page()).guard({}))
+        bound = driver.bind(WithoutLocks(guard or Gate(self.env.clock, Page()).guard({})))
         operation = CATALOGUE[claim.kind]
         payload = msgspec.json.decode(claim.payload_json, type=operation.payload)
         tools = Tools(driver=bound, clock=self.env.clock, continues=True)

@@ -59,6 +59,7 @@ LONG_FUNCTIONS: dict[str, tuple[int, str]] = {}
 CATCHES_EVERYTHING: dict[str, tuple[int, str]] = {
     "node/worker.py": (1, "the outermost loop: a mistake in one operation must not stop the others"),
     "node/fencing.py": (1, "a driver's fence: whatever it raises, the next fence and the next fencer get their turn"),
+    "node/locks_tooz.py": (1, "other people's drivers: whatever one raises, it says nothing about who has the lock"),
     "api/app.py": (1, "the last middleware: a mistake in one request answers 500"),
     "store/lanes.py": (3, "the database's thread: what a job raised is carried to the one who awaits it"),
     "store/pooled.py": (

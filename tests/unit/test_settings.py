@@ -324,6 +324,54 @@ def test_a_fence_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, expe
     assert expected in refusal(written(tmp_path, text))
 
 
+# --- locks of drivers -------------------------------------------------------------------------------------------------
+
+
+def test_locks_are_kept_where_the_nodes_are(tmp_path: Path) -> None:
+    """On one machine its own files do; each backend has a scope of its own until told otherwise."""
+    backends = load(written(tmp_path, "[backends.a]\n[backends.b]\n"), {}).settings.backends
+
+    assert [(one.locks, one.locks_url, one.locks_scope) for one in backends.values()] == [
+        ("local", "", "a"),
+        ("local", "", "b"),
+    ]
+
+
+def test_backends_may_share_a_scope(tmp_path: Path) -> None:
+    """When they agree on who keeps it."""
+    tooz = 'locks = "tooz"\nlocks_url = "redis://h"\nlocks_scope = "array"\n'
+
+    backends = load(written(tmp_path, f"[backends.a]\n{tooz}[backends.b]\n{tooz}"), {}).settings.backends
+
+    assert {one.locks_scope for one in backends.values()} == {"array"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[backends.a]\nlocks = "file"\n', "expected one of local, database, tooz"),
+        ('[backends.a]\nlocks_url = "redis://h"\n', "only tooz has a URL; expected none with locks = local"),
+        ('[backends.a]\nlocks = "tooz"\n', "tooz needs a URL such as redis://host:6379?lock_timeout=30"),
+        ('[backends.a]\nlocks = "tooz"\nlocks_url = "redis"\n', "tooz needs a URL"),
+        ('[backends.a]\nlocks_scope = "a b"\n', "backends.a.locks_scope"),
+        (
+            '[backends.a]\nlocks = "database"\n[backends.b]\nlocks_scope = "a"\n',
+            "backend a has this scope, so expected its locks and locks_url, or another scope",
+        ),
+    ],
+)
+def test_locks_that_cannot_be_meant_are_refused(tmp_path: Path, text: str, expected: str) -> None:
+    """At the start, not when the first driver asks for one."""
+    assert expected in refusal(written(tmp_path, text))
+
+
+def test_a_refused_url_shows_no_password(tmp_path: Path) -> None:
+    """It may be in the log of whoever starts the service."""
+    text = '[backends.a]\nlocks_url = "redis://:hunter2@h"\n'
+
+    assert "hunter2" not in refusal(written(tmp_path, text))
+
+
 def test_a_refused_secret_is_not_shown(tmp_path: Path) -> None:
     """The refusal names the option, not its value."""
     assert "hunter2" not in refusal(written(tmp_path, AGENT + 'options = { passwd = "hunter2" }\n'))

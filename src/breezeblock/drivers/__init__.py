@@ -2,6 +2,7 @@
 
 from breezeblock.drivers.contract import (
     Capabilities,
+    Context,
     Driver,
     FenceScope,
     Link,
@@ -10,4 +11,4 @@ from breezeblock.drivers.contract import (
     Progress,
 )
 
-__all__ = ["Capabilities", "Driver", "FenceScope", "Link", "ObjectName", "PoolReport", "Progress"]
+__all__ = ["Capabilities", "Context", "Driver", "FenceScope", "Link", "ObjectName", "PoolReport", "Progress"]

@@ -15,12 +15,15 @@ on and what it must promise:
 * **Errors for users.** Whatever the storage refuses becomes `BackendFailed` with a sentence an operator understands.
 * **Guarded.** A driver makes changing calls only through the `Files` (or the equivalent for its storage) of `bind`, which
   asks for the lease right before each effect.
+* **Locks are asked for.** Exclusion beyond one resource comes from `ctx.lock` only, and never protects data alone: tokens and
+  fences do.
 * **Told which target.** A driver with `replication` targets remembers none: it works on the one that `on` has chosen, or on
   the configured backend. Calls for a target that was left may still arrive there, late; they must never reach another one.
 """
 
 import enum
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,14 +108,33 @@ class Progress(Protocol):
         ...
 
 
+class Context(Guard, Protocol):
+    """What a driver is given for one running operation: the guard of its effects, and locks.
+
+    One object, because a lock that was lost closes the guard. A driver that needs no lock may ask for the `Guard` alone.
+    """
+
+    def lock(self, *names: str, shared: bool = False) -> AbstractAsyncContextManager[None]:
+        """Hold these names, all of them at once, for `async with`; `shared` excludes only those who do not share.
+
+        Who else is excluded is the backend's configuration: everybody who locks the same name in the same scope, on this
+        machine or in the cluster. Names may be anything. All that are needed at a time go into one call: within a lock the
+        same task must not ask for another, since two that do so may wait for each other without end.
+
+        Raises Fenced when the operation is not ours any more, or the lock was lost while it was held; BackendFailed when the
+        service that keeps the locks cannot be reached for long. Let them pass.
+        """
+        ...
+
+
 class Driver(Protocol):
     """The calls. Sizes are in bytes. All raise BackendFailed; none raises for a repeat."""
 
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def bind(self, guard: Guard) -> "Driver":
-        """The same driver for one running operation: every change it makes asks `guard` first."""
+    def bind(self, ctx: Context) -> "Driver":
+        """The same driver for one running operation: every change it makes asks `ctx`, which is a `Guard`, first."""
         ...
 
     def identity(self) -> Mapping[str, str]:

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from breezeblock.drivers.contract import Capabilities, Driver, ObjectName, PoolReport, Progress
-from breezeblock.env.contract import Clock, Guard
+from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, PoolReport, Progress
+from breezeblock.env.contract import Clock
 
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
@@ -90,8 +90,8 @@ class RecordedDriver:
     def capabilities(self) -> Capabilities:
         return self._driver.capabilities
 
-    def bind(self, guard: Guard) -> Driver:
-        return RecordedDriver(self._driver.bind(guard), self._recorder, guard.tokens())
+    def bind(self, ctx: Context) -> Driver:
+        return RecordedDriver(self._driver.bind(ctx), self._recorder, ctx.tokens())
 
     def identity(self) -> Mapping[str, str]:
         return self._driver.identity()

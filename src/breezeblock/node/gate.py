@@ -114,10 +114,14 @@ class OperationGuard:
         with self._counting:
             return self._under_way == 0
 
-    async def wait_open(self) -> None:
-        """See `env.contract.Guard`."""
+    def require_current(self) -> None:
+        """Raise Fenced once the claim is over, as far as this node has noticed."""
         if self._revoked:
             raise Fenced("the operation was revoked")
+
+    async def wait_open(self) -> None:
+        """See `env.contract.Guard`."""
+        self.require_current()
         await self._gate.wait_open()
 
     @contextmanager

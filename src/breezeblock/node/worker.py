@@ -24,6 +24,7 @@ from breezeblock.node.fences import Fences
 from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import Link
+from breezeblock.node.locks import LockSpace, OperationContext
 from breezeblock.node.observer import Watch
 from breezeblock.node.pacing import Pacing
 from breezeblock.node.reports import Reporter
@@ -84,6 +85,7 @@ class Worker:
         link: Link,
         limits: Limits,
         fences: Fences,
+        locks: Mapping[str, LockSpace] = {},
     ) -> None:
         self._env = env
         self._store = store
@@ -96,6 +98,7 @@ class Worker:
         self._link = link
         self._limits = limits
         self._pacing = Pacing(limits)
+        self._locks = dict(locks)
         self._running: dict[OperationId, Claim] = {}
         self._guards: dict[OperationId, OperationGuard] = {}
         # Revoked here, and their tasks have not noticed yet.
@@ -125,7 +128,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until drained, or until the keeper is gone."""
-        self._listener.listen(self._wake.set)
+        self._listener.listen(self._rung)
         announced = await self._store.insist(
             membership.announce,
             incarnation=self._me.incarnation,
@@ -312,6 +315,11 @@ class Worker:
         ring.cancel()
         timer.cancel()
 
+    def _rung(self) -> None:
+        self._wake.set()
+        for space in self._locks.values():
+            space.wake()
+
     def _ring(self, queues: list[str]) -> None:
         self._wake.set()
         for name in queues:
@@ -414,7 +422,8 @@ class Worker:
             return None
         guard = self._gate.guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
         self._guards[claim.operation_id] = guard
-        return Tools(driver=driver.bind(guard), clock=self._env.clock, continues=backend.continues)
+        context = OperationContext(guard, claim, self._locks.get(claim.queue))
+        return Tools(driver=driver.bind(context), clock=self._env.clock, continues=backend.continues)
 
     async def _postpone(self, claim: Claim) -> None:
         """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""
@@ -441,6 +450,8 @@ class Worker:
             await self._attempt(self._find_unserved)
             await self._attempt(self._reopen)
             await self._attempt(self._prune)
+            for space in self._locks.values():
+                await self._attempt(space.sweep)
 
     async def _attempt(self, work: Callable[[], Any]) -> None:
         try:

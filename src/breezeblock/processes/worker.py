@@ -46,6 +46,7 @@ async def work(brief: NodeBrief) -> None:
         boot_id=boot_id(),
     )
 
+    incarnation = Incarnation(brief.incarnation)
     bell, listener = _open_doorbell(brief, chosen, env, list(backends))
     worker = Worker(
         env=env,
@@ -57,7 +58,7 @@ async def work(brief: NodeBrief) -> None:
         identity=Identity(
             cluster=brief.cluster,
             name=brief.name,
-            incarnation=Incarnation(brief.incarnation),
+            incarnation=incarnation,
             pid=os.getpid(),
             machine=machine,
         ),
@@ -71,6 +72,7 @@ async def work(brief: NodeBrief) -> None:
             park_after_s=chosen.nodes.park_after_s,
         ),
         fences=fences,
+        locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_,
 
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
-from breezeblock.protocol import node_events, queue
+from breezeblock.protocol import driver_locks, node_events, queue
 from breezeblock.protocol.node_events import Note
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import node_backends, nodes, operations
@@ -308,9 +308,9 @@ _A_STRAY: Final[Any] = (
 def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
     """Apply the standing rules: release what the dead own, bury who owns nothing, forget the long gone.
 
-    Returns the queues in which something became claimable.
+    Returns the queues in which something became claimable, or somebody waits for a driver's lock that became free.
     """
-    released = queue.release_dead(tx)
+    released = sorted({*queue.release_dead(tx), *driver_locks.release_dead(tx)})
     owns = exists(select(operations.c.id).where(operations.c.owner == nodes.c.incarnation).correlate(nodes))
     tx.execute(
         update(nodes)
@@ -333,7 +333,7 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     if tx.execute(_A_FENCED_NODE, {"of_cluster": cluster}).first() is not None:
         return True
     queries = (_A_STRAY, queue.owned_on_fenced_backends().limit(1), _ONE_WITHOUT_NODE)
-    return any(tx.execute(query).first() is not None for query in queries)
+    return any(tx.execute(query).first() is not None for query in queries) or driver_locks.has_dead(tx)
 
 
 def announce(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. Said here as well, so that a service that is up to date starts without loading Alembic.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 # Of everybody who upgrades a database on a PostgreSQL server; any number that nobody else takes.

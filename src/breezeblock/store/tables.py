@@ -247,6 +247,35 @@ operation_locks = Table(
     sqlite_with_rowid=False,
 )
 
+driver_lock_lines = Table(
+    "driver_lock_lines",
+    metadata,
+    # The line of one name that drivers lock, in one scope: the hash of both. Written by whoever joins or leaves the line.
+    Column("id", text_of(64), primary_key=True),
+    Column("last_place", BigInteger, nullable=False),
+)
+
+driver_locks = Table(
+    "driver_locks",
+    metadata,
+    # A place in such a line. It is granted when nothing conflicting is before it, and nothing is ever granted in advance.
+    Column("line", text_of(64), primary_key=True),
+    Column("place", BigInteger, primary_key=True),
+    # One call of `ctx.lock`, which may have places in several lines, and which operation of whom under which claim made it.
+    _id("call_id"),
+    _id("operation_id"),
+    Column("epoch", BigInteger, nullable=False),
+    _id("incarnation"),
+    # The operation's queue: when that backend is fenced from the incarnation, the place goes.
+    Column("queue", NAME, nullable=False),
+    Column("exclusive", Boolean, nullable=False),
+    # Scope and name for people, as far as they can be shown.
+    Column("shown", NAME, nullable=False),
+    Index("ix_driver_locks_call", "call_id"),
+    Index("ix_driver_locks_incarnation", "incarnation"),
+    sqlite_with_rowid=False,
+)
+
 operation_log = Table(
     "operation_log",
     metadata,
