@@ -66,8 +66,9 @@ SUITES = (
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
-    Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),
-    Suite("doorbells", ("tests/doorbells",), seconds=90, proof_seconds=180),
+    # Two at a time: their tests wait for timeouts much longer than they work.
+    Suite("drivers", ("tests/drivers",), seconds=70, proof_seconds=100, arguments=("-n", "2")),
+    Suite("doorbells", ("tests/doorbells",), seconds=70, proof_seconds=180),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120),
     Suite("race", ("tests/race",), seconds=60, proof_seconds=300),
