@@ -31,6 +31,8 @@ UNKNOWN: Final = "unknown"
 UNSENT: Final = "unsent"
 BROKEN: Final = "broken"  # 500 and the like: never right
 
+CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
+
 REQUEST_TIMEOUT_S: Final = 20.0
 WAIT_MOST_S: Final = 8.0
 LOOK_EVERY_S: Final = 0.1
@@ -96,6 +98,8 @@ class Volume:
     sizes_ever: set[int] = field(default_factory=set)
     """Every size it was asked to have: an extension may be refused after it was accepted, for want of space."""
     types_ever: set[str | None] = field(default_factory=set)
+    content_before: set[str] | None = field(default_factory=set)
+    """What was in it before it was last reverted: a revert that fails leaves the one or the other. None when nobody knows."""
 
 
 class Http:
@@ -325,6 +329,8 @@ class Client:
         if known:
             snapshot = known[-1]
             outcome, _ = self._on(volume, "revert", "revert", {"snapshot_id": snapshot.id})
+            if outcome in (ACCEPTED, UNKNOWN, BROKEN):
+                volume.content_before = volume.content
             if volume.content is None or snapshot.content is None:
                 volume.content = snapshot.content if outcome == ACCEPTED else None
             elif outcome == ACCEPTED:

@@ -25,6 +25,7 @@ from breezeblock.chaos.evidence import Call, events, read_calls, read_rest, rows
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import now
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.report import count_effects
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
@@ -234,7 +235,7 @@ def _judge(
         *late,
         *effects_landed_late(effects, witness.marks),
         *checker.order(events(cluster.database)),
-        *checker.storage(rest, set()),
+        *checker.storage(rest, NONE),
         *(checker.Finding("Answers", f"{one}") for one in course.answers if one.status >= 500),
         *(checker.Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
     ]
