@@ -147,6 +147,8 @@ class Watcher:
                 if before is not None:
                     self.excuses.moved(id_, str(after), applied, badly)
                 self.line.moved(id_, self._now(), self.state_of(id_))
+            elif what == "edited":
+                self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
             elif what == "locked":
