@@ -5,7 +5,7 @@ in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at
 """
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -140,6 +140,7 @@ class Watcher:
         applied, self._applied = self._applied, []
         self.rules.see(seen, writer)
         self.excuses.applied(applied, self._changers)
+        self._late_places(seen)
         badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
@@ -208,6 +209,16 @@ class Watcher:
             if (name, row_id) == (table, id_) and {(before, after), (None, after)} & set(transition.moves):
                 return
         self.violated("Transitions", f"{table} {id_} went from {before} to {after}, which nothing declares")
+
+    def _late_places(self, seen: Sequence[Seen]) -> None:
+        """*Order*: who stands in a line neither changes its place nor gets another one, but in the line of what it creates."""
+        begun = {id_ for what, id_, _, _ in seen if what == "enqueued"}
+        born = {id_ for what, id_, before, _ in seen if what in ("volumes", "snapshots") and before is None}
+        for what, id_, resource, place in seen:
+            if what == "moved":
+                self.violated("Order", f"{id_} changes its place in the line of {resource}: {place}")
+            elif what == "locked" and id_ not in begun and resource not in born:
+                self.violated("Order", f"{id_}, accepted long ago, gets a place in the line of {resource}: {place}")
 
     def _locked(self, operation: str, resource: str, place: str) -> None:
         """*Order*: places in a line are handed out in the order of commits."""
