@@ -51,6 +51,13 @@ CREATE TRIGGER seen_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.sta
   INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_volume_edit AFTER UPDATE OF name, description, metadata_json, bootable, readonly, attach_status ON volumes
+WHEN (OLD.name, OLD.description, OLD.metadata_json, OLD.bootable, OLD.readonly, OLD.attach_status)
+  IS NOT (NEW.name, NEW.description, NEW.metadata_json, NEW.bootable, NEW.readonly, NEW.attach_status) BEGIN
+  INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
+CREATE TRIGGER seen_snapshot_edit AFTER UPDATE OF name, description, metadata_json ON snapshots
+WHEN (OLD.name, OLD.description, OLD.metadata_json) IS NOT (NEW.name, NEW.description, NEW.metadata_json) BEGIN
+  INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
 CREATE TRIGGER seen_volume_tombstone AFTER UPDATE OF tombstone ON volumes WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
 CREATE TRIGGER seen_snapshot_tombstone AFTER UPDATE OF tombstone ON snapshots WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
