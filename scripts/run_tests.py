@@ -64,6 +64,7 @@ SUITES = (
     Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150),
     Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql"),
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
+    Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),
