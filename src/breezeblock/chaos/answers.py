@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.load import Asked
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import NEEDS_STORAGE, SERVER_RATES
+from breezeblock.chaos.plan import NEEDS_SERVERS, NEEDS_STORAGE
 
 __all__ = ["ALWAYS", "Outage", "broken_answers", "outages"]
 
@@ -45,7 +45,7 @@ def outages(strikes: Iterable[Strike], holders: Collection[int], *, nodes: int, 
     found = [
         Outage(one.at, one.until + SLACK_S)
         for one in strikes
-        if one.kind in (*NEEDS_STORAGE, *SERVER_RATES, IN_A_TRANSACTION)
+        if one.kind in (*NEEDS_STORAGE, *NEEDS_SERVERS, IN_A_TRANSACTION)
         or (one.kind.startswith("stop") and not set(holders).isdisjoint(one.pids))
     ]
     found += _all_stopped([one for one in strikes if one.kind in NODE], nodes)

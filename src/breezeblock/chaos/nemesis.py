@@ -16,8 +16,8 @@ from typing import Final
 
 from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.load import now
-from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
-from breezeblock.chaos.servers import PrivateServers
+from breezeblock.chaos.plan import NEEDS_SERVERS, NEEDS_STORAGE, Fault
+from breezeblock.chaos.servers import Member, PrivateServers
 from breezeblock.chaos.service import Service, is_running
 from breezeblock.chaos.storage import SmallDisk
 
@@ -257,19 +257,22 @@ class Nemesis:
         return True
 
     def _strike_server(self, fault: Fault, way: str) -> bool:
-        """One that nothing else has struck."""
-        struck = {one.strike.name for one in self._lasting}
-        names = [name for name in sorted(self._servers.databases) if name not in struck]
-        if not names:
+        """One at a time: of three that are a cluster, the other two go on."""
+        servers = self._servers
+        if not servers.databases or any(one.strike.kind in NEEDS_SERVERS for one in self._lasting):
             return False
+        names = sorted(servers.databases)
         name = names[fault.victim % len(names)]
-        server, hit = self._servers.databases[name], Strike(now(), fault.kind, name, ())
+        hit = Strike(now(), fault.kind, name, ())
         if way == "kill":
-            server.kill()
-            self._last(hit, fault.seconds, server.start, aside=True)
+            servers.databases[name].kill()
+            self._last(hit, fault.seconds, servers.databases[name].start, aside=True)
+        elif way == "stop":
+            servers.databases[name].pause()
+            self._last(hit, fault.seconds, functools.partial(_go_on, servers, name), aside=True)
         else:
-            server.pause()
-            self._last(hit, fault.seconds, server.resume)
+            servers.members[name].isolate(True)
+            self._last(hit, fault.seconds, functools.partial(_let_back, servers.members[name]), aside=True)
         return True
 
     def _jump(self, fault: Fault) -> bool:
@@ -283,6 +286,18 @@ class Nemesis:
 
         self._last(Strike(now(), fault.kind, name, pids, amount=fault.amount), fault.seconds, back)
         return True
+
+
+def _go_on(servers: PrivateServers, name: str) -> None:
+    """A member that was stopped for long was left behind by the others, and has to come back."""
+    servers.databases[name].resume()
+    if name in servers.members:
+        servers.members[name].wait_ready()
+
+
+def _let_back(member: Member) -> None:
+    member.isolate(False)
+    member.wait_ready()
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:

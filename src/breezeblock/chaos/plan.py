@@ -33,6 +33,9 @@ SERVER_RATES: Final[Mapping[str, float]] = {
     "kill database": 1.5,
     "stop database": 1.5,
 }
+# With several of them. The others go on.
+CLUSTER_RATES: Final[Mapping[str, float]] = {"part database": 1.5}
+NEEDS_SERVERS: Final = frozenset({*SERVER_RATES, *CLUSTER_RATES})
 ONLY_SQLITE: Final = frozenset({"stop in a transaction"})
 # Where a fenced node lives on, what counts is that it was given up and goes on: stops of whole nodes that outlast a lease, and
 # few kills, which would end them before.
@@ -96,7 +99,8 @@ def rates(database: str, *, living_on: bool = False) -> dict[str, float]:
     found = dict(RATES_LIVING_ON if living_on else RATES)
     if database == "sqlite":
         return found
-    return {kind: rate for kind, rate in found.items() if kind not in ONLY_SQLITE} | dict(SERVER_RATES)
+    found = {kind: rate for kind, rate in found.items() if kind not in ONLY_SQLITE} | dict(SERVER_RATES)
+    return found | dict(CLUSTER_RATES) if database == "galera" else found
 
 
 def _of_kind(
@@ -117,7 +121,7 @@ def _of_kind(
 
 
 def _lasting(kind: str, chance: random.Random, stopped_s: tuple[float, float]) -> float:
-    if kind in SERVER_RATES:
+    if kind in NEEDS_SERVERS:
         return _log_uniform(*DATABASE_FAULT_S, chance)
     if kind.startswith("stop"):
         return _log_uniform(*stopped_s, chance)

@@ -7,11 +7,11 @@ more thing to keep right, and the service itself never starts a server.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 __all__ = ["DATABASES", "NoServers", "PrivateServers", "Server", "private_servers"]
 
@@ -45,6 +45,18 @@ class Server(Protocol):
         ...
 
 
+class Member(Server, Protocol):
+    """One of a cluster."""
+
+    def isolate(self, on: bool) -> None:
+        """Cut it off from the others, while its clients still reach it; or let it back."""
+        ...
+
+    def wait_ready(self) -> None:
+        """Until it has all that the cluster has, and takes writes."""
+        ...
+
+
 @dataclass(frozen=True)
 class PrivateServers:
     """What runs. `urls` are the database's, one for each server, none for SQLite."""
@@ -53,7 +65,8 @@ class PrivateServers:
     urls: tuple[str, ...] = ()
     databases: dict[str, Server] = field(default_factory=dict)
     """By name."""
-    galera: Any = None
+    members: dict[str, Member] = field(default_factory=dict)
+    """Those of them that can lose sight of the others, and go on running."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -95,6 +108,7 @@ def _find_checkout() -> None:
 @contextmanager
 def _started(kind: str) -> Iterator[PrivateServers]:
     from tests.servers.galera import Galera
+    from tests.servers.haproxy import HAProxy
     from tests.servers.home import Home
     from tests.servers.mariadb import MariaDB
     from tests.servers.postgresql import PostgreSQL
@@ -104,9 +118,14 @@ def _started(kind: str) -> Iterator[PrivateServers]:
             cluster = Galera(home, size=GALERA_NODES)
             cluster.start()
             cluster.create_database(NAME)
-            nodes: Sequence[Server] = cluster.nodes
-            named = {f"galera-{number}": node for number, node in enumerate(nodes, start=1)}
-            yield PrivateServers(kind, cluster.urls(NAME), named, cluster)
+            named = {f"galera-{number}": node for number, node in enumerate(cluster.nodes, start=1)}
+            for node in named.values():
+                node.ask("SET GLOBAL log_bin_trust_function_creators = ON")  # else our triggers would take SUPER
+            proxy = HAProxy(home, cluster.nodes)
+            proxy.start()
+            # Round robin as long as it answers, so that every process writes to all of them at once.
+            urls = (cluster.url(NAME, via=proxy), *cluster.urls(NAME))
+            yield PrivateServers(kind, urls, dict(named), dict(named))
         else:
             server = PostgreSQL(home) if kind == "postgresql" else MariaDB(home)
             server.start()
