@@ -195,6 +195,12 @@ def chaos(
             metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers of its own, in a checkout."
         ),
     ] = "sqlite",
+    doorbell: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|datagram|postgresql|rabbitmq", help="What tells nodes of work; a broker is its own, too."
+        ),
+    ] = "auto",
 ) -> None:
     """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
     from breezeblock.commands.chaos import chaos as wreak
@@ -209,6 +215,7 @@ def chaos(
             fence=fence,
             scenario=scenario,
             database=database,
+            doorbell=doorbell,
         )
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.effects import late as effects_landed_late
 from breezeblock.chaos.effects import read_effects, took_effect
@@ -97,12 +97,14 @@ def run_scenario(
         begin_folder(out) as folder,
         running(
             folder,
-            nodes=NODES,
-            apis=APIS,
-            ttl_s=TTL_S,
-            fence=STORAGE if fence == FORGETFUL else fence,
-            storage_faults=False,
-            slow_s=DRIVER_S,
+            Plan(
+                nodes=NODES,
+                apis=APIS,
+                ttl_s=TTL_S,
+                fence=STORAGE if fence == FORGETFUL else fence,
+                storage_faults=False,
+                slow_s=DRIVER_S,
+            ),
         ) as cluster,  # fmt: skip
         witnessed(cluster) as witness,
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 from breezeblock.chaos.plan import any_seed, fence_of
 from breezeblock.chaos.run import Options, main_say, run, summary
 from breezeblock.chaos.scenarios import SCENARIOS, run_scenario
-from breezeblock.chaos.servers import DATABASES, NoServers
+from breezeblock.chaos.servers import DATABASES, DOORBELLS, NoServers
 from breezeblock.commands.failure import Failed
 
 __all__ = ["chaos"]
@@ -25,6 +25,7 @@ def chaos(
     fence: str | None,
     scenario: str | None,
     database: str = "sqlite",
+    doorbell: str = "auto",
 ) -> str:
     """Run it; returns what to print. Raises Failed when anything is wrong, and for what cannot be run."""
     # As Ctrl-C does: what was started is ended, and what was mounted is unmounted.
@@ -36,11 +37,19 @@ def chaos(
         raise Failed(f"--scenario: expected one of {', '.join(SCENARIOS)}, not {scenario}.", status=2)
     if database not in DATABASES:
         raise Failed(f"--database: expected one of {', '.join(DATABASES)}, not {database}.", status=2)
+    if doorbell not in DOORBELLS:
+        raise Failed(f"--doorbell: expected one of {', '.join(DOORBELLS)}, not {doorbell}.", status=2)
     folder = out if out is not None else Path(tempfile.mkdtemp(prefix="breezeblock-chaos-report-"))
     if scenario is not None:
         return _scenario(scenario, folder, fence=fence or "kill")
     options = Options(
-        seconds=minutes * 60, seed=chosen, fence=fence or fence_of(chosen), nodes=nodes, apis=apis, database=database
+        seconds=minutes * 60,
+        seed=chosen,
+        fence=fence or fence_of(chosen),
+        nodes=nodes,
+        apis=apis,
+        database=database,
+        doorbell=doorbell,
     )
     try:
         report = run(options, folder, say=main_say)
