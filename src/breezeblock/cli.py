@@ -187,14 +187,17 @@ def chaos(
     ] = None,
     scenario: Annotated[
         str | None,
-        typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
+        typer.Option(
+            metavar="node-kill|node-stop|broker-crash|broker-down|database-down",
+            help="This fault alone, with its fixed counts and times.",
+        ),
     ] = None,
     database: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers of its own, in a checkout."
+            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers are its own. Default sqlite."
         ),
-    ] = "sqlite",
+    ] = None,
     doorbell: Annotated[
         str,
         typer.Option(

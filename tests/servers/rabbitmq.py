@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from tests.servers.home import Home
 from tests.servers.packages import find
@@ -26,6 +26,8 @@ _ERLANG: Final = "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none 
 
 class RabbitMQ(Server):
     """See `server.Server`."""
+
+    READY_S: ClassVar = 150.0  # six seconds of one processor, which may have to be shared
 
     def __init__(self, home: Home, name: str = "rabbitmq", *, host: str = LOOPBACK) -> None:
         self._program = find(_PROGRAM, package="rabbitmq-server")

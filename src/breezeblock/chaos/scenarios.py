@@ -82,7 +82,13 @@ class Course:
 
 
 def run_scenario(
-    name: str, out: Path, *, fence: str, say: Callable[[str], None], stopped_s: float | None = None
+    name: str,
+    out: Path,
+    *,
+    fence: str,
+    say: Callable[[str], None],
+    stopped_s: float | None = None,
+    database: str = "sqlite",
 ) -> dict[str, Any]:
     """Run it, and leave `NAME.json` in `out`. Returns the same. There is no seed: nothing here is left to chance.
 
@@ -104,6 +110,7 @@ def run_scenario(
                 fence=STORAGE if fence == FORGETFUL else fence,
                 storage_faults=False,
                 slow_s=DRIVER_S,
+                database=database,
             ),
         ) as cluster,  # fmt: skip
         witnessed(cluster) as witness,
@@ -255,6 +262,7 @@ def _judge(
         "scenario": name,
         "fence": fence,
         "machine": machine(),
+        "database": cluster.database.kind,
         "nodes": NODES,
         "ttl_s": TTL_S,
         "driver_s": DRIVER_S,
