@@ -72,6 +72,7 @@ SUITES = (
     Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
     Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql", lane="waits"),
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb", lane="waits"),
+    Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140, lane="waits"),
