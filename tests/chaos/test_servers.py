@@ -68,7 +68,7 @@ def test_under_every_fault_of_servers_too(tmp_path: Path, database: str, doorbel
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", sorted(OUTAGES))
 def test_a_server_that_is_killed_costs_time_and_nothing_else(tmp_path: Path, name: str) -> None:
     """Counts and times as they were measured on another service, which lost what was queued."""
