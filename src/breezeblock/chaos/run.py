@@ -224,7 +224,8 @@ def _keep_evidence(folder: Path, out: Path, history: History) -> None:
         shutil.copy(path, evidence)
     named: dict[str, list[Any]] = {
         "strikes": history.strikes, "asked": history.asked, "owned": history.owned, "nodes": history.nodes,
-        "alive": sorted(history.alive.items()),
+        "alive": sorted(history.alive.items()), "events": history.events, "volumes": history.rest.volumes,
+        "snapshots": history.rest.snapshots, "operations": history.rest.operations, "log": history.rest.log,
     }  # fmt: skip
     for name, values in named.items():
         text = "".join(json.dumps(value, default=_plain) + "\n" for value in values)

@@ -21,7 +21,7 @@ __all__ = ["Answer", "NotYet", "Service", "children", "descendants", "eventually
 
 T = TypeVar("T")
 
-START_LIMIT_S: Final = 60.0
+START_LIMIT_S: Final = 120.0
 STOP_LIMIT_S: Final = 40.0
 LOOK_EVERY_S: Final = 0.05
 LOG_TAIL_LINES: Final = 25
