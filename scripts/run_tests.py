@@ -81,7 +81,7 @@ SUITES = (
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=60, proof_seconds=300, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600, lane="alone"),
+    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=2400, lane="alone"),
 )
 
 LINTERS = (

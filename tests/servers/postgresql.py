@@ -12,6 +12,7 @@ from psycopg import sql
 from tests.servers.database import USER, DatabaseServer, run_as, version_of
 from tests.servers.home import Home, user_for
 from tests.servers.packages import find
+from tests.servers.ports import LOOPBACK
 from tests.servers.seeds import copy_seed
 from tests.servers.server import Address, running
 
@@ -48,14 +49,17 @@ class PostgreSQL(DatabaseServer):
 
     NOT_READY = (psycopg.OperationalError,)
 
-    def __init__(self, home: Home, name: str = "postgresql") -> None:
+    def __init__(self, home: Home, name: str = "postgresql", *, host: str = LOOPBACK) -> None:
         self._program = find("postgres", package="postgresql")
         # SIGINT: without waiting for clients to leave.
-        super().__init__(home, name, user=user_for("postgres"), stop_signal=signal.SIGINT)
+        super().__init__(home, name, host=host, user=user_for("postgres"), stop_signal=signal.SIGINT)
         self.data: Final = self.folder / "data"
         recipe = f"{version_of(self._program)} {_INITDB} {USER}"
         make = functools.partial(_initdb, user=self.user)
         copy_seed("postgresql", recipe=recipe, make=make, to=self.data, user=self.user)
+        if host != LOOPBACK:
+            with (self.data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write("host all all samenet trust\n")
 
     @property
     def patience(self) -> dict[str, int]:
