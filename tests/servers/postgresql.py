@@ -30,6 +30,8 @@ _INITDB: Final = (
     "--locale-provider=icu",
     "--icu-locale=en-US",
 )
+# The role is made without a server, so that the seed has it. A dump of one statement a line is what --single reads.
+_ROLE: Final = f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{USER}'\n"
 # A test that kills the server kills processes, not the machine: what is in the kernel's cache stays. So nothing waits for a
 # disk, and COMMIT is as durable as those tests can tell.
 _FAST: Final = {
@@ -62,7 +64,7 @@ class PostgreSQL:
 
     def _recipe(self) -> str:
         version = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
-        return f"{version} {_INITDB} {USER}"
+        return f"{version} {_INITDB} {_ROLE}"
 
     def url(self, database: str, *, via: Address | None = None) -> str:
         """See `database.DatabaseServer`."""
@@ -137,11 +139,10 @@ class _NotYet(Exception):
 def _initdb(folder: Path, user: str | None) -> None:
     initdb = find("initdb", package="postgresql")
     run_as(user, initdb, "-D", str(folder), *_INITDB, "--no-sync", cwd=folder)
-    # The role is made without a server, so that the seed has it. A dump of one statement a line is what --single reads.
     postgres = find("postgres", package="postgresql")
     subprocess.run(
         [postgres, "--single", "-D", str(folder), "-F", "postgres"],
-        input=f"CREATE ROLE {USER} LOGIN PASSWORD '{USER}'\n",
+        input=_ROLE,
         text=True,
         cwd=folder,
         check=True,
