@@ -189,11 +189,28 @@ def chaos(
         str | None,
         typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
     ] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers of its own, in a checkout."
+        ),
+    ] = "sqlite",
 ) -> None:
     """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
     from breezeblock.commands.chaos import chaos as wreak
 
-    print(wreak(minutes=minutes, seed=seed, nodes=nodes, apis=apis, out=out, fence=fence, scenario=scenario))
+    print(
+        wreak(
+            minutes=minutes,
+            seed=seed,
+            nodes=nodes,
+            apis=apis,
+            out=out,
+            fence=fence,
+            scenario=scenario,
+            database=database,
+        )
+    )
 
 
 @app.command()

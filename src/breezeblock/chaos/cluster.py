@@ -13,9 +13,11 @@ from typing import Final
 from breezeblock import wiring
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
-from breezeblock.chaos.evidence import watch
+from breezeblock.chaos.database import Database
+from breezeblock.chaos.servers import PrivateServers, private_servers
 from breezeblock.chaos.service import Service, start
 from breezeblock.chaos.storage import SmallDisk
+from breezeblock.chaos.watching import watch
 from breezeblock.env.fence_list import FenceList
 
 __all__ = ["STORAGE", "Cluster", "running"]
@@ -66,6 +68,7 @@ class Cluster:
     clocks: Clocks | None
     storage: Path
     calls: Path
+    servers: PrivateServers
 
     @property
     def fence_list(self) -> FenceList:
@@ -73,15 +76,50 @@ class Cluster:
         return FenceList(self.service.data / "fences" / "file")
 
     @property
-    def database(self) -> Path:
-        return self.service.data / "breezeblock.db"
+    def database(self) -> Database:
+        return self.service.database
 
 
 @contextmanager
 def running(
-    folder: Path, *, nodes: int, apis: int, ttl_s: float, fence: str, storage_faults: bool = True, slow_s: float = 0.0
+    folder: Path,
+    *,
+    nodes: int,
+    apis: int,
+    ttl_s: float,
+    fence: str,
+    storage_faults: bool = True,
+    slow_s: float = 0.0,
+    database: str = "sqlite",
 ) -> Iterator[Cluster]:
-    """Start a cluster in an empty folder; afterwards nothing of it runs or is mounted, and its logs are still there."""
+    """Start a cluster in an empty folder; afterwards nothing of it runs or is mounted, and its logs are still there.
+
+    Raises NoServers.
+    """
+    with private_servers(database) as servers:
+        yield from _running(
+            folder,
+            servers,
+            nodes=nodes,
+            apis=apis,
+            ttl_s=ttl_s,
+            fence=fence,
+            storage_faults=storage_faults,
+            slow_s=slow_s,
+        )
+
+
+def _running(
+    folder: Path,
+    servers: PrivateServers,
+    *,
+    nodes: int,
+    apis: int,
+    ttl_s: float,
+    fence: str,
+    storage_faults: bool,
+    slow_s: float,
+) -> Iterator[Cluster]:
     disk = SmallDisk.make(folder) if storage_faults else None
     clocks = Clocks.make(folder) if storage_faults else None
     service: Service | None = None
@@ -96,12 +134,13 @@ def running(
             "BREEZEBLOCK_CONFIG": str(config),
             wiring.RECORD_CALLS: str(calls),
             **(slow if refuses else {wiring.SLOW_CALLS: str(slow_s)}),
+            **servers.environ,
         }
         service = start(
             folder / "data", nodes=nodes, workers=apis, environ=environ, ttl_s=ttl_s,
             python=clocks.python if clocks else Path(sys.executable), kills_hung_keepers=not refuses,
         )  # fmt: skip
-        cluster = Cluster(service, disk, clocks, storage, calls)
+        cluster = Cluster(service, disk, clocks, storage, calls, servers)
         watch(cluster.database)
         yield cluster
     finally:

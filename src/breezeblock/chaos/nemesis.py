@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
 from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.load import now
 from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
+from breezeblock.chaos.servers import PrivateServers
 from breezeblock.chaos.service import Service, is_running
 from breezeblock.chaos.storage import SmallDisk
 
@@ -60,6 +62,9 @@ class _Lasting:
     until: float
     strike: Strike
     take_back: Callable[[], None]
+    aside: bool = False
+    """Whether taking it back takes its time, in which other faults go on."""
+    repair: "Future[None] | None" = None
 
 
 def missing_kinds(disk: SmallDisk | None, clocks: Clocks | None) -> frozenset[str]:
@@ -73,12 +78,20 @@ class Nemesis:
     """A thread that strikes as planned. Never `up` itself: it is what stands for the machine's own init."""
 
     def __init__(
-        self, service: Service, plan: Sequence[Fault], *, disk: SmallDisk | None, clocks: Clocks | None
+        self,
+        service: Service,
+        plan: Sequence[Fault],
+        *,
+        disk: SmallDisk | None,
+        clocks: Clocks | None,
+        servers: PrivateServers,
     ) -> None:
         self._service = service
         self._plan = plan
         self._disk = disk
         self._clocks = clocks
+        self._servers = servers
+        self._aside = ThreadPoolExecutor(4, thread_name_prefix="repair")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
         self._lasting: list[_Lasting] = []
@@ -95,7 +108,7 @@ class Nemesis:
     def stop(self) -> None:
         """Nothing is stopped, full, read-only or off its time afterwards."""
         self._ended.set()
-        self._thread.join(60)
+        self._thread.join(180)
         assert not self._thread.is_alive(), "the nemesis hangs"
         if self._failed:
             raise self._failed[0]
@@ -114,7 +127,10 @@ class Nemesis:
             for aiming in self._aiming:
                 aiming.stopper.wait(AIM_MOST_S)
             self._hit_what_was_aimed_at()
-            self._take_back(float("inf"))
+            while self._lasting:
+                self._take_back(float("inf"))
+                time.sleep(LOOK_EVERY_S)
+            self._aside.shutdown()
 
     def _carry_out(self) -> None:
         began, left = now(), list(self._plan)
@@ -140,16 +156,21 @@ class Nemesis:
     def _take_back(self, until: float) -> None:
         """What is over by then; and stops whose victims are dead already."""
         for one in list(self._lasting):
-            dead = one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in one.strike.pids)
-            if dead or one.until <= until:
+            pids = one.strike.pids
+            dead = bool(pids) and one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in pids)
+            if not dead and one.until > until:
+                continue
+            if one.aside and one.repair is None:
+                one.repair = self._aside.submit(one.take_back)
+            if one.repair is None or one.repair.done():
                 self._lasting.remove(one)
-                one.take_back()
+                one.take_back() if one.repair is None else one.repair.result()
                 self.strikes.remove(one.strike)
                 self.strikes.append(replace(one.strike, until=now(), fatal=dead))
 
-    def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None]) -> None:
+    def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None], *, aside: bool = False) -> None:
         self.strikes.append(strike)
-        self._lasting.append(_Lasting(strike.at + seconds, strike, take_back))
+        self._lasting.append(_Lasting(strike.at + seconds, strike, take_back, aside))
 
     def _continue(self, pids: Sequence[int]) -> None:
         """Those that no other stop still holds."""
@@ -167,6 +188,8 @@ class Nemesis:
         if fault.kind == "clock jump":
             return self._jump(fault)
         way, _, what = fault.kind.partition(" ")
+        if what == "database":
+            return self._strike_server(fault, way)
         if what == "in a transaction":
             return self._stop_in_transaction(fault)
         name, pids = self._victim(what, fault)
@@ -231,6 +254,22 @@ class Nemesis:
         if not disk.read_only():
             return False
         self._last(hit, fault.seconds, disk.writable)
+        return True
+
+    def _strike_server(self, fault: Fault, way: str) -> bool:
+        """One that nothing else has struck."""
+        struck = {one.strike.name for one in self._lasting}
+        names = [name for name in sorted(self._servers.databases) if name not in struck]
+        if not names:
+            return False
+        name = names[fault.victim % len(names)]
+        server, hit = self._servers.databases[name], Strike(now(), fault.kind, name, ())
+        if way == "kill":
+            server.kill()
+            self._last(hit, fault.seconds, server.start, aside=True)
+        else:
+            server.pause()
+            self._last(hit, fault.seconds, server.resume)
         return True
 
     def _jump(self, fault: Fault) -> bool:

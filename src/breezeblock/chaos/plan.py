@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EVERY_KIND", "Fault", "any_seed", "draw", "fence_of"]
+__all__ = ["EVERY_KIND", "Fault", "any_seed", "draw", "fence_of", "rates"]
 
 # A minute, for a cluster of three nodes. A rate is a mean; each kind comes at least once.
 RATES: Final[Mapping[str, float]] = {
@@ -28,6 +28,12 @@ RATES: Final[Mapping[str, float]] = {
     "clock jump": 2.0,
 }
 EVERY_KIND: Final = tuple(RATES)
+# With a database server. What the supervisor does about a writer that is stopped is about SQLite alone.
+SERVER_RATES: Final[Mapping[str, float]] = {
+    "kill database": 1.5,
+    "stop database": 1.5,
+}
+ONLY_SQLITE: Final = frozenset({"stop in a transaction"})
 # Where a fenced node lives on, what counts is that it was given up and goes on: stops of whole nodes that outlast a lease, and
 # few kills, which would end them before.
 RATES_LIVING_ON: Final[Mapping[str, float]] = dict(RATES) | {
@@ -41,6 +47,8 @@ NEEDS_STORAGE: Final = frozenset({"full disk", "read-only storage"})
 
 STOPPED_S: Final = (0.1, 60.0)
 STORAGE_FAULT_S: Final = (2.0, 8.0)
+# From a hiccup to longer than any lease; then the server is started again, or goes on.
+DATABASE_FAULT_S: Final = (0.3, 12.0)
 CLOCK_JUMP_S: Final = (1.0, 3600.0)
 CLOCK_HELD_S: Final = (5.0, 30.0)
 # Of the run, nothing begins in its first and its last part: the load has to get going, and faults have to be felt.
@@ -63,7 +71,12 @@ class Fault:
 
 
 def draw(
-    seed: int, *, seconds: float, without: frozenset[str] = frozenset(), living_on: bool = False
+    seed: int,
+    *,
+    seconds: float,
+    without: frozenset[str] = frozenset(),
+    living_on: bool = False,
+    database: str = "sqlite",
 ) -> tuple[Fault, ...]:
     """The faults of a run in the order of time, those of kinds that cannot be had here left out. `living_on`: nobody kills a
     node for being fenced.
@@ -71,11 +84,19 @@ def draw(
     Each kind has a generator of its own, so that leaving one out changes nothing about the others.
     """
     found: list[Fault] = []
-    for kind, rate in (RATES_LIVING_ON if living_on else RATES).items():
+    for kind, rate in rates(database, living_on=living_on).items():
         if kind not in without:
             stopped_s = OUTLASTS_A_LEASE_S if living_on and kind == "stop node" else STOPPED_S
             found += _of_kind(kind, rate, random.Random(f"{seed}-{kind}"), seconds, stopped_s)
     return tuple(sorted(found))
+
+
+def rates(database: str, *, living_on: bool = False) -> dict[str, float]:
+    """How often each kind comes, of those that mean something with such a database."""
+    found = dict(RATES_LIVING_ON if living_on else RATES)
+    if database == "sqlite":
+        return found
+    return {kind: rate for kind, rate in found.items() if kind not in ONLY_SQLITE} | dict(SERVER_RATES)
 
 
 def _of_kind(
@@ -96,6 +117,8 @@ def _of_kind(
 
 
 def _lasting(kind: str, chance: random.Random, stopped_s: tuple[float, float]) -> float:
+    if kind in SERVER_RATES:
+        return _log_uniform(*DATABASE_FAULT_S, chance)
     if kind.startswith("stop"):
         return _log_uniform(*stopped_s, chance)
     if kind in NEEDS_STORAGE:

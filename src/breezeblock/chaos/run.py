@@ -16,12 +16,12 @@ from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES
+from breezeblock.chaos.database import Database
 from breezeblock.chaos.effects import read_effects
 from breezeblock.chaos.evidence import (
     Rest,
     Row,
     declared_moves,
-    events,
     killed_holders,
     read_calls,
     read_rest,
@@ -31,12 +31,14 @@ from breezeblock.chaos.load import PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.report import History, judge, write_json
+from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
 
 __all__ = ["Options", "begin_folder", "run", "settle", "summary", "witnessed"]
 
 CLIENTS: Final = 8
-TTL_S: Final = 1.5
+# MariaDB counts idle transactions in whole seconds, and on a server everything takes a little longer.
+TTLS_S: Final = {"sqlite": 1.5, "postgresql": 3.0, "mariadb": 4.0, "galera": 4.0}
 # From the end of the last fault to the rest of everything: leases, fences, then what has piled up.
 SETTLE_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.2
@@ -54,8 +56,13 @@ class Options:
     fence: str
     nodes: int = 3
     apis: int = 2
-    ttl_s: float = TTL_S
     clients: int = CLIENTS
+    database: str = "sqlite"
+
+    @property
+    def ttl_s(self) -> float:
+        """As short as the database can stand."""
+        return TTLS_S[self.database]
 
     def told(self, cluster: Cluster) -> dict[str, Any]:
         """For the report, with what this machine could and could not do."""
@@ -68,6 +75,7 @@ class Options:
             "clients": self.clients,
             "ttl_s": self.ttl_s,
             "fence": self.fence,
+            "database": self.database,
             "storage": cluster.disk.kind if cluster.disk else "the temporary folder's own filesystem",
             "faults_not_available_here": sorted(without),
             "machine": machine(),
@@ -80,7 +88,12 @@ def run(options: Options, out: Path, *, say: Callable[[str], None]) -> dict[str,
     with begin_folder(out) as folder:
         say(f"seed {options.seed}: {options.nodes} nodes, {options.apis} APIs, fence {options.fence}, in {folder}")
         with running(
-            folder, nodes=options.nodes, apis=options.apis, ttl_s=options.ttl_s, fence=options.fence
+            folder,
+            nodes=options.nodes,
+            apis=options.apis,
+            ttl_s=options.ttl_s,
+            fence=options.fence,
+            database=options.database,
         ) as cluster:
             history = _history(options, cluster, say)
         report = judge(history)
@@ -114,7 +127,7 @@ def witnessed(cluster: Cluster) -> Iterator[Witness]:
         witness.stop()
 
 
-def settle(database: Path, *, within_s: float = SETTLE_S) -> tuple[float, list[str]]:
+def settle(database: Database, *, within_s: float = SETTLE_S) -> tuple[float, list[str]]:
     """Wait until all is at rest; returns how long it took, and what is stuck."""
     started = time.monotonic()
     while (left := unsettled(database)) and time.monotonic() - started < within_s:
@@ -124,12 +137,15 @@ def settle(database: Path, *, within_s: float = SETTLE_S) -> tuple[float, list[s
 
 def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> History:
     without = missing_kinds(cluster.disk, cluster.clocks)
-    faults = plan.draw(options.seed, seconds=options.seconds, without=without, living_on=options.fence == STORAGE)
+    faults = plan.draw(
+        options.seed, seconds=options.seconds, without=without, living_on=options.fence == STORAGE,
+        database=options.database,
+    )  # fmt: skip
     for name in TYPES:
         answer = cluster.service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": name}})
         assert answer.status == 200, answer
     load = Load(cluster.service.endpoint, clients=options.clients, seed=options.seed, storage=cluster.storage)
-    nemesis = Nemesis(cluster.service, faults, disk=cluster.disk, clocks=cluster.clocks)
+    nemesis = Nemesis(cluster.service, faults, disk=cluster.disk, clocks=cluster.clocks, servers=cluster.servers)
     with witnessed(cluster) as witness:
         began = now()
         load.start()
@@ -149,7 +165,7 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
         options=options.told(cluster), began=began, ended=ended, settled_s=settled_s, clients=load.clients,
         asked=load.asked, reads=load.reads, broken_reads=load.broken_reads, strikes=nemesis.strikes,
         missed=nemesis.missed, holders=killed_holders(cluster.service.data / "log" / "up.log"),
-        calls=read_calls(cluster.calls), alive=witness.last_alive, events=events(cluster.database),
+        calls=read_calls(cluster.calls), alive=witness.last_alive, events=read_events(cluster.database),
         moves=declared_moves(), owned=witness.owned, nodes=witness.nodes, marks=witness.marks,
         stuck=stuck, rest=rest, swept=swept, also=also,
         effects=read_effects(cluster.calls) if options.fence == STORAGE else None,

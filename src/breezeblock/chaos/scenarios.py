@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from breezeblock.chaos import checker
 from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.effects import late as effects_landed_late
 from breezeblock.chaos.effects import read_effects, took_effect
-from breezeblock.chaos.evidence import Call, events, read_calls, read_rest, rows, unsettled
+from breezeblock.chaos.evidence import Call, read_calls, read_rest, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import now
 from breezeblock.chaos.nemesis import Strike
@@ -29,6 +30,7 @@ from breezeblock.chaos.report import count_effects
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
 from breezeblock.chaos.stopper import stop_outside
+from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
 from breezeblock.supervisor.folder import DataFolder
 
@@ -126,7 +128,7 @@ def _play(
         time.sleep(max(0.0, began + STRIKE_AFTER_S - now()))
         pids, incarnation = _strike(scenario, cluster, course)
         asking.result()
-    first = {row["id"] for row in rows(cluster.database, "SELECT id FROM operations")}
+    first = {row["id"] for row in cluster.database.rows("SELECT id FROM operations")}
     course.in_flight = Counter(
         one.kind
         for one in _latest(witness, course.strike.at if course.strike else 0.0)
@@ -162,12 +164,12 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     keeper = cluster.service.keeper_pids[VICTIM]
     worker = cluster.service.worker_pid(VICTIM)
     pids = [pid for pid in (worker, keeper) if pid is not None]
-    (row,) = rows(cluster.database, "SELECT incarnation FROM nodes WHERE keeper_pid = ? AND state = 'up'", keeper)
+    (row,) = cluster.database.rows("SELECT incarnation FROM nodes WHERE keeper_pid = ? AND state = 'up'", keeper)
     stops = scenario.stopped_s > 0
     DataFolder(cluster.service.data).drained(VICTIM).touch()  # as on the peer, nobody starts it again
     at = now()
     if stops:
-        stop_outside(cluster.database, pids)  # it is to be continued
+        _stop(cluster, pids)  # it is to be continued
     else:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -177,10 +179,19 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     return pids, row["incarnation"]
 
 
+def _stop(cluster: Cluster, pids: Sequence[int]) -> None:
+    """Whoever is stopped in a transaction is killed for it on SQLite, and loses its session on a server."""
+    if isinstance(cluster.database, SqliteFile):
+        stop_outside(cluster.database.path, pids)
+        return
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
 def _wait_for_all(cluster: Cluster, first: set[str], course: Course, struck: float) -> float | None:
     """Seconds from the strike until what was asked for before it had ended (kept), and until all had (returned)."""
     while now() < struck + SETTLE_S:
-        left = {row["id"] for row in rows(cluster.database, "SELECT id FROM operations")}
+        left = {row["id"] for row in cluster.database.rows("SELECT id FROM operations")}
         if course.done_after_s is None and not left & first:
             course.done_after_s = now() - struck
         if not left and not unsettled(cluster.database):
@@ -233,7 +244,7 @@ def _judge(
     findings = [
         *late,
         *effects_landed_late(effects, witness.marks),
-        *checker.order(events(cluster.database)),
+        *checker.order(read_events(cluster.database)),
         *checker.storage(rest, set()),
         *(checker.Finding("Answers", f"{one}") for one in course.answers if one.status >= 500),
         *(checker.Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
