@@ -43,6 +43,8 @@ SPREAD_BY: Final = "BREEZEBLOCK_SPREAD"
 SPREADS: Final = ("turns", "own")
 # Nothing in these tests is idle for as long as that, but for a debugger.
 PATIENT: Final = Session(ttl_s=3600, connections=4)
+# To make a database, files are copied; on a machine that is busy with something else that may take its time.
+MAKING: Final = Session(ttl_s=3600, connections=1, statement_limit_s=90)
 
 
 @functools.cache
@@ -145,7 +147,7 @@ _numbers: Final = itertools.count(1)
 @contextmanager
 def _outside() -> Iterator[Connection]:
     """A connection on which each statement is a transaction: databases are not made inside one."""
-    engine = open_server(urls()[0], PATIENT, reading=False)
+    engine = open_server(urls()[0], MAKING, reading=False)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
