@@ -72,7 +72,7 @@ SUITES = (
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120),
     Suite("race", ("tests/race",), seconds=60, proof_seconds=300),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600),
+    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=2400),
 )
 
 LINTERS = (

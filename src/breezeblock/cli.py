@@ -187,14 +187,23 @@ def chaos(
     ] = None,
     scenario: Annotated[
         str | None,
-        typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
+        typer.Option(
+            metavar="node-kill|node-stop|broker-crash|broker-down|database-down",
+            help="This fault alone, with its fixed counts and times.",
+        ),
     ] = None,
     database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers are its own. Default sqlite."
+        ),
+    ] = None,
+    doorbell: Annotated[
         str,
         typer.Option(
-            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers of its own, in a checkout."
+            metavar="auto|datagram|postgresql|rabbitmq", help="What tells nodes of work; a broker is its own, too."
         ),
-    ] = "sqlite",
+    ] = "auto",
 ) -> None:
     """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
     from breezeblock.commands.chaos import chaos as wreak
@@ -209,6 +218,7 @@ def chaos(
             fence=fence,
             scenario=scenario,
             database=database,
+            doorbell=doorbell,
         )
     )
 

@@ -23,7 +23,7 @@ PACKAGES: Final = {
     "galera-4": "/usr/lib/galera/libgalera_smm.so",
     "rsync": "rsync",
     "haproxy": "haproxy",
-    "rabbitmq-server": "rabbitmq-server",
+    "rabbitmq-server": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "redis-server": "redis-server",
     "etcd-server": "etcd",
 }

@@ -9,17 +9,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
-from breezeblock.chaos.clock import Clocks
+from breezeblock.chaos.cluster import Cluster
 from breezeblock.chaos.load import now
-from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
-from breezeblock.chaos.servers import PrivateServers
-from breezeblock.chaos.service import Service, is_running
-from breezeblock.chaos.storage import SmallDisk
+from breezeblock.chaos.plan import NEEDS_NETWORK, NEEDS_SERVERS, NEEDS_STORAGE, Fault
+from breezeblock.chaos.servers import Member, PrivateServers
+from breezeblock.chaos.service import is_running
 
 __all__ = ["Nemesis", "Strike", "missing_kinds"]
 
@@ -67,30 +66,24 @@ class _Lasting:
     repair: "Future[None] | None" = None
 
 
-def missing_kinds(disk: SmallDisk | None, clocks: Clocks | None) -> frozenset[str]:
-    """The kinds of faults that cannot be had here."""
-    return (NEEDS_STORAGE if disk is None else frozenset()) | (
-        frozenset({"clock jump"}) if clocks is None else frozenset()
-    )
+def missing_kinds(cluster: Cluster, kinds: Collection[str]) -> frozenset[str]:
+    """Of some kinds of faults those that cannot be had here."""
+    found = NEEDS_STORAGE if cluster.disk is None else frozenset()
+    found |= frozenset({"clock jump"}) if cluster.clocks is None else frozenset()
+    found |= NEEDS_NETWORK if cluster.network is None else frozenset()
+    return found & frozenset(kinds)
 
 
 class Nemesis:
     """A thread that strikes as planned. Never `up` itself: it is what stands for the machine's own init."""
 
-    def __init__(
-        self,
-        service: Service,
-        plan: Sequence[Fault],
-        *,
-        disk: SmallDisk | None,
-        clocks: Clocks | None,
-        servers: PrivateServers,
-    ) -> None:
-        self._service = service
+    def __init__(self, cluster: Cluster, plan: Sequence[Fault]) -> None:
+        self._service = cluster.service
         self._plan = plan
-        self._disk = disk
-        self._clocks = clocks
-        self._servers = servers
+        self._disk = cluster.disk
+        self._clocks = cluster.clocks
+        self._servers = cluster.servers
+        self._network = cluster.network
         self._aside = ThreadPoolExecutor(4, thread_name_prefix="repair")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
@@ -189,7 +182,11 @@ class Nemesis:
             return self._jump(fault)
         way, _, what = fault.kind.partition(" ")
         if what == "database":
-            return self._strike_server(fault, way)
+            return self._strike_database(fault, way)
+        if what == "broker":
+            return self._strike_broker(fault, way)
+        if fault.kind in NEEDS_NETWORK:
+            return self._cut(fault, way, what)
         if what == "in a transaction":
             return self._stop_in_transaction(fault)
         name, pids = self._victim(what, fault)
@@ -256,20 +253,51 @@ class Nemesis:
         self._last(hit, fault.seconds, disk.writable)
         return True
 
-    def _strike_server(self, fault: Fault, way: str) -> bool:
-        """One that nothing else has struck."""
-        struck = {one.strike.name for one in self._lasting}
-        names = [name for name in sorted(self._servers.databases) if name not in struck]
-        if not names:
+    def _strike_database(self, fault: Fault, way: str) -> bool:
+        """One at a time: of three that are a cluster, the other two go on."""
+        servers = self._servers
+        if not servers.databases or any(one.strike.kind in NEEDS_SERVERS for one in self._lasting):
             return False
+        names = sorted(servers.databases)
         name = names[fault.victim % len(names)]
-        server, hit = self._servers.databases[name], Strike(now(), fault.kind, name, ())
+        hit = Strike(now(), fault.kind, name, ())
         if way == "kill":
-            server.kill()
-            self._last(hit, fault.seconds, server.start, aside=True)
+            servers.databases[name].kill()
+            self._last(hit, fault.seconds, servers.databases[name].start, aside=True)
+        elif way == "stop":
+            servers.databases[name].pause()
+            self._last(hit, fault.seconds, functools.partial(_go_on, servers, name), aside=True)
         else:
-            server.pause()
-            self._last(hit, fault.seconds, server.resume)
+            servers.members[name].isolate(True)
+            self._last(hit, fault.seconds, functools.partial(_let_back, servers.members[name]), aside=True)
+        return True
+
+    def _strike_broker(self, fault: Fault, way: str) -> bool:
+        broker = self._servers.broker
+        if broker is None or any(one.strike.name == "broker" for one in self._lasting):
+            return False
+        hit = Strike(now(), fault.kind, "broker", ())
+        if way == "kill":
+            broker.kill()
+        else:
+            broker.pause()
+        self._last(hit, fault.seconds, broker.start if way == "kill" else broker.resume, aside=True)
+        return True
+
+    def _cut(self, fault: Fault, way: str, what: str) -> bool:
+        """A host loses the servers, or, half cut, does not reach them or does not hear them."""
+        name, pids = self._victim(what, fault)
+        network = self._network
+        if (
+            network is None
+            or not pids
+            or any(one.strike.kind in NEEDS_NETWORK and one.strike.name == name for one in self._lasting)
+        ):
+            return False
+        whole, first = way == "cut", fault.part % 2 == 0
+        hit = Strike(now(), fault.kind, name, pids)
+        network.cut(name, sent=whole or first, heard=whole or not first)
+        self._last(hit, fault.seconds, lambda: network.heal(name))
         return True
 
     def _jump(self, fault: Fault) -> bool:
@@ -283,6 +311,18 @@ class Nemesis:
 
         self._last(Strike(now(), fault.kind, name, pids, amount=fault.amount), fault.seconds, back)
         return True
+
+
+def _go_on(servers: PrivateServers, name: str) -> None:
+    """A member that was stopped for long was left behind by the others, and has to come back."""
+    servers.databases[name].resume()
+    if name in servers.members:
+        servers.members[name].wait_ready()
+
+
+def _let_back(member: Member) -> None:
+    member.isolate(False)
+    member.wait_ready()
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:

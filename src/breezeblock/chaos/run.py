@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES
 from breezeblock.chaos.database import Database
 from breezeblock.chaos.effects import read_effects
@@ -58,15 +58,19 @@ class Options:
     apis: int = 2
     clients: int = CLIENTS
     database: str = "sqlite"
+    doorbell: str = "auto"
 
     @property
     def ttl_s(self) -> float:
         """As short as the database can stand."""
         return TTLS_S[self.database]
 
+    def kinds(self, cluster: Cluster) -> Collection[str]:
+        """The faults that mean something."""
+        return plan.rates(self.database, broker=cluster.servers.broker is not None)
+
     def told(self, cluster: Cluster) -> dict[str, Any]:
         """For the report, with what this machine could and could not do."""
-        without = missing_kinds(cluster.disk, cluster.clocks)
         return {
             "seed": self.seed,
             "planned_s": self.seconds,
@@ -76,8 +80,10 @@ class Options:
             "ttl_s": self.ttl_s,
             "fence": self.fence,
             "database": self.database,
+            "doorbell": self.doorbell,
+            "network": cluster.no_network or ("namespaces of its own" if cluster.network else "this machine's"),
             "storage": cluster.disk.kind if cluster.disk else "the temporary folder's own filesystem",
-            "faults_not_available_here": sorted(without),
+            "faults_not_available_here": sorted(missing_kinds(cluster, self.kinds(cluster))),
             "machine": machine(),
         }
 
@@ -87,14 +93,11 @@ def run(options: Options, out: Path, *, say: Callable[[str], None]) -> dict[str,
     out.mkdir(parents=True, exist_ok=True)
     with begin_folder(out) as folder:
         say(f"seed {options.seed}: {options.nodes} nodes, {options.apis} APIs, fence {options.fence}, in {folder}")
-        with running(
-            folder,
-            nodes=options.nodes,
-            apis=options.apis,
-            ttl_s=options.ttl_s,
-            fence=options.fence,
-            database=options.database,
-        ) as cluster:
+        wanted = Plan(
+            nodes=options.nodes, apis=options.apis, ttl_s=options.ttl_s, fence=options.fence, database=options.database,
+            doorbell=options.doorbell,
+        )  # fmt: skip
+        with running(folder, wanted) as cluster:
             history = _history(options, cluster, say)
         report = judge(history)
         write_json(report, out / "report.json")
@@ -136,16 +139,15 @@ def settle(database: Database, *, within_s: float = SETTLE_S) -> tuple[float, li
 
 
 def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> History:
-    without = missing_kinds(cluster.disk, cluster.clocks)
     faults = plan.draw(
-        options.seed, seconds=options.seconds, without=without, living_on=options.fence == STORAGE,
-        database=options.database,
+        options.seed, seconds=options.seconds, without=missing_kinds(cluster, options.kinds(cluster)),
+        living_on=options.fence == STORAGE, database=options.database, broker=cluster.servers.broker is not None,
     )  # fmt: skip
     for name in TYPES:
         answer = cluster.service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": name}})
         assert answer.status == 200, answer
     load = Load(cluster.service.endpoint, clients=options.clients, seed=options.seed, storage=cluster.storage)
-    nemesis = Nemesis(cluster.service, faults, disk=cluster.disk, clocks=cluster.clocks, servers=cluster.servers)
+    nemesis = Nemesis(cluster, faults)
     with witnessed(cluster) as witness:
         began = now()
         load.start()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.effects import late as effects_landed_late
 from breezeblock.chaos.effects import read_effects, took_effect
@@ -82,7 +82,13 @@ class Course:
 
 
 def run_scenario(
-    name: str, out: Path, *, fence: str, say: Callable[[str], None], stopped_s: float | None = None
+    name: str,
+    out: Path,
+    *,
+    fence: str,
+    say: Callable[[str], None],
+    stopped_s: float | None = None,
+    database: str = "sqlite",
 ) -> dict[str, Any]:
     """Run it, and leave `NAME.json` in `out`. Returns the same. There is no seed: nothing here is left to chance.
 
@@ -97,12 +103,15 @@ def run_scenario(
         begin_folder(out) as folder,
         running(
             folder,
-            nodes=NODES,
-            apis=APIS,
-            ttl_s=TTL_S,
-            fence=STORAGE if fence == FORGETFUL else fence,
-            storage_faults=False,
-            slow_s=DRIVER_S,
+            Plan(
+                nodes=NODES,
+                apis=APIS,
+                ttl_s=TTL_S,
+                fence=STORAGE if fence == FORGETFUL else fence,
+                storage_faults=False,
+                slow_s=DRIVER_S,
+                database=database,
+            ),
         ) as cluster,  # fmt: skip
         witnessed(cluster) as witness,
     ):
@@ -253,6 +262,7 @@ def _judge(
         "scenario": name,
         "fence": fence,
         "machine": machine(),
+        "database": cluster.database.kind,
         "nodes": NODES,
         "ttl_s": TTL_S,
         "driver_s": DRIVER_S,

@@ -123,20 +123,21 @@ def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     import pymysql
     from pymysql.constants import CLIENT
 
-    return pymysql.connect(
-        host=parts.hostname or "localhost",
-        port=parts.port or MARIADB_PORT,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.lstrip("/")),
-        charset="utf8mb4",
-        connect_timeout=CONNECT_LIMIT_S,
-        read_timeout=limit_s + 1,
-        write_timeout=limit_s + 1,
-        client_flag=CLIENT.FOUND_ROWS,
-        program_name="breezeblock",
-        **dict(parse_qsl(parts.query)),
-    )
+    ours: dict[str, Any] = {
+        "host": parts.hostname or "localhost",
+        "port": parts.port or MARIADB_PORT,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")),
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_LIMIT_S,
+        "read_timeout": limit_s + 1,
+        "write_timeout": limit_s + 1,
+        "client_flag": CLIENT.FOUND_ROWS,
+        "program_name": "breezeblock",
+    }
+    # As in the pools: what a URL says is heard where it does not contradict.
+    return pymysql.connect(**(dict(parse_qsl(parts.query)) | ours))
 
 
 def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:
