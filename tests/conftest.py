@@ -10,12 +10,16 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
-from tests.databases import NAMED_BY
+from sqlalchemy import make_url
+from tests.databases import NAMED_BY, spread, urls
 from tests.proof import not_here
 from tests.servers.__main__ import urls_of
+from tests.servers.database import Address
+from tests.servers.haproxy import haproxy
+from tests.servers.needed import needed
 from tests.servers.packages import Missing
 
 KIND: Final = "BREEZEBLOCK_DATABASE"
@@ -42,6 +46,24 @@ def database_server(pytestconfig: pytest.Config) -> None:
     """Tests that were meant for a server do not run on something else."""
     if (reason := pytestconfig.stash.get(MISSING, "")) != "":
         not_here(reason)
+
+
+@pytest.fixture(scope="session")
+def database_proxy() -> Iterator[Address | None]:
+    """Sends each connection to the next node of the cluster, where the run wants them used in turns."""
+    if len(urls()) < 2 or spread() == "own":
+        yield None
+        return
+    at = [make_url(url) for url in urls()]
+    with needed(haproxy([Node(str(one.host), one.port or 0) for one in at])) as proxy:
+        yield proxy
+
+
+class Node(NamedTuple):
+    """Implements `servers.database.Address`."""
+
+    host: str
+    port: int
 
 
 @pytest.hookimpl(trylast=True)
