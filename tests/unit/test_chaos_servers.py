@@ -5,6 +5,7 @@ import pytest
 from breezeblock.chaos.answers import broken_answers, outages
 from breezeblock.chaos.load import UNAVAILABLE, Asked
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.pardons import full_times
 from breezeblock.chaos.plan import BROKER_RATES, EVERY_KIND, NEEDS_NETWORK, NEEDS_SERVERS, ONLY_SQLITE, draw, rates
 
 
@@ -37,6 +38,16 @@ def test_an_outage_that_is_over_explains_nothing_more(kind: str) -> None:
     answer = Asked(0, "create", "v", UNAVAILABLE, 503, "r1", "", 35.0, 0.1, retry_after=True)
 
     assert len(broken_answers([answer], outages([Strike(10.0, kind, "it", (), 20.0)], set(), nodes=2, apis=2))) == 1
+
+
+def test_nobody_knows_of_room_while_nobody_can_tell() -> None:
+    """A full disk that was emptied counts as full until somebody has measured it, and told the database."""
+    full = Strike(10.0, "full disk", "storage", (), 20.0)
+    away = Strike(45.0, "stop database", "galera-1", (), 57.0)
+    later = Strike(100.0, "stop database", "galera-1", (), 110.0)
+
+    assert full_times([full]) == [(10.0, 50.0)]
+    assert full_times([later, away, full]) == [(10.0, 87.0)]
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb", "galera"])

@@ -128,7 +128,7 @@ def _value(column: "sa.Column[Any]", number: int) -> Any:
     if isinstance(column.type, sa.BigInteger):
         return (0, -1, 2**62, 1_800_000_000_000_000)[number]
     if isinstance(column.type, sa.Boolean) or str(column.type).startswith("TINYINT"):
-        return number % 2
+        return bool(number % 2)
     assert isinstance(column.type, sa.Integer), column
     return (0, -1, 2**31 - 1, 7)[number]
 
@@ -141,6 +141,15 @@ def read_rows(tx: sa.Connection, wanted: dict[str, list[Row]]) -> dict[str, list
         there = [dict(row) for row in tx.execute(sa.select(table)).mappings()]
         found[name] = [row for row in rows if row in there]
     return found
+
+
+def write_again(tx: sa.Connection, rows: dict[str, list[Row]]) -> None:
+    """Remove everything from those tables, and insert the rows by statements that name no other column."""
+    tables = {name: sa.table(name, *(sa.column(column) for column in rows[name][0])) for name in rows}
+    for name in reversed(rows):
+        tx.execute(sa.delete(tables[name]))
+    for name in rows:
+        tx.execute(sa.insert(tables[name]), rows[name])
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.database import Database
 from breezeblock.chaos.interpreter import interpreter
 from breezeblock.chaos.network import SERVERS, Network, networked
+from breezeblock.chaos.plan import SELDOM_GIVEN_UP
 from breezeblock.chaos.servers import PrivateServers, private_servers
 from breezeblock.chaos.service import Service, start
 from breezeblock.chaos.storage import SmallDisk
@@ -28,8 +29,6 @@ STORAGE: Final = "storage"
 # Without a network: one address for single servers, and Galera nodes choose their own.
 ALL_HERE: Final = ("127.0.0.1",)
 
-# Deaths of nodes here are the harness's doing, not the operation's: what happens to be hit often is not poison.
-POISON_LIMIT: Final = 40
 # Each effect on storage that refuses is so long on its way that something often strikes meanwhile.
 EFFECT_S: Final = 0.1
 # The least that any call has, one after the other: a deletion two, a creation three or four.
@@ -95,6 +94,7 @@ class Plan:
     apis: int
     ttl_s: float
     fence: str
+    poison_limit: int = SELDOM_GIVEN_UP
     storage_faults: bool = True
     slow_s: float = 0.0
     database: str = "sqlite"
@@ -133,7 +133,8 @@ def running(folder: Path, plan: Plan) -> Iterator[Cluster]:
 
 def _start(folder: Path, plan: Plan, storage: Path, calls: Path, servers: PrivateServers, python: Path) -> Service:
     config = folder / "breezeblock.toml"
-    config.write_text(_settings(folder / "data", storage, ttl_s=plan.ttl_s, fence=plan.fence), encoding="utf-8")
+    settings = _settings(folder / "data", storage, ttl_s=plan.ttl_s, fence=plan.fence, poison_limit=plan.poison_limit)
+    config.write_text(settings, encoding="utf-8")
     refuses = plan.fence == STORAGE
     slow = {wiring.SLOW_EFFECTS: str(plan.slow_s / EFFECTS_PER_CALL or EFFECT_S)}
     environ = {
@@ -148,7 +149,7 @@ def _start(folder: Path, plan: Plan, storage: Path, calls: Path, servers: Privat
     )  # fmt: skip
 
 
-def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
+def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str, poison_limit: int) -> str:
     def text(value: object) -> str:
         return json.dumps(str(value))
 
@@ -160,7 +161,7 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
         data=text(data),
         storage=text(storage),
         ttl_s=ttl_s,
-        poison_limit=POISON_LIMIT,
+        poison_limit=poison_limit,
         copy_rate=COPY_RATE,
         fence_agent='fence_agent = "chaos"' if external else "",
         driver="fenced_file" if fence == STORAGE else "file",

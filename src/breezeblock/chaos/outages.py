@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from breezeblock.chaos import checker
-from breezeblock.chaos.answers import broken_answers, outages
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import Cluster, Plan, db_check, machine, running
-from breezeblock.chaos.evidence import Rest, read_calls, read_rest
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, UNKNOWN, Asked, now
+from breezeblock.chaos.contents import HEAD_BYTES, ZEROS
+from breezeblock.chaos.evidence import declared_moves, read_calls, read_rest
+from breezeblock.chaos.load import ACCEPTED, UNKNOWN, Asked, Client, Volume, now, outcome_of, there
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.plan import SELDOM_GIVEN_UP
+from breezeblock.chaos.report import History, judge
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import eventually
 from breezeblock.chaos.watching import read_events
@@ -36,6 +37,7 @@ from breezeblock.supervisor.folder import DataFolder
 __all__ = ["OUTAGES", "run_outage"]
 
 NODES: Final = ("node-1", "node-2")
+APIS: Final = 2
 DATABASE: Final = "mariadb"
 TTL_S: Final = 6.0  # the default of the service
 DRIVER_S: Final = 0.2
@@ -49,7 +51,6 @@ SETTLE_S: Final = 60.0
 LEAVE_S: Final = 60.0
 PATIENCE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
-NOTHING_CHANGED: Final = "Nothing was changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Course:
     """What happened, as it is put together."""
 
     asked: list[Asked] = field(default_factory=list)
+    client: Client = field(default_factory=lambda: Client(0, "http://127.0.0.1", 0))
+    """It asks for nothing. It knows what must be there."""
     listed: list[Asked] = field(default_factory=list)
     down_s: float = 0.0
     strikes: list[Strike] = field(default_factory=list)
@@ -87,7 +90,7 @@ def run_outage(name: str, out: Path, *, say: Callable[[str], None]) -> dict[str,
     outage = OUTAGES[name]
     doorbell = "rabbitmq" if outage.victim == "broker" else "auto"
     plan = Plan(
-        nodes=len(NODES), apis=2, ttl_s=TTL_S, fence="kill", storage_faults=False, slow_s=DRIVER_S, database=DATABASE,
+        nodes=len(NODES), apis=APIS, ttl_s=TTL_S, fence="kill", storage_faults=False, slow_s=DRIVER_S, database=DATABASE,
         doorbell=doorbell,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +112,7 @@ def _with_a_backlog(outage: Outage, cluster: Cluster, say: Callable[[str], None]
         folder.drained(name).touch()
     eventually(lambda: not cluster.service.keeper_pids, within_s=LEAVE_S, message="the nodes do not leave")
     with ThreadPoolExecutor(THREADS) as pool:
-        course.asked += pool.map(lambda number: _create(cluster, 0, number), range(BACKLOG))
+        list(pool.map(lambda number: _create(cluster, course, number), range(BACKLOG)))
     say(f"{BACKLOG} creations are asked for, and no node runs; now the broker is killed")
     course.down_s = _kill(outage, cluster, course)
     began = now()
@@ -129,20 +132,20 @@ def _unfinished(cluster: Cluster) -> int:
 
 
 def _under_load(outage: Outage, cluster: Cluster, say: Callable[[str], None]) -> Course:
-    course, ended = Course(), threading.Event()
+    course, ended, numbers = Course(), threading.Event(), itertools.count()
 
-    def create(client: int) -> None:
-        for number in itertools.takewhile(lambda _: not ended.is_set(), itertools.count()):
-            course.asked.append(_create(cluster, client, number))
-
-    def look(client: int) -> None:
+    def create() -> None:
         while not ended.is_set():
-            course.listed.append(_ask(cluster, client, "list", "", "GET", "/volumes/detail?limit=50", None))
+            _create(cluster, course, next(numbers))
+
+    def look() -> None:
+        while not ended.is_set():
+            course.listed.append(_ask(cluster, "list", "", "GET", "/volumes/detail?limit=50", None)[0])
 
     with ThreadPoolExecutor(outage.creating + outage.listing) as pool:
         began = now()
-        clients = [pool.submit(create, number) for number in range(outage.creating)]
-        clients += [pool.submit(look, outage.creating + number) for number in range(outage.listing)]
+        clients = [pool.submit(create) for _ in range(outage.creating)]
+        clients += [pool.submit(look) for _ in range(outage.listing)]
         try:
             time.sleep(STRIKE_AFTER_S)
             course.down_s = _kill(outage, cluster, course)
@@ -170,49 +173,49 @@ def _kill(outage: Outage, cluster: Cluster, course: Course) -> float:
     return now() - at
 
 
-def _create(cluster: Cluster, client: int, number: int) -> Asked:
-    name = f"scenario-{client}-{number}"
-    return _ask(cluster, client, "create", name, "POST", "/volumes", {"volume": {"size": 1, "name": name}})
+def _create(cluster: Cluster, course: Course, number: int) -> None:
+    name = f"scenario-{number}"
+    one, body = _ask(cluster, "create", name, "POST", "/volumes", {"volume": {"size": 1, "name": name}})
+    id_ = body["volume"]["id"] if one.outcome == ACCEPTED else None
+    course.asked.append(one)
+    course.client.volumes.append(Volume(name, id_, {1}, {None}, there(one.outcome), content={ZEROS}))
 
 
-def _ask(cluster: Cluster, client: int, kind: str, name: str, method: str, path: str, body: object) -> Asked:
+def _ask(cluster: Cluster, kind: str, name: str, method: str, path: str, body: object) -> tuple[Asked, Any]:
     """Once, on a connection of its own."""
     sent_at = now()
     try:
         answer = cluster.service.request(method, f"/v3/admin{path}", body, timeout_s=PATIENCE_S)
     except (OSError, http.client.HTTPException) as error:
-        return Asked(client, kind, name, UNKNOWN, None, None, repr(error), sent_at, now() - sent_at)
+        return Asked(0, kind, name, UNKNOWN, None, None, repr(error), sent_at, now() - sent_at), None
     said = {key.lower(): value for key, value in answer.headers.items()}
-    text = "" if answer.status < 300 else json.dumps(answer.body)
-    outcomes = {2: ACCEPTED, 4: REFUSED, 5: BROKEN}
-    outcome = outcomes.get(answer.status // 100, UNKNOWN)
-    if answer.status == 503:
-        outcome = UNAVAILABLE if NOTHING_CHANGED in text else UNKNOWN
-    return Asked(
-        client, kind, name, outcome, answer.status, said.get("x-openstack-request-id"), text, sent_at, now() - sent_at,
-        "retry-after" in said,
-    )  # fmt: skip
+    outcome, took_s = outcome_of(answer.status, answer.body), now() - sent_at
+    text = "" if outcome == ACCEPTED else str(answer.body)
+    request, again = said.get("x-openstack-request-id"), "retry-after" in said
+    return Asked(0, kind, name, outcome, answer.status, request, text, sent_at, took_s, again), answer.body
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------
 
 
+def _history(course: Course, cluster: Cluster, witness: Witness, stuck: list[str]) -> History:
+    """What happened, as of any other run: the same judge judges it."""
+    rest = read_rest(cluster.database, cluster.storage, head_bytes=HEAD_BYTES)
+    options = {"nodes": len(NODES), "apis": APIS, "fence": "kill", "poison_limit": SELDOM_GIVEN_UP}
+    return History(
+        options=options, began=course.strikes[0].at, ended=now(), settled_s=0.0, clients=[course.client],
+        asked=course.asked, reads=Counter(), broken_reads=[one for one in course.listed if (one.status or 0) >= 500],
+        strikes=course.strikes, missed=Counter(), holders=set(), calls=read_calls(cluster.calls),
+        alive=witness.last_alive, events=read_events(cluster.database), moves=declared_moves(), owned=witness.owned,
+        nodes=witness.nodes, marks=witness.marks, stuck=stuck, rest=rest, swept=rest,
+        also=[Finding("Accounts", one) for one in db_check(cluster.service)],
+    )  # fmt: skip
+
+
 def _judge(name: str, course: Course, cluster: Cluster, witness: Witness, stuck: list[str]) -> dict[str, Any]:
-    rest = read_rest(cluster.database, cluster.storage, head_bytes=0)
-    requests = checker.once(course.asked, rest, set(), set())
-    late = checker.exclusion(read_calls(cluster.calls), witness.last_alive)
-    # A broker is no reason to answer 5xx.
-    allowed = outages(course.strikes, set(), nodes=len(NODES), apis=2)
-    findings = [
-        *(Finding("Termination", one) for one in stuck),
-        *late,
-        *requests.findings,
-        *_existence(course, rest),
-        *checker.order(read_events(cluster.database)),
-        *checker.storage(rest, set()),
-        *broken_answers((*course.asked, *course.listed), allowed),
-        *(Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
-    ]
+    history = _history(course, cluster, witness, stuck)
+    report = judge(history)
+    late = sum(one["invariant"] == "Exclusion" for one in report["findings"])
     waited = [one.took_s for one in (*course.asked, *course.listed)]
     return {
         "scenario": name,
@@ -222,31 +225,16 @@ def _judge(name: str, course: Course, cluster: Cluster, witness: Witness, stuck:
         "ttl_s": TTL_S,
         "driver_s": DRIVER_S,
         "down_s": round(course.down_s, 1),
-        "accepted": requests.accepted,
-        "finished": requests.finished,
+        "accepted": report["requests"]["accepted"],
+        "finished": report["requests"]["finished"],
         "answers": dict(Counter(str(one.status) for one in course.asked)),
         "answers_listing": dict(Counter(str(one.status) for one in course.listed)),
         "longest_wait_s": round(max(waited, default=0.0), 2),
         "not_done_after_25_s": course.left_after_s,
         "all_done_s": None if course.all_done_s is None else round(course.all_done_s, 2),
-        "failed": sum(row["outcome"] != "done" for row in rest.log),
+        "failed": sum(row["outcome"] != "done" for row in history.rest.log),
         "stuck": len(stuck),
-        "doubled": requests.doubled + len(late),
-        "lost": requests.lost,
-        "findings": [finding._asdict() for finding in findings],
+        "doubled": report["requests"]["doubled"] + late,
+        "lost": report["requests"]["lost"],
+        "findings": report["findings"],
     }
-
-
-def _existence(course: Course, rest: Rest) -> list[Finding]:
-    """What was accepted is there and available, what was refused is not."""
-    there = {row["name"]: row["status"] for row in rest.volumes}
-    found = []
-    for one in course.asked:
-        status = there.get(one.name)
-        if one.outcome == ACCEPTED and status != "available":
-            found.append(Finding("Once", f"{one} was accepted, and is {status}"))
-        if one.outcome in (REFUSED, UNAVAILABLE) and status is not None:
-            found.append(Finding("Once", f"{one} was refused, and is {status}"))
-        if status not in (None, "available"):
-            found.append(Finding("Termination", f"{one} is {status}"))
-    return found

@@ -30,6 +30,7 @@ from breezeblock.chaos.evidence import (
 from breezeblock.chaos.load import PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
+from breezeblock.chaos.pardons import ERRORS
 from breezeblock.chaos.report import History, judge, write_json
 from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
@@ -42,7 +43,6 @@ TTLS_S: Final = {"sqlite": 1.5, "postgresql": 3.0, "mariadb": 4.0, "galera": 4.0
 # From the end of the last fault to the rest of everything: leases, fences, then what has piled up.
 SETTLE_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.2
-ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
 SWEEPS_MOST: Final = 3
 ADMIN_HEADERS: Final = {"OpenStack-API-Version": "volume 3.71"}
 
@@ -69,6 +69,11 @@ class Options:
         """The faults that mean something."""
         return plan.rates(self.database, broker=cluster.servers.broker is not None)
 
+    @property
+    def poison_limit(self) -> int:
+        """How many lost owners end an operation."""
+        return plan.poison_limit_of(self.seed)
+
     def told(self, cluster: Cluster) -> dict[str, Any]:
         """For the report, with what this machine could and could not do."""
         return {
@@ -82,6 +87,7 @@ class Options:
             "database": self.database,
             "doorbell": self.doorbell,
             "network": cluster.no_network or ("namespaces of its own" if cluster.network else "this machine's"),
+            "poison_limit": self.poison_limit,
             "storage": cluster.disk.kind if cluster.disk else "the temporary folder's own filesystem",
             "faults_not_available_here": sorted(missing_kinds(cluster, self.kinds(cluster))),
             "machine": machine(),
@@ -95,7 +101,7 @@ def run(options: Options, out: Path, *, say: Callable[[str], None]) -> dict[str,
         say(f"seed {options.seed}: {options.nodes} nodes, {options.apis} APIs, fence {options.fence}, in {folder}")
         wanted = Plan(
             nodes=options.nodes, apis=options.apis, ttl_s=options.ttl_s, fence=options.fence, database=options.database,
-            doorbell=options.doorbell,
+            doorbell=options.doorbell, poison_limit=options.poison_limit,
         )  # fmt: skip
         with running(folder, wanted) as cluster:
             history = _history(options, cluster, say)
@@ -236,6 +242,7 @@ def summary(report: dict[str, Any]) -> str:
     lines = [
         f"faults: {report['faults']}",
         f"requests: {requests['accepted']} accepted, {requests['finished']} finished, {requests['stuck']} stuck, "
+        f"{requests['of_these_failed_by_storage']} failed by storage or {requests['given_up']} given up, "
         f"{requests['doubled']} doubled, {requests['lost']} lost; answers 5xx: {report['answers_5xx'] or 'none'}",
         f"storage: {report['storage_calls']}, {report['overlapping_writers']} overlapping writers, "
         f"{report['contents_compared']} contents compared",

@@ -53,6 +53,7 @@ _NOTES: Final = (
     _Note("snapshot_status", "snapshots", "status", "", "snapshots", "NEW.id", "OLD.status", "NEW.status"),
     _Note("lock", "operation_locks", "", "", "locked", "NEW.operation_id", "NEW.resource_id", "SEQ_AND_EXCLUSIVE"),
     _Note("claim", "operations", "owner", "NEW.owner IS NOT NULL", "claimed", "NEW.id", "NEW.owner", "NEW.epoch"),
+    _Note("turn", "operations", "direction", "", "turned", "NEW.id", "NEW.epoch", "NEW.direction"),
     _Note("node", "nodes", "state", "", "node", "NEW.incarnation", "NEW.state", "NEW.fencer"),
     _Note("fence_first", "node_backends", "", "NEW.fenced_by IS NOT NULL", "fenced", "NEW.incarnation", "NEW.fenced_by",
           "NEW.queue"),
