@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import pytest
 from sqlalchemy import make_url
-from tests.databases import NAMED_BY, spread, urls
+from tests.databases import spread, urls
 from tests.proof import not_here
-from tests.servers.__main__ import urls_of
+from tests.servers.__main__ import beside
 from tests.servers.database import Address
 from tests.servers.haproxy import haproxy
 from tests.servers.needed import needed
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     running = contextlib.ExitStack()
     config.add_cleanup(running.close)
     try:
-        os.environ[NAMED_BY] = ",".join(running.enter_context(urls_of(kind)))
+        os.environ |= running.enter_context(beside(kind))
     except Missing as missing:
         config.stash[MISSING] = str(missing)
 

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 from tests.service import Service
 
+from breezeblock.chaos.database import Row
+
 GIB: Final = 1024**3
 BLOCK: Final = 4096
 _NO_DATA: Final = bytes(BLOCK)
@@ -55,6 +57,12 @@ class Storage:
         (row,) = found
         state = json.loads(row["state_json"])
         return Sighting(row["epoch"], row["owner"], state.get("done_bytes") or 0, state.get("object"))
+
+    def latest_end(self, resource_id: str) -> Row:
+        """What the log says of the operation on a resource that ended last."""
+        query = "SELECT * FROM operation_log WHERE resource_id = ? ORDER BY finished_at_us DESC LIMIT 1"
+        (row,) = self._database.rows(query, resource_id)
+        return row
 
     def worker_of(self, incarnation: str) -> int:
         """The process that runs an owner's operations."""
