@@ -1,8 +1,11 @@
 """On which database server the tests of this run work, and which of many tests it takes.
 
 `BREEZEBLOCK_DATABASE` names the kind of server: it is started before tests are collected, as some are about servers alone.
+Without BREEZEBLOCK_SPREAD the run's seed draws how the nodes of a cluster are used.
+
 `BREEZEBLOCK_PICK=tests/api=40,tests/race=2` takes so many tests below each of these paths, drawn from the run's seed, and of a
-test with parameters one case.
+test with parameters one case. Of `tests/race=1|tests/clients=4` it takes one alternative and nothing of the others: each kind
+of server another one, and the next seed the next.
 """
 
 import contextlib
@@ -14,7 +17,7 @@ from typing import Final, NamedTuple
 
 import pytest
 from sqlalchemy import make_url
-from tests.databases import spread, urls
+from tests.databases import SPREAD_BY, SPREADS, spread, urls
 from tests.proof import not_here
 from tests.servers.__main__ import beside
 from tests.servers.database import Address
@@ -25,6 +28,8 @@ from tests.servers.packages import Missing
 KIND: Final = "BREEZEBLOCK_DATABASE"
 PICK: Final = "BREEZEBLOCK_PICK"
 SEED: Final = os.environ.get("BREEZEBLOCK_SEED") or str(random.SystemRandom().randrange(2**32))
+# Whose turn it is, by kind of server.
+ORDER: Final = ("", "postgresql", "mariadb", "galera")
 MISSING: Final = pytest.StashKey[str]()
 PICKED: Final = pytest.StashKey[list[str]]()
 
@@ -33,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server that this run is for."""
     if not (kind := os.environ.get(KIND)):
         return
+    if not os.environ.get(SPREAD_BY):
+        os.environ[SPREAD_BY] = random.Random(f"{SEED}-spread").choice(SPREADS)
     running = contextlib.ExitStack()
     config.add_cleanup(running.close)
     try:
@@ -76,13 +83,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = [item for item in found if item not in taken]
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
-        told.append(f"{path}: {len(taken)} of {len(found)}, BREEZEBLOCK_SEED={SEED}")
+        told.append(f"{path}: {len(taken)} of {len(found)}, {_where()}BREEZEBLOCK_SEED={SEED}")
         told += [f"  {item.nodeid.removeprefix(path)}" for item in found if item in taken]
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """What was drawn."""
     return config.stash.get(PICKED, [])
+
+
+def _where() -> str:
+    return f"{SPREAD_BY}={spread()}, " if len(urls()) > 1 else ""
 
 
 def pick(items: Sequence[pytest.Item], count: int, *, seed: str) -> Iterator[pytest.Item]:
@@ -97,5 +108,8 @@ def pick(items: Sequence[pytest.Item], count: int, *, seed: str) -> Iterator[pyt
 
 def _wanted(text: str) -> Iterator[tuple[str, int]]:
     for one in filter(None, text.split(",")):
-        path, _, count = one.partition("=")
-        yield path, int(count)
+        alternatives = one.split("|")
+        turn = (int(SEED) + ORDER.index(os.environ.get(KIND, ""))) % len(alternatives)
+        for number, alternative in enumerate(alternatives):
+            path, _, count = alternative.partition("=")
+            yield path, int(count) if number == turn else 0
