@@ -65,6 +65,7 @@ SUITES = (
     Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql"),
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
     Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400),
+    Suite("scale", ("tests/scale",), seconds=20, proof_seconds=40),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),

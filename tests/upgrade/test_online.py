@@ -17,8 +17,8 @@ from breezeblock.store.tables import metadata, quota_usage, volume_types
 
 ROWS = 400
 # How long somebody reads a table that the upgrade has to change, and how long others may have to wait for that upgrade.
-READS_S = 4.0
-WAITS_S = 2.5
+READS_S = 5.0
+WAITS_S = 3.0
 on_servers = pytest.mark.parametrize("database", ("postgresql", "mariadb"), indirect=True)
 on_each_database = pytest.mark.parametrize("database", ("sqlite", "postgresql", "mariadb"), indirect=True)
 
