@@ -108,6 +108,7 @@ SUITES = (
     on_server("galera", INSIDE, 80, 600, pick="tests/store=60,tests/api=30", spread="turns"),
     on_server("galera", INSIDE, IN_PROOFS, 600, name="galera-own", spread="own"),
     Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
+    Suite("scale", ("tests/scale",), seconds=20, proof_seconds=40),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=90, proof_seconds=120, lane="waits"),
