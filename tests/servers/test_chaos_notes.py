@@ -76,8 +76,8 @@ def test_a_server_writes_down_what_commits_do(server: DatabaseServer) -> None:
 
 def test_whoever_reads_a_server_that_is_gone_is_told(server: DatabaseServer) -> None:
     """And may ask again: what it reads when the server is back is all there."""
-    server.create_database("gone")
-    database = Servers([server.url("gone")])
+    server.create_database("noted")
+    database = Servers([server.url("noted")])
     database.run(["CREATE TABLE one (number BIGINT)", "INSERT INTO one VALUES (1)"])
     reader = database.open()
 

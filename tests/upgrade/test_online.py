@@ -136,6 +136,7 @@ def test_nobody_waits_long_behind_an_upgrade_that_waits_for_a_long_reader(filled
     somebody reads: after a second it lets them all go first."""
     with ExitStack() as reading, clients(filled, create, extend, look) as served:
         reader = filled.open()
+        reading.callback(reader.dispose)
         long = reading.enter_context(reader.connect())
         long.execute(sa.text("SELECT COUNT(*) FROM volumes")).scalar_one()
         time.sleep(CALM_S)
