@@ -1,5 +1,6 @@
 """Databases for benchmarks, on servers that run already: made empty, counted, removed."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Final
@@ -58,6 +59,7 @@ class Counter:
     def __init__(self, server: str) -> None:
         self._postgresql = kind_of(server) == POSTGRESQL
         self._connection = _admin(server)
+        self._asked = 0
 
     def read(self) -> int:
         """Its own questions are not in it."""
@@ -65,10 +67,16 @@ class Counter:
             if self._postgresql:
                 cursor.execute(_POSTGRESQL)
                 (calls,) = cursor.fetchone()
-                self._asked = getattr(self, "_asked", 0) + 1
+                self._asked += 1
                 return int(calls) - self._asked + 1
             cursor.execute("SHOW GLOBAL STATUS WHERE Variable_name LIKE 'Com\\_%'")
             return sum(int(value) for name, value in cursor.fetchall() if name.lower() in _MARIADB)
+
+    def per_second(self, seconds: float) -> float:
+        """So many from now on, in so many seconds."""
+        before, began = self.read(), time.monotonic()
+        time.sleep(seconds)
+        return (self.read() - before) / (time.monotonic() - began)
 
     def close(self) -> None:
         """Its connection."""
