@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from load import Ask, Target
 from measuring import beside, failover, page, servers
 from measuring.lifecycle import fill, lifecycle, reads
-from measuring.services import DEFAULT_TTL_S, PROJECT, memory, peer_memory, running, say, target_of
+from measuring.services import DEFAULT_TTL_S, PROJECT, end_in_order, memory, peer_memory, running, say, target_of
 
 from breezeblock.chaos.service import Service
 from breezeblock.database_urls import kind_of
@@ -49,7 +49,16 @@ TUNED_S: Final = 2.0
 
 def main() -> None:
     """Run what the command line asks for."""
+    end_in_order()
     options = _options()
+    report = json.loads(options.old.read_text()) if options.old else _measured(options)
+    text = beside.tables(report)
+    print(text)
+    if options.write:
+        page.write(page.SPEED, f"api on {report['database']}", text)
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
     began, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="breezeblock-bench-") as folder:
         report = _measure_all(Path(folder), options)
@@ -59,11 +68,8 @@ def main() -> None:
     kept = options.json or REPORTS / f"api-{report['database'].lower()}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(report, indent=1))
-    text = beside.tables(report)
-    print(text)
     say(f"{report['took_s']} s; raw results: {kept}")
-    if options.write:
-        page.write(page.SPEED, f"api on {report['database']}", text)
+    return report
 
 
 def _options() -> argparse.Namespace:
@@ -88,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small, for trying it out")
     parser.add_argument("--write", action="store_true", help="the tables into docs/explanation/speed.md")
     parser.add_argument("--json", type=Path, help="where to keep the raw results")
+    parser.add_argument("--from", dest="old", type=Path, help="measure nothing: the tables of these results")
     options = parser.parse_args()
     small = {"clients": [8], "runs": 1, "seconds": 0.5, "count": 20, "failovers": 1}
     whole = {"clients": [1, 8, 32], "runs": 3, "seconds": 2.0, "count": 150, "failovers": 3}

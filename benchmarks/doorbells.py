@@ -2,6 +2,7 @@
 
     python benchmarks/doorbells.py                        all of them, on a PostgreSQL and a RabbitMQ started for it
     python benchmarks/doorbells.py --only none,datagram   some
+    python benchmarks/doorbells.py --write                all, and the table into docs/explanation/speed.md
 
 For each doorbell one service on the same PostgreSQL (without fsync). Dispatch: volumes are created one after the other with
 pauses between, so that nothing waits for a slot; the latency is from the time in the operation's row, taken just before its
@@ -24,9 +25,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measuring.lifecycle import CREATE
+from measuring.page import SPEED, number, table, write
 from measuring.private import counted_server
 from measuring.servers import Counter, made
-from measuring.services import quantile, running, target_of, until
+from measuring.services import end_in_order, quantile, running, say, target_of, until
 from tests.servers.rabbitmq import RabbitMQ, rabbitmq
 
 KINDS = ("none", "datagram", "postgresql", "rabbitmq")
@@ -38,23 +40,33 @@ WHERE kind = 'create_volume' AND claimed_at_us IS NOT NULL ORDER BY created_at_u
 
 def main() -> None:
     """Run what the command line asks for."""
+    end_in_order()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(KINDS))
     parser.add_argument("--creates", type=int, default=24)
     parser.add_argument("--warm", type=int, default=5, help="creates before those that count")
     parser.add_argument("--idle", type=float, default=5.0, help="seconds")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="the table into docs/explanation/speed.md")
     options = parser.parse_args()
-    print(f"{options.nodes} nodes, {options.creates} creates, load before: {os.getloadavg()[0]:.2f}\n")
-    print("| doorbell | p50 ms | p99 ms | longest ms | idle statements/s of a node |")
-    print("|---|---|---|---|---|")
+    load, rows = os.getloadavg()[0], []
     with ExitStack() as stack:
         server = stack.enter_context(counted_server("postgresql"))
         broker = stack.enter_context(rabbitmq()) if "rabbitmq" in options.only else None
         for kind in options.only:
             latencies, idle = measure(kind, options, server, broker)
             figures = [quantile(latencies, 0.5), quantile(latencies, 0.99), max(latencies), idle]
-            print(f"| {kind} | {' | '.join(f'{figure:.1f}' for figure in figures)} |", flush=True)
+            rows.append((kind, *(number(figure) for figure in figures)))
+            say(" ".join(rows[-1]))
+    head = ("Doorbell", "p50 ms", "p99 ms", "longest ms", "idle statements/s of a node")
+    setting = (
+        f"Measured on {time.strftime('%Y-%m-%d')} with {options.nodes} nodes, {options.creates} creates each; load before it "
+        f"began: {load:.1f}."
+    )
+    text = f"{setting}\n\n{table(head, rows)}"
+    print(text)
+    if options.write:
+        write(SPEED, "doorbells", text)
 
 
 def measure(kind: str, options: argparse.Namespace, server: str, broker: RabbitMQ | None) -> tuple[list[float], float]:

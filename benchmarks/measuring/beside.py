@@ -105,7 +105,7 @@ def _failover(found: Mapping[str, Any]) -> str:
         if name != PEER
     ]
     if peer := found.get(PEER):
-        became = ", ".join(f"{count} {status}" for status, count in peer["became"].items())
+        became = ", ".join(f"{count} {status}" for status, count in sorted(peer["became"].items()))
         rows.append(
             (f"Cinder, until its node is shown as down: {peer['noticed_s']:.0f} s", "never", "never", f"{became}")
         )

@@ -123,6 +123,11 @@ def until(holds: Callable[[], object], *, what: str, within_s: float = 60.0, eve
     return time.monotonic() - began
 
 
+def end_in_order() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: with everything that it has started."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def say(text: str) -> None:
     """Progress, for whoever watches."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
