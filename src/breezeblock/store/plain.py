@@ -13,10 +13,16 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
 
-__all__ = ["Failed", "PlainConnection", "PlainCursor", "connect"]
+__all__ = ["MARIADB_STATE", "Failed", "PlainConnection", "PlainCursor", "connect", "mariadb_refusal"]
 
 CONNECT_LIMIT_S: Final = 3
 MARIADB_PORT: Final = 3306
+# The mode, whether it belongs to a cluster, and whether it takes part in it. A node that has lost its cluster answers this as
+# well, in sessions that do not wait for the cluster.
+MARIADB_STATE: Final = (
+    "SELECT @@GLOBAL.read_only, @@GLOBAL.wsrep_on,"
+    " (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'WSREP_READY')"
+)
 
 
 class Failed(Exception):
@@ -120,39 +126,65 @@ def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     import pymysql
     from pymysql.constants import CLIENT
 
-    return pymysql.connect(
-        host=parts.hostname or "localhost",
-        port=parts.port or MARIADB_PORT,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.lstrip("/")),
-        charset="utf8mb4",
-        connect_timeout=CONNECT_LIMIT_S,
-        read_timeout=limit_s + 1,
-        write_timeout=limit_s + 1,
-        client_flag=CLIENT.FOUND_ROWS,
-        program_name="breezeblock",
-        **dict(parse_qsl(parts.query)),
-    )
+    given = dict[str, Any](parse_qsl(parts.query))
+    ours = {
+        "host": parts.hostname or "localhost",
+        "port": parts.port or MARIADB_PORT,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")),
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_LIMIT_S,
+        "read_timeout": limit_s + 1,
+        "write_timeout": limit_s + 1,
+        "client_flag": CLIENT.FOUND_ROWS,
+        "program_name": "breezeblock",
+    }
+    return pymysql.connect(**(given | ours))  # as SQLAlchemy has it: what a URL says as well as we is ours to say
 
 
 def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:
     if kind == POSTGRESQL:
-        idle_ms, statement_ms = round(idle_limit_s * 1000), round(statement_limit_s * 1000)
-        made.execute(
-            "SELECT set_config('idle_in_transaction_session_timeout', ?, false),"
-            " set_config('statement_timeout', ?, false), set_config('lock_timeout', ?, false)",
-            (str(idle_ms), str(statement_ms), str(statement_ms)),
+        refusal = _set_up_postgresql(
+            made, statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading
         )
-        read_only = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
     else:
-        made.execute(
-            "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 7, SESSION max_statement_time = ?,"
-            " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
-            " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?",
-            (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
-        )
-        read_only = "SELECT @@GLOBAL.read_only"
-    if made.execute(read_only).fetchall()[0][0] and not reading:
-        raise Failed("this server takes no writes: it is a standby, or set to read-only")
+        refusal = _set_up_mariadb(made, statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
+    if refusal is not None:
+        raise Failed(refusal)
     made.commit()
+
+
+def _set_up_postgresql(
+    made: PlainConnection, *, statement_limit_s: float, idle_limit_s: float, reading: bool
+) -> str | None:
+    idle_ms, statement_ms = round(idle_limit_s * 1000), round(statement_limit_s * 1000)
+    made.execute(
+        "SELECT set_config('idle_in_transaction_session_timeout', ?, false),"
+        " set_config('statement_timeout', ?, false), set_config('lock_timeout', ?, false)",
+        (str(idle_ms), str(statement_ms), str(statement_ms)),
+    )
+    read_only = made.execute("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
+    refused = read_only.fetchall()[0][0] and not reading
+    return "this server takes no writes: it is a standby, or set to read-only" if refused else None
+
+
+def _set_up_mariadb(
+    made: PlainConnection, *, statement_limit_s: float, idle_limit_s: float, reading: bool
+) -> str | None:
+    made.execute(
+        "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 0, SESSION max_statement_time = ?,"
+        " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
+        " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?, SESSION wsrep_dirty_reads = 0",
+        (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
+    )
+    read_only, clustered, ready = made.execute(MARIADB_STATE).fetchall()[0]
+    made.execute("SET SESSION wsrep_sync_wait = 7")
+    return mariadb_refusal(read_only, clustered, ready, reading=reading)
+
+
+def mariadb_refusal(read_only: int, clustered: int, ready: str, /, *, reading: bool) -> str | None:
+    """Why a MariaDB server would refuse what a session is for, from its answer to MARIADB_STATE; None when it would not."""
+    if clustered and ready != "ON":
+        return "this Galera node is outside the primary component, or does not have all its data yet"
+    return "this server is set to read-only" if read_only and not reading else None

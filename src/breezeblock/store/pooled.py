@@ -16,11 +16,12 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from breezeblock.model.errors import Ambiguous, Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.store.dialects import translate
 from breezeblock.store.endpoints import Endpoint, Endpoints
+from breezeblock.store.servers import node_refusal
 
 T = TypeVar("T")
 
@@ -131,12 +132,12 @@ class PooledLane:
                 connection.commit()
             return result
         except Exception as error:
-            named = translate(error, committing=committing)
+            named = _named(error, connection, committing=committing)
             lost = named is not error and isinstance(named, (Ambiguous, Unavailable))
             if connection is not None:
                 _take_back(connection, lost=lost)
             if lost:
-                self._endpoints.failed(endpoint, str(named))
+                self._endpoints.failed(endpoint, str(named), opened=connection is not None)
             if named is error:
                 raise
             raise named from error
@@ -144,6 +145,25 @@ class PooledLane:
             me.off()
             if connection is not None:
                 connection.close()
+
+
+def _named(error: Exception, connection: Connection | None, *, committing: bool) -> Exception:
+    """Our name for an error; for a doubtful one the server is asked what it means."""
+    named = translate(error, committing=committing)
+    if (
+        connection is None
+        or not isinstance(named, Contended)
+        or not isinstance(error, DBAPIError)
+        or error.orig is None
+    ):
+        return named
+    try:
+        refusal = node_refusal(error.orig, connection)
+    except DBAPIError as silence:
+        return translate(silence, committing=committing)
+    if refusal is None:
+        return named
+    return Ambiguous(refusal) if committing else Unavailable(refusal)
 
 
 def _take_back(connection: Connection, *, lost: bool) -> None:

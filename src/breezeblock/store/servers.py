@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.store.plain import MARIADB_STATE, mariadb_refusal
 
-__all__ = ["NoWrites", "Session", "open_server", "server_url", "translate_server"]
+__all__ = ["NoWrites", "Session", "node_refusal", "open_server", "server_url", "translate_server"]
 
 # A server that does not even accept a connection in this time is passed over.
 CONNECT_LIMIT_S: Final = 3
@@ -113,7 +114,8 @@ def _prepare_postgresql(connection: Any, session: Session, reading: bool) -> Non
 def _mariadb_arguments(session: Session) -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_LIMIT_S,
-        "read_timeout": session.statement_limit_s + 1,
+        # Until the session is set up. `connect_timeout` ends with TCP's handshake, which a server that is stopped does as well.
+        "read_timeout": CONNECT_LIMIT_S,
         "write_timeout": session.statement_limit_s + 1,
         "charset": "utf8mb4",
         "program_name": "breezeblock",
@@ -130,19 +132,22 @@ def _prepare_mariadb(connection: Any, session: Session, reading: bool) -> None:
         "max_statement_time": session.statement_limit_s,
         # Whole seconds, and 0 would be for ever: settings ask for a ttl of more than three.
         "idle_transaction_timeout": max(1, math.ceil(session.ttl_s / 3) - 1),
-        "wsrep_sync_wait": 7,
+        "wsrep_dirty_reads": 0,
+        # Not yet: asked to wait for a cluster that it has lost, a node says of every question that a lock took too long.
+        "wsrep_sync_wait": 0,
     }
     with connection.cursor() as cursor:
         # Known to every MariaDB, also to one without a provider, where waiting for the cluster means nothing.
         cursor.execute(f"SET {', '.join(f'SESSION {name} = %s' for name in settings)}", tuple(settings.values()))
-        cursor.execute("SELECT @@GLOBAL.read_only")
-        refused = cursor.fetchone()[0] and not reading
-    if refused:
-        raise NoWrites("this server is set to read-only")
+        cursor.execute(MARIADB_STATE)
+        if refusal := mariadb_refusal(*cursor.fetchone(), reading=reading):
+            raise NoWrites(refusal)
+        cursor.execute("SET SESSION wsrep_sync_wait = 7")
+    connection._read_timeout = session.statement_limit_s + 1
 
 
 class NoWrites(Exception):
-    """A server that would refuse every write: the next one may be another."""
+    """A server that would refuse every write, or everything: the next one may be another."""
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -152,6 +157,7 @@ _PG_AGAIN: Final = ("40001", "40P01", "55P03", "57014", "23505")
 _PG_ABORTED: Final = ("40001", "40P01", "23505")
 _PG_AWAY: Final = ("08", "25006", "25P03", "53", "57P", "58", "XX000")
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
+_MARIADB_LOCK_WAIT: Final = 1205
 _MARIADB_AGAIN: Final = frozenset({1020, 1062, 1205, 1213, 1317, 1969})
 _MARIADB_ABORTED: Final = frozenset({1020, 1062, 1205, 1213})
 _MARIADB_AWAY: Final = frozenset(
@@ -179,6 +185,20 @@ _MARIADB_AWAY: Final = frozenset(
     }
     | {1180, 1184, 1203, 1290, 1792, 1836, 1927, 2000, 2002, 2003, 2006, 2013, 2014, 2027, 2055, 4031}
 )
+
+
+def node_refusal(raw: BaseException, connection: Connection) -> str | None:
+    """What is behind an error that a Galera node may have raised because it has lost its cluster; None: what it says.
+
+    Such a node answers 1205, as for a row that is locked, to whoever waits for the cluster (`wsrep_sync_wait`): to ask it again
+    would be in vain. The node is asked how it is, on the same connection; raises DBAPIError.
+    """
+    if type(raw).__module__.partition(".")[0] != "pymysql" or raw.args[:1] != (_MARIADB_LOCK_WAIT,):
+        return None
+    connection.exec_driver_sql("SET SESSION wsrep_sync_wait = 0")
+    state = connection.exec_driver_sql(MARIADB_STATE).one()
+    connection.exec_driver_sql("SET SESSION wsrep_sync_wait = 7")
+    return mariadb_refusal(*state, reading=True)
 
 
 def translate_server(error: Exception, raw: Exception, *, committing: bool) -> Exception | None:
