@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from tests.proof import not_here
 from tests.servers.database import DatabaseServer
+from tests.servers.galera import Galera, galera
 from tests.servers.mariadb import MariaDB, mariadb
 from tests.servers.packages import Missing
 from tests.servers.postgresql import PostgreSQL, postgresql
@@ -24,6 +25,16 @@ def a_mariadb() -> Iterator[MariaDB]:
     try:
         with mariadb() as server:
             yield server
+    except Missing as error:
+        not_here(str(error))
+
+
+@pytest.fixture(scope="session")
+def a_galera() -> Iterator[Galera]:
+    """For all tests that are about a cluster: each leaves it whole."""
+    try:
+        with galera() as cluster:
+            yield cluster
     except Missing as error:
         not_here(str(error))
 

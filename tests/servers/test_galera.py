@@ -1,23 +1,18 @@
-"""A cluster does what its verbs say. One for all tests here: each leaves it whole."""
+"""A cluster does what its verbs say."""
 
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from tests.proof import not_here
-from tests.servers.galera import Galera, galera
+from tests.servers.galera import Galera
 from tests.servers.haproxy import haproxy
-from tests.servers.packages import Missing
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Galera]:
-    try:
-        with galera() as cluster:
-            cluster.create_database("here")
-            yield cluster
-    except Missing as error:
-        not_here(str(error))
+def cluster(a_galera: Galera) -> Iterator[Galera]:
+    a_galera.create_database("here")
+    yield a_galera
+    a_galera.drop_database("here")
 
 
 @pytest.fixture
