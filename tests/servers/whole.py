@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -251,7 +251,7 @@ def _is_ready(service: Service) -> bool:
     return service.is_ready
 
 
-def _environ(urls: Sequence[str]) -> Mapping[str, str]:
+def _environ(urls: Sequence[str]) -> dict[str, str]:
     return {
         **SETTINGS,
         "BREEZEBLOCK_DATABASE__URL": urls[0],
