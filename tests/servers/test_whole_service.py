@@ -4,17 +4,29 @@ Nobody does anything for the service to go on: it is enough that the server come
 """
 
 import contextlib
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.proof import not_here
 from tests.servers.database import DatabaseServer
 from tests.servers.galera import Galera
 from tests.servers.haproxy import haproxy
+from tests.servers.home import Home
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgresql import PostgreSQL
 from tests.servers.whole import Load, Site, running
+from tests.service import eventually
 
 pytestmark = pytest.mark.timeout(400)
+
+MIB = 1024**2
+DISK_MIB = 400
+FULL_S = 8.0
 
 
 @contextlib.contextmanager
@@ -51,6 +63,36 @@ def on_nodes_of_their_own(a_galera: Galera, tmp_path: Path) -> Iterator[Site]:
             yield site
 
 
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A filesystem of its own in memory, on which servers of a test put their data."""
+    if os.geteuid() != 0:
+        not_here("mounting a filesystem is for root")
+    path = Path(tempfile.mkdtemp(prefix="bb-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0755", "none", str(path)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    try:
+        if mounted.returncode:
+            not_here(f"no filesystem can be mounted here: {mounted.stderr}")
+        yield path
+    finally:
+        if not mounted.returncode:
+            subprocess.run(["umount", "-l", str(path)], check=True)
+        path.rmdir()
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """There is not a byte left."""
+    filler = disk / ".filler"
+    # Others write meanwhile, so how much is left is not known beforehand.
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(MIB)):
+            pass
+    yield
+    filler.unlink()
+
+
 def told(load: Load, site: Site) -> list[str]:
     """What went wrong; the counts are shown when it is not nothing."""
     wrongs = site.wrongs(load)
@@ -67,15 +109,39 @@ def test_a_server_that_fails_in_every_way(site: Site, server: DatabaseServer) ->
         server.start()
         print("after a kill", load.goes_on())
         server.pause()
-        time.sleep(3.0)
+        time.sleep(2.0)
         server.resume()
         print("after a pause", load.goes_on())
         server.read_only(True)
-        time.sleep(8.0)
+        time.sleep(6.0)
         server.read_only(False)
         print("after read-only", load.goes_on())
 
     assert told(load, site) == []
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
+def test_a_server_whose_disk_is_full(
+    kind: type[PostgreSQL | MariaDB], small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than a lease. One that gives up then is started again, as its service manager would."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with Home("full") as home:
+        server = kind(home)
+        server.start()
+        server.create_database("whole")
+        with running(tmp_path, [server.url("whole")]) as site, site.load() as load:
+            load.goes_on()
+            with full(small_disk):
+                eventually(lambda: load.statuses()[503] > 0, within_s=120, message="the disk was not full")
+                time.sleep(FULL_S)
+            if not server.daemon.is_running:
+                server.start()
+            print("after a full disk", load.goes_on())
+            load.stop()
+
+            assert told(load, site) == []
 
 
 def test_a_cluster_behind_a_balancer_loses_nodes(behind_a_balancer: Site, a_galera: Galera) -> None:
@@ -105,9 +171,46 @@ def test_services_on_nodes_of_their_own_lose_them(on_nodes_of_their_own: Site, a
         a_galera.nodes[1].kill()
         print("the second dead", load.goes_on())
         a_galera.nodes[1].start()
-        a_galera.nodes[2].pause()
-        print("the third stopped", load.goes_on())
-        a_galera.nodes[2].resume()
         print("together again", load.goes_on())
+
+    assert told(load, site) == []
+
+
+@pytest.mark.proof
+def test_services_on_nodes_of_their_own_leave_one_that_is_stopped(
+    on_nodes_of_their_own: Site, a_galera: Galera
+) -> None:
+    """The whole cluster waits until the others have given it up, and clients of its own until their patience ends."""
+    site = on_nodes_of_their_own
+    with site.load(clients=4) as load:
+        load.goes_on()
+        for node in a_galera.nodes[:2]:
+            node.pause()
+            time.sleep(12.0)
+            print("one stopped", load.goes_on())
+            node.resume()
+            print("together again", load.goes_on())
+            a_galera.heal()
+
+    assert told(load, site) == []
+
+
+@pytest.mark.proof
+def test_a_server_that_is_away_for_long(site: Site, server: DatabaseServer) -> None:
+    """Several times as long as a request waits, and several leases."""
+    with site.load() as load:
+        load.goes_on()
+        server.kill()
+        time.sleep(40.0)
+        server.start()
+        print("after a long absence", load.goes_on())
+        server.pause()
+        time.sleep(25.0)
+        server.resume()
+        print("after a long pause", load.goes_on())
+        server.read_only(True)
+        time.sleep(25.0)
+        server.read_only(False)
+        print("after long read-only", load.goes_on())
 
     assert told(load, site) == []

@@ -128,6 +128,10 @@ class Load:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Every client has its last answer afterwards."""
         self._stop.set()
         for thread in self._threads:
             thread.join(REQUEST_S * 2)
@@ -181,8 +185,8 @@ class Site:
                 problems = check.problems(tx)
                 found = {row.name: row.status for row in tx.execute(sa.select(tables.volumes)).all()}
                 objects = set(tx.execute(sa.select(tables.volumes.c.object_name)).scalars())
-                lost_nodes = tx.execute(
-                    sa.select(tables.nodes.c.incarnation).where(tables.nodes.c.state == "expired")
+                expiries = tx.execute(
+                    sa.select(tables.node_events.c.node).where(tables.node_events.c.event == "expired")
                 ).all()
         finally:
             engine.dispose()
@@ -193,7 +197,7 @@ class Site:
             *(f"{name} is {status}" for name, status in found.items() if status != "available"),
             *_differences(load, set(found)),
             *(f"a row or a file without the other: {name}" for name in objects ^ files),
-            *(f"expired for ever: {row}" for row in lost_nodes),
+            *(f"taken for dead, and was not: {row.node}" for row in expiries),
             *(f"a wrong answer: {one}" for one in load.wrong_answers()[:20]),
         ]
 
