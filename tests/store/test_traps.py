@@ -209,7 +209,7 @@ def test_two_who_look_and_then_lock_both_get_it(table: str) -> None:
 def test_two_calls_that_take_the_same_locks_late_agree_who_is_first(base: Base) -> None:
     """Each names them in the other order, in the middle of its operation: one is first in both lines, and the other waits."""
     claims = [base.claim(base.enqueue(Lock(name, 1, exclusive=True)), base.node(f"node-of-{name}")) for name in "vw"]
-    lines = [driver_locks.line_of(QUEUE, name) for name in ("a", "b")]
+    lines = [driver_locks.line_of(QUEUE, None, name) for name in ("a", "b")]
 
     def take(number: int) -> Any:
         of = lines if number else lines[::-1]
