@@ -165,10 +165,7 @@ def _named(error: Exception, connection: Connection | None, *, committing: bool)
         return Unavailable(str(error.orig)) if named is error else named
     if not isinstance(named, Contended):
         return named
-    try:
-        refusal = node_refusal(error.orig, connection)
-    except DBAPIError as silence:
-        return translate(silence, committing=committing)
+    refusal = node_refusal(error.orig, connection.connection.dbapi_connection)
     if refusal is None:
         return named
     return Ambiguous(refusal) if committing else Unavailable(refusal)

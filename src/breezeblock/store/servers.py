@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 
@@ -204,17 +204,25 @@ _MARIADB_AWAY: Final = frozenset(
 )
 
 
-def node_refusal(raw: BaseException, connection: Connection) -> str | None:
+def node_refusal(raw: BaseException, connection: Any) -> str | None:
     """What is behind an error that a Galera node may have raised because it has lost its cluster; None: what it says.
 
     Such a node answers 1205, as for a row that is locked, to whoever waits for the cluster (`wsrep_sync_wait`): to ask it again
-    would be in vain. The node is asked how it is, on the same connection; raises DBAPIError.
+    would be in vain. The node is asked how it is, on the driver's own `connection`: after a failed COMMIT SQLAlchemy asks
+    nothing more on its.
     """
     if type(raw).__module__.partition(".")[0] != "pymysql" or raw.args[:1] != (_MARIADB_LOCK_WAIT,):
         return None
-    connection.exec_driver_sql("SET SESSION wsrep_sync_wait = 0")
-    state = connection.exec_driver_sql(MARIADB_STATE).one()
-    connection.exec_driver_sql("SET SESSION wsrep_sync_wait = 7")
+    from pymysql.err import MySQLError
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION wsrep_sync_wait = 0")
+            cursor.execute(MARIADB_STATE)
+            state = cursor.fetchone()
+            cursor.execute("SET SESSION wsrep_sync_wait = 7")
+    except MySQLError as silence:
+        return f"it says no more: {silence}"
     return mariadb_refusal(*state, reading=True)
 
 
