@@ -64,12 +64,12 @@ class Suite:
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
 TRANSACTIONS = tuple(
-    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings")
+    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings", "traps")
 )
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
-    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
+    Suite("servers", ("tests/servers",), seconds=150, proof_seconds=500, lane="waits"),
     Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql", lane="waits"),
     Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb", lane="waits"),
     Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
