@@ -144,36 +144,56 @@ def test_a_server_whose_disk_is_full(
             assert told(load, site) == []
 
 
-def test_a_cluster_behind_a_balancer_loses_nodes(behind_a_balancer: Site, a_galera: Galera) -> None:
-    """One leaves the primary component and still lets clients in; one is killed."""
-    site = behind_a_balancer
-    with site.load() as load:
+def test_a_cluster_behind_a_balancer_has_a_node_outside(behind_a_balancer: Site, a_galera: Galera) -> None:
+    """It has left the primary component, and the balancer still sends clients there."""
+    with behind_a_balancer.load() as load:
         load.goes_on()
         a_galera.leave_primary(1)
         print("beside one outside", load.goes_on())
         a_galera.heal()
-        a_galera.nodes[2].kill()
-        print("beside a dead one", load.goes_on())
-        a_galera.nodes[2].start()
         print("together again", load.goes_on())
 
-    assert told(load, site) == []
+    assert told(load, behind_a_balancer) == []
 
 
-def test_services_on_nodes_of_their_own_lose_them(on_nodes_of_their_own: Site, a_galera: Galera) -> None:
-    """Each goes on to another node."""
-    site = on_nodes_of_their_own
-    with site.load(clients=4) as load:
+def test_services_on_nodes_of_their_own_lose_one(on_nodes_of_their_own: Site, a_galera: Galera) -> None:
+    """Its service goes on to the next node."""
+    with on_nodes_of_their_own.load(clients=4) as load:
         load.goes_on()
-        a_galera.leave_primary(0)
-        print("the first outside", load.goes_on())
-        a_galera.heal()
-        a_galera.nodes[1].kill()
-        print("the second dead", load.goes_on())
-        a_galera.nodes[1].start()
+        a_galera.nodes[0].kill()
+        print("beside a dead one", load.goes_on())
+        a_galera.nodes[0].start()
         print("together again", load.goes_on())
 
-    assert told(load, site) == []
+    assert told(load, on_nodes_of_their_own) == []
+
+
+@pytest.mark.proof
+def test_a_cluster_behind_a_balancer_loses_one_node_after_the_other(behind_a_balancer: Site, a_galera: Galera) -> None:
+    """Each comes back before the next one goes."""
+    with behind_a_balancer.load() as load:
+        load.goes_on()
+        for node in a_galera.nodes:
+            node.kill()
+            print("beside a dead one", load.goes_on())
+            node.start()
+            print("together again", load.goes_on())
+
+    assert told(load, behind_a_balancer) == []
+
+
+@pytest.mark.proof
+def test_services_on_nodes_of_their_own_are_outside_in_turn(on_nodes_of_their_own: Site, a_galera: Galera) -> None:
+    """The node of the one, then the node of the other."""
+    with on_nodes_of_their_own.load(clients=4) as load:
+        load.goes_on()
+        for index in range(2):
+            a_galera.leave_primary(index)
+            print("one outside", load.goes_on())
+            a_galera.heal()
+            print("together again", load.goes_on())
+
+    assert told(load, on_nodes_of_their_own) == []
 
 
 @pytest.mark.proof
