@@ -132,7 +132,7 @@ def test_while_our_own_counter_stands_still_nobody_is_silent() -> None:
     assert after == [[], [], [], [(A, 1)]]
 
 
-def test_our_own_counter_may_stand_still_for_a_third_of_a_ttl() -> None:
+def test_our_own_counter_may_stand_still_for_half_a_ttl() -> None:
     """Readings and renewals are a sixth apart and do not wait for each other: some readings find nothing new."""
     observer = Observer(TERMS)
     said = [observer.read(at=float(at), counters={A: 1}, own=at // 3) for at in range(9)]

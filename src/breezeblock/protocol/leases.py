@@ -35,6 +35,13 @@ class Terms:
         return self.ttl_s / 3
 
     @property
+    def own_gap_s(self) -> float:
+        """So long an observer's own counter may seem to stand still. Longer than the other gap, since it is seen to move only
+        where a renewal and a reading, each a sixth of a ttl apart, have come one after the other. Whoever could not renew for
+        that long has renewed again well before its silence is over: after half a ttl and two sixths."""
+        return self.ttl_s / 2
+
+    @property
     def silence_s(self) -> float:
         """How long a counter must stand still before its node may be expired."""
         return self.ttl_s * (1 + self.drift)
@@ -102,13 +109,13 @@ class Observer:
         return silent
 
     def _own_moves(self, own: int | None, at: float) -> bool:
-        """Whether our own counter was seen to change within the last third of a ttl."""
+        """Whether our own counter was seen to change within the last half of a ttl."""
         if own is None:
             self._own = None
             return False
         if self._own is None or self._own[0] != own:
             self._own = (own, at)
-        return at - self._own[1] <= self._terms.observer_gap_s
+        return at - self._own[1] <= self._terms.own_gap_s
 
     def watched_for(self, moment: float | None) -> float:
         """The seconds between `moment` and our last read, of those that count without a break; None: all of them."""
