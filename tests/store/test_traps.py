@@ -17,7 +17,7 @@ from typing import Any
 import pymysql
 import pytest
 import sqlalchemy as sa
-from tests.store.databases import urls
+from tests.databases import urls
 from tests.store.given import QUEUE, Base, create_volume, new_snapshot, origin
 from tests.store.test_interleavings import beside
 
