@@ -1,10 +1,17 @@
 """What faults of servers, of the network and of brokers explain, and when they come."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from breezeblock.chaos.answers import broken_answers, outages
+from breezeblock.chaos.interpreter import interpreter
 from breezeblock.chaos.load import UNAVAILABLE, Asked
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.network import Network
 from breezeblock.chaos.pardons import full_times
 from breezeblock.chaos.plan import BROKER_RATES, EVERY_KIND, NEEDS_NETWORK, NEEDS_SERVERS, ONLY_SQLITE, draw, rates
 
@@ -66,3 +73,35 @@ def test_faults_of_servers_change_nothing_about_the_others() -> None:
 
     more = NEEDS_SERVERS | NEEDS_NETWORK | {*BROKER_RATES}
     assert [one for one in on_file if one.kind not in ONLY_SQLITE] == [one for one in on_server if one.kind not in more]
+
+
+REFUSED = """
+import sys, pathlib
+from breezeblock.chaos.network import networked
+with networked(pathlib.Path(sys.argv[1]), ["a"]) as network:
+    print("inside:", network)
+print("and out again")
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has something to lose")
+def test_where_no_network_may_be_made_it_says_so_and_goes_on(tmp_path: Path) -> None:
+    """Also at the end, when there is nothing to come back from."""
+    without = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-c", REFUSED, str(tmp_path / "network")]
+    done = subprocess.run(without, capture_output=True, text=True, check=False)
+
+    assert done.stdout.splitlines() == ["inside: [Errno 1] unshare: Operation not permitted", "and out again"], (
+        done.stderr
+    )
+
+
+def test_the_folder_of_a_run_may_have_any_name(tmp_path: Path) -> None:
+    """Its interpreter is a script for the shell."""
+    folder = tmp_path / 'a $(touch gone) "b" `c`'
+    folder.mkdir()
+    python = interpreter(folder, None, Network(folder))
+
+    done = subprocess.run([python, "-c", "print(1 + 1)"], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

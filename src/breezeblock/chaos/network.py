@@ -99,17 +99,22 @@ def networked(folder: Path, names: Sequence[str]) -> Iterator[Network | str]:
     """This thread, and what it starts in the block, is on a network of its own. A sentence that says why there is none."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     network = Network(folder)
+    refused = ""
     try:
-        yield _made(network, names)
+        _call("unshare", CLONE_NEWNET)
+    except OSError as error:
+        refused = str(error)
+    try:
+        yield refused or _made(network, names)
     finally:
         network.drop()
-        _call("setns", before, CLONE_NEWNET)
+        if not refused:  # else we have not left, and may not come back either
+            _call("setns", before, CLONE_NEWNET)
         os.close(before)
 
 
 def _made(network: Network, names: Sequence[str]) -> Network | str:
     try:
-        _call("unshare", CLONE_NEWNET)
         network.make(names)
     except subprocess.CalledProcessError as error:
         return f"{' '.join(map(str, error.cmd))}: {error.stderr.decode(errors='replace').strip()}"
