@@ -13,18 +13,13 @@ from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
+from breezeblock.store.sessions import Limits, prepare_mariadb, prepare_postgresql
 
-__all__ = ["MARIADB_STATE", "Failed", "PlainConnection", "PlainCursor", "connect", "cut_late", "mariadb_refusal"]
+__all__ = ["Failed", "PlainConnection", "PlainCursor", "connect", "cut_late"]
 
 CONNECT_LIMIT_S: Final = 3
 MARIADB_PORT: Final = 3306
 CUT_EVERY_S: Final = 0.1
-# The mode, whether it belongs to a cluster, and whether it takes part in it. A node that has lost its cluster answers this as
-# well, in sessions that do not wait for the cluster.
-MARIADB_STATE: Final = (
-    "SELECT @@GLOBAL.read_only, @@GLOBAL.wsrep_on,"
-    " (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'WSREP_READY')"
-)
 
 
 class Failed(Exception):
@@ -117,11 +112,11 @@ def connect(
 
     `opened` is given the connection before its first statement, for whoever may want to cut it.
     """
-    parts = urlsplit(url)
-    made = _postgresql(parts) if kind_of(url) == POSTGRESQL else _mariadb(parts, statement_limit_s)
+    parts, kind = urlsplit(url), kind_of(url)
+    made = _postgresql(parts) if kind == POSTGRESQL else _mariadb(parts, statement_limit_s)
     opened(made)
     try:
-        _set_up(made, kind_of(url), statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
+        _set_up(made, kind, Limits(statement_limit_s, statement_limit_s, idle_limit_s), reading=reading)
     except Failed:
         made.close()
         raise
@@ -171,48 +166,14 @@ def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     return pymysql.connect(**{**dict(parse_qsl(parts.query)), **arguments})
 
 
-def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:
+def _set_up(made: PlainConnection, kind: str, limits: Limits, *, reading: bool) -> None:
+    def ask(statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        return made.execute(statement, values).fetchall()
+
     if kind == POSTGRESQL:
-        refusal = _set_up_postgresql(
-            made, statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading
-        )
+        refusal = prepare_postgresql(ask, limits, reading=reading)
     else:
-        refusal = _set_up_mariadb(made, statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
+        refusal = prepare_mariadb(ask, limits, reading=reading, snapshot=False)
     if refusal is not None:
         raise Failed(refusal)
     made.commit()
-
-
-def _set_up_postgresql(
-    made: PlainConnection, *, statement_limit_s: float, idle_limit_s: float, reading: bool
-) -> str | None:
-    idle_ms, statement_ms = round(idle_limit_s * 1000), round(statement_limit_s * 1000)
-    made.execute(
-        "SELECT set_config('idle_in_transaction_session_timeout', ?, false),"
-        " set_config('statement_timeout', ?, false), set_config('lock_timeout', ?, false)",
-        (str(idle_ms), str(statement_ms), str(statement_ms)),
-    )
-    read_only = made.execute("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
-    refused = read_only.fetchall()[0][0] and not reading
-    return "this server takes no writes: it is a standby, or set to read-only" if refused else None
-
-
-def _set_up_mariadb(
-    made: PlainConnection, *, statement_limit_s: float, idle_limit_s: float, reading: bool
-) -> str | None:
-    made.execute(
-        "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 0, SESSION max_statement_time = ?,"
-        " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
-        " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?, SESSION wsrep_dirty_reads = 0",
-        (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
-    )
-    read_only, clustered, ready = made.execute(MARIADB_STATE).fetchall()[0]
-    made.execute("SET SESSION wsrep_sync_wait = 7")
-    return mariadb_refusal(read_only, clustered, ready, reading=reading)
-
-
-def mariadb_refusal(read_only: int, clustered: int, ready: str, /, *, reading: bool) -> str | None:
-    """Why a MariaDB server would refuse what a session is for, from its answer to MARIADB_STATE; None when it would not."""
-    if clustered and ready != "ON":
-        return "this Galera node is outside the primary component, or does not have all its data yet"
-    return "this server is set to read-only" if read_only and not reading else None
