@@ -123,6 +123,7 @@ class Site:
             threads=VirtualThreads(),
         )  # fmt: skip
         self.workers: list[asyncio.Future[None]] = []
+        self.keepers: list[asyncio.Future[None]] = []
 
     def given_backend(self, **values: Any) -> None:
         """A pool that was reported, of a backend that replicates."""
@@ -195,6 +196,7 @@ class Site:
             gate=gate, link=quiet, limits=limits or Limits(), fences={},
         )  # fmt: skip
         self.workers.append(asyncio.ensure_future(worker.run()))
+        self.keepers.append(asyncio.ensure_future(self.base.keep(name, every_s=Terms(ttl_s, 0.0).renew_every_s)))
         return worker
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = 300.0) -> None:
