@@ -22,7 +22,7 @@ from breezeblock.node.backends import Backend
 from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.worker import Worker
-from breezeblock.protocol import queue
+from breezeblock.protocol import queue, recovery
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Run, execute
@@ -258,7 +258,7 @@ async def dies(work: Awaitable[None]) -> None:
 def bury(site: Site) -> None:
     """The first node is certainly dead, and what it owned is free."""
     site.base.change(tables.nodes, ME, state="gone")
-    site.base.run(queue.release_dead)
+    site.base.run(recovery.release_dead)
 
 
 def reset(site: Site, volume_id: str, status: str) -> None:
