@@ -9,7 +9,7 @@ it shows that; then some seconds more, for whatever becomes of the work.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,9 @@ LOOK_EVERY_S: Final = 0.01
 
 
 @contextmanager
-def _pair(folder: Path, url: str | None, ttl_s: float) -> Iterator[tuple[Service, dict[str, str]]]:
+def _pair(
+    folder: Path, url: str | None, ttl_s: float, more: Mapping[str, str]
+) -> Iterator[tuple[Service, dict[str, str]]]:
     """The service that stays, and what the one that will be lost needs to be started beside it."""
     (folder / "calls").mkdir(parents=True)
     chosen = {
@@ -44,15 +46,18 @@ def _pair(folder: Path, url: str | None, ttl_s: float) -> Iterator[tuple[Service
         wiring.SLOW_CALLS: str(SLOW_S),
         "BREEZEBLOCK_BACKENDS__FILE__PATH": str(folder / "volumes"),
         "BREEZEBLOCK_DATABASE__URL": url or f"sqlite:///{folder}/breezeblock.db",
+        **more,
     }
     with services.running(folder / "stays", nodes=1, ttl_s=ttl_s, chosen=chosen) as stays:
         yield stays, chosen
 
 
-def ours(folder: Path, url: str | None, *, ttl_s: float, rounds: int) -> dict[str, Any]:
+def ours(
+    folder: Path, url: str | None, *, ttl_s: float, rounds: int, more: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Seconds of each creation, and what became of them."""
     seconds: list[float] = []
-    with _pair(folder, url, ttl_s) as (stays, chosen), closing(stays.database.open()) as reader:
+    with _pair(folder, url, ttl_s, more or {}) as (stays, chosen), closing(stays.database.open()) as reader:
         for number in range(rounds):
             with services.running(folder / f"lost-{number}", nodes=1, ttl_s=ttl_s, chosen=chosen) as lost:
                 seconds += _round(reader, lost)

@@ -17,6 +17,10 @@ __all__ = ["NAME", "Counter", "made"]
 NAME: Final = "breezeblock_benchmark"
 # What asks for rows or changes them. BEGIN, COMMIT and settings are not counted.
 _MARIADB: Final = ("com_select", "com_insert", "com_update", "com_delete")
+_CONNECTED: Final = {
+    POSTGRESQL: "SELECT count(*) FROM pg_stat_activity WHERE datname = %s",
+    "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE db = %s",
+}
 _POSTGRESQL: Final = (
     "SELECT sum(calls) FROM pg_stat_statements WHERE query !~* '^(begin|commit|rollback|set|show|listen)'"
 )
@@ -26,9 +30,12 @@ _POSTGRESQL: Final = (
 def made(server: str, name: str = NAME) -> Iterator[str]:
     """An empty database on a server: its URL. It is gone after the block.
 
-    `server` is a URL without a database's name, of a user who may make one.
+    `server` is a URL without a database's name, of a user who may make one. Raises SystemExit when another run is using it.
     """
     with closing(_admin(server)) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute(_CONNECTED[kind_of(server)], (name,))
+        if cursor.fetchone()[0]:
+            raise SystemExit(f"somebody is connected to {name}: one run at a time")
         force = " WITH (FORCE)" if kind_of(server) == POSTGRESQL else ""
         cursor.execute(f"DROP DATABASE IF EXISTS {name}{force}")
         cursor.execute(f"CREATE DATABASE {name}")
