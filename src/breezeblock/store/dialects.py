@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -39,6 +39,15 @@ def _now_postgresql(element: db_now_us, compiler: Any, **kw: Any) -> str:
 @compiles(db_now_us, "mysql", "mariadb")
 def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
     return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
+
+
+def locks_in_key_order(tx: Connection) -> bool:
+    """Whether one statement that changes several rows of a table, found by its primary key, takes them in the key's order.
+
+    InnoDB keeps rows in that order, by which it finds them whether it goes through a part of them or through all. SQLite has
+    one writer. PostgreSQL may read them in any order.
+    """
+    return tx.dialect.name != "postgresql"
 
 
 def open_engine(url: str, *, now_us: Callable[[], int]) -> Engine:
