@@ -1,0 +1,288 @@
+"""The processes of a run: workers that change rows, writers that keep the databases busy, and Breezeblock's nodes."""
+
+import asyncio
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, Self
+
+import msgspec
+import pymysql
+
+from breezeblock.doorbells.contract import Doorbell
+from breezeblock.doorbells.local import DatagramBell
+from breezeblock.doorbells.silent import SilentBell
+from breezeblock.doorbells.tally import Rings
+from breezeblock.env.contract import Env
+from breezeblock.env.real import real_env
+from breezeblock.model.errors import Unavailable
+from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
+from breezeblock.model.origin import Origin
+from breezeblock.processes.parent import die_with_parent
+from breezeblock.store.run import Store
+
+from .nodes import Ended, bell_folder, open_store, run_node
+from .plan import PATIENCE_S, PAUSE_S, WORK_S, Change, Order
+from .queued import QUEUE, begin_change
+from .sites import Checker, Site, connect
+from .solutions import QUEUED, Solution, open_solution
+
+# Nothing of ours runs in the parent but this, so children may be forked, which costs little memory.
+_FORK: Final = multiprocessing.get_context("fork")
+NODES: Final = 3
+# Each of the source's synthetic writers.
+UPDATES_PER_S: Final = 5
+SELECTS_PER_S: Final = 10
+
+
+class RunFailed(Exception):
+    """A process of the run ended by an error. Says which."""
+
+
+# --- workers --------------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """Worker processes that stay for the whole run; each order goes to the first so many."""
+
+    def __init__(self, at: Site, size: int) -> None:
+        self._workers = [_Child(_work, at, number) for number in range(size)]
+
+    def run(self, orders: Sequence[Order]) -> list[Change]:
+        """One order for each worker; all begin at the same instant."""
+        chosen = self._workers[: len(orders)]
+        for worker, order in zip(chosen, orders, strict=True):
+            worker.pipe.send(order)
+        for worker in chosen:
+            worker.receive()  # it is connected
+        start = time.monotonic() + 0.2
+        for worker in chosen:
+            worker.pipe.send(start)
+        changes: list[Change] = []
+        waiting = {worker.pipe: worker for worker in chosen}
+        while waiting:
+            for pipe in wait(list(waiting)):
+                changes += waiting.pop(pipe).receive()  # type: ignore[call-overload]
+        return changes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.end()
+
+
+class _Child:
+    """A process of ours at the other end of a pipe."""
+
+    def __init__(self, work: Any, *args: Any, **kwargs: Any) -> None:
+        self.pipe, other = _FORK.Pipe()
+        self._process: BaseProcess = _FORK.Process(target=_run, args=(os.getpid(), work, other, args, kwargs), daemon=True)
+        self._process.start()
+        other.close()
+
+    def receive(self) -> Any:
+        """What it sends. Raises RunFailed when that is an error, or the process is gone."""
+        try:
+            said = self.pipe.recv()
+        except EOFError:
+            raise RunFailed(f"{self._process.name} is gone") from None
+        if isinstance(said, RunFailed):
+            raise said
+        return said
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _run(parent_pid: int, work: Any, pipe: Pipe, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    die_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    try:
+        work(*args, pipe=pipe, **kwargs)
+    except Exception:
+        # The parent tells it: a traceback among those of two hundred others would be lost.
+        pipe.send(RunFailed(traceback.format_exc()))
+        raise
+
+
+def _work(at: Site, number: int, *, pipe: Pipe) -> None:
+    checker = Checker(at.nodes)
+    while True:
+        order: Order = pipe.recv()
+        if order.solution.startswith(QUEUED):
+            pipe.send(asyncio.run(_queued(at, number, order, pipe)))
+            continue
+        solution = open_solution(order.solution, at, member=f"worker-{number}-{order.first}")
+        _wait_for_start(pipe)
+        pipe.send([_change(solution, checker, order, number, at_) for at_ in range(order.changes)])
+        solution.close()
+
+
+def _wait_for_start(pipe: Pipe) -> None:
+    pipe.send("ready")
+    time.sleep(max(0.0, pipe.recv() - time.monotonic()))
+
+
+def _change(solution: Solution, checker: Checker, order: Order, number: int, position: int) -> Change:
+    """One change from available to deleting and back."""
+    mark, before = f"{number}-{order.first + position}", solution.retries
+    time.sleep(PAUSE_S)
+    wanted = time.monotonic()
+    solution.acquire(order.row_id, mark)
+    acquired = time.monotonic()
+    failure = checker.failure(order.row_id, mark)
+    time.sleep(WORK_S)
+    releasing = time.monotonic()
+    solution.release(order.row_id, mark)
+    released = time.monotonic()
+    retries = solution.retries - before
+    return Change(order.row, number, wanted, acquired, acquired, releasing, released, retries, failure)
+
+
+# --- workers that ask Breezeblock --------------------------------------------------------------------------------------
+
+
+async def _queued(at: Site, number: int, order: Order, pipe: Pipe) -> list[Change]:
+    """An API process with one client, who waits until the operation is over."""
+    env = real_env()
+    store, counting, pooled = open_store(at, env, connections=1)
+    await store.run(lambda tx: None)  # connects
+    bell: Doorbell = DatagramBell(bell_folder(at), Rings()) if order.solution == QUEUED else SilentBell()
+    address = at.folder / f"worker-{number}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as answers:
+        answers.bind(str(address))
+        answers.setblocking(False)
+        _wait_for_start(pipe)
+        changes: list[Change] = []
+        for position in range(order.changes):
+            mark, before = f"{number}-{order.first + position}", counting.retries
+            await asyncio.sleep(PAUSE_S)
+            wanted = time.monotonic()
+            taken = await _ask(store, env, order.row_id, mark, str(address))
+            accepted = time.monotonic()
+            bell.ring(QUEUE)
+            told = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(answers, 65_536), PATIENCE_S)
+            ended = msgspec.json.decode(told, type=Ended)
+            assert ended.mark == mark, f"{ended.mark} instead of {mark}"
+            acquired = accepted if taken else ended.acquired
+            changes.append(
+                Change(
+                    order.row,
+                    number,
+                    wanted,
+                    acquired,
+                    ended.working,
+                    ended.releasing,
+                    ended.released,
+                    counting.retries - before,
+                    ended.failure,
+                )
+            )
+    address.unlink()
+    pooled.close()
+    return changes
+
+
+async def _ask(store: Store, env: Env, row_id: str, mark: str, answer_to: str) -> bool:
+    """The request, repeated by its client when it is refused because the database is too busy (503)."""
+    while True:
+        origin = _origin(env.ids.uuid(), env.clock.now_us())
+        with contextlib.suppress(Unavailable):
+            return await store.run(begin_change, origin=origin, volume_id=row_id, mark=mark, answer_to=answer_to)
+
+
+def _origin(id_: str, now_us: int) -> Origin:
+    return Origin(
+        project_id=ProjectId("races"),
+        user_id=UserId("races"),
+        is_admin=False,
+        request_id=f"req-{id_}",
+        at_us=now_us,
+        operation_id=OperationId(id_),
+        message_id=MessageId(id_),
+    )
+
+
+# --- nodes and writers ------------------------------------------------------------------------------------------------
+
+
+class Nodes:
+    """Breezeblock's nodes, while it has its turn. `retries` counts those of all nodes, once it is over."""
+
+    def __init__(self) -> None:
+        self.retries = 0
+
+
+@contextmanager
+def nodes(at: Site, *, doorbell: bool) -> Iterator[Nodes]:
+    """Start them, and drain them at the end."""
+    counted = Nodes()
+    children = [_Child(_be_node, at, f"node{number}", doorbell=doorbell) for number in range(NODES)]
+    try:
+        for child in children:
+            child.receive()
+        yield counted
+        for child in children:
+            child.pipe.send("end")
+        counted.retries = sum(child.receive() for child in children)
+    finally:
+        for child in children:
+            child.end()
+
+
+def _be_node(at: Site, name: str, *, doorbell: bool, pipe: Pipe) -> None:
+    run_node(at, name, pipe, doorbell=doorbell)
+
+
+@contextmanager
+def writers(at: Site, row_ids: Sequence[str]) -> Iterator[None]:
+    """The synthetic load: each writer has a row of its own, in a thread of one process."""
+    child = _Child(_write_all, at, list(row_ids))
+    try:
+        child.receive()
+        yield
+        assert not child.pipe.poll(), child.receive()
+    finally:
+        child.end()
+
+
+def _write_all(at: Site, row_ids: Sequence[str], *, pipe: Pipe) -> None:
+    host, _, port = at.url.rpartition("/")[0].rpartition("@")[2].partition(":")
+    connections = [connect((host, int(port)), wait=False) for _ in row_ids]
+    failed = threading.Event()
+    for row_id, connection in zip(row_ids, connections, strict=True):
+        threading.Thread(target=_write, args=(connection, row_id, failed), daemon=True).start()
+    pipe.send("ready")
+    failed.wait()
+    raise RunFailed("a writer has ended")
+
+
+def _write(connection: Any, row_id: str, failed: threading.Event) -> None:
+    """Selects and updates in turn, so many of each in a second when nothing holds them up."""
+    every_s = 1.0 / (UPDATES_PER_S + SELECTS_PER_S)
+    try:
+        with connection.cursor() as cursor:
+            for number in itertools.count():
+                time.sleep(every_s)
+                if number % (UPDATES_PER_S + SELECTS_PER_S) < SELECTS_PER_S:
+                    cursor.execute("SELECT status, name FROM volumes WHERE id = %s", (row_id,))
+                    cursor.fetchall()
+                else:
+                    with contextlib.suppress(pymysql.err.OperationalError):  # refused by another node's DDL or flow control
+                        cursor.execute("UPDATE volumes SET name = %s WHERE id = %s", (f"w{number}", row_id))
+    finally:
+        failed.set()

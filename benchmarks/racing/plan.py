@@ -1,0 +1,67 @@
+"""What is run, and what one change of a row leaves behind."""
+
+from dataclasses import dataclass
+from typing import Final
+
+AVAILABLE: Final = "available"
+DELETING: Final = "deleting"
+
+# As in the source's experiment: the pause before each change, the work while the row is held, and before a loser tries again.
+PAUSE_S: Final = 0.01
+WORK_S: Final = 0.01
+RETRY_S: Final = 0.01
+# Who has not got a row after so long never will: the run ends with an error instead of never.
+PATIENCE_S: Final = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """So many rows, and so many workers that want each of them."""
+
+    rows: int
+    workers_each: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows}×{self.workers_each}"
+
+    @property
+    def workers(self) -> int:
+        return self.rows * self.workers_each
+
+    @classmethod
+    def parse(cls, text: str) -> "Case":
+        """`100x3`: 100 rows with three workers each."""
+        rows, _, each = text.partition("x")
+        return cls(int(rows), int(each))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One worker had one row once. Instants in seconds of the machine's monotonic clock, which all processes share."""
+
+    row: int
+    worker: int
+    wanted: float
+    acquired: float
+    """From here on the row says so, and nobody else may have it."""
+    working: float
+    """From here on somebody works on it: the same, or for Breezeblock the end of the claim."""
+    releasing: float
+    released: float
+    retries: int
+    """Transactions that were run again because of a deadlock or a failed certification."""
+    failure: str
+    """What a node said that it must not say; empty when all was right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is told: do so many changes of this row in this way."""
+
+    solution: str
+    row: int
+    row_id: str
+    changes: int
+    first: int
+    """The number of the first of them, so that no two ever write the same mark."""
