@@ -19,18 +19,24 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from racing import page, plot
 from racing.crowd import Crowd, nodes, writers
 from racing.figures import Figures, figures
-from racing.plan import Case, Change, Order
+from racing.meter import cpu_seconds
+from racing.plan import Case, Order, Round
 from racing.sites import Site, make_rows, site
 from racing.solutions import NAMES, NEED_SERVICES, QUEUED, UNPROTECTED
 
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "explanation" / "races.md"
 CASES: Final = ("50x1", "200x1", "50x3", "50x5", "5x30")
+# Until the writers' rhythm is steady, and how long it is listened to.
+SETTLE_S: Final = 1.0
+IDLE_S: Final = 3.0
 QUICK: Final = ("20x1", "20x3", "3x15")
 
 
@@ -40,11 +46,29 @@ def main() -> int:
     unknown = set(options.only) - {*NAMES, UNPROTECTED, f"{QUEUED}_polling"}
     if unknown:
         raise SystemExit(f"no such solution: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     gc.freeze()
     with site(redis_and_etcd=bool(NEED_SERVICES & set(options.only))) as at:
+        print(f"ready after {time.monotonic() - began:.0f} s", file=sys.stderr)
         found = race(at, options)
-    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    took_s = time.monotonic() - began
+    print(f"{took_s:.0f} s", file=sys.stderr)
+    text = page.tables(
+        found,
+        setting=page.setting(
+            date=time.strftime("%Y-%m-%d"),
+            took_s=took_s,
+            writers=options.writers,
+            changes=options.changes,
+            rounds=options.rounds,
+            load=(load, os.getloadavg()[0]),
+        ),
+    )
+    print(text)
+    if options.write:
+        page.write(PAGE, text)
+        (PAGE.parent / "races-acquire.svg").write_text(plot.acquires(found), encoding="utf-8")
+        (PAGE.parent / "races-throughput.svg").write_text(plot.throughput(found), encoding="utf-8")
     if options.json:
         told = {case: {name: dataclasses.asdict(one) for name, one in cells.items()} for case, cells in found.items()}
         options.json.write_text(json.dumps(told, indent=1))
@@ -59,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, help="of each worker, in all rounds together")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--writers", type=int, default=50)
+    parser.add_argument("--write", action="store_true", help="tables and pictures into docs/explanation")
     parser.add_argument("--json", type=Path, help="all figures into a file")
     options = parser.parse_args()
     options.cases = [Case.parse(text) for text in options.cases or (QUICK if options.quick else CASES)]
@@ -70,46 +95,51 @@ def _options() -> argparse.Namespace:
 def race(at: Site, options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
     """Figures by case and solution."""
     found: dict[str, dict[str, Figures]] = {}
-    row_ids = make_rows(at, max(case.rows for case in options.cases))
+    row_ids = make_rows(at, max(case.rows + case.workers for case in options.cases))
     quiet = make_rows(at, options.writers)
     with Crowd(at, max(case.workers for case in options.cases)) as crowd, writers(at, quiet):
+        idle_cpu = _idle_cpu()
         for case in options.cases:
-            found[case.name] = _case(at, crowd, case, row_ids, options)
-            _tell(case, found[case.name])
+            found[case.name] = _case(at, crowd, case, row_ids, idle_cpu, options)
     return found
 
 
+def _idle_cpu() -> float:
+    """The part of one CPU that the writers take, and all servers for them."""
+    time.sleep(SETTLE_S)
+    before, began = cpu_seconds(), time.monotonic()
+    time.sleep(IDLE_S)
+    return (cpu_seconds() - before) / (time.monotonic() - began)
+
+
 def _case(
-    at: Site, crowd: Crowd, case: Case, row_ids: list[str], options: argparse.Namespace
+    at: Site, crowd: Crowd, case: Case, row_ids: list[str], idle_cpu: float, options: argparse.Namespace
 ) -> dict[str, Figures]:
-    rounds: dict[str, list[list[Change]]] = {name: [] for name in options.only}
+    rounds: dict[str, list[Round]] = {name: [] for name in options.only}
     more_retries = dict.fromkeys(options.only, 0)
     each = options.changes // options.rounds
     for number in range(options.rounds):
         for name in options.only:
             orders = [
-                Order(name, worker % case.rows, row_ids[worker % case.rows], each, number * each)
+                Order(
+                    solution=name,
+                    row=worker % case.rows,
+                    row_id=row_ids[worker % case.rows],
+                    changes=each,
+                    first=number * each,
+                    own_row_id=row_ids[case.rows + worker],
+                )
                 for worker in range(case.workers)
             ]
+            began = time.monotonic()
             if name.startswith(QUEUED):
                 with nodes(at, doorbell=name == QUEUED) as counted:
                     rounds[name].append(crowd.run(orders))
                 more_retries[name] += counted.retries
             else:
                 rounds[name].append(crowd.run(orders))
-    return {name: figures(rounds[name], more_retries=more_retries[name]) for name in options.only}
-
-
-def _tell(case: Case, cells: dict[str, Figures]) -> None:
-    print(f"\n{case.name}, load {os.getloadavg()[0]:.1f}", flush=True)
-    for name, one in cells.items():
-        print(
-            f"  {name:20} acquire {one.acquire_mean:8.1f} p50 {one.acquire_p50:8.1f} p99 {one.acquire_p99:8.1f}"
-            f" max {one.acquire_max:8.1f} working {one.working_mean:8.1f} release {one.release_mean:7.1f}"
-            f" max {one.release_max:7.1f} retries {one.retries:6} failed {len(one.failures):4}"
-            f" {one.per_second:7.1f}/s {one.seconds:6.1f} s",
-            flush=True,
-        )
+            print(f"{case.name} {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return {name: figures(rounds[name], more_retries=more_retries[name], idle_cpu=idle_cpu) for name in options.only}
 
 
 if __name__ == "__main__":

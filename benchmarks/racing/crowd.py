@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -32,8 +33,9 @@ from breezeblock.model.origin import Origin
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.store.run import Store
 
-from .nodes import Ended, bell_folder, open_store, run_node
-from .plan import PATIENCE_S, PAUSE_S, WORK_S, Change, Order
+from .meter import cpu_seconds
+from .nodes import CountingLane, Ended, bell_folder, open_store, run_node
+from .plan import PATIENCE_S, PAUSE_S, WORK_S, Change, Order, Round
 from .queued import QUEUE, begin_change
 from .sites import Checker, Site, connect
 from .solutions import QUEUED, Solution, open_solution
@@ -41,6 +43,7 @@ from .solutions import QUEUED, Solution, open_solution
 # Nothing of ours runs in the parent but this, so children may be forked, which costs little memory.
 _FORK: Final = multiprocessing.get_context("fork")
 NODES: Final = 3
+WARM: Final = "warm"
 # Each of the source's synthetic writers.
 UPDATES_PER_S: Final = 5
 SELECTS_PER_S: Final = 10
@@ -59,14 +62,14 @@ class Crowd:
     def __init__(self, at: Site, size: int) -> None:
         self._workers = [_Child(_work, at, number) for number in range(size)]
 
-    def run(self, orders: Sequence[Order]) -> list[Change]:
+    def run(self, orders: Sequence[Order]) -> Round:
         """One order for each worker; all begin at the same instant."""
         chosen = self._workers[: len(orders)]
         for worker, order in zip(chosen, orders, strict=True):
             worker.pipe.send(order)
         for worker in chosen:
             worker.receive()  # it is connected
-        start = time.monotonic() + 0.2
+        cpu_s, start = cpu_seconds(), time.monotonic() + 0.2
         for worker in chosen:
             worker.pipe.send(start)
         changes: list[Change] = []
@@ -74,7 +77,7 @@ class Crowd:
         while waiting:
             for pipe in wait(list(waiting)):
                 changes += waiting.pop(pipe).receive()  # type: ignore[call-overload]
-        return changes
+        return Round(changes, cpu_seconds() - cpu_s, time.monotonic() - start)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +92,9 @@ class _Child:
 
     def __init__(self, work: Any, *args: Any, **kwargs: Any) -> None:
         self.pipe, other = _FORK.Pipe()
-        self._process: BaseProcess = _FORK.Process(target=_run, args=(os.getpid(), work, other, args, kwargs), daemon=True)
+        self._process: BaseProcess = _FORK.Process(
+            target=_run, args=(os.getpid(), work, other, args, kwargs), daemon=True
+        )
         self._process.start()
         other.close()
 
@@ -127,6 +132,9 @@ def _work(at: Site, number: int, *, pipe: Pipe) -> None:
             pipe.send(asyncio.run(_queued(at, number, order, pipe)))
             continue
         solution = open_solution(order.solution, at, member=f"worker-{number}-{order.first}")
+        solution.acquire(order.own_row_id, WARM)
+        checker.failure(order.own_row_id, WARM)
+        solution.release(order.own_row_id, WARM)
         _wait_for_start(pipe)
         pipe.send([_change(solution, checker, order, number, at_) for at_ in range(order.changes)])
         solution.close()
@@ -157,52 +165,67 @@ def _change(solution: Solution, checker: Checker, order: Order, number: int, pos
 
 
 async def _queued(at: Site, number: int, order: Order, pipe: Pipe) -> list[Change]:
-    """An API process with one client, who waits until the operation is over."""
+    """Be an API process whose one client waits until each operation is over."""
     env = real_env()
     store, counting, pooled = open_store(at, env, connections=1)
-    await store.run(lambda tx: None)  # connects
     bell: Doorbell = DatagramBell(bell_folder(at), Rings()) if order.solution == QUEUED else SilentBell()
     address = at.folder / f"worker-{number}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as answers:
         answers.bind(str(address))
         answers.setblocking(False)
+        client = _Client(store, counting, env, bell, answers, str(address))
+        await client.change(order.own_row_id, WARM, row=-1, number=number)
         _wait_for_start(pipe)
         changes: list[Change] = []
         for position in range(order.changes):
-            mark, before = f"{number}-{order.first + position}", counting.retries
             await asyncio.sleep(PAUSE_S)
-            wanted = time.monotonic()
-            taken = await _ask(store, env, order.row_id, mark, str(address))
-            accepted = time.monotonic()
-            bell.ring(QUEUE)
-            told = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(answers, 65_536), PATIENCE_S)
-            ended = msgspec.json.decode(told, type=Ended)
-            assert ended.mark == mark, f"{ended.mark} instead of {mark}"
-            acquired = accepted if taken else ended.acquired
-            changes.append(
-                Change(
-                    order.row,
-                    number,
-                    wanted,
-                    acquired,
-                    ended.working,
-                    ended.releasing,
-                    ended.released,
-                    counting.retries - before,
-                    ended.failure,
-                )
-            )
+            mark = f"{number}-{order.first + position}"
+            changes.append(await client.change(order.row_id, mark, row=order.row, number=number))
     address.unlink()
     pooled.close()
     return changes
 
 
-async def _ask(store: Store, env: Env, row_id: str, mark: str, answer_to: str) -> bool:
-    """The request, repeated by its client when it is refused because the database is too busy (503)."""
-    while True:
-        origin = _origin(env.ids.uuid(), env.clock.now_us())
-        with contextlib.suppress(Unavailable):
-            return await store.run(begin_change, origin=origin, volume_id=row_id, mark=mark, answer_to=answer_to)
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """Who asks for changes, and hears of their end."""
+
+    store: Store
+    counting: CountingLane
+    env: Env
+    bell: Doorbell
+    answers: socket.socket
+    address: str
+
+    async def change(self, row_id: str, mark: str, *, row: int, number: int) -> Change:
+        """One change from available to deleting and back."""
+        before, wanted = self.counting.retries, time.monotonic()
+        taken = await self._ask(row_id, mark)
+        accepted = time.monotonic()
+        self.bell.ring(QUEUE)
+        told = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.answers, 65_536), PATIENCE_S)
+        ended = msgspec.json.decode(told, type=Ended)
+        assert ended.mark == mark, f"{ended.mark} instead of {mark}"
+        return Change(
+            row=row,
+            worker=number,
+            wanted=wanted,
+            acquired=accepted if taken else ended.acquired,
+            working=ended.working,
+            releasing=ended.releasing,
+            released=ended.released,
+            retries=self.counting.retries - before,
+            failure=ended.failure,
+        )
+
+    async def _ask(self, row_id: str, mark: str) -> bool:
+        """The request, repeated when it is refused because the database is too busy (503)."""
+        while True:
+            origin = _origin(self.env.ids.uuid(), self.env.clock.now_us())
+            with contextlib.suppress(Unavailable):
+                return await self.store.run(
+                    begin_change, origin=origin, volume_id=row_id, mark=mark, answer_to=self.address
+                )
 
 
 def _origin(id_: str, now_us: int) -> Origin:
@@ -282,7 +305,9 @@ def _write(connection: Any, row_id: str, failed: threading.Event) -> None:
                     cursor.execute("SELECT status, name FROM volumes WHERE id = %s", (row_id,))
                     cursor.fetchall()
                 else:
-                    with contextlib.suppress(pymysql.err.OperationalError):  # refused by another node's DDL or flow control
+                    with contextlib.suppress(
+                        pymysql.err.OperationalError
+                    ):  # refused by another node's DDL or flow control
                         cursor.execute("UPDATE volumes SET name = %s WHERE id = %s", (f"w{number}", row_id))
     finally:
         failed.set()

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .plan import Change
+from .plan import Change, Round
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Figures:
     release_p99: float
     release_max: float
     retries: int
+    cpu_ms: float
+    """Of all processes, servers included, for each change; without what the synthetic writers take."""
     failures: tuple[str, ...]
 
     @property
@@ -38,14 +40,18 @@ class Figures:
         return self.acquire_max / self.acquire_mean
 
 
-def figures(rounds: Sequence[Sequence[Change]], *, more_retries: int = 0) -> Figures:
-    """Of all rounds together. `more_retries`: those of processes that are no workers."""
-    changes = [change for one in rounds for change in one]
+def figures(rounds: Sequence[Round], *, more_retries: int = 0, idle_cpu: float = 0.0) -> Figures:
+    """Of all rounds together.
+
+    `more_retries`: those of processes that are no workers. `idle_cpu`: what the writers take of one CPU.
+    """
+    changes = [change for one in rounds for change in one.changes]
+    cpu_s = sum(one.cpu_s - idle_cpu * one.lasted_s for one in rounds)
     acquires = [(change.acquired - change.wanted) * 1000 for change in changes]
     releases = [(change.released - change.releasing) * 1000 for change in changes]
     return Figures(
         changes=len(changes),
-        seconds=sum(max(c.released for c in one) - min(c.wanted for c in one) for one in rounds),
+        seconds=sum(max(c.released for c in one.changes) - min(c.wanted for c in one.changes) for one in rounds),
         acquire_mean=statistics.fmean(acquires),
         acquire_p50=quantile(acquires, 0.5),
         acquire_p99=quantile(acquires, 0.99),
@@ -56,6 +62,7 @@ def figures(rounds: Sequence[Sequence[Change]], *, more_retries: int = 0) -> Fig
         release_p99=quantile(releases, 0.99),
         release_max=max(releases),
         retries=sum(change.retries for change in changes) + more_retries,
+        cpu_ms=cpu_s / len(changes) * 1000,
         failures=tuple(change.failure for change in changes if change.failure) + tuple(overlaps(changes)),
     )
 

@@ -208,9 +208,7 @@ async def _run(at: Site, name: str, pipe: Pipe, *, doorbell: bool) -> None:
     line.says.put_nowait(words.DRAIN)
     await work
     heart.cancel()
-    await table.bury(
-        incarnation, now_us=env.clock.now_us(), event_id=env.ids.uuid(), detail="the run of races is over"
-    )
+    await table.bury(incarnation, now_us=env.clock.now_us(), event_id=env.ids.uuid(), detail="the run of races is over")
     pipe.send(counting.retries)
     pooled.close()
     listener.close()

@@ -23,7 +23,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.rows}×{self.workers_each}"
+        return f"{self.rows}x{self.workers_each}"
 
     @property
     def workers(self) -> int:
@@ -56,6 +56,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """What a crowd has done together. `cpu_s`: what all processes of the run took meanwhile, the synthetic writers included."""
+
+    changes: list[Change]
+    cpu_s: float
+    lasted_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What a worker is told: do so many changes of this row in this way."""
 
@@ -65,3 +74,5 @@ class Order:
     changes: int
     first: int
     """The number of the first of them, so that no two ever write the same mark."""
+    own_row_id: str
+    """A row that nobody else wants, to be changed once before the start: connections are open then, and statements known."""

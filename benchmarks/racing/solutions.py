@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from breezeblock.model.errors import Contended
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.store.dialects import translate
 from breezeblock.store.servers import Session, open_server
 from breezeblock.store.tables import volumes
@@ -34,6 +35,7 @@ _SET = (
     .values(status=bindparam("wanted"), name=bindparam("mark"))
 )
 _LOOK = select(volumes.c.status).where(volumes.c.id == bindparam("row_id"))
+_LOOK_AT_ALL = select(volumes.c.status, volumes.c.name).where(volumes.c.id == bindparam("row_id"))
 _LOOK_LOCKING = _LOOK.with_for_update()
 
 
@@ -86,6 +88,7 @@ class Retrying:
 
     def __init__(self, at: Site, attempt: Attempt) -> None:
         self.retries = 0
+        self.lost = 0
         self._attempt = attempt
         self._engine = open_server(at.url, Session(connections=1), reading=False)
         self._transact(look_then_set, "", "", "", "")  # connects, and finds nothing
@@ -119,12 +122,25 @@ class Retrying:
                 tx.commit()
             except Exception as error:
                 named = translate(error, committing=committing)
-                if not isinstance(named, Contended):
+                if isinstance(named, Contended):
+                    tx.rollback()
+                    self.retries += 1
+                    return False
+                if not isinstance(named, (Ambiguous, Unavailable)):
                     raise
-                tx.rollback()
-                self.retries += 1
-                return False
-            return changed
+                tx.invalidate()
+            else:
+                return changed
+        # The connection was lost, perhaps after the commit. A mark is written once only, so the row tells.
+        self.lost += 1
+        return self._is_changed(row_id, wanted, mark)
+
+    def _is_changed(self, row_id: str, wanted: str, mark: str) -> bool:
+        with contextlib.suppress(SQLAlchemyError), self._engine.connect() as tx:
+            found = tx.execute(_LOOK_AT_ALL, {"row_id": row_id}).one_or_none()
+            tx.rollback()
+            return found == (wanted, mark)
+        return False
 
     def close(self) -> None:
         """See `Solution`."""
