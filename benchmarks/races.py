@@ -29,23 +29,25 @@ from racing.figures import Figures, figures
 from racing.meter import cpu_seconds
 from racing.plan import Case, Order, Round
 from racing.sites import Site, make_rows, site
-from racing.solutions import NAMES, NEED_SERVICES, QUEUED, UNPROTECTED
+from racing.solutions import NAMES, NEED_SERVICES, QUEUED, UNPROTECTED, USUAL
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "explanation" / "races.md"
-CASES: Final = ("50x1", "200x1", "50x3", "50x5", "5x30")
+# The source's with a quarter of its rows (of its workers, where there are five rows), and its last case with longer work.
+CASES: Final = ("25x1", "100x1", "25x3", "25x5", "5x25", "5x25@100")
+KNOWN: Final = (*NAMES, f"{QUEUED}_polling", UNPROTECTED)
 # Until the writers' rhythm is steady, and how long it is listened to.
 SETTLE_S: Final = 1.0
-IDLE_S: Final = 3.0
-QUICK: Final = ("20x1", "20x3", "3x15")
+LISTEN_S: Final = 3.0
+QUICK: Final = ("20x1", "20x3", "5x10")
 
 
 def main() -> int:
     """Run what the command line asks for."""
     options = _options()
-    unknown = set(options.only) - {*NAMES, UNPROTECTED, f"{QUEUED}_polling"}
+    unknown = set(options.only) - set(KNOWN)
     if unknown:
-        raise SystemExit(f"no such solution: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        raise SystemExit(f"no such solution: {', '.join(sorted(unknown))}; there are {', '.join(KNOWN)}")
     began, load = time.monotonic(), os.getloadavg()[0]
     gc.freeze()
     with site(redis_and_etcd=bool(NEED_SERVICES & set(options.only))) as at:
@@ -79,10 +81,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cases", type=lambda text: text.split(","))
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(NAMES))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(USUAL))
     parser.add_argument("--changes", type=int, help="of each worker, in all rounds together")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--writers", type=int, default=50)
+    parser.add_argument(
+        "--listen", type=float, default=LISTEN_S, help="seconds to find out what the writers alone take"
+    )
     parser.add_argument("--write", action="store_true", help="tables and pictures into docs/explanation")
     parser.add_argument("--json", type=Path, help="all figures into a file")
     options = parser.parse_args()
@@ -98,17 +103,17 @@ def race(at: Site, options: argparse.Namespace) -> dict[str, dict[str, Figures]]
     row_ids = make_rows(at, max(case.rows + case.workers for case in options.cases))
     quiet = make_rows(at, options.writers)
     with Crowd(at, max(case.workers for case in options.cases)) as crowd, writers(at, quiet):
-        idle_cpu = _idle_cpu()
+        idle_cpu = _idle_cpu(options.listen) if options.listen else 0.0
         for case in options.cases:
             found[case.name] = _case(at, crowd, case, row_ids, idle_cpu, options)
     return found
 
 
-def _idle_cpu() -> float:
+def _idle_cpu(seconds: float) -> float:
     """The part of one CPU that the writers take, and all servers for them."""
     time.sleep(SETTLE_S)
     before, began = cpu_seconds(), time.monotonic()
-    time.sleep(IDLE_S)
+    time.sleep(seconds)
     return (cpu_seconds() - before) / (time.monotonic() - began)
 
 
@@ -127,6 +132,7 @@ def _case(
                     row_id=row_ids[worker % case.rows],
                     changes=each,
                     first=number * each,
+                    work_s=case.work_ms / 1000,
                     own_row_id=row_ids[case.rows + worker],
                 )
                 for worker in range(case.workers)

@@ -35,8 +35,8 @@ from breezeblock.store.run import Store
 
 from .meter import cpu_seconds
 from .nodes import CountingLane, Ended, bell_folder, open_store, run_node
-from .plan import PATIENCE_S, PAUSE_S, WORK_S, Change, Order, Round
-from .queued import QUEUE, begin_change
+from .plan import PATIENCE_S, PAUSE_S, Change, Order, Round
+from .queued import QUEUE, ChangeRow, begin_change
 from .sites import Checker, Site, connect
 from .solutions import QUEUED, Solution, open_solution
 
@@ -153,7 +153,7 @@ def _change(solution: Solution, checker: Checker, order: Order, number: int, pos
     solution.acquire(order.row_id, mark)
     acquired = time.monotonic()
     failure = checker.failure(order.row_id, mark)
-    time.sleep(WORK_S)
+    time.sleep(order.work_s)
     releasing = time.monotonic()
     solution.release(order.row_id, mark)
     released = time.monotonic()
@@ -173,14 +173,14 @@ async def _queued(at: Site, number: int, order: Order, pipe: Pipe) -> list[Chang
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as answers:
         answers.bind(str(address))
         answers.setblocking(False)
-        client = _Client(store, counting, env, bell, answers, str(address))
-        await client.change(order.own_row_id, WARM, row=-1, number=number)
+        client = _Client(number, store, counting, env, bell, answers, str(address))
+        await client.change(order.own_row_id, WARM, order)
         _wait_for_start(pipe)
         changes: list[Change] = []
         for position in range(order.changes):
             await asyncio.sleep(PAUSE_S)
             mark = f"{number}-{order.first + position}"
-            changes.append(await client.change(order.row_id, mark, row=order.row, number=number))
+            changes.append(await client.change(order.row_id, mark, order))
     address.unlink()
     pooled.close()
     return changes
@@ -190,6 +190,7 @@ async def _queued(at: Site, number: int, order: Order, pipe: Pipe) -> list[Chang
 class _Client:
     """Who asks for changes, and hears of their end."""
 
+    number: int
     store: Store
     counting: CountingLane
     env: Env
@@ -197,18 +198,21 @@ class _Client:
     answers: socket.socket
     address: str
 
-    async def change(self, row_id: str, mark: str, *, row: int, number: int) -> Change:
+    async def change(self, row_id: str, mark: str, order: Order) -> Change:
         """One change from available to deleting and back."""
         before, wanted = self.counting.retries, time.monotonic()
-        taken = await self._ask(row_id, mark)
+        taken = await self._ask(ChangeRow(volume_id=row_id, mark=mark, work_s=order.work_s, answer_to=self.address))
         accepted = time.monotonic()
-        self.bell.ring(QUEUE)
+        if taken:
+            self.bell.ring(
+                QUEUE
+            )  # else there is nothing to run yet: the node that ends what is before it looks by itself
         told = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.answers, 65_536), PATIENCE_S)
         ended = msgspec.json.decode(told, type=Ended)
         assert ended.mark == mark, f"{ended.mark} instead of {mark}"
         return Change(
-            row=row,
-            worker=number,
+            row=order.row,
+            worker=self.number,
             wanted=wanted,
             acquired=accepted if taken else ended.acquired,
             working=ended.working,
@@ -218,14 +222,12 @@ class _Client:
             failure=ended.failure,
         )
 
-    async def _ask(self, row_id: str, mark: str) -> bool:
+    async def _ask(self, change: ChangeRow) -> bool:
         """The request, repeated when it is refused because the database is too busy (503)."""
         while True:
             origin = _origin(self.env.ids.uuid(), self.env.clock.now_us())
             with contextlib.suppress(Unavailable):
-                return await self.store.run(
-                    begin_change, origin=origin, volume_id=row_id, mark=mark, answer_to=self.address
-                )
+                return await self.store.run(begin_change, origin=origin, change=change)
 
 
 def _origin(id_: str, now_us: int) -> Origin:

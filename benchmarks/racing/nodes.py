@@ -41,7 +41,6 @@ from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Lane, Store
 from breezeblock.store.servers import Session
 
-from .plan import WORK_S
 from .queued import KIND, QUEUE, ChangeRow, fail_change, finish_change, take_next
 from .sites import Checker, Site
 
@@ -49,7 +48,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLUSTER: Final = QUEUE.partition("@")[0]
-TTL_S: Final = 6.0
+# Long: nobody dies in these runs, and on a busy machine nobody must be taken for dead.
+TTL_S: Final = 60.0
 # The default number of slots, and of connections for writing.
 SLOTS: Final = 16
 CONNECTIONS: Final = 8
@@ -139,7 +139,7 @@ class _Step:
             self._threads, checker.failure, payload.volume_id, payload.mark
         )
         self._checkers.append(checker)
-        await asyncio.sleep(WORK_S)
+        await asyncio.sleep(payload.work_s)
         ended = Ended(payload.mark, acquired, working, 0.0, 0.0, failure)
         self._store.ending[run.claim.operation_id] = (payload.answer_to, ended)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from .figures import Figures
-from .plan import Case
+from .plan import WORK_MS, Case
 from .solutions import QUEUED
 
 SWAP: Final = "compare_and_swap"
@@ -38,8 +38,9 @@ def tables(found: Found, *, setting: str) -> str:
 
 
 def _heading(case: str) -> str:
-    rows, _, each = case.partition("x")
-    return f"{rows} rows, {each} worker{'s' if each != '1' else ''} each"
+    read = Case.parse(case)
+    each = "1 worker" if read.workers_each == 1 else f"{read.workers_each} workers"
+    return f"{read.rows} rows, {each} each" + (f", {read.work_ms} ms of work" if read.work_ms != WORK_MS else "")
 
 
 def _table(cells: Mapping[str, Figures]) -> str:

@@ -6,9 +6,9 @@ from typing import Final
 AVAILABLE: Final = "available"
 DELETING: Final = "deleting"
 
-# As in the source's experiment: the pause before each change, the work while the row is held, and before a loser tries again.
+# As in the source's experiment: the work on a row, the pause before each change, and the one before a loser tries again.
+WORK_MS: Final = 10
 PAUSE_S: Final = 0.01
-WORK_S: Final = 0.01
 RETRY_S: Final = 0.01
 # Who has not got a row after so long never will: the run ends with an error instead of never.
 PATIENCE_S: Final = 240.0
@@ -16,14 +16,15 @@ PATIENCE_S: Final = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """So many rows, and so many workers that want each of them."""
+    """So many rows, so many workers that want each of them, and how long each works on a row that it has got."""
 
     rows: int
     workers_each: int
+    work_ms: int = WORK_MS
 
     @property
     def name(self) -> str:
-        return f"{self.rows}x{self.workers_each}"
+        return f"{self.rows}x{self.workers_each}" + (f"@{self.work_ms}" if self.work_ms != WORK_MS else "")
 
     @property
     def workers(self) -> int:
@@ -31,9 +32,10 @@ class Case:
 
     @classmethod
     def parse(cls, text: str) -> "Case":
-        """`100x3`: 100 rows with three workers each."""
-        rows, _, each = text.partition("x")
-        return cls(int(rows), int(each))
+        """`100x3`: 100 rows with three workers each. `100x3@50`: who work for 50 ms."""
+        counts, _, work_ms = text.partition("@")
+        rows, _, each = counts.partition("x")
+        return cls(int(rows), int(each), int(work_ms or WORK_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +76,6 @@ class Order:
     changes: int
     first: int
     """The number of the first of them, so that no two ever write the same mark."""
+    work_s: float
     own_row_id: str
     """A row that nobody else wants, to be changed once before the start: connections are open then, and statements known."""

@@ -28,8 +28,9 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     volume_id: str
     mark: str
-    taken: bool
+    work_s: float
     answer_to: str
+    taken: bool = False
 
 
 _IN_LINE = select(operation_locks.c.seq).where(operation_locks.c.resource_id == volumes.c.id)
@@ -74,15 +75,14 @@ GIVE_BACK = Transition(
 )
 
 
-def begin_change(tx: Connection, *, origin: Origin, volume_id: str, mark: str, answer_to: str) -> bool:
+def begin_change(tx: Connection, *, origin: Origin, change: ChangeRow) -> bool:
     """The whole request: all of it is there, or nothing. Returns whether the row is ours at once."""
-    lock_row(tx, volumes, volume_id)
+    lock_row(tx, volumes, change.volume_id)
     try:
-        row, taken = TAKE_FREE.apply_locked(tx, volume_id, mark=mark), True
+        row, taken = TAKE_FREE.apply_locked(tx, change.volume_id, mark=change.mark), True
     except InvalidState:
-        row, taken = _read(tx, volume_id), False
-    payload = ChangeRow(volume_id=volume_id, mark=mark, taken=taken, answer_to=answer_to)
-    job = Job(KIND, 1, QUEUE, "volume", volume_id, payload)
+        row, taken = _read(tx, change.volume_id), False
+    job = Job(KIND, 1, QUEUE, "volume", change.volume_id, msgspec.structs.replace(change, taken=taken))
     queue.enqueue(tx, job, origin=origin, locks=[queue.exclusive(row)])
     return taken
 

@@ -83,6 +83,12 @@ def look_then_set(tx: Connection, row_id: str, expected: str, wanted: str, mark:
     return True
 
 
+def set_anyhow(tx: Connection, row_id: str, expected: str, wanted: str, mark: str) -> bool:
+    """For who does not protect: somebody else may have given the row back already."""
+    tx.execute(_SET, {"row_id": row_id, "wanted": wanted, "mark": mark})
+    return True
+
+
 class Retrying:
     """Try until it works: again after 10 ms when the row is not as expected, and when the transaction was refused."""
 
@@ -145,6 +151,18 @@ class Retrying:
     def close(self) -> None:
         """See `Solution`."""
         self._engine.dispose()
+
+
+class Unprotected(Retrying):
+    """Looks, and then writes. Implements `Solution`."""
+
+    def __init__(self, at: Site) -> None:
+        super().__init__(at, look_then_set)
+
+    def release(self, row_id: str, mark: str) -> None:
+        """See `Solution`."""
+        while not self._transact(set_anyhow, row_id, DELETING, AVAILABLE, mark):
+            time.sleep(RETRY_S)
 
 
 class Locked:
@@ -218,7 +236,6 @@ UNPROTECTED: Final = "unprotected"
 _ATTEMPTS: Final[dict[str, Attempt]] = {
     "for_update": select_for_update,
     "compare_and_swap": swap,
-    UNPROTECTED: look_then_set,
 }
 # Which service keeps the lock, and whether around the whole operation.
 _LOCKS: Final = {
@@ -230,11 +247,15 @@ _LOCKS: Final = {
     "etcd_whole": ("etcd", True),
 }
 NAMES: Final = ("for_update", "compare_and_swap", *_LOCKS, QUEUED)
+# A lock of etcd around each change is left out of the whole table: alone it takes as long as all the rest.
+USUAL: Final = tuple(name for name in NAMES if name != "etcd_change")
 NEED_SERVICES: Final = frozenset(name for name, (kind, _) in _LOCKS.items() if kind != "file")
 
 
 def open_solution(name: str, at: Site, *, member: str) -> Solution:
     """One worker's own."""
+    if name == UNPROTECTED:
+        return Unprotected(at)
     if (attempt := _ATTEMPTS.get(name)) is not None:
         return Retrying(at, attempt)
     kind, whole = _LOCKS[name]
