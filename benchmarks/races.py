@@ -28,7 +28,7 @@ from racing.crowd import Crowd, nodes, writers
 from racing.figures import Figures, figures
 from racing.meter import cpu_seconds
 from racing.plan import Case, Order, Round
-from racing.sites import Site, make_rows, site
+from racing.sites import Site, make_rows, site, unrest
 from racing.solutions import NAMES, NEED_SERVICES, QUEUED, UNPROTECTED, USUAL
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -121,7 +121,7 @@ def _case(
     at: Site, crowd: Crowd, case: Case, row_ids: list[str], idle_cpu: float, options: argparse.Namespace
 ) -> dict[str, Figures]:
     rounds: dict[str, list[Round]] = {name: [] for name in options.only}
-    more_retries = dict.fromkeys(options.only, 0)
+    failures: dict[str, list[str]] = {name: [] for name in options.only}
     each = options.changes // options.rounds
     for number in range(options.rounds):
         for name in options.only:
@@ -139,13 +139,13 @@ def _case(
             ]
             began = time.monotonic()
             if name.startswith(QUEUED):
-                with nodes(at, doorbell=name == QUEUED) as counted:
-                    rounds[name].append(crowd.run(orders))
-                more_retries[name] += counted.retries
+                with nodes(at, doorbell=name == QUEUED) as working:
+                    rounds[name].append(crowd.run(orders, working.retries))
             else:
                 rounds[name].append(crowd.run(orders))
+            failures[name] += unrest(at, row_ids)
             print(f"{case.name} {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return {name: figures(rounds[name], more_retries=more_retries[name], idle_cpu=idle_cpu) for name in options.only}
+    return {name: figures(rounds[name], idle_cpu=idle_cpu, more_failures=failures[name]) for name in options.only}
 
 
 if __name__ == "__main__":

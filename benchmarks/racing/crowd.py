@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -19,7 +19,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final, Self
 
 import msgspec
-import pymysql
 
 from breezeblock.doorbells.contract import Doorbell
 from breezeblock.doorbells.local import DatagramBell
@@ -62,13 +61,14 @@ class Crowd:
     def __init__(self, at: Site, size: int) -> None:
         self._workers = [_Child(_work, at, number) for number in range(size)]
 
-    def run(self, orders: Sequence[Order]) -> Round:
-        """One order for each worker; all begin at the same instant."""
+    def run(self, orders: Sequence[Order], more_retries: Callable[[], int] = lambda: 0) -> Round:
+        """One order for each worker; all begin at the same instant. `more_retries`: those of processes that are no workers."""
         chosen = self._workers[: len(orders)]
         for worker, order in zip(chosen, orders, strict=True):
             worker.pipe.send(order)
         for worker in chosen:
             worker.receive()  # it is connected
+        retries = more_retries()
         cpu_s, start = cpu_seconds(), time.monotonic() + 0.2
         for worker in chosen:
             worker.pipe.send(start)
@@ -77,7 +77,7 @@ class Crowd:
         while waiting:
             for pipe in wait(list(waiting)):
                 changes += waiting.pop(pipe).receive()  # type: ignore[call-overload]
-        return Round(changes, cpu_seconds() - cpu_s, time.monotonic() - start)
+        return Round(changes, cpu_seconds() - cpu_s, time.monotonic() - start, more_retries() - retries)
 
     def __enter__(self) -> Self:
         return self
@@ -246,24 +246,30 @@ def _origin(id_: str, now_us: int) -> Origin:
 
 
 class Nodes:
-    """Breezeblock's nodes, while it has its turn. `retries` counts those of all nodes, once it is over."""
+    """Breezeblock's nodes, while it has its turn."""
 
-    def __init__(self) -> None:
-        self.retries = 0
+    def __init__(self, children: Sequence[_Child]) -> None:
+        self._children = children
+
+    def retries(self) -> int:
+        """How many transactions they have run again since they began."""
+        for child in self._children:
+            child.pipe.send("count")
+        return sum(child.receive() for child in self._children)
 
 
 @contextmanager
 def nodes(at: Site, *, doorbell: bool) -> Iterator[Nodes]:
     """Start them, and drain them at the end."""
-    counted = Nodes()
     children = [_Child(_be_node, at, f"node{number}", doorbell=doorbell) for number in range(NODES)]
     try:
         for child in children:
             child.receive()
-        yield counted
+        yield Nodes(children)
         for child in children:
             child.pipe.send("end")
-        counted.retries = sum(child.receive() for child in children)
+        for child in children:
+            child.receive()
     finally:
         for child in children:
             child.end()
@@ -307,9 +313,6 @@ def _write(connection: Any, row_id: str, failed: threading.Event) -> None:
                     cursor.execute("SELECT status, name FROM volumes WHERE id = %s", (row_id,))
                     cursor.fetchall()
                 else:
-                    with contextlib.suppress(
-                        pymysql.err.OperationalError
-                    ):  # refused by another node's DDL or flow control
-                        cursor.execute("UPDATE volumes SET name = %s WHERE id = %s", (f"w{number}", row_id))
+                    cursor.execute("UPDATE volumes SET name = %s WHERE id = %s", (f"w{number}", row_id))
     finally:
         failed.set()

@@ -40,10 +40,10 @@ class Figures:
         return self.acquire_max / self.acquire_mean
 
 
-def figures(rounds: Sequence[Round], *, more_retries: int = 0, idle_cpu: float = 0.0) -> Figures:
+def figures(rounds: Sequence[Round], *, idle_cpu: float = 0.0, more_failures: Sequence[str] = ()) -> Figures:
     """Of all rounds together.
 
-    `more_retries`: those of processes that are no workers. `idle_cpu`: what the writers take of one CPU.
+    `idle_cpu`: what the writers take of one CPU. `more_failures`: what was wrong when all were done.
     """
     changes = [change for one in rounds for change in one.changes]
     cpu_s = sum(one.cpu_s - idle_cpu * one.lasted_s for one in rounds)
@@ -61,9 +61,9 @@ def figures(rounds: Sequence[Round], *, more_retries: int = 0, idle_cpu: float =
         release_p50=quantile(releases, 0.5),
         release_p99=quantile(releases, 0.99),
         release_max=max(releases),
-        retries=sum(change.retries for change in changes) + more_retries,
+        retries=sum(change.retries for change in changes) + sum(one.more_retries for one in rounds),
         cpu_ms=cpu_s / len(changes) * 1000,
-        failures=tuple(change.failure for change in changes if change.failure) + tuple(overlaps(changes)),
+        failures=(*(change.failure for change in changes if change.failure), *overlaps(changes), *more_failures),
     )
 
 

@@ -7,6 +7,7 @@ reports its pool and keeps house as it does in service.
 import asyncio
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -125,8 +126,9 @@ class _Step:
 
     def __init__(self, at: Site, store: _Telling) -> None:
         self._store = store
+        self._nodes = at.nodes
         self._threads = ThreadPoolExecutor(SLOTS)
-        self._checkers = [Checker(at.nodes) for _ in range(SLOTS)]
+        self._of_thread = threading.local()
 
     async def __call__(self, run: Run[ChangeRow, Any]) -> None:
         payload, acquired = run.payload, 0.0
@@ -134,14 +136,18 @@ class _Step:
             await run.write(take_next, volume_id=payload.volume_id, mark=payload.mark)
             acquired = time.monotonic()
         working = time.monotonic()
-        checker = self._checkers.pop()
         failure = await asyncio.get_running_loop().run_in_executor(
-            self._threads, checker.failure, payload.volume_id, payload.mark
+            self._threads, self._failure, payload.volume_id, payload.mark
         )
-        self._checkers.append(checker)
         await asyncio.sleep(payload.work_s)
         ended = Ended(payload.mark, acquired, working, 0.0, 0.0, failure)
         self._store.ending[run.claim.operation_id] = (payload.answer_to, ended)
+
+    def _failure(self, row_id: str, mark: str) -> str:
+        if not hasattr(self._of_thread, "checker"):
+            self._of_thread.checker = Checker(self._nodes)
+        found: str = self._of_thread.checker.failure(row_id, mark)
+        return found
 
     __name__ = KIND
 
@@ -171,7 +177,7 @@ class _Line:
 
 
 def run_node(at: Site, name: str, pipe: Pipe, *, doorbell: bool) -> None:
-    """Be a node until told to end: `ready` by the pipe, then anything to it, then the number of retries from it."""
+    """Be a node. Says that it is ready, then at each `count` how many transactions it has run again, and ends after `end`."""
     logs.configure("warning", "console")
     asyncio.run(_run(at, name, pipe, doorbell=doorbell))
 
@@ -204,12 +210,13 @@ async def _run(at: Site, name: str, pipe: Pipe, *, doorbell: bool) -> None:
     heart = asyncio.ensure_future(_renew(table, incarnation, env))
     await line.ready.wait()
     pipe.send("ready")
-    await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+    while await asyncio.get_running_loop().run_in_executor(None, pipe.recv) != "end":
+        pipe.send(counting.retries)
     line.says.put_nowait(words.DRAIN)
     await work
     heart.cancel()
     await table.bury(incarnation, now_us=env.clock.now_us(), event_id=env.ids.uuid(), detail="the run of races is over")
-    pipe.send(counting.retries)
+    pipe.send("ended")
     pooled.close()
     listener.close()
 

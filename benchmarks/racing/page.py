@@ -45,9 +45,9 @@ def _heading(case: str) -> str:
 
 def _table(cells: Mapping[str, Figures]) -> str:
     lines = [
-        "| | acquire mean | p50 | p99 | max | max/mean | release mean | p50 | p99 | max | deadlock retries"
+        "| | acquire mean | p50 | p99 | max | max/mean | until work | release mean | p50 | p99 | max | deadlock retries"
         " | failed | changes/s | total s | CPU ms |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, one in cells.items():
         acquire = (one.acquire_mean, one.acquire_p50, one.acquire_p99, one.acquire_max)
@@ -55,6 +55,7 @@ def _table(cells: Mapping[str, Figures]) -> str:
         numbers = [
             *(_ms(value) for value in acquire),
             f"{one.unevenness:.1f}",
+            _ms(one.working_mean),
             *(_ms(value) for value in release),
             f"{one.retries:,}",
             str(len(one.failures)),

@@ -64,6 +64,8 @@ class Round:
     changes: list[Change]
     cpu_s: float
     lasted_s: float
+    more_retries: int
+    """Those of processes that are no workers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,18 @@ def _volume(id_: str) -> dict[str, object]:
     }
 
 
+def unrest(at: Site, row_ids: Sequence[str]) -> list[str]:
+    """What is not at rest when all changes are done: rows that are not available, and operations that are left."""
+    found: list[str] = []
+    for node in at.nodes:
+        with connect(node, wait=True) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id, status, name FROM volumes WHERE status != 'available' AND id IN %s", (row_ids,))
+            found += [f"{node[0]} has {row} in the end" for row in cursor.fetchall()]
+            cursor.execute("SELECT id, owner FROM operations")
+            found += [f"{node[0]} has operation {row} in the end" for row in cursor.fetchall()]
+    return found
+
+
 class Checker:
     """Looks at a row on every node."""
 

@@ -94,7 +94,6 @@ class Retrying:
 
     def __init__(self, at: Site, attempt: Attempt) -> None:
         self.retries = 0
-        self.lost = 0
         self._attempt = attempt
         self._engine = open_server(at.url, Session(connections=1), reading=False)
         self._transact(look_then_set, "", "", "", "")  # connects, and finds nothing
@@ -138,7 +137,6 @@ class Retrying:
             else:
                 return changed
         # The connection was lost, perhaps after the commit. A mark is written once only, so the row tells.
-        self.lost += 1
         return self._is_changed(row_id, wanted, mark)
 
     def _is_changed(self, row_id: str, wanted: str, mark: str) -> bool:

@@ -61,7 +61,7 @@ def test_one_after_the_other_and_different_rows_are_right() -> None:
 def test_figures_are_about_all_rounds() -> None:
     """Times in milliseconds; the time between rounds does not count."""
     first, second = [change(1, 0.0, 0.1, 1.0)], [change(1, 50.0, 50.3, 51.0)]
-    one = figures([Round(first, 0.3, 1.0), Round(second, 0.5, 1.0)], more_retries=7, idle_cpu=0.1)
+    one = figures([Round(first, 0.3, 1.0, 3), Round(second, 0.5, 1.0, 4)], idle_cpu=0.1)
     assert (one.changes, one.retries, one.seconds) == (2, 7, 2.0)
     assert one.acquire_mean == pytest.approx(200)
     assert one.acquire_max == pytest.approx(300)
