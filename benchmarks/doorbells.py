@@ -30,7 +30,10 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.doorbells.servers import Postgresql, Rabbitmq
+from tests.servers.database import USER
+from tests.servers.home import Home
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.rabbitmq import RabbitMQ
 
 KINDS = ("none", "datagram", "postgresql", "rabbitmq")
 STATEMENTS = "SELECT sum(calls) FROM pg_stat_statements WHERE query !~* '^(begin|commit|rollback|set|show|listen)'"
@@ -60,32 +63,30 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def servers(*, rabbitmq: bool) -> Iterator[tuple[Postgresql, Rabbitmq | None]]:
+def servers(*, rabbitmq: bool) -> Iterator[tuple[PostgreSQL, RabbitMQ | None]]:
     """The database that counts, and the broker."""
-    with tempfile.TemporaryDirectory(prefix="bells-") as one, tempfile.TemporaryDirectory(prefix="bells-") as two:
-        counting = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_utility": "off"}
-        database, broker = Postgresql(Path(one), **counting), Rabbitmq(Path(two)) if rabbitmq else None
-        try:
-            database.start()
-            with psycopg.connect(database.url, autocommit=True) as connection:
-                connection.execute("CREATE EXTENSION pg_stat_statements")
-            if broker is not None:
-                broker.start()
-            yield database, broker
-        finally:
-            database.end()
-            if broker is not None:
-                broker.end()
+    with Home("bells") as home:
+        database, broker = PostgreSQL(home), RabbitMQ(home) if rabbitmq else None
+        database.launch(
+            "--shared_preload_libraries=pg_stat_statements",
+            "--pg_stat_statements.track_utility=off",
+        )
+        database.wait_ready()
+        with database.admin() as connection:
+            connection.execute("CREATE EXTENSION pg_stat_statements")
+            connection.execute(f"GRANT pg_read_all_stats TO {USER}".encode())
+        if broker is not None:
+            broker.start()
+        yield database, broker
 
 
 def measure(
-    kind: str, options: argparse.Namespace, database: Postgresql, broker: Rabbitmq | None
+    kind: str, options: argparse.Namespace, database: PostgreSQL, broker: RabbitMQ | None
 ) -> tuple[list[float], float]:
     """Latencies in milliseconds, and the statements of an idle node in a second."""
     name = f"bench_{kind}"
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    url = database.url.removesuffix("postgres") + name
+    database.create_database(name)
+    url = database.libpq_url(name)
     chosen = {"BREEZEBLOCK_DATABASE__URL": url, "BREEZEBLOCK_DOORBELL__KIND": kind}
     if kind == "rabbitmq":
         assert broker is not None

@@ -11,8 +11,6 @@ a mutation does not (or falls otherwise than it should), or when a search was cu
 """
 
 import argparse
-import fcntl
-import os
 import re
 import shutil
 import subprocess
@@ -27,7 +25,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 MODELS: Final = ROOT / "models"
 PAGE: Final = ROOT / "docs" / "explanation" / "protocol.md"
-APT: Final = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600")
+INSTALLER: Final = ROOT / "tests" / "servers" / "packages.py"
 INVARIANTS: Final = ("Exclusion", "Order", "Once", "Termination", "Linearizable", "Transitions", "Lease", "Calm")
 
 # A search of the usual bounds takes a few seconds and a few hundred MiB. More than this is a mistake in a model.
@@ -336,19 +334,8 @@ def put(page: str, mark: str, lines: Sequence[str]) -> str:
 
 def install() -> None:
     """Debian's packages, where they are missing."""
-    packages = {"spin": ["spin"], "gcc": ["gcc", "libc6-dev"]}
-    with (Path(tempfile.gettempdir()) / "breezeblock-tests-apt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test suites may run side by side
-        missing = [package for tool in packages if shutil.which(tool) is None for package in packages[tool]]
-        if not missing:
-            return
-        if os.geteuid() != 0:
-            raise SystemExit(f"install {' and '.join(missing)}, or run this as root")
-        print(f"installing {' and '.join(missing)}", flush=True)
-        subprocess.run([*APT, "update"], stdout=subprocess.DEVNULL, check=True)
-        subprocess.run(
-            [*APT, "install", "-y", "--no-install-recommends", *missing], stdout=subprocess.DEVNULL, check=True
-        )
+    if subprocess.run([sys.executable, str(INSTALLER), "spin", "gcc", "libc6-dev"], check=False).returncode:
+        raise SystemExit("there is no spin, or no gcc, and nothing has been shown")
 
 
 def run(cases: Sequence[Case], *, at_once: int) -> list[tuple[Case, Found]]:

@@ -6,6 +6,9 @@ All suites of a run share one seed, drawn here and printed, so that a failure ca
     BREEZEBLOCK_SEED=1234 make test
     BREEZEBLOCK_SEED=1234 .venv/bin/python scripts/run_tests.py --only sim
 
+Suites that mostly wait, for servers and for time to pass, run beside those that mostly compute; what each of them prints
+comes when it ends. Those that need the machine for themselves follow, one by one.
+
 `--proof` gives the suites more time. What finished well is remembered for the commit, so that a run that was stopped
 goes on where it was.
 """
@@ -18,10 +21,13 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +57,8 @@ class Suite:
     arguments: tuple[str, ...] = ()
     database: str = ""
     """On which server the tests of transactions run; without one, on SQLite."""
+    lane: str = "computes"
+    """`computes` and `waits` run beside each other, and `alone` after both."""
 
 
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
@@ -61,18 +69,19 @@ TRANSACTIONS = tuple(
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
-    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150),
-    Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql"),
-    Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb"),
+    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
+    Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql", lane="waits"),
+    Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb", lane="waits"),
+    Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
-    Suite("drivers", ("tests/drivers",), seconds=110, proof_seconds=140),
-    Suite("doorbells", ("tests/doorbells",), seconds=90, proof_seconds=180),
+    Suite("drivers", ("tests/drivers",), seconds=90, proof_seconds=120, lane="waits"),
+    Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
-    Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120),
-    Suite("race", ("tests/race",), seconds=60, proof_seconds=300),
+    Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
+    Suite("race", ("tests/race",), seconds=60, proof_seconds=300, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600),
+    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600, lane="alone"),
 )
 
 LINTERS = (
@@ -92,15 +101,29 @@ class Result:
     note: str = ""
 
 
-def run(command: Sequence[str], *, environ: dict[str, str], seconds: float) -> int | None:
+def run(command: Sequence[str], *, environ: dict[str, str], seconds: float, out: IO[bytes] | None) -> int | None:
     """The exit code, or None when the time was up. Then nothing the command started in its group is left running."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environ, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, start_new_session=True, stdout=out, stderr=out)
+    with _running(process):
+        try:
+            return process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            stop(process)
+
+
+# What runs now in either lane. Who is interrupted ends all of it.
+_processes: set["subprocess.Popen[bytes]"] = set()
+
+
+@contextlib.contextmanager
+def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    _processes.add(process)
     try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return None
+        yield
     finally:
-        stop(process)
+        _processes.discard(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -118,18 +141,25 @@ def signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def run_lint(environ: dict[str, str], seconds: float) -> Result:
+def run_lint(environ: dict[str, str], seconds: float, out: IO[bytes] | None) -> Result:
     """Each linter counts as one test."""
     deadline = time.monotonic() + seconds
     failed = [
         " ".join(command)
         for command in LINTERS
-        if run([str(BIN / command[0]), *command[1:]], environ=environ, seconds=max(1.0, deadline - time.monotonic()))
+        if run(
+            [str(BIN / command[0]), *command[1:]],
+            environ=environ,
+            seconds=max(1.0, deadline - time.monotonic()),
+            out=out,
+        )
     ]
     return Result(passed=len(LINTERS) - len(failed), failed=len(failed), note=", ".join(failed))
 
 
-def run_pytest(suite: Suite, paths: list[str], *, proof: bool, environ: dict[str, str], seconds: float) -> Result:
+def run_pytest(
+    suite: Suite, paths: list[str], *, proof: bool, environ: dict[str, str], seconds: float, out: IO[bytes] | None
+) -> Result:
     """Run one suite. Whatever goes wrong around the tests (no report, no test, out of time) counts as one failure."""
     report = REPORTS / f"{suite.name}.xml"
     report.parent.mkdir(exist_ok=True)
@@ -138,7 +168,7 @@ def run_pytest(suite: Suite, paths: list[str], *, proof: bool, environ: dict[str
     command += [f"--hypothesis-seed={environ['BREEZEBLOCK_SEED']}"]
     command += [f"--timeout={seconds:.0f}"] if proof else ["-m", "not proof"]
 
-    code = run(command, environ=environ, seconds=seconds)
+    code = run(command, environ=environ, seconds=seconds, out=out)
     result = read_report(report)
     if code is None:
         return Result(result.passed, result.failed + 1, result.skipped, note=f"not done within {seconds:.0f} s")
@@ -196,31 +226,98 @@ class Finished:
         fresh.replace(self._path)
 
 
-def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str]) -> Result | None:
-    """Run a suite; None when nothing of it is in this checkout."""
+def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str], out: IO[bytes] | None = None) -> Result | None:
+    """Run a suite; None when nothing of it is in this checkout. What it prints goes to `out`, or to ours."""
     seconds = suite.proof_seconds if proof else suite.seconds
     paths = [path for path in suite.paths if (ROOT / path).exists()]
     if suite is not LINT and not paths:
-        print(f"--- {suite.name}: left out, there is no {' or '.join(suite.paths)}", flush=True)
+        say(f"--- {suite.name}: left out, there is no {' or '.join(suite.paths)}", out)
         return None
-    print(f"--- {suite.name}: seed {environ['BREEZEBLOCK_SEED']}, its share is {seconds} s", flush=True)
+    say(f"--- {suite.name}: seed {environ['BREEZEBLOCK_SEED']}, its share is {seconds} s", out)
     started = time.monotonic()
     if suite is LINT:
-        result = run_lint(environ, seconds * PATIENCE)
+        result = run_lint(environ, seconds * PATIENCE, out)
     else:
         environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds), "BREEZEBLOCK_DATABASE": suite.database}
-        result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds * PATIENCE)
+        result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds * PATIENCE, out=out)
     took = time.monotonic() - started
     note = result.note or (f"over its share of {seconds} s" if took > seconds else "")
     return Result(result.passed, result.failed, result.skipped, took, note)
 
 
-def tell(suite: Suite, result: Result) -> None:
+def say(text: str, out: IO[bytes] | None = None) -> None:
+    if out is None:
+        print(text, flush=True)
+    else:
+        out.write(f"{text}\n".encode())
+        out.flush()
+
+
+def tell(suite: Suite, result: Result, out: IO[bytes] | None = None) -> None:
     verdict = "FAILED" if result.failed else "ok"
     skipped = f", {result.skipped} skipped" if result.skipped else ""
     note = f" ({result.note})" if result.note else ""
     counts = f"{result.passed} passed, {result.failed} failed{skipped}"
-    print(f"--- {suite.name}: {verdict} in {result.seconds:.1f} s: {counts}{note}\n", flush=True)
+    say(f"--- {suite.name}: {verdict} in {result.seconds:.1f} s: {counts}{note}\n", out)
+
+
+class Runner:
+    """Runs suites in their lanes, and remembers what came of them."""
+
+    def __init__(self, finished: Finished, *, proof: bool, environ: dict[str, str]) -> None:
+        self._finished = finished
+        self._proof = proof
+        self._environ = environ
+        self._turn = threading.Lock()
+        self._interrupted = False
+        self.results: list[Result] = []
+
+    def run(self, suites: Sequence[Suite]) -> None:
+        """All of them. An interrupt ends what runs, in both lanes."""
+        lanes = {lane: [suite for suite in suites if suite.lane == lane] for lane in ("waits", "computes", "alone")}
+        if lanes["waits"] and lanes["computes"]:
+            beside = threading.Thread(
+                target=self._one_by_one, args=(lanes["waits"],), kwargs={"quietly": True}, daemon=True
+            )
+            beside.start()
+            try:
+                self._one_by_one(lanes["computes"], quietly=True)
+                beside.join()
+            except BaseException:
+                self._interrupted = True
+                for process in tuple(_processes):
+                    stop(process)
+                raise
+        else:
+            self._one_by_one([*lanes["waits"], *lanes["computes"]], quietly=False)
+        self._one_by_one(lanes["alone"], quietly=False)
+
+    def _one_by_one(self, suites: Sequence[Suite], *, quietly: bool) -> None:
+        for suite in suites:
+            if self._interrupted:
+                return
+            if not quietly:
+                self._one(suite, None)
+                continue
+            with tempfile.TemporaryFile() as out:
+                self._one(suite, out)
+                out.seek(0)
+                with self._turn:
+                    sys.stdout.buffer.write(out.read())
+                    sys.stdout.flush()
+
+    def _one(self, suite: Suite, out: IO[bytes] | None) -> None:
+        known = self._finished.get(suite)
+        if known:
+            say(f"--- {suite.name}: done before for this commit", out)
+        result = known or run_suite(suite, proof=self._proof, environ=self._environ, out=out)
+        if result is None:
+            return
+        with self._turn:
+            if known is None:
+                self._finished.add(suite, result)
+            self.results.append(result)
+        tell(suite, result, out)
 
 
 def main() -> int:
@@ -239,21 +336,11 @@ def main() -> int:
         if commit is None:
             print("The checkout has changes that are in no commit: this proof will not be remembered.")
 
-    results: list[Result] = []
-    for suite in SUITES:
-        if options.only and suite.name not in options.only:
-            continue
-        known = finished.get(suite)
-        if known:
-            print(f"--- {suite.name}: done before for this commit")
-        result = known or run_suite(suite, proof=options.proof, environ=environ)
-        if result is None:
-            continue
-        if known is None:
-            finished.add(suite, result)
-        tell(suite, result)
-        results.append(result)
-
+    # As Ctrl-C: what runs here runs in groups of its own, and would go on without us.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    runner = Runner(finished, proof=options.proof, environ=environ)
+    runner.run([suite for suite in SUITES if not options.only or suite.name in options.only])
+    results = runner.results
     passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -33,8 +33,9 @@ def problem_of(url: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        return f"expected a URL such as postgresql://host/name: {error}"
+    except ValueError:
+        # Its text quotes what stands where the port should: a part of a password with `/`, `?` or `#` in it.
+        return "expected a URL such as postgresql://user:password@host:5432/name, with / ? # @ of a password as %2F %3F %23 %40"
     if not parts.path.strip("/"):
         return "expected the name of a database after the host, as in postgresql://host/name"
     if parts.scheme.partition("+")[2] not in ("", "psycopg", "pymysql"):

@@ -3,13 +3,16 @@
 import os
 import random
 import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from tests.chaos import verdict
 from tests.chaos.test_up import stop_while_it_holds_the_lock
 from tests.service import Service, StartService, eventually, is_running
 
-from breezeblock.chaos.load import Load
+from breezeblock.chaos.answers import SLACK_S, Outage
+from breezeblock.chaos.load import Load, now
 
 SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
 CLIENTS: Final = 8
@@ -39,8 +42,17 @@ def tell(service: Service, load: Load, *, settled_s: float) -> None:
     print(f"longest: {took_s:.1f} s ({what})")
 
 
-def judge(service: Service, load: Load) -> None:
-    found = verdict.wrongs(load, service)
+@contextmanager
+def outage() -> Iterator[list[Outage]]:
+    """What is done inside explains that clients are told to come again later: until a lease after it, and what that held up."""
+    found: list[Outage] = []
+    began = now()
+    yield found
+    found.append(Outage(began, now() + TTL_S + SLACK_S))
+
+
+def judge(service: Service, load: Load, outages: Collection[Outage]) -> None:
+    found = verdict.wrongs(load, service, outages)
     assert not found, "\n".join([f"{len(found)} wrongs, BREEZEBLOCK_SEED={SEED}:", *found[:40]])
     assert load.outcomes()["accepted"] > 0
 
@@ -65,18 +77,20 @@ def test_a_restart_in_the_middle_of_a_load_loses_nothing(running_service: StartS
 
     load.start()
     accepted_more(load, 100)
-    assert service.interrupt() == 0
-    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
+    with outage() as restart:
+        assert service.interrupt() == 0
+        service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
     accepted_more(load, 100)
-    service.process.kill()
-    service.process.wait()
-    service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
+    with outage() as crash:
+        service.process.kill()
+        service.process.wait()
+        service = running_service(nodes=2, workers=2, ttl_s=TTL_S, port=port, environ=ENVIRON, data=service.data)
     accepted_more(load, 100)
     load.stop()
 
     settled_s = verdict.settle(verdict.database(service), within_s=SETTLE_S)
     tell(service, load, settled_s=settled_s)
-    judge(service, load)
+    judge(service, load, [*restart, *crash])
 
 
 def test_a_worker_that_is_stopped_with_the_write_lock_is_killed(running_service: StartService) -> None:
@@ -89,11 +103,12 @@ def test_a_worker_that_is_stopped_with_the_write_lock_is_killed(running_service:
 
     load.start()
     accepted_more(load, 20)
-    stop_while_it_holds_the_lock(service, stopped)
-    eventually(lambda: not is_running(stopped), within_s=3 * TTL_S, message="it is not killed")
+    with outage() as held:
+        stop_while_it_holds_the_lock(service, stopped)
+        eventually(lambda: not is_running(stopped), within_s=3 * TTL_S, message="it is not killed")
     accepted_more(load, 50)
     load.stop()
 
     settled_s = verdict.settle(verdict.database(service), within_s=SETTLE_S)
     tell(service, load, settled_s=settled_s)
-    judge(service, load)
+    judge(service, load, held)

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -9,13 +10,24 @@ from typing import Final
 from tests.service import Service
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.answers import ALWAYS, broken_answers
+from breezeblock.chaos.answers import Outage, broken_answers
 from breezeblock.chaos.contents import HEAD_BYTES
 from breezeblock.chaos.evidence import Rest, Row, contradictions, read_rest, rows
 from breezeblock.chaos.load import Load
+from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.run import settle as wait_for_rest
 
-__all__ = ["contradictions", "database", "longest", "not_on_storage", "out_of_order", "rows", "settle", "wrongs"]
+__all__ = [
+    "contradictions",
+    "database",
+    "longest",
+    "not_on_storage",
+    "out_of_order",
+    "rest",
+    "rows",
+    "settle",
+    "wrongs",
+]
 
 NOTHING: Final[set[str]] = set()
 
@@ -53,25 +65,26 @@ def out_of_order(path: Path) -> list[str]:
 
 def not_on_storage(path: Path, folder: Path) -> list[str]:
     """Differences between rows and files, and volumes whose file has another size."""
-    return _sentences(checker.storage(_rest(path, folder), NOTHING))
+    return _sentences(checker.storage(rest(path, folder), NONE))
 
 
-def wrongs(load: Load, service: Service) -> list[str]:
-    """Everything that is not as the clients were told."""
-    rest = _rest(database(service), service.data / "volumes" / "file")
+def wrongs(load: Load, service: Service, outages: Collection[Outage]) -> list[str]:
+    """Everything that is not as the clients were told. Only in these times may they be told to come again later."""
+    at_rest = rest(database(service), service.data / "volumes" / "file")
     return [
-        *rest.contradictions,
+        *at_rest.contradictions,
         *out_of_order(database(service)),
-        *_sentences(checker.storage(rest, NOTHING)),
-        *_sentences(checker.once(load.asked, rest, NOTHING, NOTHING).findings),
-        *_sentences(broken_answers((*load.asked, *load.broken_reads), ALWAYS)),
-        *_sentences(checker.expectations(load.clients, rest, NOTHING, NOTHING)),
-        *_sentences(checker.data(load.clients, rest, NOTHING)[1]),
+        *_sentences(checker.storage(at_rest, NONE)),
+        *_sentences(checker.once(load.asked, at_rest, NONE, NOTHING).findings),
+        *_sentences(broken_answers((*load.asked, *load.broken_reads), outages)),
+        *_sentences(checker.expectations(load.clients, at_rest, NONE, NOTHING)),
+        *_sentences(checker.data(load.clients, at_rest, NONE)[1]),
         *_sentences(checker.data_on_the_way(load.clients)[1]),
     ]
 
 
-def _rest(path: Path, folder: Path) -> Rest:
+def rest(path: Path, folder: Path) -> Rest:
+    """Everything in the database and on its storage."""
     return read_rest(path, folder, head_bytes=HEAD_BYTES)
 
 

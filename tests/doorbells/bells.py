@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.doorbells.servers import Postgresql, Rabbitmq
+from tests.servers.server import Server
 
 from breezeblock.doorbells.postgresql import postgresql_bell, postgresql_listener
 from breezeblock.doorbells.rabbitmq import Heard, rabbitmq_bell, rabbitmq_listener
@@ -46,22 +46,25 @@ class Ears:
 
 @dataclass(frozen=True)
 class Kind:
-    """One doorbell and its server."""
+    """One doorbell and its server. `name` and `url` are as in the settings."""
 
-    server: Postgresql | Rabbitmq
+    name: str
+    url: str
+    running: Server | None = None
     quorum: bool = False
 
     @property
-    def name(self) -> str:
-        """As in the settings."""
-        return "postgresql" if isinstance(self.server, Postgresql) else "rabbitmq"
+    def server(self) -> Server:
+        """Where it is this process's own."""
+        assert self.running is not None
+        return self.running
 
     def bell_at(self, *urls: str, tally: Rings | None = None) -> ServedBell:
-        opener = postgresql_bell if isinstance(self.server, Postgresql) else rabbitmq_bell
+        opener = postgresql_bell if self.name == "postgresql" else rabbitmq_bell
         return opener(urls, env=real_env(), tally=tally or Rings())
 
     def listener_at(self, *urls: str, queues: Sequence[str], own: str = "cluster@@me", tally: Rings) -> ServedListener:
-        if isinstance(self.server, Postgresql):
+        if self.name == "postgresql":
             return postgresql_listener(urls, [*queues, own], env=real_env(), tally=tally)
         heard = Heard(shared=tuple(queues), own=own, quorum=self.quorum)
         return rabbitmq_listener(urls, heard, env=real_env(), tally=tally)
@@ -69,7 +72,7 @@ class Kind:
     @contextlib.asynccontextmanager
     async def bell(self, tally: Rings | None = None) -> AsyncIterator[ServedBell]:
         """A bell that is connected."""
-        bell = self.bell_at(self.server.url, tally=tally)
+        bell = self.bell_at(self.url, tally=tally)
         try:
             await until(bell.is_connected)
             yield bell
@@ -80,7 +83,7 @@ class Kind:
     async def ears(self, *queues: str, own: str = "cluster@@me") -> AsyncIterator[Ears]:
         """A worker that is connected; the ring of its start is over."""
         tally = Rings()
-        ears = Ears(self.listener_at(self.server.url, queues=queues, own=own, tally=tally), tally)
+        ears = Ears(self.listener_at(self.url, queues=queues, own=own, tally=tally), tally)
         ears.listener.listen(ears.on_ring)
         try:
             await ears.hear()

@@ -1,49 +1,68 @@
-"""Servers of rings, started when the first test wants them and ended with the run."""
+"""Servers of rings, one of each for all tests."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import ExitStack
 
 import pytest
 from tests.doorbells.bells import Kind
-from tests.doorbells.servers import POSTGRESQL_BIN, RABBITMQ, Postgresql, Rabbitmq
 from tests.proof import not_here
+from tests.servers.home import Home
+from tests.servers.needed import needed
+from tests.servers.packages import Missing
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.server import running
 from tests.service import running_service
 
 __all__ = ["running_service"]
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[Postgresql]:
-    if not POSTGRESQL_BIN:
-        not_here("PostgreSQL is not installed: no /usr/lib/postgresql")
-    # Not in a folder of pytest: into those only its own user may look, and PostgreSQL refuses to be root.
-    with TemporaryDirectory(prefix="bells-") as folder:
-        server = Postgresql(Path(folder))
-        server.start()
-        yield server
-        server.end()
+def wants_broker(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and ("rabbitmq" in item.fixturenames or "[rabbitmq" in item.name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that want the broker come last: it needs seconds to start. Those with whole services, which wait a lot, first."""
+    items.sort(key=lambda item: (wants_broker(item), "running_service" not in getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def broker(request: pytest.FixtureRequest) -> Iterator[RabbitMQ | Missing | None]:
+    """It starts while the first tests run, if any of them will want it."""
+    with ExitStack() as stack:
+        found: RabbitMQ | Missing | None = None
+        if any(map(wants_broker, request.session.items)):
+            try:
+                found = RabbitMQ(stack.enter_context(Home("mq")))
+                found.launch()
+            except Missing as missing:
+                found = missing
+        yield found
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[Rabbitmq]:
-    if not RABBITMQ.is_dir():
-        not_here(f"RabbitMQ is not installed: no {RABBITMQ}")
-    with TemporaryDirectory(prefix="bells-") as folder:
-        server = Rabbitmq(Path(folder))
-        server.start()
+def rabbitmq_server(broker: RabbitMQ | Missing | None) -> RabbitMQ:
+    if isinstance(broker, Missing):
+        not_here(str(broker))
+    assert broker is not None, "no test seemed to want it"
+    broker.wait_ready()
+    return broker
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    with needed(running("pg", PostgreSQL)) as server:
         yield server
-        server.end()
 
 
 @pytest.fixture
-def postgresql(postgresql_server: Postgresql) -> Kind:
-    return Kind(postgresql_server)
+def postgresql(postgresql_server: PostgreSQL) -> Kind:
+    return Kind("postgresql", postgresql_server.libpq_url("postgres"), postgresql_server)
 
 
 @pytest.fixture
-def rabbitmq(rabbitmq_server: Rabbitmq) -> Kind:
-    return Kind(rabbitmq_server)
+def rabbitmq(rabbitmq_server: RabbitMQ) -> Kind:
+    return Kind("rabbitmq", rabbitmq_server.url, rabbitmq_server)
 
 
 @pytest.fixture(params=["postgresql", "rabbitmq"])

@@ -2,20 +2,19 @@
 
 import asyncio
 
-import psycopg
 from tests.doorbells.bells import QUEUE, Kind
+from tests.servers.postgresql import PostgreSQL
 
 
-def test_a_server_that_only_reads_is_passed_over(postgresql: Kind) -> None:
+def test_a_server_that_only_reads_is_passed_over(postgresql: Kind, postgresql_server: PostgreSQL) -> None:
     """As a replica is: it would take the connection, and refuse each ring."""
-    url = postgresql.server.url
-    replica = url.removesuffix("postgres") + "replica"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE replica")
+    postgresql_server.create_database("replica")
+    replica = postgresql_server.libpq_url("replica")
+    with postgresql_server.admin() as connection:
         connection.execute("ALTER DATABASE replica SET default_transaction_read_only = on")
 
     async def main() -> None:
-        bell = postgresql.bell_at(replica, url)
+        bell = postgresql.bell_at(replica, postgresql.url)
         async with postgresql.ears(QUEUE) as ears:
             bell.ring(QUEUE)
             await ears.hear()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import aiormq
@@ -21,23 +22,20 @@ WORKER = """
 import asyncio, sys
 from breezeblock.doorbells import rabbitmq
 from tests.doorbells.bells import Kind
-from tests.doorbells.servers import Rabbitmq
 
-async def main(port, queue):
+async def main(url, queue):
     rabbitmq.HEARTBEAT_S = 1
-    server = Rabbitmq(None)
-    server.port = port
-    async with Kind(server).ears(queue) as ears:
+    async with Kind("rabbitmq", url).ears(queue) as ears:
         print("listening", flush=True)
         await ears.hear()
 
-asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
 async def on_channel(kind: Kind, ask: Callable[[AbstractChannel], Awaitable[T]]) -> T:
     """What the broker says itself."""
-    connection = await aiormq.connect(kind.server.url)
+    connection = await aiormq.connect(kind.url)
     try:
         return await ask(await connection.channel())
     finally:
@@ -75,7 +73,7 @@ def test_the_ring_that_a_stopped_worker_holds_goes_to_another(rabbitmq: Kind) ->
     """As soon as the broker misses its heartbeats; the stopped one gets no second."""
 
     async def main() -> tuple[int, int]:
-        command = [sys.executable, "-c", WORKER, str(rabbitmq.server.port), "c@stopped"]
+        command = [sys.executable, "-c", WORKER, rabbitmq.url, "c@stopped"]
         worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             assert worker.stdout is not None
@@ -97,7 +95,7 @@ def test_the_ring_that_a_stopped_worker_holds_goes_to_another(rabbitmq: Kind) ->
 @pytest.mark.parametrize("quorum", [False, True])
 def test_rings_that_nobody_takes_do_not_pile_up(rabbitmq: Kind, quorum: bool) -> None:
     """The queue of a dead cluster is short, whichever kind it is."""
-    kind = Kind(rabbitmq.server, quorum=quorum)
+    kind = replace(rabbitmq, quorum=quorum)
     place = f"breezeblock.c@dead{quorum}.{'quorum' if quorum else 'classic'}"
 
     async def main() -> int:
@@ -113,7 +111,7 @@ def test_workers_of_both_kinds_of_queues_hear_each_ring(rabbitmq: Kind) -> None:
     """While an operator changes the setting, nodes with the old value and the new one are there together."""
 
     async def main() -> None:
-        quorum = Kind(rabbitmq.server, quorum=True)
+        quorum = replace(rabbitmq, quorum=True)
         async with rabbitmq.ears("c@changing") as old, quorum.ears("c@changing") as new, rabbitmq.bell() as bell:
             bell.ring("c@changing")
             await old.hear()

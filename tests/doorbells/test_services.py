@@ -4,7 +4,7 @@ import time
 
 import pytest
 from tests.doorbells.bells import Kind
-from tests.doorbells.servers import free_port
+from tests.servers.ports import free_port
 from tests.service import Service, StartService, eventually
 
 # Nobody finds work by looking while a test lasts.
@@ -17,7 +17,7 @@ def is_available(service: Service, volume_id: str) -> bool:
 
 def test_work_is_found_at_once(running_service: StartService, kind: Kind) -> None:
     """By the ring alone."""
-    environ = {"BREEZEBLOCK_DOORBELL__KIND": kind.name, "BREEZEBLOCK_DOORBELL__URLS": kind.server.url} | RARELY
+    environ = {"BREEZEBLOCK_DOORBELL__KIND": kind.name, "BREEZEBLOCK_DOORBELL__URLS": kind.url} | RARELY
     service = running_service(nodes=2, workers=1, environ=environ)
 
     for volume_id in [service.create_volume() for _ in range(4)]:

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
-from tests.drivers.locking import Diary, Node, nothing_is_left, places, until
+from tests.drivers.locking import Diary, Node, Page, nothing_is_left, places, until
 from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note, virtual_env
 
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Fenced, Unavailable
+from breezeblock.node.gate import Gate
+from breezeblock.node.locks import OperationContext
 from breezeblock.protocol import driver_locks, membership, queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.store.run import Store
@@ -276,7 +279,9 @@ def test_no_place_is_written_for_a_claim_that_is_over(base: Base, env: Env, lost
         base.run(queue.revoke_queue, queue=QUEUE)
 
     with pytest.raises(Fenced):
-        base.run(driver_locks.take_places, claim, call_id="1", lines=[driver_locks.line_of("c@b", "x")], exclusive=True)
+        base.run(
+            driver_locks.take_places, claim, call_id="1", lines=[driver_locks.line_of("c@b", None, "x")], exclusive=True
+        )
 
     assert nothing_is_left(base)
 
@@ -388,7 +393,7 @@ def test_a_fence_of_one_backend_releases_the_locks_of_its_operations_only(base: 
     elsewhere = Claim(**{name: getattr(slow.claim, name) for name in Claim.__slots__} | {"queue": "c@slow"})
     base.run(membership.announce, incarnation=ME, identities={QUEUE: {}, "c@slow": {}}, kinds={}, worker_pid=1)
     for call_id, claim in (("1", fast.claim), ("2", elsewhere)):
-        lines = [driver_locks.line_of("c@b", call_id)]
+        lines = [driver_locks.line_of("c@b", None, call_id)]
         base.run(driver_locks.take_places, claim, call_id=call_id, lines=lines, exclusive=True)
 
     base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, note=note())
@@ -405,7 +410,7 @@ def test_the_operation_and_its_locks_are_released_together(base: Base, env: Env)
     """Whoever takes the operation over finds no lock of its own earlier claim in its way."""
     node = Node(base, env)
     running = node.context("a")
-    lines = [driver_locks.line_of("c@b", "x"), driver_locks.line_of("c@b", "y")]
+    lines = [driver_locks.line_of("c@b", None, "x"), driver_locks.line_of("c@b", None, "y")]
     base.run(driver_locks.take_places, running.claim, call_id="1", lines=lines, exclusive=True)
 
     released = bury(base)
@@ -418,7 +423,7 @@ def test_the_operation_and_its_locks_are_released_together(base: Base, env: Env)
 def test_locks_of_a_node_that_nobody_knows_go(base: Base, env: Env) -> None:
     """Its row was removed by hand."""
     running = Node(base, env).context("a")
-    lines = [driver_locks.line_of("c@b", "x")]
+    lines = [driver_locks.line_of("c@b", None, "x")]
     base.run(driver_locks.take_places, running.claim, call_id="1", lines=lines, exclusive=True)
     with base.tx() as tx:
         tx.execute(nodes.delete().where(nodes.c.incarnation == ME))
@@ -495,7 +500,7 @@ def test_lost_answers_and_outages_pause_and_double_nothing(base: Base, env: Env)
 def test_what_a_call_that_is_over_has_left_is_swept(base: Base, env: Env) -> None:
     """Its task was cancelled twice, and the commit came after that; who still waits or holds keeps its own."""
     node, diary = Node(base, env), Diary(env)
-    lines = [driver_locks.line_of("c@b", "x")]
+    lines = [driver_locks.line_of("c@b", None, "x")]
 
     async def main() -> None:
         base.run(driver_locks.take_places, node.claim("a"), call_id="gone", lines=lines, exclusive=True)
@@ -516,12 +521,37 @@ def test_what_a_call_that_is_over_has_left_is_swept(base: Base, env: Env) -> Non
 def test_another_nodes_calls_are_not_swept(base: Base, env: Env) -> None:
     """Each knows its own only."""
     here, there = Node(base, env), Node(base, env, OTHER)
-    lines = [driver_locks.line_of("c@b", "x")]
+    lines = [driver_locks.line_of("c@b", None, "x")]
     base.run(driver_locks.take_places, there.claim("a"), call_id="theirs", lines=lines, exclusive=True)
 
     in_virtual_time(here.locks.sweep())
 
     assert places(base) == [(OTHER, 1, True)]
+
+
+def test_who_hangs_in_an_array_that_was_left_keeps_nobody_waiting_on_the_next(base: Base, env: Env) -> None:
+    """A failover revokes what runs; the same operation is claimed again, on the other target, and takes the same lock."""
+    node, there = Node(base, env), Node(base, env, OTHER)
+    left = node.context("a")
+    hangs = asyncio.Event()
+
+    async def hang() -> None:
+        async with left.ctx.lock("exports"):
+            hangs.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        hanging = asyncio.ensure_future(hang())
+        await hangs.wait()
+        again = replace(left.claim, owner=OTHER, epoch=left.claim.epoch + 1, target="second")
+        base.change(operations, left.claim.operation_id, owner=OTHER, epoch=again.epoch)
+        left.guard.revoke()
+        guard = Gate(env.clock, Page()).guard({})
+        async with asyncio.timeout(60), OperationContext(guard, again, there.locks).lock("exports"):
+            assert len(places(base)) == 2
+        hanging.cancel()
+
+    in_virtual_time(main())
 
 
 def test_a_lock_is_no_progress(base: Base, env: Env) -> None:
@@ -542,7 +572,7 @@ def test_a_lock_is_no_progress(base: Base, env: Env) -> None:
 def test_numbers_go_on_while_anybody_stands_in_line(base: Base, env: Env) -> None:
     """A place that was given out never comes again before a lower one has gone."""
     node = Node(base, env)
-    line = driver_locks.line_of("c@b", "x")
+    line = driver_locks.line_of("c@b", None, "x")
     for call_id in ("1", "2", "3"):
         claim = node.claim(call_id)
         base.run(driver_locks.take_places, claim, call_id=call_id, lines=[line], exclusive=True)

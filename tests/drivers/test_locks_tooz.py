@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.drivers import services
 from tests.drivers.locking import Diary, Running, running_nowhere, until
-from tests.drivers.services import Service
+from tests.servers.etcd import Etcd
+from tests.servers.needed import needed
+from tests.servers.ports import free_port
+from tests.servers.redis import Redis
+from tests.servers.server import Server, running
 from tests.store.given import in_real_time
 
 from breezeblock.env.contract import Env
@@ -17,8 +20,8 @@ from breezeblock.model.errors import BackendFailed, Fenced
 from breezeblock.node import locks_tooz
 from breezeblock.node.locks_tooz import ToozLocks
 
-# After so long a service forgets a silent holder.
-TIMEOUT_S = 3
+# After so long a service forgets a silent holder. In whole seconds, and one is little for the heartbeats of a busy machine.
+TIMEOUT_S = 2
 PATIENCE_S = 60.0
 
 
@@ -26,25 +29,20 @@ class Kept(NamedTuple):
     """A service, where it can be turned off."""
 
     url: str
-    service: Service | None
+    server: Server | None
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    port = services.free_port()
-    with services.running(services.redis(tmp_path_factory.mktemp("redis"), port)) as service:
-        yield Kept(f"redis://127.0.0.1:{port}?lock_timeout={TIMEOUT_S}&socket_timeout=1", service)
+def redis() -> Iterator[Kept]:
+    with needed(running("re", Redis)) as server:
+        yield Kept(f"{server.url}?lock_timeout={TIMEOUT_S}&socket_timeout=1", server)
 
 
 @pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    port = services.free_port()
-    with services.running(services.etcd(tmp_path_factory.mktemp("etcd"), port)) as service:
-        yield Kept(
-            f"etcd3+http://127.0.0.1:{port}?api_version=v3&timeout=2&membership_timeout={TIMEOUT_S}"
-            f"&lock_timeout={TIMEOUT_S}",
-            service,
-        )
+def etcd() -> Iterator[Kept]:
+    with needed(running("et", Etcd)) as server:
+        times = f"timeout=2&membership_timeout={TIMEOUT_S}&lock_timeout={TIMEOUT_S}"
+        yield Kept(f"etcd3+{server.url}?api_version=v3&{times}", server)
 
 
 @pytest.fixture(params=["file", "redis", "etcd"])
@@ -72,9 +70,9 @@ class Worker:
         return running_nowhere(self.env, self.locks)
 
 
-def service_of(kept: Kept) -> Service:
-    assert kept.service is not None
-    return kept.service
+def server_of(kept: Kept) -> Server:
+    assert kept.server is not None
+    return kept.server
 
 
 # --- any service ------------------------------------------------------------------------------------------------------
@@ -143,24 +141,29 @@ def test_scopes_keep_apart_and_names_may_be_anything(kept: Kept) -> None:
 
     async def main() -> None:
         worker, elsewhere = Worker(env, kept.url), Worker(env, kept.url, scope="c@other")
-        here = [diary.visit(worker.operation().ctx, str(n), name, for_s=2.0) for n, name in enumerate(names)]
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*here, diary.visit(elsewhere.operation().ctx, "other", "x", for_s=2.0))
+
+        async def stay(at: Worker, who: str, name: str) -> None:
+            async with diary.hold(at.operation().ctx, who, name):
+                await until(env, lambda: diary.most_inside == len(names) + 1)
+
+        here = [stay(worker, str(n), name) for n, name in enumerate(names)]
+        await asyncio.gather(*here, stay(elsewhere, "other", "x"))
 
     in_real_time(main())
 
     assert diary.most_inside == len(names) + 1
 
 
-def test_a_lock_is_held_for_longer_than_its_timeout(kept: Kept) -> None:
+def test_a_lock_is_held_for_longer_than_its_timeout(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """By heartbeats; and after it was let go nobody waits for any timeout."""
+    monkeypatch.setattr(locks_tooz, "LOOK_EVERY_S", TIMEOUT_S / 3)
     env = real_env()
     diary = Diary(env)
     waited: list[float] = []
 
     async def main() -> None:
         one, two = Worker(env, kept.url, name="one"), Worker(env, kept.url, name="two")
-        first = asyncio.ensure_future(diary.visit(one.operation().ctx, "a", "x", for_s=TIMEOUT_S * 2.5))
+        first = asyncio.ensure_future(diary.visit(one.operation().ctx, "a", "x", for_s=TIMEOUT_S * 1.75))
         await until(env, lambda: diary.lines)
         second = asyncio.ensure_future(diary.visit(two.operation().ctx, "b", "x", for_s=0.0))
         await first
@@ -211,13 +214,13 @@ def test_a_service_that_dies_while_a_lock_is_held_shuts_the_guard(remote: Kept) 
         with pytest.raises(Fenced):
             async with running.ctx.lock("dies"):
                 seen.append(may(running))
-                service_of(remote).kill()
+                server_of(remote).kill()
                 await until(env, lambda: not may(running))
                 with pytest.raises(Fenced):
                     await running.ctx.wait_open()
         with pytest.raises(Fenced):
             running.guard.require_current()
-        service_of(remote).start()
+        server_of(remote).start()
         async with asyncio.timeout(PATIENCE_S):
             again = worker.operation()
             async with again.ctx.lock("dies"):
@@ -241,9 +244,9 @@ def test_what_fails_after_the_lock_was_lost_is_no_failed_operation(redis: Kept) 
         running = Worker(env, redis.url).operation()
         with pytest.raises(Fenced):
             async with running.ctx.lock("fails"):
-                service_of(redis).kill()
+                server_of(redis).kill()
                 await until(env, lambda: not may(running))
-                service_of(redis).start()
+                server_of(redis).start()
                 raise BackendFailed("The array says no.")
 
     in_real_time(main())
@@ -269,8 +272,8 @@ def test_a_service_that_forgets_shuts_the_guard(redis: Kept) -> None:
         running = Worker(env, redis.url).operation()
         with pytest.raises(Fenced):
             async with running.ctx.lock("forgotten"):
-                service_of(redis).kill()
-                service_of(redis).start()
+                server_of(redis).kill()
+                server_of(redis).start()
                 await until(env, lambda: not may(running), for_s=TIMEOUT_S)
 
     in_real_time(main())
@@ -283,8 +286,8 @@ def test_a_lock_that_was_not_ours_to_the_end_is_reported_at_the_end(redis: Kept)
     async def main() -> None:
         running = Worker(env, redis.url).operation()
         async with running.ctx.lock("late"):
-            service_of(redis).kill()
-            service_of(redis).start()
+            server_of(redis).kill()
+            server_of(redis).start()
 
     with pytest.raises(Fenced):
         in_real_time(main())
@@ -313,10 +316,10 @@ def test_nobody_is_inside_while_it_counts_on_a_lock_that_has_lapsed(remote: Kept
 
         holding = asyncio.ensure_future(hold_on())
         await entered.wait()
-        service_of(remote).stop()
+        server_of(remote).pause()
         await env.clock.sleep(TIMEOUT_S * 1.5)
         both.append(may(first))
-        service_of(remote).go_on()
+        server_of(remote).resume()
         async with asyncio.timeout(PATIENCE_S):
             await come_next()
             await holding
@@ -332,11 +335,11 @@ def test_who_wants_a_lock_waits_for_a_service_that_comes_back(remote: Kept) -> N
     diary = Diary(env)
 
     async def main() -> None:
-        service_of(remote).kill()
+        server_of(remote).kill()
         waiting = asyncio.ensure_future(diary.visit(Worker(env, remote.url).operation().ctx, "a", "x", for_s=0.0))
         await env.clock.sleep(1.5)
         assert not waiting.done()
-        service_of(remote).start()
+        server_of(remote).start()
         await asyncio.wait_for(waiting, PATIENCE_S)
 
     in_real_time(main())
@@ -347,7 +350,7 @@ def test_who_wants_a_lock_waits_for_a_service_that_comes_back(remote: Kept) -> N
 def test_a_service_that_stays_away_fails_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a sentence for the operator: nobody promises that it comes back."""
     monkeypatch.setattr(locks_tooz, "PATIENCE_S", 0.5)
-    url = f"etcd3+http://127.0.0.1:{services.free_port()}?api_version=v3&timeout=1"
+    url = f"etcd3+http://127.0.0.1:{free_port()}?api_version=v3&timeout=1"
 
     async def main() -> None:
         async with Worker(real_env(), url).operation().ctx.lock("x"):

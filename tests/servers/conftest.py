@@ -1,31 +1,24 @@
-"""Servers that one module of these tests has to itself, one test after the other."""
+"""Servers that these tests have to themselves, one test after the other."""
 
 from collections.abc import Iterator
 
 import pytest
-from tests.proof import not_here
 from tests.servers.database import DatabaseServer
 from tests.servers.mariadb import MariaDB, mariadb
-from tests.servers.packages import Missing
+from tests.servers.needed import needed
 from tests.servers.postgresql import PostgreSQL, postgresql
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def a_postgresql() -> Iterator[PostgreSQL]:
-    try:
-        with postgresql() as server:
-            yield server
-    except Missing as error:
-        not_here(str(error))
+    with needed(postgresql()) as server:
+        yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def a_mariadb() -> Iterator[MariaDB]:
-    try:
-        with mariadb() as server:
-            yield server
-    except Missing as error:
-        not_here(str(error))
+    with needed(mariadb()) as server:
+        yield server
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

@@ -3,24 +3,24 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pymysql
-from tests.servers.database import Address
+from tests.servers.database import run_as, version_of
 from tests.servers.home import Home, wait_until
 from tests.servers.mariadb import FAST, MariaDB, copy_data
 from tests.servers.packages import find
 from tests.servers.ports import free_ports, loopback_addresses
 from tests.servers.seeds import copy_seed
+from tests.servers.server import Address, running
 
 __all__ = ["Galera", "GaleraNode", "galera"]
 
 _RECIPE: Final = "a node that was bootstrapped, and stopped"
-_READY_S: Final = 90.0
 _STEP_S: Final = 40.0
 _STATE: Final = "grastate.dat"
 _VIEW: Final = "gvwstate.dat"
@@ -44,7 +44,10 @@ class _Ports:
 
 
 class GaleraNode(MariaDB):
-    """One of them. Implements `database.DatabaseServer`."""
+    """One of them."""
+
+    READY_S: ClassVar = 90.0
+    NOT_READY: ClassVar[tuple[type[Exception], ...]] = (pymysql.err.MySQLError, _NotYet)
 
     def __init__(self, home: Home, name: str, *, host: str, members: tuple[str, ...], ports: _Ports) -> None:
         self._members = members
@@ -55,9 +58,8 @@ class GaleraNode(MariaDB):
 
     def copy_fresh_data(self) -> None:
         """That of a node that has been in a cluster: it knows its place in the history, which all nodes share."""
-        version = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
-        recipe = f"{version} {_RECIPE} {FAST}"
-        copy_seed("galera", recipe=recipe, make=self._make_seed, to=self.data, user=self._user)
+        recipe = f"{version_of(self._program)} {_RECIPE} {FAST}"
+        copy_seed("galera", recipe=recipe, make=self._make_seed, to=self.data, user=self.user)
 
     def _make_seed(self, folder: Path) -> None:
         with Home("ga-seed") as home:
@@ -94,15 +96,8 @@ class GaleraNode(MariaDB):
 
     def launch_again(self) -> None:
         """Start without waiting, from where the storage engine says that it stopped, as Debian's service does."""
-        said = subprocess.run(
-            [self._program, "--no-defaults", f"--datadir={self.data}", *FAST, *self.options(), "--wsrep-recover"],
-            check=True,
-            capture_output=True,
-            text=True,
-            user=self._user,
-            group=self._user,
-            extra_groups=None if self._user is None else [],
-        ).stderr
+        recover = (self._program, "--no-defaults", f"--datadir={self.data}", *FAST, *self.options(), "--wsrep-recover")
+        said = run_as(self.user, *recover, cwd=self.folder).stderr
         found = re.search(r"Recovered position: (\S+)", said)
         assert found is not None, f"no position in {said}"
         self.launch(f"--wsrep-start-position={found[1]}")
@@ -123,18 +118,14 @@ class GaleraNode(MariaDB):
         state = (self.data / _STATE).read_text(encoding="ascii")
         position = {key: re.search(rf"^{key}:\s*(\S+)", state, re.MULTILINE) for key in ("uuid", "seqno")}
         assert all(position.values()), f"no position in {state}"
-        if self._user is not None:
-            shutil.chown(view, self._user, self._user)
+        if self.user is not None:
+            shutil.chown(view, self.user, self.user)
         uuid, seqno = (found[1] for found in position.values() if found is not None)
         self.launch(f"--wsrep-start-position={uuid}:{seqno}")
 
-    def wait_ready(self) -> None:
-        """Until it has all that the cluster has and takes writes."""
-        self.daemon.wait_ready(
-            lambda: self.expect(wsrep_ready="ON", wsrep_cluster_status="Primary", wsrep_local_state_comment="Synced"),
-            seconds=_READY_S,
-            unless=(pymysql.err.MySQLError, _NotYet),
-        )
+    def look(self) -> None:
+        """Whether it has all that the cluster has and takes writes."""
+        self.expect(wsrep_ready="ON", wsrep_cluster_status="Primary", wsrep_local_state_comment="Synced")
 
     def status(self, *names: str) -> dict[str, str]:
         """Some of its status variables; a node outside the primary component tells them as well."""
@@ -156,7 +147,7 @@ class _Founder(GaleraNode):
     """The node whose data all others begin with."""
 
     def copy_fresh_data(self) -> None:
-        copy_data(self._program, to=self.data, user=self._user)
+        copy_data(self._program, to=self.data, user=self.user)
 
 
 class Galera:
@@ -237,13 +228,9 @@ class Galera:
             self._wait(lambda node=node: node.expect(wsrep_cluster_size=str(size), wsrep_cluster_status="Primary"))  # type: ignore[misc]
 
     def _wait(self, ask: Callable[[], None]) -> None:
-        wait_until(ask, seconds=_STEP_S, unless=(pymysql.err.MySQLError, _NotYet))
+        wait_until(ask, seconds=_STEP_S, unless=GaleraNode.NOT_READY)
 
 
-@contextmanager
-def galera(*, size: int = 3) -> Iterator[Galera]:
+def galera(*, size: int = 3) -> AbstractContextManager[Galera]:
     """A cluster of one's own for the length of a block."""
-    with Home("ga") as home:
-        cluster = Galera(home, size=size)
-        cluster.start()
-        yield cluster
+    return running("ga", lambda home: Galera(home, size=size))

@@ -17,7 +17,7 @@ from typing import Final, Self, TypeVar
 
 from tests.servers.guard import descendants_of, is_zombie, kill_all_below
 
-__all__ = ["Daemon", "Home", "NotReady", "wait_until"]
+__all__ = ["Closing", "Daemon", "Home", "NotReady", "user_for", "wait_until"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,22 @@ class NotReady(Exception):
     """A server did not become ready. Says what its log ends with."""
 
 
-class Home:
+class Closing:
+    """Something that is closed at the end of a `with`."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Home(Closing):
     """A folder that exists as long as somebody uses it. `path` is searchable by every user: some servers refuse root."""
 
     def __init__(self, name: str) -> None:
@@ -64,14 +79,6 @@ class Home:
         os.close(self._lock)
         for program in self._programs:
             program.wait(timeout=_STOP_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _guard(

@@ -1,17 +1,17 @@
 """A private MariaDB."""
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pymysql
-from tests.servers.database import USER, Address, run_as
-from tests.servers.home import Daemon, Home, user_for
+from tests.servers.database import USER, DatabaseServer, run_as, version_of
+from tests.servers.home import Home, user_for
 from tests.servers.packages import find
-from tests.servers.ports import LOOPBACK, free_port
+from tests.servers.ports import LOOPBACK
 from tests.servers.seeds import copy_seed
+from tests.servers.server import Address, running
 
 __all__ = ["FAST", "MariaDB", "copy_data", "mariadb"]
 
@@ -41,27 +41,28 @@ FAST: Final = (
     "--skip-log-bin",
     "--max-connections=300",
 )
-_READY_S: Final = 60.0
 
 
-class MariaDB:
-    """Implements `database.DatabaseServer`."""
+class MariaDB(DatabaseServer):
+    """See `database.DatabaseServer`."""
+
+    NOT_READY: ClassVar[tuple[type[Exception], ...]] = (pymysql.err.OperationalError,)
 
     def __init__(self, home: Home, name: str = "mariadb", *, host: str = LOOPBACK, port: int | None = None) -> None:
-        self.host: Final = host
-        self.port: Final = port or free_port()
-        # PyMySQL's connect_timeout ends with TCP's handshake, which the kernel does for a server that is stopped.
-        self.patience: Final = {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2}
         self._program = find("mariadbd", package="mariadb-server")
-        self._user = user_for("mysql")
-        self.folder = home.folder(name, user=self._user)
-        self.data = self.folder / "data"
+        super().__init__(home, name, host=host, port=port, user=user_for("mysql"))
+        self.data: Final = self.folder / "data"
         self.copy_fresh_data()
-        self.daemon = Daemon(home, f"{name}-server", user=self._user)
 
     def copy_fresh_data(self) -> None:
         """Fill `data`."""
-        copy_data(self._program, to=self.data, user=self._user)
+        copy_data(self._program, to=self.data, user=self.user)
+
+    @property
+    def patience(self) -> dict[str, int]:
+        """See `database.DatabaseServer`. `connect_timeout` ends with TCP's handshake, which the kernel does for a server that
+        is stopped."""
+        return {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2}
 
     def url(self, database: str, *, via: Address | None = None) -> str:
         """See `database.DatabaseServer`."""
@@ -98,36 +99,15 @@ class MariaDB:
         """What a kind of server adds to the command line."""
         return ()
 
-    def start(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.launch()
-        self.wait_ready()
-
-    def launch(self, *more: str) -> None:
-        """Start without waiting."""
+    def command(self) -> Sequence[str]:
+        """See `server.Server`."""
         own = (f"--datadir={self.folder}/data", f"--socket={self.folder}/sock", f"--pid-file={self.folder}/pid")
         listen = (f"--bind-address={self.host}", f"--port={self.port}")
-        self.daemon.start(self._program, "--no-defaults", *own, *listen, *FAST, *self.options(), *more)
+        return (self._program, "--no-defaults", *own, *listen, *FAST, *self.options())
 
-    def wait_ready(self) -> None:
-        """Until it answers; it recovers from a kill by itself."""
-        self.daemon.wait_ready(lambda: self.admin().close(), seconds=_READY_S, unless=(pymysql.err.OperationalError,))
-
-    def stop(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.stop()
-
-    def kill(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.kill()
-
-    def pause(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.pause()
-
-    def resume(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.resume()
+    def look(self) -> None:
+        """See `server.Server`."""
+        self.admin().close()
 
     def read_only(self, on: bool) -> None:
         """For statements from now on, also of open transactions."""
@@ -136,7 +116,6 @@ class MariaDB:
 
 def copy_data(program: str, *, to: Path, user: str | None) -> None:
     """The data folder of a fresh server, with its users."""
-    version = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
 
     def make(folder: Path) -> None:
         users = folder.parent / "users.sql"
@@ -144,13 +123,9 @@ def copy_data(program: str, *, to: Path, user: str | None) -> None:
         install = find("mariadb-install-db", package="mariadb-server")
         run_as(user, install, *_INSTALL, f"--datadir={folder}", f"--extra-file={users}", cwd=folder)
 
-    copy_seed("mariadb", recipe=f"{version} {_INSTALL} {_USERS}", make=make, to=to, user=user)
+    copy_seed("mariadb", recipe=f"{version_of(program)} {_INSTALL} {_USERS}", make=make, to=to, user=user)
 
 
-@contextmanager
-def mariadb() -> Iterator[MariaDB]:
+def mariadb() -> AbstractContextManager[MariaDB]:
     """A server of one's own for the length of a block."""
-    with Home("my") as home:
-        server = MariaDB(home)
-        server.start()
-        yield server
+    return running("my", MariaDB)

@@ -1,20 +1,23 @@
-"""The servers that tests need, from Debian's packages: where their programs are, and how they get here.
+"""What tests need of Debian's packages, servers above all: where their programs are, and how they get here.
 
-    python tests/servers/packages.py      installs what is missing, as root, and starts nothing
+    python tests/servers/packages.py            installs what is missing, as root, and starts nothing
+    python tests/servers/packages.py spin gcc   these, and fails when it cannot
 
 Without imports of ours: `make install-test` runs it before anything else is there.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PACKAGES", "Missing", "find", "install", "missing"]
+__all__ = ["PACKAGES", "Missing", "fetch", "find"]
 
 # What a package is wanted for: one program or file of it, by which it is known to be there.
 PACKAGES: Final = {
@@ -23,9 +26,15 @@ PACKAGES: Final = {
     "galera-4": "/usr/lib/galera/libgalera_smm.so",
     "rsync": "rsync",
     "haproxy": "haproxy",
-    "rabbitmq-server": "rabbitmq-server",
+    "rabbitmq-server": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "redis-server": "redis-server",
     "etcd-server": "etcd",
+    "xfsprogs": "mkfs.xfs",
+    "e2fsprogs": "mkfs.ext4",
+    "mount": "mount",
+    "spin": "spin",
+    "gcc": "gcc",
+    "libc6-dev": "/usr/include/stdio.h",
 }
 
 # Of several installed versions, the newest.
@@ -46,19 +55,31 @@ def find(program: str, *, package: str) -> str:
     return found
 
 
-def missing() -> list[str]:
-    """The packages of which something is not there."""
-    return [package for package, program in PACKAGES.items() if _look(program) is None]
+def fetch(*packages: str) -> None:
+    """Have packages here, and start nothing of them. Raises Missing."""
+    if not (wanted := _missing(packages)):
+        return
+    if os.getuid() != 0 or shutil.which("apt-get") is None:
+        raise Missing(f"Not installed, because that takes root on Debian: {' '.join(wanted)}")
+    with _one_at_a_time(), _nothing_starts():
+        if wanted := _missing(packages):
+            print(f"installing {' '.join(wanted)}", flush=True)
+            try:
+                _install(wanted)
+            except subprocess.CalledProcessError as error:
+                raise Missing(f"apt-get failed ({error}) for {' '.join(wanted)}") from error
 
 
-def install(packages: list[str]) -> None:
-    """Install packages without starting what is in them. Raises CalledProcessError."""
+def _missing(packages: Iterable[str]) -> list[str]:
+    return [package for package in packages if _look(PACKAGES[package]) is None]
+
+
+def _install(packages: list[str]) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with _nothing_starts():
-        # No list of packages yet, or one that is out of date: only then ask for a fresh one, which is slow.
-        if subprocess.run([*_APT, "install", *packages], env=environ, capture_output=True, check=False).returncode:
-            subprocess.run([*_APT, "update"], env=environ, check=True)
-            subprocess.run([*_APT, "install", *packages], env=environ, check=True)
+    # No list of packages yet, or one that is out of date: only then ask for a fresh one, which is slow.
+    if subprocess.run([*_APT, "install", *packages], env=environ, capture_output=True, check=False).returncode:
+        subprocess.run([*_APT, "update"], env=environ, check=True)
+        subprocess.run([*_APT, "install", *packages], env=environ, check=True)
 
 
 def _look(program: str) -> str | None:
@@ -71,6 +92,14 @@ def _look(program: str) -> str | None:
 
 def _version(folder: Path) -> int:
     return int(folder.name) if folder.name.isdigit() else 0
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Tests run side by side: whoever comes second finds the policy and the packages of the first."""
+    with (Path(tempfile.gettempdir()) / "breezeblock-tests-apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
@@ -87,22 +116,15 @@ def _nothing_starts() -> Iterator[None]:
         _POLICY.unlink()
 
 
-def main() -> None:
-    """Never fails: without the servers there are fewer tests, and they say so."""
-    wanted = missing()
-    if not wanted:
-        return
-    names = " ".join(wanted)
-    consequence = "the tests that need them are skipped, and fail in a proof"
-    if os.getuid() != 0 or shutil.which("apt-get") is None:
-        print(f"Not installed, because that takes root on Debian: {names}; {consequence}.", file=sys.stderr)
-        return
-    print(f"installing {names}")
+def main(names: list[str]) -> int:
+    """Whoever asks for all goes on without: then there are fewer tests, and they say so."""
     try:
-        install(wanted)
-    except subprocess.CalledProcessError as error:
-        print(f"apt-get failed ({error}) for {names}; {consequence}.", file=sys.stderr)
+        fetch(*(names or _missing(PACKAGES)))
+    except Missing as error:
+        print(f"{error}; the tests that need them are skipped, or fail.", file=sys.stderr)
+        return 1 if names else 0
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,19 +1,19 @@
 """A private PostgreSQL."""
 
+import functools
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from tests.servers.database import USER, Address, run_as
-from tests.servers.home import Daemon, Home, user_for
+from tests.servers.database import USER, DatabaseServer, run_as, version_of
+from tests.servers.home import Home, user_for
 from tests.servers.packages import find
-from tests.servers.ports import LOOPBACK, free_port
 from tests.servers.seeds import copy_seed
+from tests.servers.server import Address, running
 
 __all__ = ["PostgreSQL", "postgresql"]
 
@@ -41,33 +41,35 @@ _FAST: Final = {
     "max_connections": "200",
     "jit": "off",
 }
-_READY_S: Final = 30.0
 
 
-class PostgreSQL:
-    """Implements `database.DatabaseServer`."""
+class PostgreSQL(DatabaseServer):
+    """See `database.DatabaseServer`."""
+
+    NOT_READY = (psycopg.OperationalError,)
 
     def __init__(self, home: Home, name: str = "postgresql") -> None:
-        self.host: Final = LOOPBACK
-        self.port: Final = free_port()
-        self.patience: Final = {"connect_timeout": 2}
         self._program = find("postgres", package="postgresql")
-        user = user_for("postgres")
-        self._data = home.path / name
-        copy_seed(
-            "postgresql", recipe=self._recipe(), make=lambda folder: _initdb(folder, user), to=self._data, user=user
-        )
         # SIGINT: without waiting for clients to leave.
-        self.daemon = Daemon(home, f"{name}-server", user=user, stop_signal=signal.SIGINT)
+        super().__init__(home, name, user=user_for("postgres"), stop_signal=signal.SIGINT)
+        self.data: Final = self.folder / "data"
+        recipe = f"{version_of(self._program)} {_INITDB} {USER}"
+        make = functools.partial(_initdb, user=self.user)
+        copy_seed("postgresql", recipe=recipe, make=make, to=self.data, user=self.user)
 
-    def _recipe(self) -> str:
-        version = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
-        return f"{version} {_INITDB} {USER}"
+    @property
+    def patience(self) -> dict[str, int]:
+        """See `database.DatabaseServer`."""
+        return {"connect_timeout": 2}
 
     def url(self, database: str, *, via: Address | None = None) -> str:
         """See `database.DatabaseServer`."""
+        return self.libpq_url(database, via=via).replace("postgresql:", "postgresql+psycopg:", 1)
+
+    def libpq_url(self, database: str, *, via: Address | None = None) -> str:
+        """For PostgreSQL's own library."""
         at = via or self
-        return f"postgresql+psycopg://{USER}:{USER}@{at.host}:{at.port}/{database}"
+        return f"postgresql://{USER}:{USER}@{at.host}:{at.port}/{database}"
 
     def admin(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         """A superuser's connection that commits each statement."""
@@ -87,32 +89,15 @@ class PostgreSQL:
         with self.admin() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def start(self) -> None:
-        """See `database.DatabaseServer`."""
+    def command(self) -> Sequence[str]:
+        """See `server.Server`."""
         own = {"listen_addresses": self.host, "port": str(self.port), "unix_socket_directories": ""}
         options = [f"--{name}={value}" for name, value in {**_FAST, **own}.items()]
-        self.daemon.start(self._program, "-D", str(self._data), *options)
-        self.wait_ready()
+        return (self._program, "-D", str(self.data), *options)
 
-    def wait_ready(self) -> None:
-        """Until it answers; it recovers from a kill by itself."""
-        self.daemon.wait_ready(lambda: self.admin().close(), seconds=_READY_S, unless=(psycopg.OperationalError,))
-
-    def stop(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.stop()
-
-    def kill(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.kill()
-
-    def pause(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.pause()
-
-    def resume(self) -> None:
-        """See `database.DatabaseServer`."""
-        self.daemon.resume()
+    def look(self) -> None:
+        """See `server.Server`."""
+        self.admin().close()
 
     def read_only(self, on: bool) -> None:
         """For transactions that begin from now on, as on a standby. Those that are open go on."""
@@ -121,7 +106,7 @@ class PostgreSQL:
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {wanted}")
             connection.execute("SELECT pg_reload_conf()")
         # The server tells its processes by a signal: a fresh one has the new value from its beginning.
-        self.daemon.wait_ready(lambda: self._is_read_only(wanted), seconds=_READY_S, unless=(_NotYet,))
+        self.daemon.wait_ready(lambda: self._is_read_only(wanted), seconds=self.READY_S, unless=(_NotYet,))
 
     def _is_read_only(self, wanted: str) -> None:
         with self.admin() as connection:
@@ -139,23 +124,10 @@ def _initdb(folder: Path, user: str | None) -> None:
     run_as(user, initdb, "-D", str(folder), *_INITDB, "--no-sync", cwd=folder)
     # The role is made without a server, so that the seed has it. A dump of one statement a line is what --single reads.
     postgres = find("postgres", package="postgresql")
-    subprocess.run(
-        [postgres, "--single", "-D", str(folder), "-F", "postgres"],
-        input=f"CREATE ROLE {USER} LOGIN PASSWORD '{USER}'\n",
-        text=True,
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-    )
+    role = f"CREATE ROLE {USER} LOGIN PASSWORD '{USER}'\n"
+    run_as(user, postgres, "--single", "-D", str(folder), "-F", "postgres", cwd=folder, says=role)
 
 
-@contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
+def postgresql() -> AbstractContextManager[PostgreSQL]:
     """A server of one's own for the length of a block."""
-    with Home("pg") as home:
-        server = PostgreSQL(home)
-        server.start()
-        yield server
+    return running("pg", PostgreSQL)

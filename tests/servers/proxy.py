@@ -9,11 +9,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Literal, Protocol
 
-from tests.servers.database import Address
+from tests.servers.home import Closing
 from tests.servers.ports import LOOPBACK, free_port
+from tests.servers.server import Address
 
 __all__ = ["Proxy"]
 
@@ -188,8 +188,8 @@ _Way = Literal["to server", "to client"]
 _READERS: Final[dict[str, type[_Reader]]] = {"postgresql": _PostgreSQL, "mysql": _MySQL}
 
 
-class Proxy:
-    """Listens on a port of its own in front of `server`. Implements `database.Address`; all verbs may be called at any time."""
+class Proxy(Closing):
+    """Listens on a port of its own in front of `server`. Implements `server.Address`; all verbs may be called at any time."""
 
     def __init__(self, server: Address, *, protocol: Literal["postgresql", "mysql"]) -> None:
         self.host: Final = LOOPBACK
@@ -245,14 +245,6 @@ class Proxy:
             self.refuse(True)
         self.hang(to_server=False, to_client=False)
         self.cut()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def wait_open(self, way: _Way) -> None:
         """Return when this direction does not hang."""

@@ -5,29 +5,15 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from tests.servers.database import DatabaseServer
+from tests.servers.numbers import numbers, read, write
 
 
 @pytest.fixture
 def engine(server: DatabaseServer) -> Iterator[sa.Engine]:
     """On a database with one table that has the row 1."""
-    server.create_database("here")
-    engine = sa.create_engine(server.url("here"), poolclass=sa.NullPool, connect_args=server.patience)
-    with engine.begin() as tx:
-        tx.execute(sa.text("CREATE TABLE numbers (number INT PRIMARY KEY)"))
-    write(engine, 1)
-    yield engine
-    engine.dispose()
-    server.drop_database("here")
-
-
-def write(engine: sa.Engine, number: int) -> None:
-    with engine.begin() as tx:
-        tx.execute(sa.text("INSERT INTO numbers VALUES (:number)"), {"number": number})
-
-
-def read(engine: sa.Engine) -> list[int]:
-    with engine.connect() as tx:
-        return list(tx.execute(sa.text("SELECT number FROM numbers ORDER BY number")).scalars())
+    with numbers(server) as engine:
+        write(engine, 1)
+        yield engine
 
 
 def test_what_was_committed_survives_a_kill(server: DatabaseServer, engine: sa.Engine) -> None:

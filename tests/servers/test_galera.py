@@ -4,20 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from tests.proof import not_here
 from tests.servers.galera import Galera, galera
 from tests.servers.haproxy import haproxy
-from tests.servers.packages import Missing
+from tests.servers.needed import needed
+from tests.servers.numbers import engine_for, read, write
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Galera]:
-    try:
-        with galera() as cluster:
-            cluster.create_database("here")
-            yield cluster
-    except Missing as error:
-        not_here(str(error))
+    with needed(galera()) as cluster:
+        cluster.create_database("here")
+        yield cluster
 
 
 @pytest.fixture
@@ -25,22 +22,12 @@ def engines(cluster: Galera) -> Iterator[list[sa.Engine]]:
     """One for each node, on a database with an empty table."""
     # Longer than the others wait for a silent node before they go on without it.
     sync = {"init_command": "SET SESSION wsrep_sync_wait = 7", "connect_timeout": 5, "read_timeout": 20}
-    engines = [sa.create_engine(url, poolclass=sa.NullPool, connect_args=sync) for url in cluster.urls("here")]
+    engines = [engine_for(url, sync) for url in cluster.urls("here")]
     with engines[0].begin() as tx:
         tx.execute(sa.text("CREATE OR REPLACE TABLE numbers (number INT PRIMARY KEY)"))
     yield engines
     for engine in engines:
         engine.dispose()
-
-
-def write(engine: sa.Engine, number: int) -> None:
-    with engine.begin() as tx:
-        tx.execute(sa.text("INSERT INTO numbers VALUES (:number)"), {"number": number})
-
-
-def read(engine: sa.Engine) -> list[int]:
-    with engine.connect() as tx:
-        return list(tx.execute(sa.text("SELECT number FROM numbers ORDER BY number")).scalars())
 
 
 def test_every_node_takes_writes_and_has_those_of_the_others(engines: list[sa.Engine]) -> None:
@@ -63,7 +50,7 @@ def test_a_killed_node_catches_up(cluster: Galera, engines: list[sa.Engine]) -> 
 
 def test_a_node_that_leaves_the_primary_component_refuses(cluster: Galera, engines: list[sa.Engine]) -> None:
     """It still lets clients in. Healed, it has what it missed."""
-    unsynced = sa.create_engine(cluster.nodes[1].url("here"), poolclass=sa.NullPool)
+    unsynced = engine_for(cluster.nodes[1].url("here"))
     cluster.leave_primary(1)
     try:
         with pytest.raises(sa.exc.OperationalError, match="1047"):
@@ -101,7 +88,7 @@ def test_a_cluster_that_died_goes_on_by_itself(cluster: Galera, engines: list[sa
 def test_a_balancer_sends_each_connection_to_the_next_node(cluster: Galera, engines: list[sa.Engine]) -> None:
     """Three connections, three nodes."""
     with haproxy(cluster.nodes) as balancer:
-        engine = sa.create_engine(cluster.url("here", via=balancer), poolclass=sa.NullPool)
+        engine = engine_for(cluster.url("here", via=balancer))
         addresses = set()
         for _ in engines:
             with engine.connect() as tx:

@@ -18,7 +18,7 @@ USER = """
 import sys
 from tests.servers.postgresql import postgresql
 with postgresql() as server:
-    print(server._data.parent, *server.daemon.pids(), flush=True)
+    print(server.folder.parent, *server.daemon.pids(), flush=True)
     sys.stdin.read()
 """
 

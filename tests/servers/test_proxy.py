@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from tests.servers.database import USER, DatabaseServer
+from tests.servers.numbers import engine_for, numbers, read, write
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import Proxy
 
@@ -19,32 +20,16 @@ def proxy(server: DatabaseServer) -> Iterator[Proxy]:
 @pytest.fixture
 def direct(server: DatabaseServer) -> Iterator[sa.Engine]:
     """Past the proxy, to a database with an empty table."""
-    server.create_database("behind")
-    engine = sa.create_engine(server.url("behind"), poolclass=sa.NullPool)
-    with engine.begin() as tx:
-        tx.execute(sa.text("CREATE TABLE numbers (number INT PRIMARY KEY)"))
-    yield engine
-    engine.dispose()
-    server.drop_database("behind")
+    with numbers(server) as engine:
+        yield engine
 
 
 @pytest.fixture
 def engine(server: DatabaseServer, proxy: Proxy, direct: sa.Engine) -> Iterator[sa.Engine]:
     """Through the proxy."""
-    url = server.url("behind", via=proxy)
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=server.patience)
+    engine = engine_for(server.url(str(direct.url.database), via=proxy), server.patience)
     yield engine
     engine.dispose()
-
-
-def write(engine: sa.Engine, number: int) -> None:
-    with engine.begin() as tx:
-        tx.execute(sa.text("INSERT INTO numbers VALUES (:number)"), {"number": number})
-
-
-def read(engine: sa.Engine) -> list[int]:
-    with engine.connect() as tx:
-        return list(tx.execute(sa.text("SELECT number FROM numbers ORDER BY number")).scalars())
 
 
 def test_a_commit_that_loses_its_answer_has_happened(proxy: Proxy, engine: sa.Engine, direct: sa.Engine) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import structlog
 
+from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.queue import DO, UNDO
 from breezeblock.resources import snapshots, targets, volume_changes, volumes
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.database import Database
-from breezeblock.testing.excuses import BY_HAND, CANCELLING, LEFT_BEHIND, Excuses
+from breezeblock.testing.excuses import BY_HAND, CANCELLING, LEFT_BEHIND, Excuses, Remains, may_have_removed
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles
 from breezeblock.testing.replicating import DEFAULT, Array, _ArrayFiles
@@ -211,23 +212,104 @@ def test_who_cleaned_up_undisturbed_leaves_nothing_behind() -> None:
     judged = Judged()
     judged.hit(ONE, epoch=1)
     judged.saved(ONE, f"1 {UNDO} drop_volume")
-    assert not judged.may_have_left_something(ONE, "create_volume", "failed")
-    assert judged.may_have_left_something(ONE, "delete_volume", "failed")
+    assert not judged.may_have_left(ONE, "create_volume", "failed", epoch=1)
 
     judged.hit(ONE, epoch=2)
 
-    assert judged.may_have_left_something(ONE, "create_volume", "failed")
-    assert not judged.may_have_left_something(ONE, "create_volume", "done")
+    assert judged.may_have_left(ONE, "create_volume", "failed", epoch=2)
+    assert not judged.may_have_left(ONE, "create_volume", "done", epoch=2)
 
 
-def test_an_extension_that_fails_has_nothing_to_leave() -> None:
-    """It makes no object and removes none. Half of an undoing may be left of whatever has one, and of what is parked."""
+def test_what_is_parked_and_undone_in_the_same_claim_leaves_nothing_behind() -> None:
     judged = Judged()
-    judged.hit(ONE, epoch=1)
-    judged.saved(ONE, f"1 {UNDO} ")
+    assert judged.may_have_left(ONE, "create_volume", "parked", epoch=4)  # nobody served it
+    judged.saved(ONE, f"4 {UNDO} ")
 
-    assert not judged.may_have_left_something(ONE, "extend_volume", "failed")
-    assert judged.may_have_left_something(ONE, "extend_volume", "parked")
+    assert not judged.may_have_left(ONE, "create_volume", "parked", epoch=4)
+    assert judged.may_have_left(ONE, "create_volume", "parked", epoch=5)  # its undoing was interrupted
+
+
+@pytest.mark.parametrize("kind", ["extend_volume", "delete_volume", "retype_volume"])
+@pytest.mark.parametrize("outcome", ["failed", "parked", "cancelled"])
+def test_who_makes_no_object_leaves_none(kind: str, outcome: str) -> None:
+    judged = Judged()
+    judged.saved(ONE, f"1 {UNDO} ")
+    judged.hit(ONE, epoch=1)
+
+    assert not judged.may_have_left(ONE, kind, outcome, epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "may"),
+    [
+        ("delete_volume", "failed", True),
+        ("delete_snapshot", "parked", True),
+        ("delete_volume", "done", False),
+        ("delete_volume", "cancelled", False),
+        ("create_volume", "parked", False),
+        ("revert_volume", "failed", False),
+    ],
+)
+def test_only_a_deletion_that_was_begun_may_have_removed_what_a_row_names(kind: str, outcome: str, may: bool) -> None:
+    assert may_have_removed(kind, outcome) is may
+
+
+def test_an_interrupted_creation_of_a_resource_does_not_excuse_what_later_operations_need() -> None:
+    """It used to: whatever was interrupted counted as a deletion."""
+    found: list[str] = []
+    excuses = Excuses(lambda invariant, what: found.append(what), lambda resource: False)
+    excuses.poison_limit = 0
+    for operation, kind, outcome in ((OTHER, "revert_volume", "parked"), (ONE, "create_snapshot", "failed")):
+        excuses.enqueued(operation, kind)
+        excuses.ended(operation, kind, outcome, lost_owners=0, resources=[VOLUME])
+
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("seq", "epoch", "published", "may"),
+    [
+        (5, 1, None, True),
+        (5, 3, None, True),
+        (5, 4, None, False),  # of a claim that there never was
+        (4, 1, None, False),  # of another operation, before
+        (6, 1, None, False),  # and after
+        (2, 1, 5, True),  # what the volume was before a revert that published its copy and was then interrupted
+        (2, 1, 6, False),
+        (6, 1, 5, False),
+    ],
+)
+def test_an_interrupted_operation_excuses_only_objects_of_its_own(
+    seq: int, epoch: int, published: int | None, may: bool
+) -> None:
+    """One used to excuse every orphan of its resource for ever."""
+    remains = Remains()
+    remains.left(VOLUME, 5, 3)
+
+    named = None if published is None else f"{VOLUME}.{published}.1"
+    assert remains.may_stay(ObjectName(VOLUME, seq, epoch), named) is may
+    assert not remains.may_stay(ObjectName(OTHER, seq, epoch), named)
+
+
+@pytest.mark.parametrize(("tidied", "may"), [(4, True), (5, True), (6, False)])
+def test_what_a_later_revert_should_have_removed_is_excused_no_more(tidied: int, may: bool) -> None:
+    remains = Remains()
+    remains.left(VOLUME, 5, 1)
+    remains.tidied(VOLUME, tidied)
+    remains.tidied(VOLUME, 1)
+
+    assert remains.may_stay(ObjectName(VOLUME, 5, 1), f"{VOLUME}.{tidied}.1") is may
+
+
+@pytest.mark.parametrize(("published", "may"), [(1, True), (6, True), (7, False), (8, False)])
+def test_a_deletion_may_only_have_removed_what_was_there_before_it(published: int, may: bool) -> None:
+    remains = Remains()
+    remains.left(VOLUME, 9, 1)  # making something removes nothing
+    remains.removed(VOLUME, 7)
+    remains.removed(VOLUME, 3)
+
+    assert remains.may_be_gone(f"{VOLUME}.{published}.1") is may
+    assert not remains.may_be_gone(f"{OTHER}.{published}.1")
 
 
 def test_the_names_are_those_of_the_transitions() -> None:

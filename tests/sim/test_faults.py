@@ -16,7 +16,7 @@ from tests.sim.seeds import BASE
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Files
-from breezeblock.model.errors import Ambiguous, Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import FenceFailed
@@ -25,7 +25,7 @@ from breezeblock.protocol.membership import NodeRow
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import tx_done
 from breezeblock.testing.cluster import Cluster
-from breezeblock.testing.database import BACK, THERE, Database, SimLane
+from breezeblock.testing.database import BACK, CATCHES_UP_S, THERE, Database, SimLane
 from breezeblock.testing.faults import KINDS, Faults
 from breezeblock.testing.fenced import TRUST_SETTLE_S, Client, open_driver, open_fences
 from breezeblock.testing.history import Entry, History
@@ -202,6 +202,51 @@ def test_each_way_of_a_cut_is_drawn(database: Database) -> None:
     scene = Scene(database)
 
     assert {tuple(scene.faults.draw_ways()) for _ in range(50)} == {(THERE, BACK), (THERE,), (BACK,)}
+
+
+class Behind(Faults):
+    """Each database node is so far behind the others."""
+
+    behind_s = 0.0
+
+    def lag_s(self, process: Process) -> float:
+        return self.behind_s
+
+
+def commit(scene: Scene, id_: str) -> None:
+    with scene.database.transaction() as tx:
+        tx.execute(insert(tx_done).values(id=id_, attempt=1, at_us=0))
+
+
+def test_a_database_node_that_is_behind_catches_up_with_what_was_there_or_refuses(database: Database) -> None:
+    """And without the barrier it shows the past."""
+    scene = Scene(database)
+    scene.database.begin_run(now_us=lambda: 0, replicated=True)
+
+    async def seen(behind_s: float, *, barrier: bool = True) -> tuple[list[str], float]:
+        scene.faults = faults = Behind(random=Quiet(), tell=scene.tell, pace_s=0.0)
+        faults.behind_s = behind_s
+        lane = SimLane(scene.database, Process("n.worker1"), faults, Random(1))
+        lane.barrier = barrier
+        began = asyncio.get_running_loop().time()
+        rows = await lane.read(lambda tx: tx.execute(select(tx_done.c.id)).scalars().all())
+        return sorted(rows), round(asyncio.get_running_loop().time() - began, 3)
+
+    async def story(scene: Scene) -> list[tuple[list[str], float]]:
+        await asyncio.sleep(1.0)
+        commit(scene, "before")
+        await asyncio.sleep(0.1)
+        found = [await seen(0.5, barrier=False)]
+        waits = asyncio.ensure_future(seen(0.5))
+        await asyncio.sleep(0.2)
+        commit(scene, "meanwhile")
+        found += [await waits, await seen(0.0)]
+        with pytest.raises(Contended):
+            await seen(CATCHES_UP_S + 0.1)
+        return found
+
+    assert scene.play(story) == [([], 0.0), (["before"], 0.5), (["before", "meanwhile"], 0.0)]
+    database.begin_run(now_us=lambda: 0)
 
 
 # --- the storage --------------------------------------------------------------------------------------------------------

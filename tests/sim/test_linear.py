@@ -1,6 +1,6 @@
 """The judge of answers, on made-up histories: those that no line of instants agrees with are refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import permutations
 from random import Random
 from typing import Any
@@ -10,9 +10,10 @@ from tests.sim.regressions.stage import QUOTA, Stage
 
 from breezeblock.model.errors import Rejected
 from breezeblock.model.ids import VolumeId
-from breezeblock.resources import snapshots, volume_changes, volumes
+from breezeblock.resources import snapshots, volume_changes, volume_edits, volumes
 from breezeblock.testing.database import Database
-from breezeblock.testing.linear import Answered, Claims, Line, State, claims_of, claims_of_row
+from breezeblock.testing.linear import Answered, Claims, Line, State, claims_of, claims_of_row, state_of_row
+from breezeblock.testing.run import Failed, simulate
 
 ONE, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 CREATING, AVAILABLE = State("creating", 1, "plain"), State("available", 1, "plain")
@@ -138,6 +139,9 @@ def test_all_pairs_are_judged_as_the_definition_has_it() -> None:
             ((OTHER, State(size_gib=3)),),
         ),
         (f"Volume {ONE} has 3 GiB and its snapshot 2 GiB; a volume that …", ((ONE, State(size_gib=3)),)),
+        (f"Volume {ONE} is in-use; it must be …", ((ONE, State("in-use")),)),
+        (f"Volume {ONE} is uploading; its metadata …", ((ONE, State("uploading")),)),
+        (f"Volume {ONE} is in maintenance and cannot be changed.", ((ONE, State("maintenance")),)),
         (f"Volume {ONE} already has this type.", ((ONE, State(type_id="gold")),)),
         ("Quota exceeded for volumes: requested 1, in use 6, limit 6.", ()),
     ],
@@ -178,6 +182,7 @@ def test_the_sentences_of_the_service_are_read(stage: Stage) -> None:
     extending = ((volume, State("extending")),)
     assert refused(stage, volume_changes.begin_extend, **extend, size_gib_new=4) == extending
     assert refused(stage, volumes.begin_delete, volume_id=volume, cascade=True) == extending
+    assert refused(stage, volume_edits.set_readonly, volume_id=volume, readonly=True) == extending
     stage.end(stage.claim())
     revert = {"volume_id": volume, "snapshot_id": snapshot}
     assert refused(stage, volume_changes.begin_revert, **revert) == ((volume, State(size_gib=3)),)
@@ -185,8 +190,85 @@ def test_the_sentences_of_the_service_are_read(stage: Stage) -> None:
     stage.run(snapshots.begin_delete, origin=stage.origin(), snapshot_id=snapshot)
     assert refused(stage, snapshots.begin_delete, snapshot_id=snapshot) == ((snapshot, State("deleting")),)
 
+    wanted = {"status": "maintenance", "attach_status": None, "migration_status": None}
+    stage.run(volume_changes.reset_status, origin=stage.origin(), volume_id=volume, **wanted)
+    closed = ((volume, State("maintenance")),)
+    assert refused(stage, volume_edits.set_bootable, volume_id=volume, bootable=True) == closed
+    given = {"metadata": {"a": "b"}, "if_match": frozenset[str]()}
+    assert refused(stage, volume_edits.merge_metadata, volume_id=volume, **given) == closed
+
 
 def test_a_row_is_a_claim_of_all_that_it_shows() -> None:
-    row = {"status": "available", "size_gib": 1, "volume_type_id": "plain", "name": "x"}
+    row = {"status": "available", "size_gib": 1, "volume_type_id": "plain", "name": "x", "description": None}
+    row |= {"metadata_json": '{"a":"b"}', "object_name": "hidden"}
+    edited = 'name=x description=None metadata_json={"a":"b"}'
 
-    assert claims_of_row(ONE, row) == ((ONE, AVAILABLE),)
+    assert claims_of_row(ONE, row) == ((ONE, AVAILABLE._replace(edited=edited)),)
+    flags = {"bootable": True, "readonly": None, "attach_status": "attached"}
+    edited += " bootable=1 readonly=None attach_status=attached"
+    assert claims_of_row(ONE, row | flags) == ((ONE, AVAILABLE._replace(edited=edited)),)
+
+
+VOLUME_ROW: dict[str, Any] = {
+    "status": "available",
+    "size_gib": 1,
+    "volume_type_id": None,
+    "name": "x",
+    "description": "y",
+    "metadata_json": "{}",
+    "bootable": False,
+    "readonly": False,
+    "attach_status": "detached",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("name", None),
+        ("description", "z"),
+        ("metadata_json", '{"a":"b"}'),
+        ("bootable", True),
+        ("readonly", True),
+        ("attach_status", "attached"),
+    ],
+)
+def test_whatever_was_edited_may_not_be_told_as_it_was_before(name: str, after: object) -> None:
+    """Edited at 2.0: who asks later is told so. Only the status, size and type were looked at."""
+    before, edited = state_of_row(VOLUME_ROW), state_of_row(VOLUME_ROW | {name: after})
+    history = Line()
+    history.moved(ONE, 1.0, before)
+    history.moved(ONE, 2.0, edited)
+
+    history.answered(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, before),)))
+    history.answered(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, edited),)))
+    assert history.problems({}) == []
+    history.answered(Answered("show_volume", ONE, 2.1, 2.5, claims=((ONE, before),)))
+
+    assert len(history.problems({})) == 1
+
+
+def tells_what_was_before(tx: object, origin: object, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:
+    """As if the edit had been made from a row of which somebody else has meanwhile changed the other half."""
+    return {**row, **values, "description": "what nobody wrote"}
+
+
+def keeps_no_edit(tx: object, origin: object, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:
+    """Says that it is done."""
+    return {**row, **values}
+
+
+@pytest.mark.parametrize("save", [tells_what_was_before, keeps_no_edit])
+def test_an_edit_that_is_lost_or_told_wrong_is_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch, save: Callable[..., Any]
+) -> None:
+    """In whole simulated runs, from what was answered."""
+    monkeypatch.setattr(volume_edits, "_save", save)
+
+    for seed in range(20):
+        try:
+            simulate(seed, database=database, only=[], brief=False)
+        except Failed as failed:
+            assert all(one.startswith("Order: edit_volume") and " said that " in one for one in failed.violations)
+            return
+    pytest.fail("20 seeds did not find it")

@@ -15,7 +15,7 @@ from breezeblock.model.errors import Ambiguous, Contended, Rejected, Unavailable
 from breezeblock.store import run as run_module
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
-from breezeblock.store.run import REQUEST_ATTEMPTS, Lane, Store
+from breezeblock.store.run import REQUEST_ATTEMPTS, SERVERS_ASKED, Lane, Store
 from breezeblock.store.tables import metadata, quota_usage, tx_done
 from breezeblock.testing.virtual import VirtualEnv
 
@@ -276,6 +276,20 @@ def test_reading_gives_up_after_its_attempts(files: Files) -> None:
         return world.lane.attempts
 
     assert files.run(["contended"] * 50, use) == REQUEST_ATTEMPTS
+
+
+def test_reading_asks_the_next_server_when_one_is_lost(files: Files) -> None:
+    """And not many more than there are: who reads is to hear soon that nobody answers."""
+
+    async def use(world: World) -> int:
+        assert await world.store.read(look) == 0
+        before = world.lane.attempts
+        world.lane.faults = ["unavailable"] * 50
+        with pytest.raises(Unavailable):
+            await world.store.read(look)
+        return world.lane.attempts - before
+
+    assert files.run(["unavailable"] * (SERVERS_ASKED - 1), use) == SERVERS_ASKED
 
 
 def test_the_reads_of_a_node_wait_through_an_outage(files: Files) -> None:

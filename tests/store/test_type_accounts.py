@@ -1,18 +1,24 @@
 """Revision 0004 carries what was charged and limited under the names of types over to their ids."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Connection, Table, insert, select
+from tests.store.admin_tx import origin
 
+from breezeblock.model.ids import TypeId
+from breezeblock.resources import types
 from breezeblock.resources.types import DEFAULT_TYPE_ID, DEFAULT_TYPE_NAME
 from breezeblock.store import schema
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.tables import quota_classes, quota_usage, quotas
 
+ADMIN = origin()
 NAMED, KEPT = f"volumes_{DEFAULT_TYPE_NAME}", f"volumes_{DEFAULT_TYPE_ID}"
 
 
@@ -39,6 +45,14 @@ def given(path: Path, table: Table, *rows: tuple[str, str, int]) -> None:
     engine = open_engine(f"sqlite:///{path}", now_us=lambda: 0)
     with engine.begin() as connection:
         connection.execute(insert(table), [dict(zip(table.c.keys(), row, strict=True)) for row in rows])
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Connection]:
+    """A transaction of this release."""
+    engine = open_engine(f"sqlite:///{path}", now_us=lambda: 0)
+    with engine.begin() as connection:
+        yield connection
 
 
 def test_limits_and_usage_of_a_type_move_to_its_id(path: Path) -> None:
@@ -78,3 +92,45 @@ def test_the_release_before_still_makes_operations(path: Path) -> None:
             " created_at_us) VALUES ('o', 'k', 1, 'q', 'volume', 'v', 'p', 'u', 'r', '{}', 'do', '{}', 0, 0, 0, 0, 0, 0, 0)"
         )
         assert connection.execute("SELECT touched FROM operations").fetchall() == [(0,)]
+
+
+def test_a_type_that_is_named_like_the_id_of_another_has_no_accounts_of_the_other(path: Path) -> None:
+    """What looks like an id is one."""
+    schema.upgrade(f"sqlite:///{path}")
+    given(path, quota_usage, ("p", KEPT, 2))
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO volume_types (id, op_seq, name, is_public, extra_specs_json, created_at_us)"
+            " VALUES (?, 0, ?, 1, '{}', 0)",
+            ("another", DEFAULT_TYPE_ID),
+        )
+
+    schema.upgrade(f"sqlite:///{path}")
+
+    assert accounts(path, quota_usage) == {("p", KEPT, 2)}
+
+
+def test_a_type_that_gets_another_name_takes_along_what_was_charged_under_the_old_one(path: Path) -> None:
+    """Nobody would find it later."""
+    schema.upgrade(f"sqlite:///{path}")
+    given(path, quota_usage, ("p", NAMED, 2))
+
+    with written(path) as tx:
+        types.update_type(tx, type_id=DEFAULT_TYPE_ID, name="plain", description=None, is_public=None, origin=ADMIN)
+
+    assert accounts(path, quota_usage) == {("p", KEPT, 2)}
+
+
+def test_a_type_that_goes_leaves_nothing_to_a_later_one_of_its_name(path: Path) -> None:
+    """A charge under the name and its refund under the id are together nothing."""
+    schema.upgrade(f"sqlite:///{path}")
+    with written(path) as tx:
+        types.create_type(
+            tx, type_id=TypeId("gold-id"), name="gold", description=None, is_public=True, extra_specs={}, origin=ADMIN
+        )
+    given(path, quota_usage, ("p", "volumes_gold", 1), ("p", "volumes_gold-id", -1))
+
+    with written(path) as tx:
+        types.delete_type(tx, type_id="gold-id", origin=ADMIN)
+
+    assert accounts(path, quota_usage) == set()

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from breezeblock.chaos import checker
-from breezeblock.chaos.answers import ALWAYS, Outage, broken_answers, outages
+from breezeblock.chaos.answers import Outage, broken_answers, outages
 from breezeblock.chaos.contents import ZEROS, holds, pattern, write
 from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
 from breezeblock.chaos.report import History, judge
 from breezeblock.chaos.witness import NodeSeen, Owned
@@ -26,6 +27,7 @@ V = "11111111-1111-1111-1111-111111111111"
 S = "22222222-2222-2222-2222-222222222222"
 NAME = f"{V}.1.1"
 GIB = 1024**3
+ALWAYS = [Outage(float("-inf"), float("inf"))]
 NOBODY: Mapping[tuple[str, int], float] = {}
 
 
@@ -187,17 +189,17 @@ def client(**more: Any) -> Client:
 
 def everything(one: Client, at_rest: Rest) -> list[checker.Finding]:
     return [
-        *checker.expectations([one], at_rest, set(), set()),
-        *checker.storage(at_rest, set()),
-        *checker.data([one], at_rest, set())[1],
+        *checker.expectations([one], at_rest, NONE, set()),
+        *checker.storage(at_rest, NONE),
+        *checker.data([one], at_rest, NONE)[1],
     ]
 
 
 def test_a_sound_history_has_no_findings() -> None:
     """One request, one operation, one row, one file, and its content."""
-    assert checker.once([asked()], rest(), set(), set()).findings == []
+    assert checker.once([asked()], rest(), NONE, set()).findings == []
     assert everything(client(), rest()) == []
-    assert checker.data([client()], rest(), set())[0] == 1
+    assert checker.data([client()], rest(), NONE)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_a_sound_history_has_no_findings() -> None:
 )
 def test_a_lost_and_a_doubled_request_are_counted(one: Asked, log: list[dict[str, Any]], counted: str) -> None:
     """And told."""
-    found = checker.once([one], rest(log=log), set(), set())
+    found = checker.once([one], rest(log=log), NONE, set())
 
     assert getattr(found, counted) == 1
     assert len(found.findings) == 1
@@ -226,7 +228,7 @@ def test_a_lost_and_a_doubled_request_are_counted(one: Asked, log: list[dict[str
 )
 def test_each_wrong_end_of_a_request_is_found(one: Asked, log: list[dict[str, Any]]) -> None:
     """Done though refused; failed or given up for no reason."""
-    assert len(checker.once([one], rest(log=log), set(), set()).findings) == 1
+    assert len(checker.once([one], rest(log=log), NONE, set()).findings) == 1
 
 
 @pytest.mark.parametrize(
@@ -376,9 +378,10 @@ def test_who_held_up_every_writer_is_read_from_the_log(tmp_path: Path) -> None:
 def history(**more: Any) -> History:
     """A run in which one request was made and nothing was done to the service."""
     told: dict[str, Any] = {
-        "options": {"nodes": 2, "apis": 2}, "began": 0.0, "ended": 60.0, "settled_s": 0.0, "clients": [client()],
-        "asked": [asked()], "reads": Counter(), "broken_reads": [], "strikes": [], "missed": Counter(), "holders": set(),
-        "calls": [], "alive": {}, "events": [], "moves": {}, "owned": [], "nodes": [], "marks": [], "stuck": [],
+        "options": {"nodes": 2, "apis": 2, "poison_limit": 2}, "began": 0.0, "ended": 60.0, "settled_s": 0.0,
+        "clients": [client()], "asked": [asked()], "reads": Counter(), "broken_reads": [], "strikes": [],
+        "missed": Counter(), "holders": set(), "calls": [], "alive": {}, "events": [], "moves": {}, "owned": [],
+        "nodes": [], "marks": [], "stuck": [],
         "rest": rest(log=[logged(epoch=1)]), "swept": rest(log=[logged(epoch=1)]),
     }  # fmt: skip
     return History(**(told | more))
@@ -404,48 +407,6 @@ FULL = Strike(10.0, "full disk", "storage", (), 20.0)
 
 
 @pytest.mark.parametrize(
-    ("kind", "errno", "ended", "excused"),
-    [
-        ("full disk", "ENOSPC", 15.0, {"o1"}),
-        ("read-only storage", "EROFS", 15.0, {"o1"}),
-        ("full disk", "ENOSPC", 9.0, set()),
-        ("full disk", "ENOSPC", 30.0, set()),
-        ("full disk", "EROFS", 15.0, set()),
-        ("full disk", "EKEYREJECTED", 15.0, set()),
-        ("full disk", "", 15.0, set()),
-        ("stop worker", "ENOSPC", 15.0, set()),
-    ],
-)
-def test_a_failure_is_excused_only_by_a_call_that_was_refused_by_the_fault(
-    kind: str, errno: str, ended: float, excused: set[str]
-) -> None:
-    """Not by one before or after, not by one that went well or was refused for something else, as who is fenced is."""
-    log = [logged(outcome="failed")]
-
-    refused = call((1, 1), ended - 1, ended, errno=errno)
-
-    assert checker.excused_operations(log, [refused], [replace(FULL, kind=kind)]) == excused
-
-
-def test_what_is_gone_is_no_failure() -> None:
-    """A volume whose deletion failed may still be there; one whose extension failed may not be away."""
-    pardoned = {V}
-
-    assert checker.expectations([client(there={False})], rest(volumes=[volume_row()]), pardoned, set()) == []
-    assert len(checker.expectations([client()], rest(volumes=[]), pardoned, set())) == 1
-
-
-def test_what_failed_for_want_of_storage_must_still_rest_somewhere() -> None:
-    """Its resource is pardoned its state, not its being under way."""
-    pardoned = checker.excused_resources(rest(log=[logged(outcome="failed")]), {"o1"}, [FULL])
-
-    fine = checker.expectations([client()], rest(volumes=[volume_row(status="error")]), pardoned, set())
-    stuck = checker.expectations([client()], rest(volumes=[volume_row(status="extending")]), pardoned, set())
-
-    assert (pardoned, fine, len(stuck)) == ({V}, [], 1)
-
-
-@pytest.mark.parametrize(
     ("sent_at", "told", "kind", "pardoned"),
     [
         (10.0, {"r1"}, "full disk", True),
@@ -466,7 +427,7 @@ def test_a_request_for_space_may_be_refused_with_a_message_only_while_there_is_n
     unplaced = checker.unplaced_requests([one], at_rest, [replace(FULL, kind=kind)])
 
     assert unplaced == ({"r1"} if pardoned else set())
-    assert bool(checker.once([one], at_rest, set(), unplaced).findings) is not pardoned
+    assert bool(checker.once([one], at_rest, NONE, unplaced).findings) is not pardoned
 
 
 def test_a_lost_node_that_nobody_fences_is_not_at_rest(tmp_path: Path) -> None:

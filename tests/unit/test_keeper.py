@@ -61,7 +61,7 @@ class Weather:
     def evicts(self, process: Process) -> bool:
         return False
 
-    def lag_s(self) -> float:
+    def lag_s(self, process: Process) -> float:
         return 0.0
 
 

@@ -12,7 +12,7 @@ from breezeblock.chaos.load import Asked
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import NEEDS_STORAGE
 
-__all__ = ["ALWAYS", "Outage", "broken_answers", "outages"]
+__all__ = ["SLACK_S", "Outage", "broken_answers", "outages"]
 
 UNAVAILABLE: Final = 503
 IN_A_TRANSACTION: Final = "stop in a transaction"
@@ -28,10 +28,6 @@ class Outage(NamedTuple):
 
     start: float
     end: float
-
-
-ALWAYS: Final = (Outage(float("-inf"), float("inf")),)
-"""For a load of which nobody wrote down when its service was hit."""
 
 
 def outages(strikes: Iterable[Strike], holders: Collection[int], *, nodes: int, apis: int) -> list[Outage]:

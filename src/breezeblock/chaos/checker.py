@@ -6,8 +6,8 @@
     storage, data          rows against files
     accounts               the product's own sums, and Termination what is still under way: read from the tables by `evidence`
 
-A storage fault may make an operation fail: that is no loss if a call of that very operation was refused while the fault
-lasted, with the error of just that fault, and the resource rests in an error state. Whatever else fails is wrong.
+A storage fault may make an operation fail, and the loss of many nodes may end one: `pardons` says what that explains. Whatever
+else fails is wrong.
 """
 
 import json
@@ -19,31 +19,22 @@ from typing import Final, NamedTuple
 
 from breezeblock.chaos.contents import is_one_of
 from breezeblock.chaos.evidence import Call, Event, Rest, Row, Token
-from breezeblock.chaos.load import ACCEPTED, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume
+from breezeblock.chaos.load import ACCEPTED, CREATES, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import NEEDS_STORAGE
+from breezeblock.chaos.pardons import Pardons, full_times, within
 
 __all__ = [
-    "Finding", "Requests", "data", "data_on_the_way", "exclusion", "excused_operations", "excused_resources",
-    "expectations", "once", "order", "overlaps", "storage", "transitions", "unplaced_requests",
+    "Finding", "Requests", "data", "data_on_the_way", "exclusion", "expectations", "once", "order", "overlaps", "storage",
+    "transitions", "unplaced_requests",
 ]  # fmt: skip
 
 GIB: Final = 1024**3
 # Kinds of requests that leave no operation: they are done when they are answered.
 AT_ONCE: Final = frozenset({"metadata"})
-CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
 DELETES: Final = frozenset({"delete", "cascade"})
 WANT_SPACE: Final = CREATES | {"extend", "retype"}
 BORN: Final = ("creating", "error")
-ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
-# Between the end of a storage fault and the end of a call that it made fail.
-FAULT_SLACK_S: Final = 2.0
-# What a call fails with for that reason; one that fails with anything else, for one a fence, does so for another.
-FULL: Final = "full disk"
-ERROR_OF: Final[Mapping[str, str]] = {FULL: "ENOSPC", "read-only storage": "EROFS"}
-# A pool that was full is so until somebody measures it again: each node every 12 s at the latest (`node/reports.py`), and one
-# that is lost is replaced within a few.
-NO_ROOM_SLACK_S: Final = 30.0
+AT_REST: Final = frozenset({"available"})
 
 Alive = Mapping[tuple[str, int], float]
 
@@ -185,39 +176,6 @@ def transitions(events: Iterable[Event], moves: Mapping[str, set[tuple[str | Non
     return found
 
 
-# --- failures that are nobody's fault ---------------------------------------------------------------------------------
-
-
-def excused_operations(log: Iterable[Row], calls: Iterable[Call], strikes: Iterable[Strike]) -> set[str]:
-    """Operations that failed because a call of theirs was refused for want of space, or of a right to write, while the storage
-    was full or read-only."""
-    windows = [(one.at, one.until + FAULT_SLACK_S, ERROR_OF[one.kind]) for one in strikes if one.kind in NEEDS_STORAGE]
-    refused: set[tuple[str, int]] = set()
-    for call in calls:
-        at = call.end
-        if at is not None and any(low <= at <= high and call.errno == error for low, high, error in windows):
-            refused |= {(resource, seq) for resource, (seq, _) in call.tokens.items()}
-    return {
-        row["operation_id"]
-        for row in log
-        if row["outcome"] == "failed" and any((resource, seq) in refused for resource, seq, _ in row["locks"])
-    }
-
-
-def excused_resources(rest: Rest, operations: set[str], strikes: Iterable[Strike]) -> set[str]:
-    """Resources that rest in an error state for that reason, or because a full storage was offered to nobody."""
-    found = {
-        resource
-        for row in rest.log
-        if row["operation_id"] in operations
-        for resource, _, exclusive in row["locks"]
-        if exclusive
-    }
-    if any(one.kind == FULL for one in strikes):
-        found |= {row["id"] for row in rest.volumes if row["pool_name"] is None and row["status"] == "error"}
-    return found
-
-
 # --- what the clients were told ---------------------------------------------------------------------------------------
 
 
@@ -237,20 +195,20 @@ class Requests:
 
 def unplaced_requests(asked: Iterable[Asked], rest: Rest, strikes: Iterable[Strike]) -> set[str]:
     """Requests for space that left a message and no operation, while the storage was full or had not been measured since."""
-    full = [(one.at, one.until + NO_ROOM_SLACK_S) for one in strikes if one.kind == FULL]
+    full = full_times(strikes)
     with_operation = {row["request_id"] for row in (*rest.log, *rest.operations)}
     return {
         one.request_id
         for one in asked
         if one.request_id
         and one.kind in WANT_SPACE
-        and any(begin <= one.sent_at + one.took_s and one.sent_at <= end for begin, end in full)
+        and within(one, full)
         and one.request_id in rest.told
         and one.request_id not in with_operation
     }
 
 
-def once(asked: Sequence[Asked], rest: Rest, excused: set[str], unplaced: set[str]) -> Requests:
+def once(asked: Sequence[Asked], rest: Rest, pardons: Pardons, unplaced: set[str]) -> Requests:
     """Each accepted request is one finished operation, and a refused one is none."""
     logged: dict[str, list[Row]] = defaultdict(list)
     for row in rest.log:
@@ -266,11 +224,11 @@ def once(asked: Sequence[Asked], rest: Rest, excused: set[str], unplaced: set[st
         if one.outcome == ACCEPTED:
             what = _what_became(one, done, one.request_id in waiting, unplaced, nowhere)
             counts.update(("accepted", what))
-            counts["failed"] += bool(done) and done[0]["operation_id"] in excused
+            counts["failed"] += bool(done) and done[0]["operation_id"] in pardons.operations
             if what in ("lost", "doubled"):
                 findings.append(Finding("Once", f"{one} was accepted, and is {len(done)} operations"))
     for row in rest.log:
-        if row["outcome"] != "done" and row["operation_id"] not in excused:
+        if row["outcome"] != "done" and row["operation_id"] not in pardons.operations:
             text = f"operation {row['kind']} of {row['resource_id']} ended as {row['outcome']}: {row['detail']}"
             findings.append(Finding("Once", text))
     return Requests(
@@ -290,7 +248,7 @@ def _what_became(one: Asked, done: list[Row], waits: bool, unplaced: set[str], n
     return "waiting" if waits else "lost"  # Termination tells of those that wait
 
 
-def expectations(clients: Iterable[Client], rest: Rest, excused: set[str], unplaced: set[str]) -> list[Finding]:
+def expectations(clients: Iterable[Client], rest: Rest, pardons: Pardons, unplaced: set[str]) -> list[Finding]:
     """Every resource is as its client was told, and there is none that nobody asked for."""
     clients = list(clients)
     small = {one.name for client in clients for one in client.asked if one.request_id in unplaced}
@@ -301,29 +259,29 @@ def expectations(clients: Iterable[Client], rest: Rest, excused: set[str], unpla
         for volume in client.volumes:
             known.add(volume.name)
             there = volumes.get(volume.name, [])
-            found += _existence("volume", volume, there, excused)
+            found += _existence("volume", volume, there, pardons)
             for row in there:
-                if volume.name in small:
+                if volume.name in small or row["id"] in pardons.rests:
                     sizes, kinds = volume.sizes | volume.sizes_ever, volume.types | volume.types_ever
                 else:
                     sizes, kinds = volume.sizes, volume.types
-                found += _volume(volume, row, sizes, kinds, rest.types, excused)
+                found += _volume(volume, row, sizes, kinds, rest.types, pardons)
             for snapshot in volume.snapshots:
                 known.add(snapshot.name)
                 taken = snapshots.get(snapshot.name, [])
-                found += _existence("snapshot", snapshot, taken, excused)
+                found += _existence("snapshot", snapshot, taken, pardons)
                 for row in taken:
                     sizes = snapshot.sizes | (snapshot.sizes_ever if volume.name in small else set())
-                    found += _snapshot(snapshot, row, sizes, excused)
+                    found += _snapshot(snapshot, row, sizes, pardons)
     for row in (*rest.volumes, *rest.snapshots):
         if row["name"] not in known:
             found.append(Finding("Once", f"{row['id']} ({row['name']}) was never asked for"))
     return found
 
 
-def _existence(noun: str, known: Volume | Snapshot, there: list[Row], excused: set[str]) -> Iterator[Finding]:
+def _existence(noun: str, known: Volume | Snapshot, there: list[Row], pardons: Pardons) -> Iterator[Finding]:
     # A deletion that failed leaves its row; no failure takes one away.
-    pardoned = any(row["id"] in excused for row in there)
+    pardoned = any(row["id"] in pardons.rests for row in there)
     if len(there) > 1 or (bool(there) not in known.there and not pardoned):
         yield Finding("Once", f"{noun} {known.name} ({known.id}): {len(there)} rows, expected there: {known.there}")
     if there and known.id is not None and there[0]["id"] != known.id:
@@ -331,15 +289,11 @@ def _existence(noun: str, known: Volume | Snapshot, there: list[Row], excused: s
 
 
 def _volume(
-    volume: Volume, row: Row, sizes: set[int], kinds: set[str | None], types: Mapping[str, str], excused: set[str]
+    volume: Volume, row: Row, sizes: set[int], kinds: set[str | None], types: Mapping[str, str], pardons: Pardons
 ) -> Iterator[Finding]:
     name = f"volume {volume.name} ({row['id']})"
-    if row["id"] in excused:
-        if row["status"] not in ("available", *ERRORS):
-            yield Finding("Once", f"{name} failed, and is {row['status']}")
-        return
-    if row["status"] != "available":
-        yield Finding("Once", f"{name} is {row['status']}")
+    if row["status"] not in (may := pardons.rests.get(row["id"], AT_REST)):
+        yield Finding("Once", f"{name} is {row['status']}, expected {set(may)}")
     if row["size_gib"] not in sizes:
         yield Finding("Once", f"{name} has {row['size_gib']} GiB, expected {sizes}")
     type_name = types[row["volume_type_id"]]
@@ -351,12 +305,9 @@ def _volume(
             yield Finding("Once", f"{name} has {key}={metadata.get(key)}, expected {values}")
 
 
-def _snapshot(snapshot: Snapshot, row: Row, sizes: set[int], excused: set[str]) -> Iterator[Finding]:
+def _snapshot(snapshot: Snapshot, row: Row, sizes: set[int], pardons: Pardons) -> Iterator[Finding]:
     name = f"snapshot {snapshot.name} ({row['id']})"
-    if row["id"] in excused:
-        if row["status"] not in ("available", *ERRORS):
-            yield Finding("Once", f"{name} failed, and is {row['status']}")
-    elif row["status"] != "available" or row["size_gib"] not in sizes:
+    if row["status"] not in pardons.rests.get(row["id"], AT_REST) or row["size_gib"] not in sizes:
         yield Finding("Once", f"{name} is {row['status']} with {row['size_gib']} GiB, expected {sizes}")
 
 
@@ -370,23 +321,26 @@ def _by_name(found: Iterable[Row]) -> dict[str, list[Row]]:
 # --- rows and files ---------------------------------------------------------------------------------------------------
 
 
-def storage(rest: Rest, excused: set[str]) -> list[Finding]:
+def storage(rest: Rest, pardons: Pardons) -> list[Finding]:
     """Each row is exactly one file of the right length, and each file is a row's. A failed operation may leave parts."""
     named = {row["object_name"]: row for row in (*rest.volumes, *rest.snapshots) if row["object_name"]}
     found = []
     for name, row in named.items():
         if name not in rest.files:
-            if row["id"] not in excused:
+            if not pardons.may_be_gone(name):
                 found.append(Finding("Once", f"{row['id']} ({row['status']}) has no file {name}"))
-        elif rest.files[name] != row["size_gib"] * GIB and row["id"] not in excused:
+        elif (size := rest.files[name]) != (wanted := row["size_gib"] * GIB) and (
+            size < wanted or row["id"] not in pardons.grown
+        ):
             found.append(Finding("Once", f"{name} has {rest.files[name]} bytes, its row {row['size_gib']} GiB"))
+    published = {row["id"]: name for name, row in named.items()}
     for name in rest.files.keys() - named.keys():
-        if name.split(".")[0] not in excused:
+        if not pardons.may_stay(name, published.get(name.split(".")[0])):
             found.append(Finding("Once", f"the file {name} is nobody's"))
     return found
 
 
-def data(clients: Iterable[Client], rest: Rest, excused: set[str]) -> tuple[int, list[Finding]]:
+def data(clients: Iterable[Client], rest: Rest, pardons: Pardons) -> tuple[int, list[Finding]]:
     """What clients wrote is where they expect it, at rest. Returns how many contents were compared, too."""
     rows = {row["id"]: row for row in (*rest.volumes, *rest.snapshots)}
     compared, found = 0, []
@@ -394,13 +348,22 @@ def data(clients: Iterable[Client], rest: Rest, excused: set[str]) -> tuple[int,
         everything: list[Volume | Snapshot] = [*client.volumes, *client.known_snapshots()]
         for known in everything:
             row = rows.get(known.id or "")
-            if known.content is None or row is None or row["id"] in excused or row["object_name"] not in rest.heads:
+            if row is None or row["object_name"] not in rest.heads:
+                continue
+            content = _content(known, pardoned=row["id"] in pardons.rests)
+            if content is None:
                 continue
             compared += 1
-            head = rest.heads[row["object_name"]]
-            if not is_one_of(head, known.content):
-                found.append(Finding("Data", f"{known.name} ({row['object_name']}) holds none of {known.content}"))
+            if not is_one_of(rest.heads[row["object_name"]], content):
+                found.append(Finding("Data", f"{known.name} ({row['object_name']}) holds none of {content}"))
     return compared, found
+
+
+def _content(known: Volume | Snapshot, *, pardoned: bool) -> set[str] | None:
+    """What may be in it; None when nobody knows. After a revert that failed it may be what it was before."""
+    if not pardoned or known.content is None or isinstance(known, Snapshot):
+        return known.content
+    return None if known.content_before is None else known.content | known.content_before
 
 
 def data_on_the_way(clients: Iterable[Client]) -> tuple[int, list[Finding]]:

@@ -14,6 +14,7 @@ from breezeblock import wiring
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.evidence import watch
+from breezeblock.chaos.plan import SELDOM_GIVEN_UP
 from breezeblock.chaos.service import Service, start
 from breezeblock.chaos.storage import SmallDisk
 from breezeblock.env.fence_list import FenceList
@@ -22,8 +23,6 @@ __all__ = ["STORAGE", "Cluster", "running"]
 
 STORAGE: Final = "storage"
 
-# Deaths of nodes here are the harness's doing, not the operation's: what happens to be hit often is not poison.
-POISON_LIMIT: Final = 40
 # Each effect on storage that refuses is so long on its way that something often strikes meanwhile.
 EFFECT_S: Final = 0.1
 # The least that any call has, one after the other: a deletion two, a creation three or four.
@@ -79,7 +78,15 @@ class Cluster:
 
 @contextmanager
 def running(
-    folder: Path, *, nodes: int, apis: int, ttl_s: float, fence: str, storage_faults: bool = True, slow_s: float = 0.0
+    folder: Path,
+    *,
+    nodes: int,
+    apis: int,
+    ttl_s: float,
+    fence: str,
+    poison_limit: int = SELDOM_GIVEN_UP,
+    storage_faults: bool = True,
+    slow_s: float = 0.0,
 ) -> Iterator[Cluster]:
     """Start a cluster in an empty folder; afterwards nothing of it runs or is mounted, and its logs are still there."""
     disk = SmallDisk.make(folder) if storage_faults else None
@@ -89,7 +96,8 @@ def running(
         storage, calls = (disk.backend if disk else folder / "volumes"), folder / "calls"
         calls.mkdir()
         config = folder / "breezeblock.toml"
-        config.write_text(_settings(folder / "data", storage, ttl_s=ttl_s, fence=fence), encoding="utf-8")
+        settings = _settings(folder / "data", storage, ttl_s=ttl_s, fence=fence, poison_limit=poison_limit)
+        config.write_text(settings, encoding="utf-8")
         refuses = fence == STORAGE
         slow = {wiring.SLOW_EFFECTS: str(slow_s / EFFECTS_PER_CALL or EFFECT_S)}
         environ = {
@@ -111,7 +119,7 @@ def running(
             disk.drop()
 
 
-def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
+def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str, poison_limit: int) -> str:
     def text(value: object) -> str:
         return json.dumps(str(value))
 
@@ -123,7 +131,7 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str) -> str:
         data=text(data),
         storage=text(storage),
         ttl_s=ttl_s,
-        poison_limit=POISON_LIMIT,
+        poison_limit=poison_limit,
         copy_rate=COPY_RATE,
         fence_agent='fence_agent = "chaos"' if external else "",
         driver="fenced_file" if fence == STORAGE else "file",

@@ -51,6 +51,8 @@ CREATE TRIGGER chaos_lock AFTER INSERT ON operation_locks BEGIN
   VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
 CREATE TRIGGER chaos_claim AFTER UPDATE OF owner ON operations WHEN NEW.owner IS NOT NULL BEGIN
   INSERT INTO chaos_events (what, id, before, after) VALUES ('claimed', NEW.id, NEW.owner, NEW.epoch); END;
+CREATE TRIGGER chaos_turn AFTER UPDATE OF direction ON operations WHEN NEW.direction IS NOT OLD.direction BEGIN
+  INSERT INTO chaos_events (what, id, before, after) VALUES ('turned', NEW.id, NEW.epoch, NEW.direction); END;
 CREATE TRIGGER chaos_node AFTER UPDATE OF state ON nodes WHEN OLD.state IS NOT NEW.state BEGIN
   INSERT INTO chaos_events (what, id, before, after) VALUES ('node', NEW.incarnation, NEW.state, NEW.fencer); END;
 CREATE TRIGGER chaos_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN

@@ -31,6 +31,8 @@ UNKNOWN: Final = "unknown"
 UNSENT: Final = "unsent"
 BROKEN: Final = "broken"  # 500 and the like: never right
 
+CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
+
 REQUEST_TIMEOUT_S: Final = 20.0
 WAIT_MOST_S: Final = 8.0
 LOOK_EVERY_S: Final = 0.1
@@ -96,6 +98,8 @@ class Volume:
     sizes_ever: set[int] = field(default_factory=set)
     """Every size it was asked to have: an extension may be refused after it was accepted, for want of space."""
     types_ever: set[str | None] = field(default_factory=set)
+    content_before: set[str] | None = field(default_factory=set)
+    """What was in it before it was last reverted: a revert that fails leaves the one or the other. None when nobody knows."""
 
 
 class Http:
@@ -197,7 +201,7 @@ class Client:
         status, answer, said = None, None, dict[str, str]()
         try:
             status, answer, said = self._http.send(method, f"/v3/{PROJECT}{path}", body)
-            outcome = _outcome(status, answer)
+            outcome = outcome_of(status, answer)
         except ConnectionRefusedError as error:
             outcome, answer = UNSENT, repr(error)
             time.sleep(LOOK_EVERY_S)
@@ -233,7 +237,7 @@ class Client:
             return
         self.broken_reads.append(
             Asked(
-                self.number, "read", name, _outcome(status, answer), status, said.get("x-openstack-request-id"),
+                self.number, "read", name, outcome_of(status, answer), status, said.get("x-openstack-request-id"),
                 _message(answer), started, now() - started, "retry-after" in said,
             )
         )  # fmt: skip
@@ -298,7 +302,7 @@ class Client:
             size, types = max(snapshot.sizes), {type_, *TYPES, None} if type_ is None else {type_}
         wanted |= {"size": size} | ({"volume_type": type_} if type_ else {})
         outcome, answer = self._ask(kind, name, "POST", "/volumes", {"volume": wanted})
-        volume = Volume(name, None, {size}, types, _there(outcome), {"made": {"here"}}, content=content)
+        volume = Volume(name, None, {size}, types, there(outcome), {"made": {"here"}}, content=content)
         if outcome == ACCEPTED:
             volume.id = answer["volume"]["id"]
         self.volumes.append(volume)
@@ -325,6 +329,8 @@ class Client:
         if known:
             snapshot = known[-1]
             outcome, _ = self._on(volume, "revert", "revert", {"snapshot_id": snapshot.id})
+            if outcome in (ACCEPTED, UNKNOWN, BROKEN):
+                volume.content_before = volume.content
             if volume.content is None or snapshot.content is None:
                 volume.content = snapshot.content if outcome == ACCEPTED else None
             elif outcome == ACCEPTED:
@@ -344,7 +350,7 @@ class Client:
         outcome, answer = self._ask("snapshot", name, "POST", "/snapshots", body)
         id_ = answer["snapshot"]["id"] if outcome == ACCEPTED else None
         sizes_ever = volume.sizes | volume.sizes_ever
-        snapshot = Snapshot(name, id_, set(volume.sizes), _there(outcome), volume.content, sizes_ever)
+        snapshot = Snapshot(name, id_, set(volume.sizes), there(outcome), volume.content, sizes_ever)
         volume.snapshots.append(snapshot)
 
     def _drop_snapshot(self, volume: Volume) -> None:
@@ -370,7 +376,7 @@ class Client:
         return self._ask(kind, volume.name, "POST", f"/volumes/{volume.id}/action", {action: body})
 
 
-def _outcome(status: int, answer: Any) -> str:
+def outcome_of(status: int, answer: Any) -> str:
     if status < 300:
         return ACCEPTED
     if status < 500:
@@ -388,7 +394,7 @@ def _message(answer: Any) -> str:
     return str(answer)
 
 
-def _there(outcome: str) -> set[bool]:
+def there(outcome: str) -> set[bool]:
     return {ACCEPTED: {True}, UNKNOWN: {True, False}, BROKEN: {True, False}}.get(outcome, {False})
 
 

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from breezeblock.chaos import answers, checker, effects
+from breezeblock.chaos import answers, checker, effects, pardons
 from breezeblock.chaos.checker import Finding, Requests
 from breezeblock.chaos.effects import Landed, took_effect
 from breezeblock.chaos.evidence import Call, Event, Rest
 from breezeblock.chaos.failover import PERCENTILES, Failover, failovers, percentile
 from breezeblock.chaos.load import UNAVAILABLE, Asked, Client
 from breezeblock.chaos.nemesis import Strike
+from breezeblock.chaos.pardons import Pardons
 from breezeblock.chaos.witness import Mark, NodeSeen, Owned
 
 __all__ = ["History", "count_effects", "judge", "write_json"]
@@ -57,10 +58,9 @@ class History:
 
 def judge(history: History) -> dict[str, Any]:
     """The report."""
-    excused = checker.excused_operations(history.rest.log, history.calls, history.strikes)
-    pardoned = checker.excused_resources(history.rest, excused, history.strikes)
     unplaced = checker.unplaced_requests(history.asked, history.rest, history.strikes)
-    requests = checker.once(history.asked, history.rest, excused, unplaced)
+    pardoned = _pardoned(history, unplaced)
+    requests = checker.once(history.asked, history.rest, pardoned, unplaced)
     at_rest, wrong_data = checker.data(history.clients, history.rest, pardoned)
     calls = history.calls if history.effects is None else took_effect(history.calls, history.effects)
     before, wrong_before = checker.data_on_the_way(history.clients)
@@ -74,7 +74,7 @@ def judge(history: History) -> dict[str, Any]:
         *answers.broken_answers((*history.asked, *history.broken_reads), _outages(history)),
         *checker.expectations(history.clients, history.rest, pardoned, unplaced),
         *checker.storage(history.rest, pardoned),
-        *checker.storage(history.swept, set()),
+        *checker.storage(history.swept, pardons.NONE),
         *wrong_data,
         *wrong_before,
         *(Finding("Accounts", one) for one in (*history.rest.contradictions, *history.swept.contradictions)),
@@ -104,6 +104,15 @@ def judge(history: History) -> dict[str, Any]:
     }
 
 
+def _pardoned(history: History, unplaced: set[str]) -> Pardons:
+    """What may have failed, and what that explains."""
+    rest, strikes = history.rest, history.strikes
+    met = pardons.met_by_storage(rest.log, history.calls, strikes, history.events)
+    limit = history.options["poison_limit"]
+    met |= pardons.given_up(rest.log, history.events, history.marks, limit=limit)
+    return pardons.pardons(rest, met, pardons.no_room(history.asked, rest, strikes, unplaced))
+
+
 def _storage_calls(calls: Sequence[Call]) -> dict[str, int]:
     return {
         "recorded": len(calls),
@@ -126,6 +135,7 @@ def _requests(history: History, requests: Requests) -> dict[str, Any]:
         "accepted": requests.accepted,
         "finished": requests.finished,
         "of_these_failed_by_storage": requests.failed_by_storage,
+        "given_up": sum(row["outcome"] == "parked" for row in history.rest.log),
         "refused_for_want_of_space": requests.unplaced,
         "stuck": len(history.stuck),
         "doubled": requests.doubled,

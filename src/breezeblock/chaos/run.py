@@ -30,6 +30,7 @@ from breezeblock.chaos.evidence import (
 from breezeblock.chaos.load import PROJECT, TYPES, Load, now
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
+from breezeblock.chaos.pardons import ERRORS
 from breezeblock.chaos.report import History, judge, write_json
 from breezeblock.chaos.witness import Witness
 
@@ -40,7 +41,6 @@ TTL_S: Final = 1.5
 # From the end of the last fault to the rest of everything: leases, fences, then what has piled up.
 SETTLE_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.2
-ERRORS: Final = ("error", "error_deleting", "error_extending", "error_restoring")
 SWEEPS_MOST: Final = 3
 ADMIN_HEADERS: Final = {"OpenStack-API-Version": "volume 3.71"}
 
@@ -57,6 +57,11 @@ class Options:
     ttl_s: float = TTL_S
     clients: int = CLIENTS
 
+    @property
+    def poison_limit(self) -> int:
+        """How many lost owners end an operation."""
+        return plan.poison_limit_of(self.seed)
+
     def told(self, cluster: Cluster) -> dict[str, Any]:
         """For the report, with what this machine could and could not do."""
         without = missing_kinds(cluster.disk, cluster.clocks)
@@ -68,6 +73,7 @@ class Options:
             "clients": self.clients,
             "ttl_s": self.ttl_s,
             "fence": self.fence,
+            "poison_limit": self.poison_limit,
             "storage": cluster.disk.kind if cluster.disk else "the temporary folder's own filesystem",
             "faults_not_available_here": sorted(without),
             "machine": machine(),
@@ -80,7 +86,12 @@ def run(options: Options, out: Path, *, say: Callable[[str], None]) -> dict[str,
     with begin_folder(out) as folder:
         say(f"seed {options.seed}: {options.nodes} nodes, {options.apis} APIs, fence {options.fence}, in {folder}")
         with running(
-            folder, nodes=options.nodes, apis=options.apis, ttl_s=options.ttl_s, fence=options.fence
+            folder,
+            nodes=options.nodes,
+            apis=options.apis,
+            ttl_s=options.ttl_s,
+            fence=options.fence,
+            poison_limit=options.poison_limit,
         ) as cluster:
             history = _history(options, cluster, say)
         report = judge(history)
@@ -218,6 +229,7 @@ def summary(report: dict[str, Any]) -> str:
     lines = [
         f"faults: {report['faults']}",
         f"requests: {requests['accepted']} accepted, {requests['finished']} finished, {requests['stuck']} stuck, "
+        f"{requests['of_these_failed_by_storage']} failed by storage or {requests['given_up']} given up, "
         f"{requests['doubled']} doubled, {requests['lost']} lost; answers 5xx: {report['answers_5xx'] or 'none'}",
         f"storage: {report['storage_calls']}, {report['overlapping_writers']} overlapping writers, "
         f"{report['contents_compared']} contents compared",

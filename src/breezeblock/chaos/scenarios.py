@@ -17,15 +17,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from breezeblock.chaos import checker
+from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
-from breezeblock.chaos.effects import late as effects_landed_late
+from breezeblock.chaos.contents import HEAD_BYTES, ZEROS
 from breezeblock.chaos.effects import read_effects, took_effect
-from breezeblock.chaos.evidence import Call, events, read_calls, read_rest, rows, unsettled
+from breezeblock.chaos.evidence import (
+    Call,
+    declared_moves,
+    events,
+    killed_holders,
+    read_calls,
+    read_rest,
+    rows,
+    unsettled,
+)
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import now
+from breezeblock.chaos.load import ACCEPTED, Asked, Client, Volume, now, outcome_of, there
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.report import count_effects
+from breezeblock.chaos.plan import SELDOM_GIVEN_UP
+from breezeblock.chaos.report import History, count_effects, judge
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
 from breezeblock.chaos.stopper import stop_outside
@@ -69,14 +79,33 @@ SCENARIOS: Final = {
 class Course:
     """What happened, as it is put together."""
 
-    answers: list[Answer] = field(default_factory=list)
-    asked: dict[str, str] = field(default_factory=dict)
-    """Volume id -> the status that it must end in; nothing for a deleted one."""
+    asked: list[Asked] = field(default_factory=list)
+    client: Client = field(default_factory=lambda: Client(0, "http://127.0.0.1", 0))
+    """It asks for nothing. It knows what must be there."""
     in_flight: Counter[str] = field(default_factory=Counter)
     strike: Strike | None = None
     done_after_s: float | None = None
     all_done_after_s: float | None = None
     continued: int = 0
+
+    def note(self, method: str, about: str, answer: Answer, *, started: float, took_s: float) -> str | None:
+        """One answer, and what must be there after it. `about` is the name of what is to be made, or the id of what is not to
+        be any more. Returns the id that the answer gave."""
+        outcome, id_ = outcome_of(answer.status, answer.body), None
+        said = {name.lower(): value for name, value in answer.headers.items()}
+        request, again = said.get("x-openstack-request-id"), "retry-after" in said
+        kind, name = "create", about
+        if method == "POST":
+            id_ = answer.body["volume"]["id"] if outcome == ACCEPTED else None
+            self.client.volumes.append(Volume(about, id_, {1}, {None}, there(outcome), content={ZEROS}))
+        else:
+            (volume,) = [one for one in self.client.volumes if one.id == about]
+            kind, name = "delete", volume.name
+            if outcome == ACCEPTED:
+                volume.there = {False}
+        message = "" if outcome == ACCEPTED else str(answer.body)
+        self.asked.append(Asked(0, kind, name, outcome, answer.status, request, message, started, took_s, again))
+        return id_
 
 
 def run_scenario(
@@ -115,11 +144,11 @@ def _play(
     scenario: Scenario, cluster: Cluster, witness: Witness, say: Callable[[str], None], *, forgetful: bool
 ) -> Course:
     course = Course()
-    doomed = [one for one in _at_once([("POST", "", _body())] * scenario.deletes, cluster, course) if one]
+    doomed = [one for one in _at_once(_creations(scenario.deletes, "doomed"), cluster, course) if one]
     settle(cluster.database, within_s=SETTLE_S)
     say(f"{len(doomed)} volumes are there; now {scenario.creates} creations and {scenario.deletes} deletions")
-    wanted: list[tuple[str, str, Any]] = [("POST", "", _body())] * scenario.creates
-    wanted += [("DELETE", f"/{id_}", None) for id_ in doomed]
+    wanted = _creations(scenario.creates, "made")
+    wanted += [("DELETE", id_) for id_ in doomed]
     began = now()
     with ThreadPoolExecutor(1) as aside:
         asking = aside.submit(_at_once, wanted, cluster, course)
@@ -134,7 +163,7 @@ def _play(
     )
     say(f"{VICTIM} was hit with {dict(course.in_flight)} in flight")
     if scenario.creates_later:
-        _at_once([("POST", "", _body())] * scenario.creates_later, cluster, course)
+        _at_once(_creations(scenario.creates_later, "later"), cluster, course)
     assert course.strike is not None
     struck = course.strike.at
     later = _wait_for_all(cluster, first, course, struck)
@@ -195,49 +224,56 @@ def _latest(witness: Witness, at: float) -> Sequence[Any]:
     return list(found.values())
 
 
-def _body() -> dict[str, Any]:
-    return {"volume": {"size": 1, "name": "scenario"}}
+def _creations(count: int, what: str) -> list[tuple[str, str]]:
+    return [("POST", f"{what}-{number}") for number in range(count)]
 
 
-def _at_once(wanted: Sequence[tuple[str, str, Any]], cluster: Cluster, course: Course) -> list[str | None]:
-    """Ask for all of it by many threads; returns the id that each names or was given."""
+def _at_once(wanted: Sequence[tuple[str, str]], cluster: Cluster, course: Course) -> list[str | None]:
+    """Ask for all of it by many threads: volumes of these names to be made, of these ids to be deleted. Returns the new ids."""
 
-    def ask(one: tuple[str, str, Any]) -> str | None:
-        method, path, body = one
+    def ask(one: tuple[str, str]) -> tuple[Answer, float, float]:
+        method, about = one
+        path, body = (f"/{about}", None) if method == "DELETE" else ("", {"volume": {"size": 1, "name": about}})
+        started = now()
         answer = cluster.service.request(method, f"/v3/admin/volumes{path}", body, timeout_s=60)
-        course.answers.append(answer)
-        id_ = answer.body["volume"]["id"] if method == "POST" and answer.status == 202 else path.strip("/") or None
-        if answer.status == 202 and id_:
-            course.asked[id_] = "available" if method == "POST" else ""
-        return id_
+        return answer, started, now() - started
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(ask, wanted))
+        answers = list(pool.map(ask, wanted))
+    return [
+        course.note(method, about, answer, started=started, took_s=took_s)
+        for (method, about), (answer, started, took_s) in zip(wanted, answers, strict=True)
+    ]
+
+
+def _history(fence: str, course: Course, cluster: Cluster, witness: Witness, stuck: list[str]) -> History:
+    """What happened, as of any other run: the same judge judges it."""
+    rest = read_rest(cluster.database, cluster.storage, head_bytes=HEAD_BYTES)
+    options = {"nodes": NODES, "apis": APIS, "fence": fence, "poison_limit": SELDOM_GIVEN_UP}
+    assert course.strike is not None
+    return History(
+        options=options, began=course.strike.at, ended=now(), settled_s=0.0, clients=[course.client], asked=course.asked,
+        reads=Counter(), broken_reads=[], strikes=[course.strike], missed=Counter(),
+        holders=killed_holders(cluster.service.data / "log" / "up.log"), calls=read_calls(cluster.calls),
+        alive=witness.last_alive, events=events(cluster.database), moves=declared_moves(), owned=witness.owned,
+        nodes=witness.nodes, marks=witness.marks, stuck=stuck, rest=rest, swept=rest,
+        effects=read_effects(cluster.calls) or None,
+        also=[Finding("Accounts", one) for one in db_check(cluster.service)],
+    )  # fmt: skip
 
 
 def _judge(
     name: str, fence: str, course: Course, cluster: Cluster, witness: Witness, stuck: list[str]
 ) -> dict[str, Any]:
-    calls, effects = read_calls(cluster.calls), read_effects(cluster.calls)
-    calls = took_effect(calls, effects) if effects else calls
-    rest = read_rest(cluster.database, cluster.storage, head_bytes=0)
-    strike = course.strike
-    assert strike is not None
-    log = Counter(row["request_id"] for row in rest.log)
-    there = {row["id"]: row["status"] for row in rest.volumes}
-    lost = [id_ for id_, status in course.asked.items() if there.get(id_, "") != status]
-    accepted = sum(answer.status == 202 for answer in course.answers)
+    history = _history(fence, course, cluster, witness, stuck)
+    report = judge(history)
+    effects = history.effects or []
+    calls = took_effect(history.calls, effects) if effects else history.calls
+    (strike,) = history.strikes
+    log = history.rest.log
     moved = [one.seconds for one in failovers([strike], witness.owned, witness.nodes)]
     # What was done a second time by the lost node would be a call under a lower token beside or after one under a higher.
-    late = checker.exclusion(calls, witness.last_alive)
-    findings = [
-        *late,
-        *effects_landed_late(effects, witness.marks),
-        *checker.order(events(cluster.database)),
-        *checker.storage(rest, set()),
-        *(checker.Finding("Answers", f"{one}") for one in course.answers if one.status >= 500),
-        *(checker.Finding("Accounts", one) for one in (*rest.contradictions, *db_check(cluster.service))),
-    ]
+    late = sum(one["invariant"] == "Exclusion" for one in report["findings"])
     return {
         "scenario": name,
         "fence": fence,
@@ -246,13 +282,13 @@ def _judge(
         "ttl_s": TTL_S,
         "driver_s": DRIVER_S,
         "in_flight_on_the_node": dict(course.in_flight),
-        "accepted": accepted,
-        "answers": dict(Counter(str(answer.status) for answer in course.answers)),
-        "finished": len(rest.log),
-        "failed": sum(row["outcome"] != "done" for row in rest.log),
+        "accepted": report["requests"]["accepted"],
+        "answers": dict(Counter(str(one.status) for one in course.asked)),
+        "finished": len(log),
+        "failed": sum(row["outcome"] != "done" for row in log),
         "stuck": len(stuck),
-        "doubled": sum(count > 1 for count in log.values()) + len(late),
-        "lost": max(len(lost), accepted - len(rest.log) - len(rest.operations)),
+        "doubled": report["requests"]["doubled"] + late,
+        "lost": report["requests"]["lost"],
         "changes_by_the_node_after_it_was_declared_lost": _late(calls, witness),
         "processes_left_to_continue": course.continued,
         "effects_refused_by_the_storage": count_effects(effects)["refused"],
@@ -260,7 +296,7 @@ def _judge(
         "elsewhere_s": {f"p{percent}": _short(percentile(moved, percent)) for percent in (50, 100)},
         "all_asked_before_done_s": _short(course.done_after_s),
         "all_done_s": _short(course.all_done_after_s),
-        "findings": [finding._asdict() for finding in findings],
+        "findings": report["findings"],
     }
 
 

@@ -32,7 +32,7 @@ def _server(settings: Settings) -> Iterator[Connection]:
     """On the first server that answers."""
     problems = []
     for url in settings.database.urls:
-        engine = open_server(url, Session(ttl_s=settings.nodes.ttl_s, connections=1), reading=True)
+        engine = open_server(url, Session(ttl_s=settings.nodes.ttl_s, connections=1, reads_standbys=True), reading=True)
         try:
             with contextlib.ExitStack() as opened:
                 try:

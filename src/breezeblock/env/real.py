@@ -38,6 +38,10 @@ class RealClock:
     def now_us(self) -> int:
         return time.time_ns() // 1000
 
+    def pause(self, seconds: float) -> None:
+        """Sleep where no event loop runs: in a program that has nothing else to do."""
+        time.sleep(seconds)
+
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` of boottime pass.
 

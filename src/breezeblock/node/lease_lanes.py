@@ -1,6 +1,5 @@
 """How a keeper reaches its database: one connection, one call at a time, and no call for ever."""
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -90,18 +89,11 @@ class ServerLane:
 
     async def write(self, f: Callable[[Executor], T]) -> T:
         """See `Lane`."""
-        timer = asyncio.get_running_loop().call_later(self._limit_s, self._cut)
-        try:
+        with plain.cut_late(lambda: self._connection, after_s=self._limit_s):
             return await self._threads.run(lambda: self._transact(f))
-        finally:
-            timer.cancel()
 
     def _opened(self, connection: plain.PlainConnection) -> None:
         self._connection = connection
-
-    def _cut(self) -> None:
-        if (connection := self._connection) is not None:
-            connection.cut()
 
     def _transact(self, f: Callable[[Executor], T]) -> T:
         with self._one_at_a_time:

@@ -54,7 +54,7 @@ class DatabaseLocks:
         cancelled once more, `sweep` finds them.
         """
         call_id = self._env.ids.uuid()
-        lines = {driver_locks.line_of(self._scope, name) for name in names}
+        lines = {driver_locks.line_of(self._scope, claim.target, name) for name in names}
         self._calls.add(call_id)
         try:
             await self._store.insist(

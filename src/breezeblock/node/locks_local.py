@@ -4,7 +4,6 @@ Among processes there is no line: who finds the file free has it. A dead process
 """
 
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -14,6 +13,7 @@ import structlog
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.node.locks import Holds, Lines, Names, always
+from breezeblock.protocol.driver_locks import key_of
 from breezeblock.protocol.queue import Claim
 
 __all__ = ["LocalLocks"]
@@ -52,11 +52,12 @@ class LocalLocks:
         self, names: Names, *, shared: bool, claim: Claim, check: Callable[[], None]
     ) -> AsyncIterator[Holds]:
         """See `LockSpace`."""
-        async with self._lines.stand(names, shared=shared, check=check):
+        keys = frozenset(key_of(self._scope, claim.target, name) for name in names)
+        async with self._lines.stand(keys, shared=shared, check=check):
             taken: list[Taken] = []
             try:
                 # One order in all processes: nobody waits for a file while it holds one that the other needs first.
-                for key in sorted(self._key(name) for name in names):
+                for key in sorted(keys):
                     await self._take(key, taken, shared=shared, check=check)
                 yield always
             finally:
@@ -67,10 +68,6 @@ class LocalLocks:
 
     def wake(self) -> None:
         """See `LockSpace`: nobody rings for a file."""
-
-    def _key(self, name: str) -> str:
-        """A file name, since names of locks come from drivers and may be anything."""
-        return hashlib.sha256(f"{self._scope}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()
 
     async def _take(self, key: str, taken: list[Taken], *, shared: bool, check: Callable[[], None]) -> None:
         pause_s = PAUSE_FIRST_S

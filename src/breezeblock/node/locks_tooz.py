@@ -19,7 +19,6 @@ tooz cannot tell whether a lock of its drivers for MySQL and PostgreSQL is still
 
 import asyncio
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -29,6 +28,7 @@ import structlog
 from breezeblock.env.contract import Clock, Env
 from breezeblock.model.errors import BackendFailed, Fenced
 from breezeblock.node.locks import Holds, Lines, Names
+from breezeblock.protocol.driver_locks import key_of
 from breezeblock.protocol.queue import Claim
 
 if TYPE_CHECKING:
@@ -121,14 +121,15 @@ class ToozLocks:
         self, names: Names, *, shared: bool, claim: Claim, check: Callable[[], None]
     ) -> AsyncIterator[Holds]:
         """See `LockSpace`."""
-        async with self._lines.stand(names, shared=False, check=check):
+        keys = frozenset(key_of(self._scope, claim.target, name) for name in names)
+        async with self._lines.stand(keys, shared=False, check=check):
             session = await self._patiently(self._open, check)
             taken: list[Lock] = []
             ours = False
             try:
                 # One order in all processes: nobody waits for a lock while it holds one that the other needs first.
-                for key in sorted(self._key(name) for name in names):
-                    await self._take(session, key, taken, check)
+                for key in sorted(keys):
+                    await self._take(session, f"breezeblock-{key}".encode(), taken, check)
                 yield session.holds
             finally:
                 ours = await self._release(session, taken)
@@ -140,11 +141,6 @@ class ToozLocks:
 
     def wake(self) -> None:
         """See `LockSpace`: nobody rings for these."""
-
-    def _key(self, name: str) -> bytes:
-        """What the service knows the lock by: names of locks come from drivers and may be anything."""
-        text = f"{self._scope}\0{name}".encode("utf-8", "surrogatepass")
-        return f"breezeblock-{hashlib.sha256(text).hexdigest()}".encode()
 
     # --- the service ------------------------------------------------------------------------------------------------
 

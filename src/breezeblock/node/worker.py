@@ -37,6 +37,7 @@ from breezeblock.resources.backends import end_forgotten_failovers, has_forgotte
 from breezeblock.resources.charges import park_unknown
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
+from breezeblock.store.type_accounts import has_named, move_to_ids
 from breezeblock.work.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -464,6 +465,8 @@ class Worker:
             if not await self._store.prune():
                 break
         await self._store.run(forget_old, now_us=self._env.clock.now_us())
+        if await self._store.read(has_named):
+            await self._store.run(move_to_ids)
 
     async def _reopen(self) -> None:
         """A queue that is closed for a failover which nobody has any more opens again, in its error state."""

@@ -37,11 +37,19 @@ class Line:
     shown: str
 
 
-def line_of(scope: str, name: str) -> Line:
-    """The same for all who mean the same scope and name."""
-    text = f"{scope}\0{name}".encode("utf-8", "surrogatepass")
-    shown = f"{scope}: {name if name.isprintable() else ascii(name)}"
-    return Line(hashlib.sha256(text).hexdigest(), shown[:SHOWN_MOST])
+def line_of(scope: str, target: str | None, name: str) -> Line:
+    """The same for all who mean the same scope, target of replication and name."""
+    where = scope if target is None else f"{scope} on {target}"
+    shown = f"{where}: {name if name.isprintable() else ascii(name)}"
+    return Line(key_of(scope, target, name), shown[:SHOWN_MOST])
+
+
+def key_of(scope: str, target: str | None, name: str) -> str:
+    """A lock's name for whoever keeps it: names come from drivers and may be anything.
+
+    Each target has locks of its own: who hangs in an array that failed over keeps nobody waiting on the one that took over.
+    """
+    return hashlib.sha256(f"{scope}\0{target or ''}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def take_places(tx: Connection, claimed: Claim, *, call_id: str, lines: Collection[Line], exclusive: bool) -> None:

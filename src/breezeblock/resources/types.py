@@ -34,6 +34,7 @@ from breezeblock.resources.listing import Condition, Direction, Page, missing
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import snapshots, volume_type_access, volume_types, volumes
 from breezeblock.store.transitions import lock_row
+from breezeblock.store.type_accounts import ALL, move_to_ids
 
 DEFAULT_TYPE_NAME: Final = "__DEFAULT__"
 # Fixed, so that every installation and every run of the migration means the same row, whatever it is called by now.
@@ -210,6 +211,7 @@ def update_type(
     lock_row(tx, volume_types, type_id, origin=origin)
     if name is not None:
         _require_free(tx, name=name, type_id=type_id)
+        move_to_ids(tx, only=type_id, most=ALL)  # what the release before has charged under the old name
     given = {"name": name, "description": description, "is_public": is_public}
     values = {key: value for key, value in given.items() if value is not None}
     tx.execute(update(volume_types).where(volume_types.c.id == type_id).values(**values, updated_at_us=origin.at_us))
@@ -223,6 +225,7 @@ def delete_type(tx: Connection, *, type_id: str, origin: Origin) -> None:
         raise InvalidState(f"The volume type {type_id} is a default volume type and cannot be deleted.")
     if _in_use(tx, type_id) or _has_snapshots(tx, type_id):
         raise InvalidState("Target volume type is still in use.")
+    move_to_ids(tx, only=type_id, most=ALL)  # else a later type of that name would get them
     tx.execute(delete(volume_type_access).where(volume_type_access.c.volume_type_id == type_id))
     tx.execute(delete(volume_types).where(volume_types.c.id == type_id))
     quota_limits.forget_type(tx, type_id=type_id)

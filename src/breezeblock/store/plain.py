@@ -3,20 +3,22 @@
 Only the driver of the server in question is loaded, and no SQLAlchemy. Statements mark parameters by `?`, as for SQLite.
 """
 
+import asyncio
 import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
 
-__all__ = ["Failed", "PlainConnection", "PlainCursor", "connect"]
+__all__ = ["Failed", "PlainConnection", "PlainCursor", "connect", "cut_late"]
 
 CONNECT_LIMIT_S: Final = 3
 MARIADB_PORT: Final = 3306
+CUT_EVERY_S: Final = 0.1
 
 
 class Failed(Exception):
@@ -71,6 +73,29 @@ class PlainConnection:
             same.shutdown(socket.SHUT_RDWR)
 
 
+@contextlib.contextmanager
+def cut_late(current: Callable[[], PlainConnection | None], *, after_s: float) -> Iterator[None]:
+    """For as long as this lasts, and from so many seconds on, cut whatever connection is the `current` one.
+
+    Again and again, since the one that hangs may be opened only then: connecting has a limit of its own, and a server may
+    well take the connection before it falls silent.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def cut() -> None:
+        nonlocal timer
+        timer = loop.call_later(CUT_EVERY_S, cut)
+        if (connection := current()) is not None:
+            connection.cut()
+
+    timer = loop.call_later(after_s, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def connect(
     url: str,
     *,
@@ -109,7 +134,7 @@ def _postgresql(parts: SplitResult) -> PlainConnection:
 def _mariadb(parts: SplitResult, limit_s: float) -> PlainConnection:
     import pymysql
 
-    errors = (pymysql.Error, OSError)
+    errors = (pymysql.Error, OSError, TypeError)  # the last: of an option in the URL that there is not
     try:
         return PlainConnection(_connect_mariadb(parts, limit_s), errors)
     except errors as error:
@@ -120,20 +145,21 @@ def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     import pymysql
     from pymysql.constants import CLIENT
 
-    return pymysql.connect(
-        host=parts.hostname or "localhost",
-        port=parts.port or MARIADB_PORT,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.lstrip("/")),
-        charset="utf8mb4",
-        connect_timeout=CONNECT_LIMIT_S,
-        read_timeout=limit_s + 1,
-        write_timeout=limit_s + 1,
-        client_flag=CLIENT.FOUND_ROWS,
-        program_name="breezeblock",
-        **dict(parse_qsl(parts.query)),
-    )
+    arguments: dict[str, Any] = {
+        "host": parts.hostname or "localhost",
+        "port": parts.port or MARIADB_PORT,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")),
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_LIMIT_S,
+        "read_timeout": limit_s + 1,
+        "write_timeout": limit_s + 1,
+        "client_flag": CLIENT.FOUND_ROWS,
+        "program_name": "breezeblock",
+    }
+    # As SQLAlchemy takes the same URL: what we ask for ourselves (`?charset=…`) is ours to choose.
+    return pymysql.connect(**{**dict(parse_qsl(parts.query)), **arguments})
 
 
 def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:

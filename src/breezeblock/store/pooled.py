@@ -16,11 +16,12 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from breezeblock.model.errors import Ambiguous, Unavailable
 from breezeblock.store.dialects import translate
 from breezeblock.store.endpoints import Endpoint, Endpoints
+from breezeblock.store.servers import opening
 
 T = TypeVar("T")
 
@@ -36,28 +37,34 @@ NO_ANSWER: Final = "The database does not answer in time; try again later."
 class _Running:
     """One transaction on its thread, and how to cut it off from its server."""
 
-    __slots__ = ("_file", "_lock", "age_s")
+    __slots__ = ("_lock", "_same", "age_s")
 
     def __init__(self) -> None:
         self.age_s = 0.0
-        self._file: int | None = None
+        self._same: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def on(self, connection: Connection) -> None:
-        """Its connection. Nobody else uses that until `off`."""
+    def on(self, raw: Any) -> None:
+        """Its connection, the driver's own. Nobody else uses that until `off`.
+
+        By a file number of our own: the connection's may be another's, as soon as it is closed in the middle of something.
+        """
+        same = socket.socket(fileno=os.dup(_file_of(raw)))
+        self.off()
         with self._lock:
-            self._file = _file_of(connection)
+            self._same = same
 
     def off(self) -> None:
         with self._lock:
-            self._file = None
+            if self._same is not None:
+                self._same.close()
+            self._same = None
 
     def cut(self) -> None:
         """End the connection under whoever waits on it, who then finds it lost."""
-        with self._lock:
-            if self._file is not None:
-                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._file)) as same:
-                    same.shutdown(socket.SHUT_RDWR)
+        with self._lock, contextlib.suppress(OSError):
+            if self._same is not None:
+                self._same.shutdown(socket.SHUT_RDWR)
 
 
 class PooledLane:
@@ -121,8 +128,10 @@ class PooledLane:
         connection: Connection | None = None
         committing = False
         try:
+            # A new connection is set up first, by statements that a server may not answer either.
+            opening.tell = me.on
             connection = (endpoint.reading if reading else endpoint.writing).connect()
-            me.on(connection)
+            me.on(connection.connection.dbapi_connection)
             result = body(connection)
             if reading:
                 connection.rollback()
@@ -132,9 +141,12 @@ class PooledLane:
             return result
         except Exception as error:
             named = translate(error, committing=committing)
+            if connection is None and named is error and isinstance(error, DBAPIError):
+                # Refused at the door: a wrong password, too many connections of ours. The next server may take us.
+                named = Unavailable(str(error.orig))
             lost = named is not error and isinstance(named, (Ambiguous, Unavailable))
             if connection is not None:
-                _take_back(connection, lost=lost)
+                _take_back(connection, lost=lost, committing=committing)
             if lost:
                 self._endpoints.failed(endpoint, str(named))
             if named is error:
@@ -146,17 +158,23 @@ class PooledLane:
                 connection.close()
 
 
-def _take_back(connection: Connection, *, lost: bool) -> None:
-    """End a transaction that failed. A connection on which that is not possible is given up, and with it what it locked."""
+def _take_back(connection: Connection, *, lost: bool, committing: bool) -> None:
+    """End a transaction that failed. A connection on which that is not possible is given up, and with it what it locked.
+
+    After a COMMIT that failed SQLAlchemy takes the transaction for ended, and sends no ROLLBACK: what the server may have kept
+    open would be committed with the next one. So another is begun, which sends nothing, and rolled back, which does.
+    """
     try:
         if not lost:
             connection.rollback()
+            if committing:
+                connection.begin()
+                connection.rollback()
             return
     except SQLAlchemyError as error:
         log.debug("database.rollback_failed", reason=str(error))
     connection.invalidate()
 
 
-def _file_of(connection: Connection) -> int:
-    raw: Any = connection.connection.dbapi_connection
+def _file_of(raw: Any) -> int:
     return int(raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno())

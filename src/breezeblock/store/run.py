@@ -24,6 +24,8 @@ Body = Callable[[Connection], T]
 # A request gives up (503) after this many attempts, or this long, whichever comes first.
 REQUEST_ATTEMPTS: Final = 12
 REQUEST_PATIENCE_S: Final = 15.0
+# Of servers that cannot be read from, so many are asked.
+SERVERS_ASKED: Final = 4
 PAUSE_FIRST_S: Final = 0.005
 PAUSE_MOST_S: Final = 2.0
 # Rows of tx_done are kept this long. Every retry that needs them ends long before: an API gives up within seconds, and a
@@ -54,11 +56,21 @@ class Store:
         self._env = env
 
     async def read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable."""
+        """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable.
+
+        A lost connection is no answer yet: the next server may have one, and each is asked at once.
+        """
+        give_up_at = self._env.clock.boottime() + REQUEST_PATIENCE_S
+        lost = 0
         for attempt in range(REQUEST_ATTEMPTS):
             try:
                 return await self._lane.read(lambda tx: f(tx, *args, **kwargs))
             except Contended:
+                await self._pause(attempt)
+            except Unavailable:
+                lost += 1
+                if lost == SERVERS_ASKED or self._env.clock.boottime() > give_up_at:
+                    raise
                 await self._pause(attempt)
         raise Unavailable("The database is too busy to answer; try again later.")
 

@@ -1,28 +1,33 @@
-"""Bringing a database to the schema of this release.
+"""Bringing a database to the schema of this release, while processes of the release before work on it.
 
-On SQLite and PostgreSQL everything from the first look at the version to the last statement is one transaction, and those
-who upgrade queue up in front of it: of two processes that start at once one migrates, and the other finds the work done. A
-process that dies in between leaves the database as it was.
+On SQLite all statements that change tables are one transaction, on PostgreSQL those of one revision: who needs two tables would
+otherwise keep everybody from the first while it waits for the second. Those who upgrade queue up in front of each: of two
+processes that start at once one migrates, and the other finds the work done. A process that dies leaves a whole revision.
 
 MariaDB commits with every statement that changes the schema, and a lock is known to one Galera node only. So there every
-statement may be repeated (`ddl`), the revision is written last, and who was in another's way begins again.
+statement may be repeated (`ddl`), and the revision is written last.
+
+To change a table it must be nobody's for an instant, and all who come later wait behind whoever waits for that. So it is waited
+for only for a second: then everybody else has their turn, and it is tried again. Rows are moved in transactions of their own.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from breezeblock.database_urls import POSTGRESQL, is_server_url, kind_of, sqlite_path
+from breezeblock.database_urls import is_server_url, sqlite_path
 from breezeblock.env.real import RealClock
-from breezeblock.store.dialects import open_engine
+from breezeblock.model.errors import Contended
+from breezeblock.store.dialects import open_engine, translate
 from breezeblock.store.servers import Session, open_server
 from breezeblock.store.turnstile import Turnstile
-from breezeblock.store.type_accounts import move_to_ids
+from breezeblock.store.type_accounts import ROWS_MOST, move_to_ids
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -31,11 +36,24 @@ if TYPE_CHECKING:
 HEAD: Final = "0005"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
-# Of everybody who upgrades a database on a PostgreSQL server; any number that nobody else takes.
-_PG_LOCK: Final = text("SELECT pg_advisory_xact_lock(7240386153)")
-_MARIADB_LOCK: Final = text("SELECT GET_LOCK(CONCAT(DATABASE(), '.breezeblock_upgrade'), 30)")
-_REPEATS: Final = 5
+# What a transaction begins with, by dialect: a place in the queue of those who upgrade (on PostgreSQL any number that nobody
+# else takes), and how long, in seconds or milliseconds, it may make others wait for a table.
+_BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": ("SELECT pg_advisory_xact_lock(7240386153)", "SET LOCAL lock_timeout = 1000"),
+    "mariadb": ("SET SESSION lock_wait_timeout = 1", "SELECT GET_LOCK(CONCAT(DATABASE(), '.breezeblock_upgrade'), 30)"),
+}
+_PAUSE_S: Final = 0.25
+_PAUSE_MOST_S: Final = 2.0
+# Whoever is in the way for that long (a dump, a forgotten transaction) is the operator's to send away.
+_PATIENCE_S: Final = 60.0
+# Each of `ROWS_MOST` rows: more than anybody has.
+_MOVES_MOST: Final = 100_000
 UPGRADE_LIMIT_S: Final = 600.0
+# A process that is stopped in the middle of an upgrade gives its locks back within a third of that.
+_TTL_S: Final = 15.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -63,45 +81,66 @@ def upgrade(url: str) -> bool:
 
     Safe to call again and from several processes at once.
     """
-    if not is_server_url(url):
-        with _alone(url), _connected(url) as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return _in_transaction(connection)
-    for repeat in range(_REPEATS):
+    changed = False
+    if current(url) != HEAD:
+        import_module("alembic.command")  # takes a while, in which no transaction is open
+        while _in_turn(url, _revise):
+            changed = True
+    for _ in range(_MOVES_MOST):
+        if _in_turn(url, move_to_ids) < ROWS_MOST:
+            break  # what is charged under names from now on is not waited for
+    return changed
+
+
+def _in_turn(url: str, work: Callable[[Connection], T]) -> T:
+    """One transaction, when those who upgrade as well have ended theirs; again when it was in anybody's way."""
+    clock, pause_s = RealClock(), _PAUSE_S
+    started_s = clock.boottime()
+    while True:
         try:
-            with _connected(url) as connection:
-                connection.execute(_PG_LOCK if connection.dialect.name == "postgresql" else _MARIADB_LOCK)
-                return _in_transaction(connection)
-        except DBAPIError:
-            if repeat == _REPEATS - 1 or kind_of(url) == POSTGRESQL:
+            with _alone(url), _connected(url) as connection:
+                for statement in _BEGIN[connection.dialect.name]:
+                    connection.exec_driver_sql(statement)
+                return _in_transaction(connection, work)
+        except DBAPIError as error:
+            in_the_way = isinstance(translate(error, committing=False), Contended)
+            if not in_the_way or clock.boottime() - started_s > _PATIENCE_S:
                 raise
-            log.info("database.upgrade_again", exc_info=True)
-    raise AssertionError("the last repeat returns or raises")
+            log.info("database.upgrade_again", reason=str(error.orig))
+        clock.pause(pause_s)
+        pause_s = min(2 * pause_s, _PAUSE_MOST_S)
 
 
-def _in_transaction(connection: Connection) -> bool:
+def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
     try:
-        changed = _upgrade(connection)
+        done = work(connection)
     except BaseException:
         connection.rollback()
         raise
     connection.commit()
-    return changed
+    return done
 
 
-def _upgrade(connection: Connection) -> bool:
+def _revise(connection: Connection) -> bool:
+    """Make the next revision, on SQLite all of them. Returns whether there was one. Raises TooNew."""
     at = revision_of(connection)
     if at == HEAD:
-        move_to_ids(connection)  # what a process of the release before has charged since
         return False
     from alembic import command
     from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
 
     config = _config(connection)
     known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
     if at is not None and at not in known:
         raise TooNew(f"The database is at revision {at}, which this release does not know: it needs a later release.")
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head" if connection.dialect.name == "sqlite" else "+1")
+    except CommandError:
+        connection.rollback()
+        if revision_of(connection) == at:
+            raise
+        log.info("database.upgraded_elsewhere", revision=at)  # through another Galera node, meanwhile
     return True
 
 
@@ -150,4 +189,4 @@ def _connected(url: str) -> Iterator[Connection]:
 def _open(url: str) -> Engine:
     if not is_server_url(url):
         return open_engine(url, now_us=RealClock().now_us)
-    return open_server(url, Session(connections=1, statement_limit_s=UPGRADE_LIMIT_S), reading=False)
+    return open_server(url, Session(ttl_s=_TTL_S, connections=1, statement_limit_s=UPGRADE_LIMIT_S), reading=False)

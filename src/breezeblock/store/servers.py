@@ -13,7 +13,8 @@ What a session must have, and why (architecture §2):
 """
 
 import math
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 
-__all__ = ["NoWrites", "Session", "open_server", "server_url", "translate_server"]
+__all__ = ["NoWrites", "Session", "open_server", "opening", "server_url", "translate_server"]
 
 # A server that does not even accept a connection in this time is passed over.
 CONNECT_LIMIT_S: Final = 3
@@ -40,6 +41,8 @@ class Session:
     ttl_s: float = 6.0
     connections: int = 8
     statement_limit_s: float = STATEMENT_LIMIT_S
+    reads_standbys: bool = False
+    """Whether a server that takes no writes will do for reading: what it has may be the past."""
 
     @property
     def idle_limit_s(self) -> float:
@@ -68,11 +71,25 @@ def open_server(url: str, session: Session, *, reading: bool) -> Engine:
     )
     prepare = _prepare_postgresql if postgresql else _prepare_mariadb
 
+    @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks the first one what server it is
+    def tell(connection: DBAPIConnection, record: object) -> None:
+        opening.tell(connection)
+
     @event.listens_for(engine, "connect")
     def set_up(connection: DBAPIConnection, record: object) -> None:
         prepare(connection, session, reading)
 
     return engine
+
+
+class _Opening(threading.local):
+    """Who wants to know of a connection that this thread opens, before the server is asked anything on it."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[Any], None] = lambda connection: None
+
+
+opening: Final = _Opening()
 
 
 def _postgresql_arguments() -> dict[str, Any]:
@@ -102,7 +119,7 @@ def _prepare_postgresql(connection: Any, session: Session, reading: bool) -> Non
         for name, value in settings.items():
             cursor.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
         cursor.execute("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
-        refused = cursor.fetchone()[0] and not reading
+        refused = cursor.fetchone()[0] and not (reading and session.reads_standbys)
     connection.autocommit = was
     if refused:
         raise NoWrites("this server takes no writes: it is a standby, or set to read-only")
@@ -136,7 +153,7 @@ def _prepare_mariadb(connection: Any, session: Session, reading: bool) -> None:
         # Known to every MariaDB, also to one without a provider, where waiting for the cluster means nothing.
         cursor.execute(f"SET {', '.join(f'SESSION {name} = %s' for name in settings)}", tuple(settings.values()))
         cursor.execute("SELECT @@GLOBAL.read_only")
-        refused = cursor.fetchone()[0] and not reading
+        refused = cursor.fetchone()[0] and not (reading and session.reads_standbys)
     if refused:
         raise NoWrites("this server is set to read-only")
 

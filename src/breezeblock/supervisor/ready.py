@@ -14,6 +14,8 @@ from breezeblock.store import plain
 NEWEST_MICROVERSION: Final = "3.71"
 
 LOOK_LIMIT_S: Final = 3.0
+# A server that does not even end what takes longer: the thread that asks it would keep `up` from ending.
+CUT_AFTER_S: Final = 2 * LOOK_LIMIT_S
 
 _SERVED = "SELECT keeper_pid FROM nodes WHERE state = 'up' AND worker_pid IS NOT NULL AND queues_json != '[]'"
 _REPORTED = "SELECT EXISTS (SELECT 1 FROM pools WHERE reported_at_us IS NOT NULL)"
@@ -22,14 +24,20 @@ _REPORTED = "SELECT EXISTS (SELECT 1 FROM pools WHERE reported_at_us IS NOT NULL
 async def storage_is_ready(urls: Sequence[str], keeper_pids: Collection[int]) -> bool:
     """Whether volumes can be made. Opens the database only for this look; False when it does not answer."""
     if is_server_url(urls[0]):
-        return await asyncio.to_thread(_server_is_ready, urls, keeper_pids)
+        opened: list[plain.PlainConnection] = []
+        with plain.cut_late(lambda: opened[-1] if opened else None, after_s=CUT_AFTER_S):
+            return await asyncio.to_thread(_server_is_ready, urls, keeper_pids, opened.append)
     return _file_is_ready(urls[0].removeprefix("sqlite:///"), keeper_pids)
 
 
-def _server_is_ready(urls: Sequence[str], keeper_pids: Collection[int]) -> bool:
+def _server_is_ready(
+    urls: Sequence[str], keeper_pids: Collection[int], opened: Callable[[plain.PlainConnection], None]
+) -> bool:
     for url in urls:
         try:
-            connection = plain.connect(url, statement_limit_s=LOOK_LIMIT_S, idle_limit_s=LOOK_LIMIT_S, reading=True)
+            connection = plain.connect(
+                url, statement_limit_s=LOOK_LIMIT_S, idle_limit_s=LOOK_LIMIT_S, reading=True, opened=opened
+            )
         except plain.Failed:
             continue
         try:

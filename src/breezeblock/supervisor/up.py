@@ -85,7 +85,12 @@ def _prepare_database(chosen: Settings) -> None:
     os.close(writing)
     with os.fdopen(reading) as answer:
         refused = answer.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if not refused and status != 0:
+        # Killed (by the kernel for want of memory, or by hand): it has said nothing, and that is no yes.
+        refused = (
+            f"the process that was to bring it to this release was ended by signal {os.WTERMSIG(status)}; try again"
+        )
     if refused:
         raise CannotStart(f"The database {name_of(chosen.database.url)} cannot be used: {refused}.")
 

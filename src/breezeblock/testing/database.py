@@ -24,12 +24,15 @@ from breezeblock.testing.loop import Process
 from breezeblock.testing.replicated import Change, Journal
 from breezeblock.testing.virtual import VirtualClock
 
-__all__ = ["BACK", "THERE", "Database", "KeeperLane", "Seen", "SimLane", "Weather"]
+__all__ = ["BACK", "CATCHES_UP_S", "THERE", "Database", "KeeperLane", "Seen", "SimLane", "Weather"]
 
 T = TypeVar("T")
 
 # A journey that takes longer is noted: whoever waited for it may miss what it had to do in time.
 SLOW_S: Final = 0.2
+
+# A database node that is further behind refuses the transaction instead of letting it wait.
+CATCHES_UP_S: Final = 1.0
 
 # The two ways between a process and the database.
 THERE: Final = "there"
@@ -48,6 +51,13 @@ CREATE TRIGGER seen_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.sta
   INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_volume_edit AFTER UPDATE OF name, description, metadata_json, bootable, readonly, attach_status ON volumes
+WHEN (OLD.name, OLD.description, OLD.metadata_json, OLD.bootable, OLD.readonly, OLD.attach_status)
+  IS NOT (NEW.name, NEW.description, NEW.metadata_json, NEW.bootable, NEW.readonly, NEW.attach_status) BEGIN
+  INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
+CREATE TRIGGER seen_snapshot_edit AFTER UPDATE OF name, description, metadata_json ON snapshots
+WHEN (OLD.name, OLD.description, OLD.metadata_json) IS NOT (NEW.name, NEW.description, NEW.metadata_json) BEGIN
+  INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
 CREATE TRIGGER seen_volume_tombstone AFTER UPDATE OF tombstone ON volumes WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
 CREATE TRIGGER seen_snapshot_tombstone AFTER UPDATE OF tombstone ON snapshots WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
@@ -75,6 +85,8 @@ CREATE TRIGGER seen_charge AFTER UPDATE OF in_use ON quota_usage BEGIN
 CREATE TRIGGER seen_lock AFTER INSERT ON operation_locks BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
+CREATE TRIGGER seen_upgrade AFTER UPDATE ON operation_locks BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('moved', NEW.operation_id, NEW.resource_id, NEW.seq); END;
 CREATE TRIGGER seen_end AFTER INSERT ON operation_log BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('ended', NEW.operation_id, NEW.outcome, NEW.kind); END;
 CREATE TRIGGER seen_node AFTER INSERT ON nodes BEGIN
@@ -119,8 +131,8 @@ class Weather(Protocol):
         """Whether an operator declares the node of a process lost while a transaction of it is open."""
         ...
 
-    def lag_s(self) -> float:
-        """How far behind a database node is, where nobody waits for it to catch up."""
+    def lag_s(self, process: Process) -> float:
+        """How far the database node that a process speaks to is behind the others."""
         ...
 
 
@@ -337,11 +349,11 @@ class _Journey:
         if database.journal is None:
             with database.transaction(self._process) as tx:
                 return body(tx)
-        lag_s, overlap_s = 0.0 if self.barrier else weather.lag_s(), weather.overlap_s()
-        if lag_s == overlap_s == 0.0:
+        snapshot_at, overlap_s = await self._snapshot_at(), weather.overlap_s()
+        if snapshot_at == _now() and overlap_s == 0.0:
             with database.transaction(self._process) as tx:
                 return body(tx)
-        begun = database.begin(body, at=_now() - lag_s)
+        begun = database.begin(body, at=snapshot_at)
         if overlap_s and weather.evicts(self._process):
             self.on_evict(self._process)
         await self._pass(overlap_s)
@@ -352,9 +364,25 @@ class _Journey:
             raise
 
     async def _read(self, body: Callable[[Connection], T]) -> T:
-        lag_s = 0.0 if self.barrier or self._database.journal is None else self._weather.lag_s()
-        with self._database.reading(at=_now() - lag_s if lag_s else None) as tx:
+        snapshot_at = _now() if self._database.journal is None else await self._snapshot_at()
+        with self._database.reading(at=snapshot_at if snapshot_at < _now() else None) as tx:
             return body(tx)
+
+    async def _snapshot_at(self) -> float:
+        """The instant whose commits a transaction sees on a database of several nodes.
+
+        Behind the barrier the node waits for what was committed anywhere when the transaction came, and need not have more.
+        Raises Contended when it does not catch up.
+        """
+        came, lag_s = _now(), self._weather.lag_s(self._process)
+        if not self.barrier:
+            return came - lag_s
+        if lag_s:
+            await self._pass(min(lag_s, CATCHES_UP_S))
+        if lag_s > CATCHES_UP_S:
+            self._process.impede()
+            raise Contended("the database node is too far behind")
+        return came
 
 
 class SimLane(_Journey):

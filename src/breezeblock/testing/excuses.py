@@ -8,15 +8,17 @@ may what needs an object that a deletion has removed before it failed, if an ope
 resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 
+from breezeblock.drivers.contract import ObjectName
 from breezeblock.protocol.queue import FAILOVER, UNDO
 from breezeblock.store.transitions import Transition
 
-__all__ = ["Applied", "Excuses"]
+__all__ = ["TIDIES", "Applied", "Excuses", "Remains", "may_have_removed"]
 
 Applied = tuple[str, str, Transition]
 # What cancels all that is under way on a resource.
@@ -31,6 +33,10 @@ LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
 # They have no compensation: what they have half removed stays so, and the status says it. An extension has none either, but it
 # makes and removes no object: one that fails may leave it larger (`contents.Contents.may_be_larger`), and nothing else.
 WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot")
+# They make objects, under names with their own tokens.
+MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume")
+# It removes every object of its volume but the one that it has published.
+TIDIES: Final = "revert_volume"
 
 
 class Excuses:
@@ -95,7 +101,7 @@ class Excuses:
         self._failovers.discard(operation)
         met = (operation, self._turned.get(operation, -1)) in self._met
         excused = self._may_be_elsewhere(operation, kind, resources) or self._was_half_deleted((*resources, *reads))
-        if self.may_have_left_something(operation, kind, outcome):
+        if may_have_removed(kind, outcome):
             self._half_done.update(resources)
         if outcome == "failed" and not met and not excused:
             self._violated(
@@ -131,9 +137,56 @@ class Excuses:
         if not (names & LEFT_BEHIND and not self._is_there(resource)):
             self._violated("Once", f"{resource} became {after}, and no operation on it has failed")
 
-    def may_have_left_something(self, operation: str, kind: str, outcome: str) -> bool:
-        """Whether it ended without being able to clean up behind itself."""
-        if outcome == "done":
+    def may_have_left(self, operation: str, kind: str, outcome: str, *, epoch: int) -> bool:
+        """Whether it made objects and ended, in this epoch, without having been able to remove them.
+
+        What is parked is undone first. Only if nobody serves it, or if that was interrupted as well, something stays.
+        """
+        if outcome == "done" or kind not in MAKERS:
             return False
-        begun = outcome != "cancelled" and kind in WITHOUT_UNDO
-        return begun or outcome == "parked" or operation in self._met_on_the_way_back
+        parked = outcome == "parked" and self._turned.get(operation) != epoch
+        return parked or operation in self._met_on_the_way_back
+
+
+def may_have_removed(kind: str, outcome: str) -> bool:
+    """Whether it is a deletion that was begun and did not come to its end: what its row names may be gone."""
+    return kind in WITHOUT_UNDO and outcome not in ("done", "cancelled")
+
+
+class Remains:
+    """What interrupted operations have left on storage, each under its own token, and what deletions may have taken away."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, dict[int, int]] = defaultdict(dict)
+        self._tidied: dict[str, int] = {}
+        self._removed: dict[str, int] = {}
+
+    def left(self, resource: str, seq: int, epoch: int) -> None:
+        """An operation at that place of the line ended in that epoch and may have left what it had made."""
+        self._left[resource][seq] = epoch
+
+    def removed(self, resource: str, seq: int) -> None:
+        """A deletion at that place may have removed what was there before it."""
+        self._removed[resource] = max(seq, self._removed.get(resource, seq))
+
+    def tidied(self, resource: str, seq: int) -> None:
+        """An operation at that place has removed whatever earlier ones had left."""
+        self._tidied[resource] = max(seq, self._tidied.get(resource, seq))
+
+    def may_stay(self, name: ObjectName, published: str | None) -> bool:
+        """Whether an object that no row names is one that an interrupted operation could not remove.
+
+        That is one of its own; or an older one beside its own that is published, as by a revert whose removals failed.
+        """
+        if name.seq < self._tidied.get(name.resource_id, 0):
+            return False
+        left = self._left.get(name.resource_id, {})
+        if name.seq in left:
+            return name.epoch <= left[name.seq]
+        last = ObjectName.parse(published).seq if published is not None else 0
+        return name.seq < last and last in left
+
+    def may_be_gone(self, published: str) -> bool:
+        """Whether a deletion that was interrupted may have removed the object that a row names."""
+        name = ObjectName.parse(published)
+        return self._removed.get(name.resource_id, 0) > name.seq

@@ -19,6 +19,8 @@ drain      SIGTERM to a keeper: its node hands back what it has and leaves
 upgrade    nodes begin with an older release, and are drained and replaced one by one
 backend    a backend's storage fails altogether for a while
 array      the active side of an array that replicates fails, or does not answer, for a while
+lag        the database node of a process is behind the others: where transactions overlap, they see what was there when they
+           came and no more, and come late, or not at all when it does not catch up
 bell       a ring of the doorbell is lost, heard twice, or so late that later ones overtake it; or all are lost for a while
 clock      the wall clock of a machine, or of the database, jumps by minutes, and is set right again after a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
@@ -45,7 +47,7 @@ __all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell", "reboot"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell", "reboot", "lag"),
 )
 # What becomes of a fence: after how long it works, and whether it says so. Fencers give up after 30 s.
 FAILS: Final = "fails"
@@ -204,8 +206,13 @@ class Faults:
         if self.strikes("slow", text, target=process.name, seconds=seconds):
             self._slow_until[process.name] = asyncio.get_running_loop().time() + seconds, extra_s
 
-    def lag_s(self) -> float:
-        return self.random.expovariate(1.0) * 0.3 if self.random.random() < 0.3 else 0.0
+    def lag_s(self, process: Process) -> float:
+        """Mostly short; now and then longer than a transaction waits for it."""
+        if not self._comes("lag", 0.1):
+            return 0.0
+        seconds = self.random.expovariate(1.0) * self.random.choice((0.1, 0.3, 0.3, 2.0))
+        text = f"the database node of {process.name} is {seconds:.2f} s behind"
+        return seconds if self.strikes("lag", text, target=process.name, seconds=seconds) else 0.0
 
     def loses_answer(self, process: Process) -> bool:
         """Now and then nobody can be asked afterwards either, for longer than a retry lasts."""

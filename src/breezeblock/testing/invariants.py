@@ -5,7 +5,7 @@ in which it happens. *Termination*, *Once*, *Accounts* and *Data* are checked at
 """
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -24,7 +24,7 @@ from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
-from breezeblock.testing.excuses import Excuses
+from breezeblock.testing.excuses import TIDIES, Excuses, Remains, may_have_removed
 from breezeblock.testing.history import Tell
 from breezeblock.testing.linear import Line, State
 from breezeblock.testing.loop import Process
@@ -140,12 +140,15 @@ class Watcher:
         applied, self._applied = self._applied, []
         self.rules.see(seen, writer)
         self.excuses.applied(applied, self._changers)
+        self._late_places(seen)
         badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
             if what in ("volumes", "snapshots"):
                 self._moved(what, id_, before, str(after), applied)
                 if before is not None:
                     self.excuses.moved(id_, str(after), applied, badly)
+                self.line.moved(id_, self._now(), self.state_of(id_))
+            elif what == "edited":
                 self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
@@ -206,6 +209,16 @@ class Watcher:
             if (name, row_id) == (table, id_) and {(before, after), (None, after)} & set(transition.moves):
                 return
         self.violated("Transitions", f"{table} {id_} went from {before} to {after}, which nothing declares")
+
+    def _late_places(self, seen: Sequence[Seen]) -> None:
+        """*Order*: who stands in a line neither changes its place nor gets another one, but in the line of what it creates."""
+        begun = {id_ for what, id_, _, _ in seen if what == "enqueued"}
+        born = {id_ for what, id_, before, _ in seen if what in ("volumes", "snapshots") and before is None}
+        for what, id_, resource, place in seen:
+            if what == "moved":
+                self.violated("Order", f"{id_} changes its place in the line of {resource}: {place}")
+            elif what == "locked" and id_ not in begun and resource not in born:
+                self.violated("Order", f"{id_}, accepted long ago, gets a place in the line of {resource}: {place}")
 
     def _locked(self, operation: str, resource: str, place: str) -> None:
         """*Order*: places in a line are handed out in the order of commits."""
@@ -290,11 +303,11 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
     }
     _check_log(tx, watcher)
     _check_words(tx, watcher)
-    excused = _interrupted(tx, watcher)
+    remains = _remains(tx, watcher)
     for path in await _objects(cluster):
-        _check_object(path, rows, excused, watcher)
+        _check_object(path, rows, remains, watcher)
     for row in rows.values():
-        await _check_row(row, cluster, excused, watcher)
+        await _check_row(row, cluster, remains, watcher)
 
 
 def _check_words(tx: Connection, watcher: Watcher) -> None:
@@ -315,14 +328,20 @@ def _check_log(tx: Connection, watcher: Watcher) -> None:
             watcher.violated("Once", f"operation {id_} was accepted and is not in the log of what ended")
 
 
-def _interrupted(tx: Connection, watcher: Watcher) -> set[str]:
-    """Resources on which an operation ended without being able to clean up behind itself."""
-    found: set[str] = set()
+def _remains(tx: Connection, watcher: Watcher) -> Remains:
+    """What operations may have left, or taken away, that ended without being able to clean up behind themselves."""
+    remains = Remains()
     for row in tx.execute(select(operation_log)):
-        if watcher.excuses.may_have_left_something(row.operation_id, row.kind, row.outcome):
-            places = watcher.resources_of.get(row.operation_id, {})
-            found.update(resource for resource, seq in places.items() if watcher.exclusive[resource, seq])
-    return found
+        id_, kind, outcome = row.operation_id, row.kind, row.outcome
+        places = watcher.resources_of.get(id_, {}).items()
+        for resource, seq in [place for place in places if watcher.exclusive[place]]:
+            if watcher.excuses.may_have_left(id_, kind, outcome, epoch=row.epoch):
+                remains.left(resource, seq, row.epoch)
+            if may_have_removed(kind, outcome):
+                remains.removed(resource, seq)
+            if kind == TIDIES and outcome == "done":
+                remains.tidied(resource, seq)
+    return remains
 
 
 async def _objects(cluster: Cluster) -> list[PurePosixPath]:
@@ -346,7 +365,7 @@ async def _list(disk: MemoryFiles, path: PurePosixPath) -> list[str]:
 
 
 def _check_object(
-    path: PurePosixPath, rows: Mapping[str, Mapping[str, Any]], excused: set[str], watcher: Watcher
+    path: PurePosixPath, rows: Mapping[str, Mapping[str, Any]], remains: Remains, watcher: Watcher
 ) -> None:
     """*Once*: no orphan."""
     name = ObjectName.parse(path.name.removesuffix(PART))
@@ -355,11 +374,11 @@ def _check_object(
         watcher.violated("Once", f"{path.name} is on storage, and its row is gone")
     elif path.parts[1] != row["pool_name"].rpartition("#")[2]:
         watcher.violated("Once", f"{path} is on storage, and its row is in {row['pool_name']}")
-    elif path.name != row["object_name"] and name.resource_id not in excused:
+    elif path.name != row["object_name"] and not remains.may_stay(name, row["object_name"]):
         watcher.violated("Once", f"{path.name} is on storage, and its row is {row['object_name']} ({row['status']})")
 
 
-async def _check_row(row: Mapping[str, Any], cluster: Cluster, excused: set[str], watcher: Watcher) -> None:
+async def _check_row(row: Mapping[str, Any], cluster: Cluster, remains: Remains, watcher: Watcher) -> None:
     """*Once*: no row without its object. *Data*: it holds what it must."""
     if row["object_name"] is None:
         return
@@ -367,7 +386,7 @@ async def _check_row(row: Mapping[str, Any], cluster: Cluster, excused: set[str]
     try:
         size = await disk.size(path)
     except FileNotFoundError:
-        if row["id"] not in excused:
+        if not remains.may_be_gone(row["object_name"]):
             watcher.violated("Once", f"{row['object_name']} ({row['status']}) is not on storage")
         return
     wanted = row["size_gib"] * GIB

@@ -1,8 +1,8 @@
 """Whether what clients were answered can be put into one line that agrees with the clock: linearizability, per resource.
 
-The commits are that line: what each resource has been (its status, size and type) is known with its instant. So every answer
-is a claim about some instant between the question and the answer, and of two accepted requests, one asked after the other was
-answered, the first stands before the second, in each line in which both have a place.
+The commits are that line: what each resource has been (its status, size and type, and all that users and operators edit) is
+known with its instant. So every answer is a claim about some instant between the question and the answer, and of two accepted
+requests, one asked after the other was answered, the first stands before the second, in each line in which both have a place.
 """
 
 import re
@@ -10,11 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-__all__ = ["Answered", "Claim", "Claims", "Line", "State", "claims_of", "claims_of_row"]
+__all__ = [
+    "EDITED", "EDITED_OF_VOLUMES", "Answered", "Claim", "Claims", "Line", "State", "claims_of", "claims_of_row", "state_of_row",
+]  # fmt: skip
 
+# What requests change without an operation, of both kinds of resources and of volumes alone.
+EDITED: Final = ("name", "description", "metadata_json")
+EDITED_OF_VOLUMES: Final = ("bootable", "readonly", "attach_status")
 # What refusals say of a resource: that it is not there, which status it has, and how large it is.
 _GONE: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) could not be found")
 _STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot) ([0-9a-f-]{36}) has status ([a-z_-]+)")
+_EDIT: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) is ([a-z_-]+); it")
+_MAINTENANCE: Final = re.compile(r"Volume ([0-9a-f-]{36}) is in (maintenance) ")
 _SIZE: Final = re.compile(r"than the current size of (\d+) GiB")
 _SIZES: Final = re.compile(r"Volume ([0-9a-f-]{36}) has (\d+) GiB and its snapshot")
 _TYPE: Final = re.compile(r"Volume ([0-9a-f-]{36}) already has this type")
@@ -26,6 +33,8 @@ class State(NamedTuple):
     status: str | None = None
     size_gib: int | None = None
     type_id: str | None = None
+    edited: str | None = None
+    """Names, metadata and flags as one text: none of them may be told without the others."""
 
     def agrees(self, said: "State") -> bool:
         """Whether what was said holds of this, all of it together."""
@@ -34,7 +43,7 @@ class State(NamedTuple):
     def __str__(self) -> str:
         size = None if self.size_gib is None else f"{self.size_gib} GiB"
         type_ = None if self.type_id is None else f"type {self.type_id[:8]}"
-        return " ".join(word for word in (self.status, size, type_) if word is not None)
+        return " ".join(word for word in (self.status, size, type_, self.edited) if word is not None)
 
 
 # What was said of a resource; None: that it is not there.
@@ -61,7 +70,11 @@ def claims_of(refusal: str, *, about: str, type_id: str | None = None) -> Claims
     """What a refusal's sentence says of resources. `about` is what was asked about, `type_id` the type that was asked for."""
     return (
         *((found[1], None) for found in _GONE.finditer(refusal)),
-        *((found[1], State(status=found[2])) for found in _STATUS.finditer(refusal)),
+        *(
+            (found[1], State(status=found[2]))
+            for sentence in (_STATUS, _EDIT, _MAINTENANCE)
+            for found in sentence.finditer(refusal)
+        ),
         *((about, State(size_gib=int(found[1]))) for found in _SIZE.finditer(refusal)),
         *((found[1], State(size_gib=int(found[2]))) for found in _SIZES.finditer(refusal)),
         *((found[1], State(type_id=type_id)) for found in _TYPE.finditer(refusal)),
@@ -70,9 +83,20 @@ def claims_of(refusal: str, *, about: str, type_id: str | None = None) -> Claims
 
 def claims_of_row(resource: str, row: Mapping[str, object]) -> Claims:
     """What an answer that shows a row says."""
+    return ((resource, state_of_row(row)),)
+
+
+def state_of_row(row: Mapping[str, object]) -> State:
+    """All that a row is. One of a snapshot has no flags."""
     size, type_ = row["size_gib"], row["volume_type_id"]
     assert isinstance(size, int) and (type_ is None or isinstance(type_, str))
-    return ((resource, State(str(row["status"]), size, type_)),)
+    names = (*EDITED, *EDITED_OF_VOLUMES) if "attach_status" in row else EDITED
+    return State(str(row["status"]), size, type_, " ".join(f"{name}={_plain(row[name])}" for name in names))
+
+
+def _plain(value: object) -> object:
+    """A database without truth values has numbers."""
+    return int(value) if isinstance(value, bool) else value
 
 
 class Line:

@@ -22,7 +22,7 @@ from breezeblock.testing.fenced import FENCES, TRUST_SETTLE_S
 from breezeblock.testing.history import Entry, History
 from breezeblock.testing.invariants import Watcher, check_rest, is_quiet, unfinished
 from breezeblock.testing.ledger import wrong_accounts
-from breezeblock.testing.linear import State
+from breezeblock.testing.linear import EDITED, EDITED_OF_VOLUMES, State, state_of_row
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
 from breezeblock.testing.nemesis import Nemesis
@@ -54,9 +54,12 @@ _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
     " UNION ALL SELECT 1 FROM snapshots WHERE object_name = ? AND NOT tombstone"
 )
-_STATE: Final = (
-    "SELECT status, size_gib, volume_type_id FROM volumes WHERE id = ? AND NOT tombstone"
-    " UNION ALL SELECT status, size_gib, volume_type_id FROM snapshots WHERE id = ? AND NOT tombstone"
+_STATES: Final = tuple(
+    (names, f"SELECT {', '.join(names)} FROM {table} WHERE id = ? AND NOT tombstone")  # noqa: S608
+    for table, names in (
+        ("volumes", ("status", "size_gib", "volume_type_id", *EDITED, *EDITED_OF_VOLUMES)),
+        ("snapshots", ("status", "size_gib", "volume_type_id", *EDITED)),
+    )
 )
 _MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
 _WRITABLE: Final = (
@@ -320,8 +323,11 @@ class _Run:
                 self._watcher.violated("Data", f"{kind} left {path.name}, which {problem}")
 
     def _state_of(self, resource: str) -> State | None:
-        row = self._database.raw.execute(_STATE, (resource, resource)).fetchone()
-        return None if row is None else State(*row)
+        for names, query in _STATES:
+            row = self._database.raw.execute(query, (resource,)).fetchone()
+            if row is not None:
+                return state_of_row(dict(zip(names, row, strict=True)))
+        return None
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
