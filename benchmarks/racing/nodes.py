@@ -7,12 +7,12 @@ reports its pool and keeps house as it does in service.
 import asyncio
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from pathlib import PurePosixPath
+from queue import SimpleQueue
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
@@ -126,9 +126,11 @@ class _Step:
 
     def __init__(self, at: Site, store: _Telling) -> None:
         self._store = store
-        self._nodes = at.nodes
         self._threads = ThreadPoolExecutor(SLOTS)
-        self._of_thread = threading.local()
+        # All are connected before the start, as those of the other ways are.
+        self._checkers: SimpleQueue[Checker] = SimpleQueue()
+        for _ in range(SLOTS):
+            self._checkers.put(Checker(at.nodes))
 
     async def __call__(self, run: Run[ChangeRow, Any]) -> None:
         payload, acquired = run.payload, 0.0
@@ -144,9 +146,9 @@ class _Step:
         self._store.ending[run.claim.operation_id] = (payload.answer_to, ended)
 
     def _failure(self, row_id: str, mark: str) -> str:
-        if not hasattr(self._of_thread, "checker"):
-            self._of_thread.checker = Checker(self._nodes)
-        found: str = self._of_thread.checker.failure(row_id, mark)
+        checker = self._checkers.get_nowait()
+        found = checker.failure(row_id, mark)
+        self._checkers.put(checker)
         return found
 
     __name__ = KIND
@@ -192,6 +194,8 @@ async def _run(at: Site, name: str, pipe: Pipe, *, doorbell: bool) -> None:
     listener = DatagramListener(bell_folder(at), incarnation, Rings(end=LISTENER)) if doorbell else SilentListener()
     bell = DatagramBell(bell_folder(at), Rings()) if doorbell else SilentBell()
     step = _Step(at, store)
+    await asyncio.gather(*(store.run(_connect) for _ in range(CONNECTIONS * 2)))
+    await asyncio.gather(*(store.read(_connect) for _ in range(CONNECTIONS)))
     worker = Worker(
         env=env,
         store=store,
@@ -219,6 +223,11 @@ async def _run(at: Site, name: str, pipe: Pipe, *, doorbell: bool) -> None:
     pipe.send("ended")
     pooled.close()
     listener.close()
+
+
+def _connect(tx: Connection) -> None:
+    """Nothing; a service that has run for a while has its connections open."""
+    tx.exec_driver_sql("SELECT SLEEP(0.05)")  # so long that each of those that run at once gets a connection of its own
 
 
 def _registration(name: str, incarnation: str) -> Registration:

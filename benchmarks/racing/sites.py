@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pymysql
 from sqlalchemy import insert
-from tests.drivers.services import etcd, free_port, redis, running
 from tests.servers.database import USER
+from tests.servers.etcd import etcd
 from tests.servers.galera import galera
 from tests.servers.haproxy import haproxy
 from tests.servers.home import Home
+from tests.servers.redis import redis
 
 from breezeblock.store import schema
 from breezeblock.store.servers import Session, open_server
@@ -50,11 +51,8 @@ def site(*, redis_and_etcd: bool) -> Iterator[Site]:
         schema.upgrade(cluster.url(DATABASE))
         redis_url = etcd_url = ""
         if redis_and_etcd:
-            redis_port, etcd_port = free_port(), free_port()
-            stack.enter_context(running(redis(home.path / "redis", redis_port)))
-            stack.enter_context(running(etcd(home.path / "etcd", etcd_port)))
-            redis_url = f"redis://127.0.0.1:{redis_port}?lock_timeout=120"
-            etcd_url = f"etcd3+http://127.0.0.1:{etcd_port}?api_version=v3&timeout=60"
+            redis_url = f"{stack.enter_context(redis()).url}?lock_timeout=120"
+            etcd_url = f"etcd3+{stack.enter_context(etcd()).url}?api_version=v3&timeout=60"
         yield Site(
             nodes=tuple((node.host, node.port) for node in cluster.nodes),
             url=cluster.url(DATABASE, via=balancer).partition("?")[0],
