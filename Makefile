@@ -25,7 +25,8 @@ help:
 	@echo 'make bench    measure the API'
 	@echo 'make sim      simulate clusters: RUNS=$(RUNS) seeds or MINUTES=…, from SEED=… on'
 	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
-	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external|storage if you like'
+	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external|storage,'
+	@echo '              DATABASE=sqlite|postgresql|mariadb|galera, DOORBELL=datagram|postgresql|rabbitmq if you like'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -80,7 +81,8 @@ model: install-test
 # It mounts a small filesystem for the volumes and compiles a clock that jumps: as root, and with cc. Without, it does without.
 chaos: install
 	@exec $(BIN)/breezeblock chaos --minutes '$(MINUTES)' --out '$(CURDIR)/.reports/chaos' \
-	    $(if $(SEED),--seed '$(SEED)') $(if $(FENCE),--fence '$(FENCE)')
+	    $(if $(SEED),--seed '$(SEED)') $(if $(FENCE),--fence '$(FENCE)') \
+	    $(if $(DATABASE),--database '$(DATABASE)') $(if $(DOORBELL),--doorbell '$(DOORBELL)')
 
 bench: install-test
 	@exec $(BIN)/python benchmarks/api.py

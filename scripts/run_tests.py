@@ -56,7 +56,11 @@ class Suite:
     proof_seconds: int
     arguments: tuple[str, ...] = ()
     database: str = ""
-    """On which server the tests of transactions run; without one, on SQLite."""
+    """On which kind of server these tests run; without one, on SQLite."""
+    pick: str = ""
+    """What `make test` takes of many tests, as tests/conftest.py reads it; a proof takes all."""
+    spread: str = ""
+    """How the nodes of a cluster are used in a proof; `make test` draws it."""
     lane: str = "computes"
     """`computes` and `waits` run beside each other, and `alone` after both."""
 
@@ -66,13 +70,45 @@ LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 TRANSACTIONS = tuple(
     f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings")
 )
+# What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
+INSIDE = (*TRANSACTIONS, "tests/api")
+KILLS = (
+    "tests/chaos/test_up.py::test_work_in_flight_survives_a_killed_process",
+    "tests/chaos/test_kills.py::test_a_restart_in_the_middle_of_a_load_loses_nothing",
+)
+CLIENTS = tuple(f"tests/clients/test_{name}.py" for name in ("cinderclient", "openstack_cli", "openstacksdk", "data"))
+PROCESSES = ("tests/race/test_stores.py", "tests/race/test_conflicts.py", *KILLS, *CLIENTS)
+IN_TURN = "tests/race=1|tests/chaos=1|tests/clients=4"
+# The share in `make test` of what runs in proofs alone.
+IN_PROOFS = 0
+
+
+def on_server(
+    database: str,
+    paths: tuple[str, ...],
+    seconds: int,
+    proof_seconds: int,
+    *,
+    name: str = "",
+    pick: str = "",
+    spread: str = "",
+) -> Suite:
+    """A suite on a server. Processes have leases to keep, so nothing else runs beside them."""
+    lane = "alone" if paths is PROCESSES else "waits"
+    named = name or database
+    return Suite(named, paths, seconds, proof_seconds, database=database, pick=pick, spread=spread, lane=lane)
+
+
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
     Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
-    Suite("postgresql", TRANSACTIONS, seconds=40, proof_seconds=80, database="postgresql", lane="waits"),
-    Suite("mariadb", TRANSACTIONS, seconds=60, proof_seconds=120, database="mariadb", lane="waits"),
+    on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
+    on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
+    on_server("galera", INSIDE, 80, 600, pick="tests/store=60,tests/api=30", spread="turns"),
+    on_server("galera", INSIDE, IN_PROOFS, 600, name="galera-own", spread="own"),
     Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
+    Suite("scale", ("tests/scale",), seconds=20, proof_seconds=40),
     Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
     Suite("drivers", ("tests/drivers",), seconds=90, proof_seconds=120, lane="waits"),
@@ -81,7 +117,11 @@ SUITES = (
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=60, proof_seconds=300, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=440, proof_seconds=1600, lane="alone"),
+    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=2400, lane="alone"),
+    on_server("postgresql", PROCESSES, 25, 400, name="postgresql-processes", pick=IN_TURN),
+    on_server("mariadb", PROCESSES, 30, 500, name="mariadb-processes", pick=IN_TURN),
+    on_server("galera", PROCESSES, 40, 600, name="galera-processes", pick=IN_TURN, spread="turns"),
+    on_server("galera", PROCESSES, IN_PROOFS, 600, name="galera-own-processes", spread="own"),
 )
 
 LINTERS = (
@@ -229,7 +269,7 @@ class Finished:
 def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str], out: IO[bytes] | None = None) -> Result | None:
     """Run a suite; None when nothing of it is in this checkout. What it prints goes to `out`, or to ours."""
     seconds = suite.proof_seconds if proof else suite.seconds
-    paths = [path for path in suite.paths if (ROOT / path).exists()]
+    paths = [path for path in suite.paths if (ROOT / path.partition("::")[0]).exists()]
     if suite is not LINT and not paths:
         say(f"--- {suite.name}: left out, there is no {' or '.join(suite.paths)}", out)
         return None
@@ -239,6 +279,8 @@ def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str], out: IO[byt
         result = run_lint(environ, seconds * PATIENCE, out)
     else:
         environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds), "BREEZEBLOCK_DATABASE": suite.database}
+        environ["BREEZEBLOCK_PICK"] = "" if proof else suite.pick
+        environ["BREEZEBLOCK_SPREAD"] = suite.spread if proof else ""
         result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds * PATIENCE, out=out)
     took = time.monotonic() - started
     note = result.note or (f"over its share of {seconds} s" if took > seconds else "")
@@ -339,7 +381,8 @@ def main() -> int:
     # As Ctrl-C: what runs here runs in groups of its own, and would go on without us.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     runner = Runner(finished, proof=options.proof, environ=environ)
-    runner.run([suite for suite in SUITES if not options.only or suite.name in options.only])
+    wanted = [suite for suite in SUITES if options.proof or suite.seconds != IN_PROOFS]
+    runner.run([suite for suite in wanted if not options.only or suite.name in options.only])
     results = runner.results
     passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
     print(f"{passed} passed, {failed} failed")

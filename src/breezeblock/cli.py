@@ -187,13 +187,40 @@ def chaos(
     ] = None,
     scenario: Annotated[
         str | None,
-        typer.Option(metavar="node-kill|node-stop", help="This fault alone, with its fixed counts and times."),
+        typer.Option(
+            metavar="node-kill|node-stop|broker-crash|broker-down|database-down",
+            help="This fault alone, with its fixed counts and times.",
+        ),
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sqlite|postgresql|mariadb|galera", help="What it runs on; servers are its own. Default sqlite."
+        ),
+    ] = None,
+    doorbell: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|datagram|postgresql|rabbitmq", help="What tells nodes of work; a broker is its own, too."
+        ),
+    ] = "auto",
 ) -> None:
     """Run a private cluster of real processes under load and faults, check what is left, and write a report."""
     from breezeblock.commands.chaos import chaos as wreak
 
-    print(wreak(minutes=minutes, seed=seed, nodes=nodes, apis=apis, out=out, fence=fence, scenario=scenario))
+    print(
+        wreak(
+            minutes=minutes,
+            seed=seed,
+            nodes=nodes,
+            apis=apis,
+            out=out,
+            fence=fence,
+            scenario=scenario,
+            database=database,
+            doorbell=doorbell,
+        )
+    )
 
 
 @app.command()

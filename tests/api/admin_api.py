@@ -1,6 +1,7 @@
-"""The whole API on a database in memory, and rows to put in it: what the tests of the administrators' URLs stand on."""
+"""The whole API on SQLite in memory or the servers of the run, and rows for it: what tests of administrators' URLs stand on."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from sqlalchemy import Connection, Table, event, insert, select
+from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy.exc import DBAPIError
+from tests.databases import statements, urls
+from tests.store.databases import TestDatabase
 
 from breezeblock.api import app
 from breezeblock.api.auth import Caller
@@ -18,7 +22,7 @@ from breezeblock.model.ids import ProjectId, UserId
 from breezeblock.resources import types
 from breezeblock.settings import Settings, load
 from breezeblock.store import tables
-from breezeblock.store.dialects import open_engine
+from breezeblock.store.dialects import translate
 from breezeblock.store.run import Store
 
 T = TypeVar("T")
@@ -31,23 +35,28 @@ SAMPLES = Path(__file__).parents[2].parent / "shared" / "reference" / "block-sto
 
 
 class InlineLane:
-    """One connection, one transaction at a time, in the caller's thread."""
+    """One transaction at a time, in the caller's thread."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, database: TestDatabase) -> None:
+        self._database = database
 
     async def write(self, body: Callable[[Connection], T]) -> T:
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        """See `run.Lane.write`."""
         try:
-            result = body(self._connection)
-        except BaseException:
-            self._connection.exec_driver_sql("ROLLBACK")
-            raise
-        self._connection.exec_driver_sql("COMMIT")
-        return result
+            with self._database.tx() as tx:
+                return body(tx)
+        except DBAPIError as error:
+            raise translate(error, committing=False) from error
 
     async def read(self, body: Callable[[Connection], T]) -> T:
-        return body(self._connection)
+        """See `run.Lane.read`."""
+        return await self.write(body)
+
+
+@functools.cache
+def servers() -> TestDatabase:
+    """One set of connections for all tests of the run."""
+    return TestDatabase(lambda: NOW_US)
 
 
 class NoDoorbell:
@@ -56,37 +65,35 @@ class NoDoorbell:
 
 
 class AdminApi:
-    """Requests in, answers out. `connection` is the database, for what a test has to be given."""
+    """Requests in, answers out. `statements` are those of the latest request."""
 
     def __init__(self) -> None:
-        engine = open_engine("sqlite://", now_us=lambda: NOW_US)
-        self.connection = engine.connect()
-        self.connection.exec_driver_sql("BEGIN")
-        tables.metadata.create_all(self.connection)
-        types.ensure_default_type(self.connection)
-        self.connection.exec_driver_sql("COMMIT")
+        self._database = servers() if urls() else TestDatabase(lambda: NOW_US)
+        if urls():
+            self._database.empty()
+        with self._database.tx() as tx:
+            types.ensure_default_type(tx)
         self.statements: list[str] = []
-        event.listen(engine, "before_cursor_execute", lambda *seen: self.statements.append(seen[2]))
         env = real_env()
-        services = Services(
-            store=Store(InlineLane(self.connection), env), env=env, doorbell=NoDoorbell(), settings=settings()
-        )
+        store = Store(InlineLane(self._database), env)
+        services = Services(store=store, env=env, doorbell=NoDoorbell(), settings=settings())
         self._app = app.build_app(services, authenticate=authenticate)
 
     def __call__(
         self, method: str, path: str, body: object = None, *, version: str = "3.71", member: bool = False
     ) -> httpx.Response:
         """One request below `/v3/p1`, by an administrator or a member of that project."""
-        self.statements.clear()
         headers = {"OpenStack-API-Version": f"volume {version}", "X-Auth-Token": "member" if member else "admin"}
-        return asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body))
+        with statements() as self.statements:
+            return asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body))
 
     async def _send(self, method: str, url: str, headers: dict[str, str], body: object) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self._app)) as client:
             return await client.request(method, url, headers=headers, json=body)
 
     def given(self, table: Table, **values: object) -> None:
-        self.connection.execute(insert(table).values(**values))
+        with self._database.tx() as tx:
+            tx.execute(insert(table).values(**values))
 
     def many(self, count: int, given: Callable[[int], object]) -> None:
         """What is given, `count` times, by number."""
@@ -94,7 +101,8 @@ class AdminApi:
             given(number)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
-        return [dict(row) for row in self.connection.execute(select(table)).mappings()]
+        with self._database.tx() as tx:
+            return [dict(row) for row in tx.execute(select(table).order_by(*table.primary_key)).mappings()]
 
     def given_type(self, name: str = "gold", *, id_: str = VOLUME_TYPE, specs: object = None, **values: object) -> str:
         text = json.dumps(specs or {})

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event
 from tests.api.builders import POOL
 from tests.api.world import Api, Bell
+from tests.databases import statements
 
 from breezeblock import settings
 from breezeblock.api import metrics
@@ -43,7 +43,7 @@ def of(found: Samples, name: str, **labels: str) -> float | None:
 
 
 def now_us(api: Api) -> int:
-    return api._env.clock.now_us()
+    return api.now_us()
 
 
 def operation(api: Api, number: int, **values: Any) -> dict[str, Any]:
@@ -208,17 +208,14 @@ def test_without_a_database_it_still_tells_what_processes_know(tmp_path: Path) -
 
 def test_a_scrape_takes_the_same_few_statements_whatever_there_is(api: Api) -> None:
     """It is asked for every few seconds by every scraper."""
-    statements: list[str] = []
-    event.listen(api._engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
-
-    scraped(api)
-    few = len(statements)
+    with statements() as before:
+        scraped(api)
     api.insert(tables.operations, *(operation(api, number, queue=f"c@{number}") for number in range(50)))
     api.insert(tables.nodes, *(node(f"n{number}") for number in range(20)))
-    statements.clear()
-    scraped(api)
+    with statements() as after:
+        scraped(api)
 
-    assert len(statements) == few <= 9, statements
+    assert len(after) == len(before) <= 9, after
 
 
 def test_every_metric_that_is_declared_is_given_and_no_other(api: Api) -> None:

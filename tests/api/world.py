@@ -1,4 +1,4 @@
-"""The whole application on a real SQLite database, called without a socket."""
+"""The whole application on a real database, an SQLite file or the servers of the run, called without a socket."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import httpx
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.sql.schema import Table
+from tests import databases
 from tests.api.builders import NODE, POOL, default_type, snapshot_row, volume_row
 
 from breezeblock import settings
@@ -21,10 +22,11 @@ from breezeblock.model.ids import ProjectId, UserId
 from breezeblock.store import tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 
 T = TypeVar("T")
-
+AnyLane = SqliteLane | PooledLane | databases.Turns
 
 ROWS = {"volumes": volume_row, "snapshots": snapshot_row}
 
@@ -55,15 +57,12 @@ class Api:
         self.bell = Bell()
         self.settings = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
         self._env: Env = real_env()
-        path = folder / "test.db"
-        self._engine = open_engine(f"sqlite:///{path}", now_us=self._env.clock.now_us)
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            tables.metadata.create_all(connection)
-            connection.exec_driver_sql("COMMIT")
-        self._lane = self._run(self._open(path))
-        self._store = Store(self._lane, self._env)
-        services = Services(store=self._store, env=self._env, doorbell=self.bell, settings=self.settings)
+        # Of the servers of a cluster the application uses one and the test another, or both go round all of them.
+        opening = _open_servers() if databases.urls() else _open_file(folder / "test.db")
+        self._lane, self._hand = self._run(opening)
+        self._store = Store(self._hand, self._env)
+        store = Store(self._lane, self._env)
+        services = Services(store=store, env=self._env, doorbell=self.bell, settings=self.settings)
         app = build_app(services) if believe_everyone else build_app(services, authenticate=tell_members_apart)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://here:8776")
@@ -111,19 +110,36 @@ class Api:
     def row(self, table: Table, id_: str) -> dict[str, Any]:
         return self._run(self._store.read(_row, table, id_))
 
+    def now_us(self) -> int:
+        """What the clock of this test and of the application says."""
+        return self._env.clock.now_us()
+
     def count(self, table: Table) -> int:
         return self._run(self._store.read(_count, table))
 
     def close(self) -> None:
         self._run(self._client.aclose())
         self._lane.close()
-        self._engine.dispose()
+        self._hand.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
 
-    async def _open(self, path: Path) -> SqliteLane:
-        return SqliteLane(self._engine, str(path))
+
+async def _open_file(path: Path) -> tuple[SqliteLane, SqliteLane]:
+    def lane() -> SqliteLane:
+        return SqliteLane(open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us), str(path))
+
+    opened = lane(), lane()
+    await opened[0].write(tables.metadata.create_all)
+    return opened
+
+
+async def _open_servers() -> tuple[AnyLane, AnyLane]:
+    at = databases.with_schema("api")
+    opened = databases.open_lane(at, 0), databases.open_lane(at, 1)
+    await opened[1].write(databases.empty)
+    return opened
 
 
 def _insert(tx: Connection, table: Table, rows: tuple[dict[str, Any], ...]) -> None:

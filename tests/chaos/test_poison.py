@@ -10,9 +10,9 @@ from tests.chaos import verdict
 from tests.service import Service, StartService, eventually
 
 from breezeblock import wiring
-from breezeblock.chaos.evidence import events, watch
 from breezeblock.chaos.load import now
 from breezeblock.chaos.pardons import given_up, pardons
+from breezeblock.chaos.watching import read_events, watch
 from breezeblock.chaos.witness import DEAD, Mark
 
 TTL_S: Final = 1.5
@@ -68,9 +68,9 @@ def test_a_creation_that_kills_its_nodes_is_given_up_after_as_many_as_the_limit_
     rest = verdict.rest(path, storage)
     lost = verdict.rows(path, "SELECT incarnation, state FROM nodes")
     marks = [Mark(now(), one["incarnation"], one["state"], None) for one in lost if one["state"] in DEAD]
-    excused = given_up(rest.log, events(path), marks, limit=LIMIT)
+    excused = given_up(rest.log, read_events(path), marks, limit=LIMIT)
     assert excused == {row["operation_id"]}
-    assert given_up(rest.log, events(path), marks, limit=LIMIT + 1) == set()
+    assert given_up(rest.log, read_events(path), marks, limit=LIMIT + 1) == set()
     assert pardons(rest, excused).rests == {poison: {"error"}}
     headers = {"OpenStack-API-Version": "volume 3.71"}
     said = service.request("GET", "/v3/admin/messages", headers=headers).body["messages"]

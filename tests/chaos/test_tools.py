@@ -1,8 +1,10 @@
-"""What the nemesis works with does what it says, and nothing else: the small disk, the clocks that jump, the fence agent."""
+"""What the nemesis works with does what it says, and nothing else: the small disk, the clocks that jump, the fence agent,
+the network."""
 
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from tests.proof import not_here
 
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
+from breezeblock.chaos.network import SERVERS, networked
 from breezeblock.chaos.service import eventually, is_running
 from breezeblock.chaos.storage import SmallDisk
 
@@ -21,6 +24,19 @@ CLOCKS = (
     "import time, sys\n"
     "for line in sys.stdin:\n"
     "    print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic(), flush=True)"
+)
+TALK = (
+    "import socket, sys\n"
+    "line = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+    "for word in sys.stdin:\n"
+    "    if word != '?\\n':\n"
+    "        line.sendall(word.strip().encode())\n"
+    "        continue\n"
+    "    line.settimeout(0.5)\n"
+    "    try:\n"
+    "        print('heard' if line.recv(100) else 'ended', flush=True)\n"
+    "    except TimeoutError:\n"
+    "        print('nothing', flush=True)\n"
 )
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print('held', flush=True); time.sleep(60)"
 
@@ -98,6 +114,52 @@ def test_a_jump_moves_the_wall_clock_of_one_process_and_no_other_clock(tmp_path:
 
     assert all(abs(off) < 5 for one in seen for off in one), seen
     assert not clocks.set(8, 1.0)
+
+
+def test_a_host_is_cut_off_one_way_or_both_and_comes_back(tmp_path: Path) -> None:
+    """Its connection stays open. What was sent meanwhile arrives after healing, since TCP sends it again."""
+    with networked(tmp_path / "network", ["a", "b"]) as network:
+        if isinstance(network, str):
+            not_here(network)
+        with socket.create_server((SERVERS[0], 0)) as listening:
+            address = listening.getsockname()
+            talker = network.command("a", sys.executable, "-c", TALK, address[0], str(address[1]))
+            with subprocess.Popen(talker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+                line, _ = listening.accept()
+                line.settimeout(0.5)
+                network.cut("b", sent=True, heard=True)
+                seen = [exchange(process, line, "1")]
+                for sent, heard in ((True, False), (False, True)):
+                    network.cut("a", sent=sent, heard=heard)
+                    seen.append(exchange(process, line, "2"))
+                    network.heal("a")
+                    line.settimeout(3.0)
+                    seen.append(exchange(process, line, ""))
+                    line.settimeout(0.5)
+                line.close()
+                assert process.stdin is not None
+                process.stdin.close()
+
+    # What the server heard, and whether the client heard an answer.
+    assert seen == [("1", True), ("", False), ("2", True), ("2", False), ("", True)]
+    assert not (tmp_path / "network" / "a").exists(), "its namespace is still held"
+
+
+def exchange(process: "subprocess.Popen[str]", line: socket.socket, word: str) -> tuple[str, bool]:
+    """Let the client say a word, answer it, and ask whether it has heard that. Without a word, what is still to come."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if word:
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+    try:
+        heard = line.recv(100).decode()
+        line.sendall(heard.encode())
+    except TimeoutError:
+        heard = ""
+    process.stdin.write("?\n")
+    process.stdin.flush()
+    return heard, process.stdout.readline() == "heard\n"
 
 
 def fence(lock: Path, **more: str) -> int:

@@ -12,7 +12,8 @@ from tests.service import Service
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import Outage, broken_answers
 from breezeblock.chaos.contents import HEAD_BYTES
-from breezeblock.chaos.evidence import Rest, Row, contradictions, read_rest, rows
+from breezeblock.chaos.database import Database, Row, SqliteFile
+from breezeblock.chaos.evidence import Rest, read_rest
 from breezeblock.chaos.load import Load
 from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.run import settle as wait_for_rest
@@ -32,21 +33,33 @@ __all__ = [
 NOTHING: Final[set[str]] = set()
 
 
-def database(service: Service) -> Path:
-    return service.data / "breezeblock.db"
+def database(service: Service) -> Database:
+    return service.database
 
 
-def settle(path: Path, *, within_s: float) -> float:
+def rows(of: Database | Path, query: str, *values: object) -> list[Row]:
+    return _opened(of).rows(query, *values)
+
+
+def contradictions(of: Database | Path) -> list[str]:
+    return _opened(of).contradictions()
+
+
+def _opened(of: Database | Path) -> Database:
+    return SqliteFile(of) if isinstance(of, Path) else of
+
+
+def settle(of: Database, *, within_s: float) -> float:
     """Wait until all is at rest; returns how long it took."""
-    took_s, left = wait_for_rest(path, within_s=within_s)
+    took_s, left = wait_for_rest(of, within_s=within_s)
     assert not left, f"not at rest after {within_s} s: {left}"
     return took_s
 
 
-def out_of_order(path: Path) -> list[str]:
+def out_of_order(of: Database) -> list[str]:
     """Conflicting operations on a resource that did not run in the order in which their requests were accepted."""
     lines: dict[str, list[tuple[int, bool, Row]]] = defaultdict(list)
-    for row in rows(path, "SELECT * FROM operation_log"):
+    for row in rows(of, "SELECT * FROM operation_log"):
         for resource_id, seq, exclusive in json.loads(row["locks_json"]):
             lines[resource_id].append((seq, exclusive, row))
     found = []
@@ -63,9 +76,9 @@ def out_of_order(path: Path) -> list[str]:
     return found
 
 
-def not_on_storage(path: Path, folder: Path) -> list[str]:
+def not_on_storage(of: Database, folder: Path) -> list[str]:
     """Differences between rows and files, and volumes whose file has another size."""
-    return _sentences(checker.storage(rest(path, folder), NONE))
+    return _sentences(checker.storage(rest(of, folder), NONE))
 
 
 def wrongs(load: Load, service: Service, outages: Collection[Outage]) -> list[str]:
@@ -83,19 +96,19 @@ def wrongs(load: Load, service: Service, outages: Collection[Outage]) -> list[st
     ]
 
 
-def rest(path: Path, folder: Path) -> Rest:
+def rest(of: Database, folder: Path) -> Rest:
     """Everything in the database and on its storage."""
-    return read_rest(path, folder, head_bytes=HEAD_BYTES)
+    return read_rest(of, folder, head_bytes=HEAD_BYTES)
 
 
 def _sentences(found: list[checker.Finding]) -> list[str]:
     return [f"{one.invariant}: {one.text}" for one in found]
 
 
-def longest(path: Path) -> tuple[float, str]:
+def longest(of: Database) -> tuple[float, str]:
     """The longest time from acceptance to the end, and of what."""
     (row,) = rows(
-        path,
+        of,
         "SELECT kind, attempt, (finished_at_us - created_at_us) / 1e6 AS took FROM operation_log ORDER BY took DESC LIMIT 1",
     )
     return row["took"], f"{row['kind']}, {row['attempt']} attempts"

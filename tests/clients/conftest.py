@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,8 @@ import pytest
 from cinderclient.contrib.noauth import CinderNoAuthPlugin
 from tests.clients.programs import Programs
 from tests.clients.requests import Asked
-from tests.service import Service, start
+from tests.servers.database import Address
+from tests.service import OnServers, Service, start
 
 PROJECT = "clients"
 # The copies of this backend take their time, so that a test can step in between.
@@ -49,11 +51,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, database_proxy: Address | None) -> Iterator[Service]:
     """Two nodes, two API processes, two backends: `fast`, and `slow`, which copies at SLOW_BYTES_PER_S."""
-    running = start(tmp_path_factory.mktemp("service") / "data", nodes=2, workers=2, ttl_s=2.0, environ=OPTIONS)
-    yield running
-    running.end()
+    data = tmp_path_factory.mktemp("service") / "data"
+    with ExitStack() as stack:
+        given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=OPTIONS)
+        running = start(data, nodes=2, workers=2, **given)
+        stack.callback(running.end)
+        yield running
 
 
 @pytest.fixture(autouse=True)

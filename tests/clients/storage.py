@@ -2,15 +2,16 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import random
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tests.service import Service
+
+from breezeblock.chaos.database import Row
 
 GIB: Final = 1024**3
 BLOCK: Final = 4096
@@ -32,10 +33,12 @@ class Storage:
 
     def __init__(self, service: Service) -> None:
         self._data = service.data
+        self._database = service.database
 
     def file_of(self, kind: str, resource_id: str) -> Path:
         """The file that a volume or snapshot is; `kind` is its table."""
-        (name,) = self.ask(f"SELECT object_name FROM {kind} WHERE id = ?", resource_id)  # noqa: S608
+        (row,) = self._database.rows(f"SELECT object_name FROM {kind} WHERE id = ?", resource_id)  # noqa: S608
+        name = row["object_name"]
         assert name is not None, f"{resource_id} has no object"
         (found,) = self._data.glob(f"volumes/*/{name[:2]}/{name}")
         return found
@@ -44,25 +47,27 @@ class Storage:
         """A digest of its bytes."""
         return digest(self.file_of(kind, resource_id))
 
-    def ask(self, query: str, *values: object) -> Any:
-        """One row of the database."""
-        with closing(sqlite3.connect(f"file:{self._data}/breezeblock.db?mode=ro", uri=True, timeout=5)) as connection:
-            return connection.execute(query, values).fetchone()
-
     def operation_on(self, resource_id: str) -> Sighting | None:
         """The operation that is under way on a resource."""
-        return self._sighting(
-            self.ask(
-                "SELECT epoch, owner, json_extract(state_json, '$.done_bytes'), json_extract(state_json, '$.object')"
-                " FROM operations WHERE resource_id = ?",
-                resource_id,
-            )
+        found = self._database.rows(
+            "SELECT epoch, owner, state_json FROM operations WHERE resource_id = ?", resource_id
         )
+        if not found:
+            return None
+        (row,) = found
+        state = json.loads(row["state_json"])
+        return Sighting(row["epoch"], row["owner"], state.get("done_bytes") or 0, state.get("object"))
+
+    def latest_end(self, resource_id: str) -> Row:
+        """What the log says of the operation on a resource that ended last."""
+        query = "SELECT * FROM operation_log WHERE resource_id = ? ORDER BY finished_at_us DESC LIMIT 1"
+        (row,) = self._database.rows(query, resource_id)
+        return row
 
     def worker_of(self, incarnation: str) -> int:
         """The process that runs an owner's operations."""
-        (pid,) = self.ask("SELECT worker_pid FROM nodes WHERE incarnation = ?", incarnation)
-        return int(pid)
+        (row,) = self._database.rows("SELECT worker_pid FROM nodes WHERE incarnation = ?", incarnation)
+        return int(row["worker_pid"])
 
     def shares_blocks(self) -> bool:
         """Whether a copy costs nothing on this filesystem; then there is no middle of a copy."""
@@ -78,9 +83,6 @@ class Storage:
         finally:
             one.unlink()
             other.unlink()
-
-    def _sighting(self, row: Any) -> Sighting | None:
-        return None if row is None else Sighting(row[0], row[1], row[2] or 0, row[3])
 
 
 def fill(path: Path, numbers: random.Random, *, offset: int, length: int) -> None:

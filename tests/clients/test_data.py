@@ -153,15 +153,11 @@ def test_a_copy_survives_the_end_of_its_process(
     settled(cinder.volumes if table == "volumes" else cinder.volume_snapshots, made)
 
     later = [one for one in seen if one.epoch > first.epoch]
-    outcome, epoch, owner, attempt = storage.ask(
-        "SELECT outcome, epoch, owner, attempt FROM operation_log WHERE resource_id = ?"
-        " ORDER BY finished_at_us DESC LIMIT 1",
-        made.id,
-    )
+    ended = storage.latest_end(made.id)
     assert storage.content_of(table, made.id) == before
-    assert (outcome, attempt) == ("done", 0)
-    assert epoch > first.epoch
-    assert owner != first.owner
+    assert (ended["outcome"], ended["attempt"]) == ("done", 0)
+    assert ended["epoch"] > first.epoch
+    assert ended["owner"] != first.owner
     assert later, "nobody was seen to go on"
     assert min(one.done_bytes for one in later) >= first.done_bytes >= ENOUGH
     assert storage.file_of(table, made.id).name == first.object_name

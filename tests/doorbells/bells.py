@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,8 +14,8 @@ from breezeblock.doorbells.served import ServedBell, ServedListener
 from breezeblock.doorbells.tally import Rings
 from breezeblock.env.real import real_env
 
-QUEUE = "cluster@disks"
 PATIENCE_S = 60.0
+_numbers = itertools.count()
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -46,12 +47,17 @@ class Ears:
 
 @dataclass(frozen=True)
 class Kind:
-    """One doorbell and its server. `name` and `url` are as in the settings."""
+    """One doorbell and its server. `name` and `url` are as in the settings.
+
+    Each has a queue of its own: a listener that stops takes its word that a ring was heard with it, if it was just on the way,
+    and the broker gives the ring to whoever listens next. In the service that wakes one for nothing; a test would count it.
+    """
 
     name: str
     url: str
     running: Server | None = None
     quorum: bool = False
+    queue: str = field(default_factory=lambda: f"cluster@disks{next(_numbers)}")
 
     @property
     def server(self) -> Server:

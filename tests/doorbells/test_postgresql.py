@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.doorbells.bells import QUEUE, Kind
+from tests.doorbells.bells import Kind
 from tests.servers.postgresql import PostgreSQL
 
 
@@ -15,8 +15,8 @@ def test_a_server_that_only_reads_is_passed_over(postgresql: Kind, postgresql_se
 
     async def main() -> None:
         bell = postgresql.bell_at(replica, postgresql.url)
-        async with postgresql.ears(QUEUE) as ears:
-            bell.ring(QUEUE)
+        async with postgresql.ears(postgresql.queue) as ears:
+            bell.ring(postgresql.queue)
             await ears.hear()
         bell.close()
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from structlog.testing import capture_logs
-from tests.doorbells.bells import QUEUE, Kind, until
+from tests.doorbells.bells import Kind, until
 from tests.servers.ports import free_port
 
 from breezeblock.doorbells import served
@@ -38,8 +38,8 @@ def test_a_ring_is_heard(kind: Kind) -> None:
 
     async def main() -> tuple[Rings, Rings]:
         sent = Rings()
-        async with kind.ears(QUEUE) as ears, kind.bell(sent) as bell:
-            bell.ring(QUEUE)
+        async with kind.ears(kind.queue) as ears, kind.bell(sent) as bell:
+            bell.ring(kind.queue)
             await ears.hear()
             await until(lambda: sent.counts["sent"] == 1)
             return sent, ears.tally
@@ -54,9 +54,9 @@ def test_only_the_rings_of_its_queues_wake_a_worker(kind: Kind) -> None:
     """A ring for one node, too, is heard by that node only."""
 
     async def main() -> list[int]:
-        async with kind.ears(QUEUE, own="c@@one") as one, kind.ears("c@tapes", own="c@@two") as two:
+        async with kind.ears(kind.queue, own="c@@one") as one, kind.ears("c@tapes", own="c@@two") as two:
             async with kind.bell() as bell:
-                for queue in (QUEUE, "c@@two", "c@nobody", "c@@one", "c@tapes"):
+                for queue in (kind.queue, "c@@two", "c@nobody", "c@@one", "c@tapes"):
                     bell.ring(queue)
                 await until(lambda: one.rings >= 3 and two.rings >= 3)
                 await asyncio.sleep(0.2)
@@ -70,9 +70,9 @@ def test_rings_that_wait_together_go_as_one(kind: Kind) -> None:
 
     async def main() -> Rings:
         tally = Rings()
-        async with kind.ears(QUEUE) as ears, kind.bell(tally) as bell:
+        async with kind.ears(kind.queue) as ears, kind.bell(tally) as bell:
             for _ in range(1_000):
-                bell.ring(QUEUE)
+                bell.ring(kind.queue)
             await ears.hear()
             await until(lambda: tally.counts["sent"] > 0)
         return tally
@@ -84,8 +84,8 @@ def test_a_thousand_rings_of_several_processes_arrive(kind: Kind) -> None:
     """None is refused, and all of them are heard: they come slower than a worker listens."""
 
     async def main() -> int:
-        async with kind.ears(QUEUE) as ears:
-            command = [sys.executable, "-c", RINGER, kind.name, kind.url, QUEUE, "250"]
+        async with kind.ears(kind.queue) as ears:
+            command = [sys.executable, "-c", RINGER, kind.name, kind.url, kind.queue, "250"]
             ringers = [await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE) for _ in range(4)]
             ends = await asyncio.gather(*(ringer.communicate() for ringer in ringers))
             assert [ringer.returncode for ringer in ringers] == [0] * 4, ends
@@ -101,7 +101,7 @@ def test_a_server_that_is_killed_costs_nothing_but_time(kind: Kind) -> None:
 
     async def main() -> tuple[float, int]:
         tally, slowest = Rings(), 0.0
-        async with kind.ears(QUEUE) as ears, kind.bell(tally) as bell:
+        async with kind.ears(kind.queue) as ears, kind.bell(tally) as bell:
             kind.server.kill()
             for turn in itertools.count():
                 if turn == 100:  # for a second nothing is there
@@ -110,14 +110,14 @@ def test_a_server_that_is_killed_costs_nothing_but_time(kind: Kind) -> None:
                 if turn > 100 and restarted.done():
                     break
                 began = time.monotonic()
-                bell.ring(QUEUE)
+                bell.ring(kind.queue)
                 slowest = max(slowest, time.monotonic() - began)
                 await asyncio.sleep(0.01)
             await restarted
             await until(lambda: bell.is_connected() and ears.listener.is_connected())
             ears.awake.clear()
             failed = tally.counts["failed"]
-            bell.ring(QUEUE)
+            bell.ring(kind.queue)
             await ears.hear()
             return slowest, failed
 
@@ -141,7 +141,7 @@ def test_what_was_rung_at_a_frozen_server_goes_when_it_is_back(kind: Kind, monke
         async with kind.bell(tally) as bell:
             kind.server.pause()
             try:
-                bell.ring(QUEUE)
+                bell.ring(kind.queue)
                 await until(lambda: tally.counts["failed"] == 1 and not bell.is_connected())
             finally:
                 kind.server.resume()
@@ -157,9 +157,9 @@ def test_a_stop_does_not_wait_for_a_frozen_server(kind: Kind) -> None:
 
     async def main() -> None:
         nonlocal closed_at
-        async with kind.ears(QUEUE), kind.bell() as bell:
+        async with kind.ears(kind.queue), kind.bell() as bell:
             kind.server.pause()
-            bell.ring(QUEUE)
+            bell.ring(kind.queue)
             await asyncio.sleep(0.2)
             closed_at = time.monotonic()
 
@@ -199,8 +199,8 @@ def test_of_several_servers_one_is_enough(kind: Kind) -> None:
 
     async def main() -> None:
         bell = kind.bell_at(nowhere, kind.url)
-        async with kind.ears(QUEUE) as ears:
-            bell.ring(QUEUE)
+        async with kind.ears(kind.queue) as ears:
+            bell.ring(kind.queue)
             await ears.hear()
         bell.close()
 

@@ -1,4 +1,4 @@
-"""The whole application in this process, called with bytes that no client library would send, on a real database file."""
+"""The whole application in this process, called with bytes that no client library would send, on a real database."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
+from tests import databases
 from tests.api.builders import NODE, POOL, default_type, snapshot_row, volume_row
 
 from breezeblock import settings
@@ -19,6 +20,7 @@ from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 
 PROJECT: Final = "p1"
@@ -96,27 +98,15 @@ class FuzzApi:
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
         env = real_env()
-        path = folder / "fuzz.db"
-        self._engine = open_engine(f"sqlite:///{path}", now_us=env.clock.now_us)
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            tables.metadata.create_all(connection)
-            connection.exec_driver_sql("COMMIT")
         chosen = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
-        self._lane = self._loop.run_until_complete(self._open(path))
+        self._lane = self._loop.run_until_complete(_open(folder / "fuzz.db"))
         self._store = Store(self._lane, env)
         self._app = build_app(Services(store=self._store, env=env, doorbell=NobodyListens(), settings=chosen))
-        self._watcher = self._engine.connect()
-        self._changes = 0
+        self._commits = 0
         self.reset()
 
-    async def _open(self, path: Path) -> SqliteLane:
-        return SqliteLane(self._engine, str(path))
-
     def close(self) -> None:
-        self._watcher.close()
         self._lane.close()
-        self._engine.dispose()
         self._loop.close()
 
     def send(
@@ -153,7 +143,7 @@ class FuzzApi:
 
     def has_changed(self) -> bool:
         """Whether anything was committed since the last reset."""
-        return self._version() != self._changes
+        return self._loop.run_until_complete(self._store.read(_commits)) != self._commits
 
     def digest(self) -> dict[str, str]:
         """Of each table but tx_done: how many rows, and a hash over all of them."""
@@ -162,11 +152,18 @@ class FuzzApi:
     def reset(self) -> None:
         """Back to BASELINE."""
         self._loop.run_until_complete(self._store.run(_reset))
-        self._changes = self._version()
+        self._commits = self._loop.run_until_complete(self._store.read(_commits))
         self.baseline = self.digest()
 
-    def _version(self) -> int:
-        return int(self._watcher.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+async def _open(path: Path) -> SqliteLane | PooledLane | databases.Turns:
+    if databases.urls():
+        lane = databases.open_lane(databases.with_schema("fuzz"), 0)
+        await lane.write(databases.empty)
+        return lane
+    file = SqliteLane(open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us), str(path))
+    await file.write(tables.metadata.create_all)
+    return file
 
 
 class NobodyListens:
@@ -180,6 +177,10 @@ def _reset(tx: Connection) -> None:
             tx.execute(delete(table))
     for table, row in BASELINE:
         tx.execute(insert(table).values(**row))
+
+
+def _commits(tx: Connection) -> int:
+    return tx.execute(select(func.count()).select_from(tables.tx_done)).scalar_one()
 
 
 def _digest(tx: Connection) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """What the race tests share: real services on temporary folders, and crowds that hang up whatever happens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests import databases
 from tests.race.asking import Crowd, CrowdOf
 from tests.service import Service, running_service
 
@@ -21,3 +23,13 @@ def crowd_of() -> Iterator[CrowdOf]:
     yield gather
     for crowd in crowds:
         crowd.close()
+
+
+@pytest.fixture
+def race_urls(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """An empty database: a file, or one on the servers of the run."""
+    if databases.urls():
+        with databases.fresh_database() as urls:
+            yield urls
+    else:
+        yield (f"sqlite:///{tmp_path}/race.db",)

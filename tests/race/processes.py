@@ -1,4 +1,4 @@
-"""Processes with stores of their own on one database file, which run request transactions at the same instant."""
+"""Processes with stores of their own on one database, which run request transactions at the same instant."""
 
 import asyncio
 import multiprocessing
@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
+from tests import databases
 
+from breezeblock.database_urls import sqlite_path
 from breezeblock.env.real import real_env
 from breezeblock.model.errors import Rejected
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, SnapshotId, UserId, VolumeId
@@ -20,6 +21,7 @@ from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import snapshots, volume_changes, volumes
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
+from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 
 PROJECT: Final = ProjectId("p1")
@@ -91,14 +93,17 @@ def transaction(wanted: Wanted, origin: Origin) -> Callable[[Connection], Any]:
 
 
 def run_rounds(
-    path: Path, rounds: Sequence[Sequence[Wanted]], *, processes: int, quota: int | None = None
+    urls: Sequence[str], rounds: Sequence[Sequence[Wanted]], *, processes: int, quota: int | None = None
 ) -> list[Outcome]:
-    """Each round's requests, dealt out to the processes, which begin each round together. `quota` limits volumes."""
+    """Each round's requests, dealt out to the processes, which begin each round together. `quota` limits volumes.
+
+    Of the nodes of a cluster each process has its own, or each goes round all of them.
+    """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with context.Pool(processes, _hold, (barrier,)) as pool:
         dealt = [[one[number::processes] for one in rounds] for number in range(processes)]
-        waiting = [pool.apply_async(_work, (path, mine, quota)) for mine in dealt]
+        waiting = [pool.apply_async(_work, (urls, place, mine, quota)) for place, mine in enumerate(dealt)]
         return [outcome for one in waiting for outcome in one.get(ROUND_LIMIT_S * 2)]
 
 
@@ -110,15 +115,20 @@ def _hold(barrier: Barrier) -> None:
     _barrier = barrier
 
 
-def _work(path: Path, rounds: list[list[Wanted]], quota: int | None) -> list[Outcome]:
-    return asyncio.run(_run(path, rounds, quota))
+def _work(urls: Sequence[str], place: int, rounds: list[list[Wanted]], quota: int | None) -> list[Outcome]:
+    return asyncio.run(_run(urls, place, rounds, quota))
 
 
-async def _run(path: Path, rounds: list[list[Wanted]], quota: int | None) -> list[Outcome]:
-    env = real_env()
-    engine = open_engine(f"sqlite:///{path}", now_us=env.clock.now_us)
-    lane = SqliteLane(engine, str(path))
-    store = Store(lane, env)
+def _open(urls: Sequence[str], place: int) -> SqliteLane | PooledLane | databases.Turns:
+    path = sqlite_path(urls[0])
+    if path is None:
+        return databases.open_lane(urls, place)
+    return SqliteLane(open_engine(urls[0], now_us=real_env().clock.now_us), path)
+
+
+async def _run(urls: Sequence[str], place: int, rounds: list[list[Wanted]], quota: int | None) -> list[Outcome]:
+    lane = _open(urls, place)
+    store = Store(lane, real_env())
     limits = NO_LIMITS if quota is None else NO_LIMITS | {"volumes": quota}
     await store.read(lambda tx: tx.exec_driver_sql("SELECT 1").scalar())
     found: list[Outcome] = []

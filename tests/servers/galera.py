@@ -153,8 +153,8 @@ class _Founder(GaleraNode):
 class Galera:
     """The cluster. `nodes` have the verbs of a server."""
 
-    def __init__(self, home: Home, *, size: int = 3) -> None:
-        hosts = loopback_addresses(size)
+    def __init__(self, home: Home, *, size: int = 3, hosts: tuple[str, ...] = ()) -> None:
+        hosts = hosts or loopback_addresses(size)
         ports = _Ports(*free_ports(4, addresses=hosts))
         self.nodes: Final = tuple(
             GaleraNode(home, f"n{number}", host=host, members=hosts, ports=ports)

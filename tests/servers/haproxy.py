@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.servers.home import Home
 from tests.servers.packages import find
+from tests.servers.ports import LOOPBACK
 from tests.servers.server import Address, Server, greet, running
 
 __all__ = ["HAProxy", "haproxy"]
@@ -29,9 +30,9 @@ listen servers
 class HAProxy(Server):
     """See `server.Server`."""
 
-    def __init__(self, home: Home, servers: Sequence[Address], name: str = "haproxy") -> None:
+    def __init__(self, home: Home, servers: Sequence[Address], name: str = "haproxy", *, host: str = LOOPBACK) -> None:
         self._program = find("haproxy", package="haproxy")
-        super().__init__(home, name)
+        super().__init__(home, name, host=host)
         self._configuration = self.folder / "haproxy.cfg"
         lines = [f"  server s{number} {server.host}:{server.port} check" for number, server in enumerate(servers)]
         text = _CONFIGURATION.format(host=self.host, port=self.port, servers="\n".join(lines))

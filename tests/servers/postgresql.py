@@ -12,6 +12,7 @@ from psycopg import sql
 from tests.servers.database import USER, DatabaseServer, run_as, version_of
 from tests.servers.home import Home, user_for
 from tests.servers.packages import find
+from tests.servers.ports import LOOPBACK
 from tests.servers.seeds import copy_seed
 from tests.servers.server import Address, running
 
@@ -30,6 +31,8 @@ _INITDB: Final = (
     "--locale-provider=icu",
     "--icu-locale=en-US",
 )
+# The role is made without a server, so that the seed has it. A dump of one statement a line is what --single reads.
+_ROLE: Final = f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{USER}'\n"
 # A test that kills the server kills processes, not the machine: what is in the kernel's cache stays. So nothing waits for a
 # disk, and COMMIT is as durable as those tests can tell.
 _FAST: Final = {
@@ -48,14 +51,17 @@ class PostgreSQL(DatabaseServer):
 
     NOT_READY = (psycopg.OperationalError,)
 
-    def __init__(self, home: Home, name: str = "postgresql") -> None:
+    def __init__(self, home: Home, name: str = "postgresql", *, host: str = LOOPBACK) -> None:
         self._program = find("postgres", package="postgresql")
         # SIGINT: without waiting for clients to leave.
-        super().__init__(home, name, user=user_for("postgres"), stop_signal=signal.SIGINT)
+        super().__init__(home, name, host=host, user=user_for("postgres"), stop_signal=signal.SIGINT)
         self.data: Final = self.folder / "data"
-        recipe = f"{version_of(self._program)} {_INITDB} {USER}"
+        recipe = f"{version_of(self._program)} {_INITDB} {_ROLE}"
         make = functools.partial(_initdb, user=self.user)
         copy_seed("postgresql", recipe=recipe, make=make, to=self.data, user=self.user)
+        if host != LOOPBACK:
+            with (self.data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write("host all all samenet trust\n")
 
     @property
     def patience(self) -> dict[str, int]:
@@ -122,10 +128,8 @@ class _NotYet(Exception):
 def _initdb(folder: Path, user: str | None) -> None:
     initdb = find("initdb", package="postgresql")
     run_as(user, initdb, "-D", str(folder), *_INITDB, "--no-sync", cwd=folder)
-    # The role is made without a server, so that the seed has it. A dump of one statement a line is what --single reads.
     postgres = find("postgres", package="postgresql")
-    role = f"CREATE ROLE {USER} LOGIN PASSWORD '{USER}'\n"
-    run_as(user, postgres, "--single", "-D", str(folder), "-F", "postgres", cwd=folder, says=role)
+    run_as(user, postgres, "--single", "-D", str(folder), "-F", "postgres", cwd=folder, says=_ROLE)
 
 
 def postgresql() -> AbstractContextManager[PostgreSQL]:

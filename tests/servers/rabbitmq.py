@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from tests.servers.home import Home
 from tests.servers.packages import find
-from tests.servers.ports import free_port
+from tests.servers.ports import LOOPBACK, free_port
 from tests.servers.server import Server, greet, running
 
 __all__ = ["RabbitMQ", "rabbitmq"]
@@ -27,11 +27,11 @@ _ERLANG: Final = "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none 
 class RabbitMQ(Server):
     """See `server.Server`."""
 
-    READY_S: ClassVar = 120.0  # it computes for five seconds before it listens, and other tests may compute as well
+    READY_S: ClassVar = 300.0  # it computes for five to seven seconds before it listens, and others may compute as well
 
-    def __init__(self, home: Home, name: str = "rabbitmq") -> None:
+    def __init__(self, home: Home, name: str = "rabbitmq", *, host: str = LOOPBACK) -> None:
         self._program = find(_PROGRAM, package="rabbitmq-server")
-        super().__init__(home, name)
+        super().__init__(home, name, host=host)
         self._distribution: Final = free_port()
         # Its register of names: it starts one if there is none, which ends with it because everything below the guard does.
         self._names: Final = free_port()
@@ -59,7 +59,7 @@ class RabbitMQ(Server):
         return {
             "HOME": folder,
             "ERL_CRASH_DUMP": f"{folder}/crash",
-            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(self._names),
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
             "RABBITMQ_NODENAME": "rabbit@localhost",

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 import structlog
+from tests.store.given import QUEUE, Base
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol import queue
 from breezeblock.protocol.queue import DO, UNDO
 from breezeblock.resources import snapshots, targets, volume_changes, volumes
+from breezeblock.store.tables import backends, operations
 from breezeblock.store.transitions import Transition
+from breezeblock.testing.cluster import _FAILED_OVER
 from breezeblock.testing.database import Database
 from breezeblock.testing.excuses import BY_HAND, CANCELLING, LEFT_BEHIND, Excuses, Remains, may_have_removed
 from breezeblock.testing.loop import Process
@@ -350,6 +354,33 @@ def test_a_failed_side_of_an_array_is_a_fault_and_one_that_is_not_in_use_is_none
         asyncio.run(call())
     assert hits == ["hit"]
     assert array.active == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("status", "step", "astray"),
+    [
+        ("error", None, True),
+        pytest.param(
+            "failing-over", None, True, id="the next failover was accepted and has not begun (seed 2427004698)"
+        ),
+        pytest.param("failing-over", "fail_over", False, id="it has revoked what was begun there"),
+        ("enabled", None, False),
+    ],
+)
+def test_an_array_is_astray_until_the_next_failover_begins(
+    database: Database, status: str, step: str | None, astray: bool
+) -> None:
+    base = Base()
+    base.add(backends, id="b", queue=QUEUE, replication_status=status, active_backend_id=None)
+    if status == "failing-over":
+        failover = base.enqueue(queue.Lock("b", 1, exclusive=True))
+        base.change(operations, failover, kind=queue.FAILOVER, step=step)
+
+    with base.tx() as tx:
+        rows = tx.exec_driver_sql(_FAILED_OVER, (QUEUE,)).scalars().all()
+
+    assert (rows == ["default"]) is astray
+    base.close()
 
 
 def test_a_driver_that_gives_up_on_its_own_is_found_out_among_storage_faults(

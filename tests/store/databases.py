@@ -1,28 +1,19 @@
-"""The database that the tests of transactions run on: SQLite in memory, or the servers that the run has started.
+"""The database that the tests of transactions run on: SQLite in memory, or the servers of the run.
 
-`BREEZEBLOCK_TEST_DATABASE` names them, URLs with commas between. With several (Galera) each transaction goes to the next one,
-so what one has committed is read on another.
+With several (Galera) each transaction goes to the next one, so what one has committed is read on another.
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
+from tests.databases import empty, urls
 
 from breezeblock.store import schema, tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.servers import Session, open_server
-
-NAMED_BY: Final = "BREEZEBLOCK_TEST_DATABASE"
-
-
-@functools.cache
-def urls() -> tuple[str, ...]:
-    """The servers of this run; none is SQLite in memory."""
-    return tuple(filter(None, os.environ.get(NAMED_BY, "").split(",")))
 
 
 class TestDatabase:
@@ -36,9 +27,7 @@ class TestDatabase:
         self._turn = 0
         if urls():
             self._connections = [engine.connect() for engine in _servers()]
-            with self.tx() as tx:
-                for table in reversed(tables.metadata.sorted_tables):
-                    tx.execute(table.delete())
+            self.empty()
         else:
             self._engine = open_engine("sqlite://", now_us=now_us)
             self._connections = [self._engine.connect()]
@@ -50,6 +39,11 @@ class TestDatabase:
             connection.close()
         if not urls():
             self._engine.dispose()
+
+    def empty(self) -> None:
+        """Remove every row."""
+        with self.tx() as tx:
+            empty(tx)
 
     @property
     def raw(self) -> Any:

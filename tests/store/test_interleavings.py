@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
-from tests.store.databases import urls
+from tests.databases import urls
 from tests.store.given import NOW_US, POOL, QUEUE, UNLIMITED, Base, create_volume, new_snapshot, note, origin
 
 from breezeblock.model.errors import Contended, Fenced, NotFound, Rejected

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select
-from tests.store.databases import urls
+from tests.databases import urls
 from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, in_virtual_time, note
 
 from breezeblock.env.real import RealThreads

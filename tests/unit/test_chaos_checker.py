@@ -14,13 +14,15 @@ import pytest
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import Outage, broken_answers, outages
 from breezeblock.chaos.contents import ZEROS, holds, pattern, write
-from breezeblock.chaos.evidence import Call, Event, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
+from breezeblock.chaos.database import SqliteFile
+from breezeblock.chaos.evidence import Call, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
 from breezeblock.chaos.report import History, judge
+from breezeblock.chaos.watching import Event
 from breezeblock.chaos.witness import NodeSeen, Owned
 
 V = "11111111-1111-1111-1111-111111111111"
@@ -439,12 +441,12 @@ def test_a_lost_node_that_nobody_fences_is_not_at_rest(tmp_path: Path) -> None:
             "CREATE TABLE nodes (incarnation, state, fencer);"
             "INSERT INTO nodes VALUES ('a', 'up', NULL), ('b', 'expired', 'a'), ('c', 'gone', NULL)"
         )
-        before = unsettled(path)
+        before = unsettled(SqliteFile(path))
         database.execute("UPDATE nodes SET state = 'fenced' WHERE incarnation = 'b'")
         database.commit()
 
     assert before == ["node b is expired (fencer a)"]
-    assert unsettled(path) == []
+    assert unsettled(SqliteFile(path)) == []
 
 
 # --- what the checker reads -------------------------------------------------------------------------------------------

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.proof import not_here
 from tests.servers.database import DatabaseServer
 from tests.servers.galera import Galera, galera
 from tests.servers.mariadb import mariadb
-from tests.servers.packages import Missing
+from tests.servers.needed import needed
 from tests.servers.postgresql import postgresql
 from tests.upgrade.databases import Database
 
@@ -24,11 +23,8 @@ _NUMBERS: Final = itertools.count()
 
 
 def _served(kind: str) -> Iterator[DatabaseServer | Galera]:
-    try:
-        with _SERVERS[kind]() as server:
-            yield server
-    except Missing as missing:
-        not_here(str(missing))
+    with needed(_SERVERS[kind]()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

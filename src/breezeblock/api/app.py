@@ -37,6 +37,9 @@ BODY_BYTES_MAX: Final = 114_688
 JSON_TYPES: Final = ("application/json", "application/vnd.openstack.volume+json")
 _REQUEST_ID = re.compile(r"req-[0-9a-fA-F-]{36}\Z")
 _DIGITS = re.compile(r"[0-9]{1,20}\Z")
+# U+0000 as JSON writes it, after an even number of backslashes. PostgreSQL keeps no such text, so nothing here does.
+_NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+NO_NUL: Final = "the character U+0000 cannot be part of a text here"
 UNKNOWN_URL: Final = "There is no such URL."
 
 
@@ -112,6 +115,8 @@ class Dispatch:
             version = self._version(scope, headers)
             if match is None:
                 raise Refused(404, UNKNOWN_URL)
+            if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+                raise Refused(400, f"Malformed request URL: {NO_NUL}.")
             response = await self._answer(scope, receive, headers, version, match)
         except errors.ANSWERED as error:  # what the table does not know goes on to RequestIds
             response = errors.answer_for(error)
@@ -159,6 +164,7 @@ class Dispatch:
             raise Refused(404, f"This URL does not exist in API version {version}.")
         services = self._services
         caller = self._authenticate(headers, match.url_project, services.settings.service.default_project)
+        auth.require_storable(caller)
         ids = services.env.ids
         call = Call(
             services=services,
@@ -218,6 +224,8 @@ async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
         if len(body) > BODY_BYTES_MAX:
             raise Refused(413, f"The body is too long: at most {BODY_BYTES_MAX} bytes are taken.")
         more = message.get("more_body", False)
+    if b"\\u0000" in body and _NUL_IN_JSON.search(body):
+        raise Refused(400, f"Malformed request body: {NO_NUL}.")
     media_type = headers.get("content-type", "").split(";")[0].strip().lower()
     if body and media_type and media_type not in JSON_TYPES:
         raise Refused(415, f"Content-Type {media_type} is not taken: expected {JSON_TYPES[0]}.")

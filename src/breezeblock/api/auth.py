@@ -13,6 +13,8 @@ from breezeblock.api.errors import Refused
 from breezeblock.model.ids import ProjectId, UserId
 
 ADMIN: Final = UserId("admin")
+ID_CHARACTERS_MAX: Final = 255
+SHOWN_CHARACTERS: Final = 40
 
 
 class Caller(NamedTuple):
@@ -32,6 +34,17 @@ def believe_everyone(headers: Mapping[str, str], url_project: str | None, defaul
         return Caller(ADMIN, ProjectId(url_project or default_project), is_admin=True)
     require_same_project(url_project, project)
     return Caller(UserId(user), ProjectId(project), is_admin=True)
+
+
+def require_storable(caller: Caller) -> None:
+    """Both ids are kept with what the caller makes. Raises Refused (400) for such as no database could keep."""
+    for what, id_ in (("project", caller.project_id), ("user", caller.user_id)):
+        if len(id_) > ID_CHARACTERS_MAX or "\0" in id_:
+            shown = id_[:SHOWN_CHARACTERS] + "…"
+            raise Refused(
+                400,
+                f"The id of a {what} has at most {ID_CHARACTERS_MAX} characters, none of them U+0000: {shown!r} is none.",
+            )
 
 
 def require_same_project(url_project: str | None, project: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.load import Asked
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import NEEDS_STORAGE
+from breezeblock.chaos.plan import CUTS_API, NEEDS_SERVERS, NEEDS_STORAGE
 
 __all__ = ["SLACK_S", "Outage", "broken_answers", "outages"]
 
@@ -31,7 +31,8 @@ class Outage(NamedTuple):
 
 
 def outages(strikes: Iterable[Strike], holders: Collection[int], *, nodes: int, apis: int) -> list[Outage]:
-    """When nobody could write to the database, the storage was full or read-only, or all nodes or all APIs stood still.
+    """When a server of the database was gone or silent, an API process cut off from it, nobody could write to it, the storage
+    was full or read-only, or all nodes or all APIs stood still.
 
     `holders` are the processes that were killed for standing in the way of every writer: by chance a plain stop, too, finds
     one in the middle of a transaction. A single stop or kill of anything else is what a client must not notice.
@@ -40,7 +41,7 @@ def outages(strikes: Iterable[Strike], holders: Collection[int], *, nodes: int, 
     found = [
         Outage(one.at, one.until + SLACK_S)
         for one in strikes
-        if one.kind in (*NEEDS_STORAGE, IN_A_TRANSACTION)
+        if one.kind in (*NEEDS_STORAGE, *NEEDS_SERVERS, *CUTS_API, IN_A_TRANSACTION)
         or (one.kind.startswith("stop") and not set(holders).isdisjoint(one.pids))
     ]
     found += _all_stopped([one for one in strikes if one.kind in NODE], nodes)

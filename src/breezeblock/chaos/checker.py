@@ -18,10 +18,11 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from breezeblock.chaos.contents import is_one_of
-from breezeblock.chaos.evidence import Call, Event, Rest, Row, Token
+from breezeblock.chaos.evidence import Call, Rest, Row, Token
 from breezeblock.chaos.load import ACCEPTED, CREATES, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import Pardons, full_times, within
+from breezeblock.chaos.watching import Event
 
 __all__ = [
     "Finding", "Requests", "data", "data_on_the_way", "exclusion", "expectations", "once", "order", "overlaps", "storage",

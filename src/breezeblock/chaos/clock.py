@@ -8,7 +8,6 @@ It needs a C compiler; without one no clock jumps, and the report says so.
 
 import os
 import shutil
-import stat
 import struct
 import subprocess
 import sys
@@ -72,25 +71,17 @@ time_t time(time_t *at) {
     return now.tv_sec;
 }
 """
-# In the place of the interpreter: keepers, and with them their workers, get a clock file named after their process id.
-WRAPPER: Final = """#!/bin/sh
-if [ "$2" = breezeblock.processes.keeper ]; then
-    head -c 8 /dev/zero > "{folder}/$$"
-    export LD_PRELOAD="{library}" BREEZEBLOCK_CHAOS_CLOCK="{folder}/$$"
-fi
-exec "{python}" "$@"
-"""
 PROOF: Final = "import time; print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())"
 PROOF_OFFSET_S: Final = 5000.0
 PROOF_SLACK_S: Final = 60.0
 
 
 class Clocks:
-    """The nodes' wall clocks. `python` is the interpreter to start the service with."""
+    """The nodes' wall clocks: processes that are started with `library` and a file in `folder`, named after the keeper."""
 
-    def __init__(self, folder: Path, python: Path) -> None:
-        self._folder = folder
-        self.python = python
+    def __init__(self, folder: Path, library: Path) -> None:
+        self.folder = folder
+        self.library = library
 
     @classmethod
     def make(cls, folder: Path) -> "Clocks | None":
@@ -100,7 +91,7 @@ class Clocks:
             return None
         files = folder / "clocks"
         files.mkdir(parents=True)
-        source, library, wrapper = folder / "clock.c", folder / "clock.so", folder / "python"
+        source, library = folder / "clock.c", folder / "clock.so"
         source.write_text(SOURCE, encoding="utf-8")
         built = subprocess.run(
             [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"],
@@ -109,14 +100,12 @@ class Clocks:
         )
         if built.returncode != 0 or not _is_honest(library, files / "proof"):
             return None
-        wrapper.write_text(WRAPPER.format(folder=files, library=library, python=sys.executable), encoding="utf-8")
-        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-        return cls(files, wrapper)
+        return cls(files, library)
 
     def set(self, keeper_pid: int, offset_s: float) -> bool:
         """Let the clock of a keeper and its worker be off by so much; False when it has none (any more)."""
         try:
-            file = os.open(self._folder / str(keeper_pid), os.O_WRONLY | os.O_CLOEXEC)
+            file = os.open(self.folder / str(keeper_pid), os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:

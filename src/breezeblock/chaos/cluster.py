@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,15 +13,21 @@ from typing import Final
 from breezeblock import wiring
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
-from breezeblock.chaos.evidence import watch
+from breezeblock.chaos.database import Database
+from breezeblock.chaos.interpreter import interpreter
+from breezeblock.chaos.network import SERVERS, Network, networked
 from breezeblock.chaos.plan import SELDOM_GIVEN_UP
+from breezeblock.chaos.servers import PrivateServers, private_servers
 from breezeblock.chaos.service import Service, start
 from breezeblock.chaos.storage import SmallDisk
+from breezeblock.chaos.watching import watch
 from breezeblock.env.fence_list import FenceList
 
-__all__ = ["STORAGE", "Cluster", "running"]
+__all__ = ["STORAGE", "Cluster", "Plan", "running"]
 
 STORAGE: Final = "storage"
+# Without a network: one address for single servers, and Galera nodes choose their own.
+ALL_HERE: Final = ("127.0.0.1",)
 
 # Each effect on storage that refuses is so long on its way that something often strikes meanwhile.
 EFFECT_S: Final = 0.1
@@ -65,6 +71,10 @@ class Cluster:
     clocks: Clocks | None
     storage: Path
     calls: Path
+    servers: PrivateServers
+    network: Network | None
+    no_network: str = ""
+    """Why there is none, where one was wanted."""
 
     @property
     def fence_list(self) -> FenceList:
@@ -72,51 +82,71 @@ class Cluster:
         return FenceList(self.service.data / "fences" / "file")
 
     @property
-    def database(self) -> Path:
-        return self.service.data / "breezeblock.db"
+    def database(self) -> Database:
+        return self.service.database
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What to start. `slow_s`: how long each call of the driver takes at least."""
+
+    nodes: int
+    apis: int
+    ttl_s: float
+    fence: str
+    poison_limit: int = SELDOM_GIVEN_UP
+    storage_faults: bool = True
+    slow_s: float = 0.0
+    database: str = "sqlite"
+    doorbell: str = "auto"
 
 
 @contextmanager
-def running(
-    folder: Path,
-    *,
-    nodes: int,
-    apis: int,
-    ttl_s: float,
-    fence: str,
-    poison_limit: int = SELDOM_GIVEN_UP,
-    storage_faults: bool = True,
-    slow_s: float = 0.0,
-) -> Iterator[Cluster]:
-    """Start a cluster in an empty folder; afterwards nothing of it runs or is mounted, and its logs are still there."""
-    disk = SmallDisk.make(folder) if storage_faults else None
-    clocks = Clocks.make(folder) if storage_faults else None
-    service: Service | None = None
-    try:
+def running(folder: Path, plan: Plan) -> Iterator[Cluster]:
+    """Start a cluster in an empty folder; afterwards nothing of it runs or is mounted, and its logs are still there.
+
+    Where the database is a server, processes have a network, if that is possible here. Raises NoServers.
+    """
+    names = [
+        f"{kind}-{number + 1}" for kind, count in (("node", plan.nodes), ("api", plan.apis)) for number in range(count)
+    ]
+    with ExitStack() as stack:
+        network: Network | str | None = None
+        if plan.database != "sqlite":
+            network = stack.enter_context(networked(folder / "network", names))
+        there = network if isinstance(network, Network) else None
+        hosts = SERVERS if there else ALL_HERE
+        servers = stack.enter_context(private_servers(plan.database, plan.doorbell, hosts))
+        disk = SmallDisk.make(folder) if plan.storage_faults else None
+        if disk is not None:
+            stack.callback(disk.drop)
+        clocks = Clocks.make(folder) if plan.storage_faults else None
         storage, calls = (disk.backend if disk else folder / "volumes"), folder / "calls"
         calls.mkdir()
-        config = folder / "breezeblock.toml"
-        settings = _settings(folder / "data", storage, ttl_s=ttl_s, fence=fence, poison_limit=poison_limit)
-        config.write_text(settings, encoding="utf-8")
-        refuses = fence == STORAGE
-        slow = {wiring.SLOW_EFFECTS: str(slow_s / EFFECTS_PER_CALL or EFFECT_S)}
-        environ = {
-            "BREEZEBLOCK_CONFIG": str(config),
-            wiring.RECORD_CALLS: str(calls),
-            **(slow if refuses else {wiring.SLOW_CALLS: str(slow_s)}),
-        }
-        service = start(
-            folder / "data", nodes=nodes, workers=apis, environ=environ, ttl_s=ttl_s,
-            python=clocks.python if clocks else Path(sys.executable), kills_hung_keepers=not refuses,
-        )  # fmt: skip
-        cluster = Cluster(service, disk, clocks, storage, calls)
+        service = _start(folder, plan, storage, calls, servers, interpreter(folder, clocks, there))
+        stack.callback(service.end)
+        why = network if isinstance(network, str) else ""
+        cluster = Cluster(service, disk, clocks, storage, calls, servers, there, why)
         watch(cluster.database)
         yield cluster
-    finally:
-        if service is not None:
-            service.end()
-        if disk is not None:
-            disk.drop()
+
+
+def _start(folder: Path, plan: Plan, storage: Path, calls: Path, servers: PrivateServers, python: Path) -> Service:
+    config = folder / "breezeblock.toml"
+    settings = _settings(folder / "data", storage, ttl_s=plan.ttl_s, fence=plan.fence, poison_limit=plan.poison_limit)
+    config.write_text(settings, encoding="utf-8")
+    refuses = plan.fence == STORAGE
+    slow = {wiring.SLOW_EFFECTS: str(plan.slow_s / EFFECTS_PER_CALL or EFFECT_S)}
+    environ = {
+        "BREEZEBLOCK_CONFIG": str(config),
+        wiring.RECORD_CALLS: str(calls),
+        **(slow if refuses else {wiring.SLOW_CALLS: str(plan.slow_s)}),
+        **servers.environ,
+    }
+    return start(
+        folder / "data", nodes=plan.nodes, workers=plan.apis, environ=environ, ttl_s=plan.ttl_s, python=python,
+        kills_hung_keepers=not refuses,
+    )  # fmt: skip
 
 
 def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str, poison_limit: int) -> str:

@@ -4,9 +4,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,54 +12,23 @@ from typing import Any, Final
 import msgspec
 
 from breezeblock import resources
+from breezeblock.chaos.database import Database, Row
 from breezeblock.drivers.file import MARKER
 from breezeblock.drivers.recorded import CHANGES, Record
-from breezeblock.env.real import real_env
 from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.store import tables
-from breezeblock.store.check import problems
-from breezeblock.store.dialects import open_engine
 from breezeblock.store.transitions import Transition
 
 __all__ = [
-    "Call", "Event", "Rest", "declared_moves", "events", "files_of_workers", "killed_holders", "read_calls", "read_rest",
-    "rows", "unsettled", "watch",
+    "Call", "Rest", "Row", "Token", "declared_moves", "files_of_workers", "killed_holders", "read_calls", "read_rest",
+    "unsettled",
 ]  # fmt: skip
 
 # In the names of transitions that would let anything pass, or what is in error become available: operators' words, and what
 # becomes of resources in a failover.
 NOT_ASKED_FOR: Final = ("reset_status", "update_status", "force", "left_behind", "found_again")
 
-Row = dict[str, Any]
 Token = tuple[int, int]
-
-# Written by the database itself in the transaction that it tells of, so nothing escapes it and the order is that of commits.
-_WATCH: Final = """
-CREATE TABLE chaos_events (number INTEGER PRIMARY KEY, what TEXT, id TEXT, before TEXT, after TEXT);
-CREATE TRIGGER chaos_volume AFTER INSERT ON volumes BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('volumes', NEW.id, NULL, NEW.status); END;
-CREATE TRIGGER chaos_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.status IS NOT NEW.status BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
-CREATE TRIGGER chaos_snapshot AFTER INSERT ON snapshots BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('snapshots', NEW.id, NULL, NEW.status); END;
-CREATE TRIGGER chaos_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('snapshots', NEW.id, OLD.status, NEW.status); END;
-CREATE TRIGGER chaos_lock AFTER INSERT ON operation_locks BEGIN
-  INSERT INTO chaos_events (what, id, before, after)
-  VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
-CREATE TRIGGER chaos_claim AFTER UPDATE OF owner ON operations WHEN NEW.owner IS NOT NULL BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('claimed', NEW.id, NEW.owner, NEW.epoch); END;
-CREATE TRIGGER chaos_turn AFTER UPDATE OF direction ON operations WHEN NEW.direction IS NOT OLD.direction BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('turned', NEW.id, NEW.epoch, NEW.direction); END;
-CREATE TRIGGER chaos_node AFTER UPDATE OF state ON nodes WHEN OLD.state IS NOT NEW.state BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('node', NEW.incarnation, NEW.state, NEW.fencer); END;
-CREATE TRIGGER chaos_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.fenced_by, NEW.queue); END;
-CREATE TRIGGER chaos_fence AFTER UPDATE OF fenced_by ON node_backends WHEN NEW.fenced_by IS NOT OLD.fenced_by BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.fenced_by, NEW.queue); END;
-CREATE TRIGGER chaos_end AFTER INSERT ON operation_log BEGIN
-  INSERT INTO chaos_events (what, id, before, after) VALUES ('ended', NEW.operation_id, NEW.outcome, NEW.kind); END;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +54,6 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that a commit did, in the order of commits. What the columns mean is in `_WATCH`."""
-
-    number: int
-    what: str
-    id: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Rest:
     """The database and the files when all has come to rest."""
 
@@ -113,25 +69,6 @@ class Rest:
     """Name of a file on storage, half-made ones too -> its length."""
     heads: Mapping[str, bytes] = field(default_factory=dict)
     """Name of a file -> its first bytes."""
-
-
-def watch(database: Path) -> None:
-    """Let the database write down what its commits do, from now on."""
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
-        connection.executescript(f"BEGIN IMMEDIATE; {_WATCH} COMMIT;")
-
-
-def rows(database: Path, query: str, *values: object) -> list[Row]:
-    """Read beside the running service."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(query, values)]
-
-
-def events(database: Path) -> list[Event]:
-    """What the database wrote down."""
-    query = "SELECT number, what, id, before, after FROM chaos_events ORDER BY number"
-    return [Event(**row) for row in rows(database, query)]
 
 
 def read_calls(folder: Path) -> list[Call]:
@@ -169,36 +106,36 @@ def killed_holders(up_log: Path) -> set[int]:
     return found
 
 
-def unsettled(database: Path) -> list[str]:
+def unsettled(database: Database) -> list[str]:
     """Whatever is still under way; also a lost node that nobody has fenced, whatever it owned."""
     found = [
         f"node {row['incarnation']} is expired (fencer {row['fencer']})"
-        for row in rows(database, "SELECT * FROM nodes WHERE state = 'expired'")
+        for row in database.rows("SELECT * FROM nodes WHERE state = 'expired'")
     ]
     found += [
         f"operation {row['kind']} {row['id']} of {row['resource_id']}, owner {row['owner']}, attempt {row['attempt']}"
-        for row in rows(database, "SELECT * FROM operations")
+        for row in database.rows("SELECT * FROM operations")
     ]
     for table, busy in (("volumes", VOLUME_TRANSITIONAL), ("snapshots", SNAPSHOT_TRANSITIONAL)):
         found += [
             f"{table} {row['id']} is {row['status']}"
-            for row in rows(database, f"SELECT * FROM {table}")  # noqa: S608
+            for row in database.rows(f"SELECT * FROM {table}")  # noqa: S608
             if row["status"] in busy
         ]
     return found
 
 
-def read_rest(database: Path, storage: Path, *, head_bytes: int) -> Rest:
+def read_rest(database: Database, storage: Path, *, head_bytes: int) -> Rest:
     """Everything at rest."""
     files = {path.name: path for path in storage.rglob("*") if path.is_file() and path.name != MARKER}
     return Rest(
-        volumes=rows(database, "SELECT * FROM volumes"),
-        snapshots=rows(database, "SELECT * FROM snapshots"),
-        operations=rows(database, "SELECT * FROM operations"),
-        log=[row | {"locks": json.loads(row["locks_json"])} for row in rows(database, "SELECT * FROM operation_log")],
-        told={row["request_id"] for row in rows(database, "SELECT request_id FROM messages")},
-        types={row["id"]: row["name"] for row in rows(database, "SELECT * FROM volume_types")},
-        contradictions=contradictions(database),
+        volumes=database.rows("SELECT * FROM volumes"),
+        snapshots=database.rows("SELECT * FROM snapshots"),
+        operations=database.rows("SELECT * FROM operations"),
+        log=[row | {"locks": json.loads(row["locks_json"])} for row in database.rows("SELECT * FROM operation_log")],
+        told={row["request_id"] for row in database.rows("SELECT request_id FROM messages")},
+        types={row["id"]: row["name"] for row in database.rows("SELECT * FROM volume_types")},
+        contradictions=database.contradictions(),
         files={name: path.stat().st_size for name, path in files.items()},
         heads={name: _head(path, head_bytes) for name, path in files.items()},
     )
@@ -207,19 +144,6 @@ def read_rest(database: Path, storage: Path, *, head_bytes: int) -> Rest:
 def _head(path: Path, length: int) -> bytes:
     with path.open("rb") as file:
         return file.read(length)
-
-
-def contradictions(database: Path) -> list[str]:
-    """What the product's own check finds in the tables."""
-    engine = open_engine(f"sqlite:///{database}", now_us=real_env().clock.now_us)
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            found = problems(connection)
-            connection.rollback()
-            return found
-    finally:
-        engine.dispose()
 
 
 def declared_moves() -> dict[str, set[tuple[str | None, str]]]:

@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
-from breezeblock.chaos.clock import Clocks
+from breezeblock.chaos.cluster import Cluster
 from breezeblock.chaos.load import now
-from breezeblock.chaos.plan import NEEDS_STORAGE, Fault
-from breezeblock.chaos.service import Service, is_running
-from breezeblock.chaos.storage import SmallDisk
+from breezeblock.chaos.plan import NEEDS_NETWORK, NEEDS_SERVERS, NEEDS_STORAGE, Fault
+from breezeblock.chaos.servers import Member, PrivateServers
+from breezeblock.chaos.service import is_running
 
 __all__ = ["Nemesis", "Strike", "missing_kinds"]
 
@@ -25,6 +26,8 @@ LOOK_EVERY_S: Final = 0.02
 AIM_MOST_S: Final = 30.0
 TRIES_MOST: Final = 20
 TRY_AGAIN_AFTER_S: Final = 1.0
+# A server may have to share its processors while it starts.
+REPAIRED_S: Final = 400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +63,30 @@ class _Lasting:
     until: float
     strike: Strike
     take_back: Callable[[], None]
+    aside: bool = False
+    """Whether taking it back takes its time, in which other faults go on."""
+    repair: "Future[None] | None" = None
 
 
-def missing_kinds(disk: SmallDisk | None, clocks: Clocks | None) -> frozenset[str]:
-    """The kinds of faults that cannot be had here."""
-    return (NEEDS_STORAGE if disk is None else frozenset()) | (
-        frozenset({"clock jump"}) if clocks is None else frozenset()
-    )
+def missing_kinds(cluster: Cluster, kinds: Collection[str]) -> frozenset[str]:
+    """Of some kinds of faults those that cannot be had here."""
+    found = NEEDS_STORAGE if cluster.disk is None else frozenset()
+    found |= frozenset({"clock jump"}) if cluster.clocks is None else frozenset()
+    found |= NEEDS_NETWORK if cluster.network is None else frozenset()
+    return found & frozenset(kinds)
 
 
 class Nemesis:
     """A thread that strikes as planned. Never `up` itself: it is what stands for the machine's own init."""
 
-    def __init__(
-        self, service: Service, plan: Sequence[Fault], *, disk: SmallDisk | None, clocks: Clocks | None
-    ) -> None:
-        self._service = service
+    def __init__(self, cluster: Cluster, plan: Sequence[Fault]) -> None:
+        self._service = cluster.service
         self._plan = plan
-        self._disk = disk
-        self._clocks = clocks
+        self._disk = cluster.disk
+        self._clocks = cluster.clocks
+        self._servers = cluster.servers
+        self._network = cluster.network
+        self._aside = ThreadPoolExecutor(4, thread_name_prefix="repair")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
         self._lasting: list[_Lasting] = []
@@ -95,7 +103,7 @@ class Nemesis:
     def stop(self) -> None:
         """Nothing is stopped, full, read-only or off its time afterwards."""
         self._ended.set()
-        self._thread.join(60)
+        self._thread.join(REPAIRED_S)
         assert not self._thread.is_alive(), "the nemesis hangs"
         if self._failed:
             raise self._failed[0]
@@ -114,7 +122,10 @@ class Nemesis:
             for aiming in self._aiming:
                 aiming.stopper.wait(AIM_MOST_S)
             self._hit_what_was_aimed_at()
-            self._take_back(float("inf"))
+            while self._lasting:
+                self._take_back(float("inf"))
+                time.sleep(LOOK_EVERY_S)
+            self._aside.shutdown()
 
     def _carry_out(self) -> None:
         began, left = now(), list(self._plan)
@@ -140,16 +151,21 @@ class Nemesis:
     def _take_back(self, until: float) -> None:
         """What is over by then; and stops whose victims are dead already."""
         for one in list(self._lasting):
-            dead = one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in one.strike.pids)
-            if dead or one.until <= until:
+            pids = one.strike.pids
+            dead = bool(pids) and one.strike.kind.startswith("stop") and not any(is_running(pid) for pid in pids)
+            if not dead and one.until > until:
+                continue
+            if one.aside and one.repair is None:
+                one.repair = self._aside.submit(one.take_back)
+            if one.repair is None or one.repair.done():
                 self._lasting.remove(one)
-                one.take_back()
+                one.take_back() if one.repair is None else one.repair.result()
                 self.strikes.remove(one.strike)
                 self.strikes.append(replace(one.strike, until=now(), fatal=dead))
 
-    def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None]) -> None:
+    def _last(self, strike: Strike, seconds: float, take_back: Callable[[], None], *, aside: bool = False) -> None:
         self.strikes.append(strike)
-        self._lasting.append(_Lasting(strike.at + seconds, strike, take_back))
+        self._lasting.append(_Lasting(strike.at + seconds, strike, take_back, aside))
 
     def _continue(self, pids: Sequence[int]) -> None:
         """Those that no other stop still holds."""
@@ -167,6 +183,12 @@ class Nemesis:
         if fault.kind == "clock jump":
             return self._jump(fault)
         way, _, what = fault.kind.partition(" ")
+        if what == "database":
+            return self._strike_database(fault, way)
+        if what == "broker":
+            return self._strike_broker(fault, way)
+        if fault.kind in NEEDS_NETWORK:
+            return self._cut(fault, way, what)
         if what == "in a transaction":
             return self._stop_in_transaction(fault)
         name, pids = self._victim(what, fault)
@@ -233,6 +255,53 @@ class Nemesis:
         self._last(hit, fault.seconds, disk.writable)
         return True
 
+    def _strike_database(self, fault: Fault, way: str) -> bool:
+        """One at a time: of three that are a cluster, the other two go on."""
+        servers = self._servers
+        if not servers.databases or any(one.strike.kind in NEEDS_SERVERS for one in self._lasting):
+            return False
+        names = sorted(servers.databases)
+        name = names[fault.victim % len(names)]
+        hit = Strike(now(), fault.kind, name, ())
+        if way == "kill":
+            servers.databases[name].kill()
+            self._last(hit, fault.seconds, servers.databases[name].start, aside=True)
+        elif way == "stop":
+            servers.databases[name].pause()
+            self._last(hit, fault.seconds, functools.partial(_go_on, servers, name), aside=True)
+        else:
+            servers.members[name].isolate(True)
+            self._last(hit, fault.seconds, functools.partial(_let_back, servers.members[name]), aside=True)
+        return True
+
+    def _strike_broker(self, fault: Fault, way: str) -> bool:
+        broker = self._servers.broker
+        if broker is None or any(one.strike.name == "broker" for one in self._lasting):
+            return False
+        hit = Strike(now(), fault.kind, "broker", ())
+        if way == "kill":
+            broker.kill()
+        else:
+            broker.pause()
+        self._last(hit, fault.seconds, broker.start if way == "kill" else broker.resume, aside=True)
+        return True
+
+    def _cut(self, fault: Fault, way: str, what: str) -> bool:
+        """A host loses the servers, or, half cut, does not reach them or does not hear them."""
+        name, pids = self._victim(what, fault)
+        network = self._network
+        if (
+            network is None
+            or not pids
+            or any(one.strike.kind in NEEDS_NETWORK and one.strike.name == name for one in self._lasting)
+        ):
+            return False
+        whole, first = way == "cut", fault.part % 2 == 0
+        hit = Strike(now(), fault.kind, name, pids)
+        network.cut(name, sent=whole or first, heard=whole or not first)
+        self._last(hit, fault.seconds, lambda: network.heal(name))
+        return True
+
     def _jump(self, fault: Fault) -> bool:
         name, pids = self._victim("keeper", fault)
         clocks = self._clocks
@@ -244,6 +313,18 @@ class Nemesis:
 
         self._last(Strike(now(), fault.kind, name, pids, amount=fault.amount), fault.seconds, back)
         return True
+
+
+def _go_on(servers: PrivateServers, name: str) -> None:
+    """A member that was stopped for long was left behind by the others, and has to come back."""
+    servers.databases[name].resume()
+    if name in servers.members:
+        servers.members[name].wait_ready()
+
+
+def _let_back(member: Member) -> None:
+    member.isolate(False)
+    member.wait_ready()
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:

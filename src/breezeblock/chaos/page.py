@@ -21,7 +21,10 @@ ROWS_MOST: Final = 10
 GAP: Final = 12
 LANE_STORAGE: Final = "storage"
 COLOURS: Final[Mapping[str, str]] = {"create": "#3a7", "copy": "#37a", "extend": "#a70", "delete": "#a35"}
-FAULTS: Final[Mapping[str, str]] = {"kill": "#d00", "stop": "#808", "full": "#c60", "read": "#c60", "cloc": "#088"}
+FAULTS: Final[Mapping[str, str]] = {
+    "kill": "#d00", "stop": "#808", "full": "#c60", "read-only": "#c60", "clock": "#088", "part": "#06c", "cut": "#06c",
+    "half-cut": "#06c",
+}  # fmt: skip
 STYLE: Final = """
 body { font: 14px/1.45 sans-serif; margin: 2em; color: #222; background: #fff }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 1.6em }
@@ -133,7 +136,7 @@ def _lane(lane: str, bars: Sequence[Bar], strikes: Sequence[Strike], y: int, x: 
         f'<line x1="0" x2="100%" y1="{y + height + GAP / 2}" y2="{y + height + GAP / 2}" stroke="#ccc"/>',
     ]
     for one in strikes:
-        colour = FAULTS[one.kind[:4]]
+        colour = FAULTS[one.kind.partition(" ")[0]]
         title = f"<title>{_safe(one.kind)} {_safe(one.amount or '')} {one.pids}</title>"
         if one.until:
             parts.append(

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from breezeblock.chaos.evidence import Call, Event, Rest, Row
+from breezeblock.chaos.evidence import Call, Rest, Row
 from breezeblock.chaos.load import CREATES, UNKNOWN, Asked
 from breezeblock.chaos.nemesis import Strike
-from breezeblock.chaos.plan import FULL, NEEDS_STORAGE
+from breezeblock.chaos.plan import FULL, NEEDS_SERVERS, NEEDS_STORAGE
+from breezeblock.chaos.watching import Event
 from breezeblock.chaos.witness import DEAD, Mark
 from breezeblock.drivers.file import PART
 
@@ -26,6 +27,7 @@ ERROR_OF: Final[Mapping[str, str]] = {FULL: "ENOSPC", "read-only storage": "EROF
 # A pool that was full is so until somebody measures it again: each node every 12 s at the latest (`node/reports.py`), and one
 # that is lost is replaced within a few.
 NO_ROOM_SLACK_S: Final = 30.0
+KEEP_FROM_MEASURING: Final = NEEDS_SERVERS | {"read-only storage"}
 
 DELETIONS: Final = ("delete_volume", "delete_snapshot")
 MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume")
@@ -128,8 +130,17 @@ def no_room(asked: Iterable[Asked], rest: Rest, strikes: Iterable[Strike], unpla
 
 
 def full_times(strikes: Iterable[Strike]) -> list[tuple[float, float]]:
-    """From when to when there was no room, or nobody knew that there was some again."""
-    return [(one.at, one.until + NO_ROOM_SLACK_S) for one in strikes if one.kind == FULL]
+    """From when to when there was no room, or nobody knew that there was some again: nobody can measure it who does not reach
+    the storage, nor tell who does not reach the database."""
+    strikes = sorted(strikes, key=lambda one: one.at)
+    found = []
+    for full in (one for one in strikes if one.kind == FULL):
+        end = full.until + NO_ROOM_SLACK_S
+        for one in strikes:
+            if one.kind in KEEP_FROM_MEASURING and full.at <= one.at <= end:
+                end = max(end, one.until + NO_ROOM_SLACK_S)
+        found.append((full.at, end))
+    return found
 
 
 def within(one: Asked, times: Iterable[tuple[float, float]]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EVERY_KIND", "Fault", "any_seed", "draw", "fence_of", "poison_limit_of"]
+__all__ = ["EVERY_KIND", "Fault", "any_seed", "draw", "fence_of", "poison_limit_of", "rates"]
 
 # A minute, for a cluster of three nodes. A rate is a mean; each kind comes at least once.
 RATES: Final[Mapping[str, float]] = {
@@ -28,6 +28,26 @@ RATES: Final[Mapping[str, float]] = {
     "clock jump": 2.0,
 }
 EVERY_KIND: Final = tuple(RATES)
+# With a database server. What the supervisor does about a writer that is stopped is about SQLite alone.
+SERVER_RATES: Final[Mapping[str, float]] = {
+    "kill database": 1.5,
+    "stop database": 1.5,
+}
+# With several of them. The others go on.
+CLUSTER_RATES: Final[Mapping[str, float]] = {"part database": 1.5}
+NEEDS_SERVERS: Final = frozenset({*SERVER_RATES, *CLUSTER_RATES})
+# With a broker, which may cost time and nothing else.
+BROKER_RATES: Final[Mapping[str, float]] = {"kill broker": 1.5, "stop broker": 1.5}
+# On a network: a process loses the servers, or only what it sends to them, or only what it hears of them.
+NETWORK_RATES: Final[Mapping[str, float]] = {
+    "cut node": 2.0,
+    "half-cut node": 2.0,
+    "cut api": 1.0,
+    "half-cut api": 1.0,
+}
+NEEDS_NETWORK: Final = frozenset(NETWORK_RATES)
+CUTS_API: Final = frozenset({"cut api", "half-cut api"})
+ONLY_SQLITE: Final = frozenset({"stop in a transaction"})
 # Where a fenced node lives on, what counts is that it was given up and goes on: stops of whole nodes that outlast a lease, and
 # few kills, which would end them before.
 RATES_LIVING_ON: Final[Mapping[str, float]] = dict(RATES) | {
@@ -46,6 +66,9 @@ SELDOM_GIVEN_UP: Final = 40
 
 STOPPED_S: Final = (0.1, 60.0)
 STORAGE_FAULT_S: Final = (2.0, 8.0)
+# From a hiccup to longer than any lease; then the server is started again, or goes on.
+SERVER_FAULT_S: Final = (0.3, 12.0)
+CUT_S: Final = (0.3, 20.0)
 CLOCK_JUMP_S: Final = (1.0, 3600.0)
 CLOCK_HELD_S: Final = (5.0, 30.0)
 # Of the run, nothing begins in its first and its last part: the load has to get going, and faults have to be felt.
@@ -68,7 +91,13 @@ class Fault:
 
 
 def draw(
-    seed: int, *, seconds: float, without: frozenset[str] = frozenset(), living_on: bool = False
+    seed: int,
+    *,
+    seconds: float,
+    without: frozenset[str] = frozenset(),
+    living_on: bool = False,
+    database: str = "sqlite",
+    broker: bool = False,
 ) -> tuple[Fault, ...]:
     """The faults of a run in the order of time, those of kinds that cannot be had here left out. `living_on`: nobody kills a
     node for being fenced.
@@ -76,11 +105,20 @@ def draw(
     Each kind has a generator of its own, so that leaving one out changes nothing about the others.
     """
     found: list[Fault] = []
-    for kind, rate in (RATES_LIVING_ON if living_on else RATES).items():
+    for kind, rate in rates(database, broker=broker, living_on=living_on).items():
         if kind not in without:
             stopped_s = OUTLASTS_A_LEASE_S if living_on and kind == "stop node" else STOPPED_S
             found += _of_kind(kind, rate, random.Random(f"{seed}-{kind}"), seconds, stopped_s)
     return tuple(sorted(found))
+
+
+def rates(database: str, *, broker: bool, living_on: bool = False) -> dict[str, float]:
+    """How often each kind comes, of those that mean something with such a database, and with a broker or without."""
+    found = dict(RATES_LIVING_ON if living_on else RATES)
+    if database != "sqlite":
+        found = {kind: rate for kind, rate in found.items() if kind not in ONLY_SQLITE}
+        found |= {**SERVER_RATES, **NETWORK_RATES}
+    return found | (dict(CLUSTER_RATES) if database == "galera" else {}) | (dict(BROKER_RATES) if broker else {})
 
 
 def _of_kind(
@@ -101,6 +139,10 @@ def _of_kind(
 
 
 def _lasting(kind: str, chance: random.Random, stopped_s: tuple[float, float]) -> float:
+    if kind in NEEDS_NETWORK:
+        return _log_uniform(*CUT_S, chance)
+    if kind in NEEDS_SERVERS or kind in BROKER_RATES:
+        return _log_uniform(*SERVER_FAULT_S, chance)
     if kind.startswith("stop"):
         return _log_uniform(*stopped_s, chance)
     if kind in NEEDS_STORAGE:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from breezeblock.chaos import plan
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES
+from breezeblock.chaos.database import Database
 from breezeblock.chaos.effects import read_effects
 from breezeblock.chaos.evidence import (
     Rest,
     Row,
     declared_moves,
-    events,
     killed_holders,
     read_calls,
     read_rest,
@@ -32,12 +32,14 @@ from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.pardons import ERRORS
 from breezeblock.chaos.report import History, judge, write_json
+from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
 
 __all__ = ["Options", "begin_folder", "run", "settle", "summary", "witnessed"]
 
 CLIENTS: Final = 8
-TTL_S: Final = 1.5
+# MariaDB counts idle transactions in whole seconds, and on a server everything takes a little longer.
+TTLS_S: Final = {"sqlite": 1.5, "postgresql": 3.0, "mariadb": 4.0, "galera": 4.0}
 # From the end of the last fault to the rest of everything: leases, fences, then what has piled up.
 SETTLE_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.2
@@ -54,8 +56,18 @@ class Options:
     fence: str
     nodes: int = 3
     apis: int = 2
-    ttl_s: float = TTL_S
     clients: int = CLIENTS
+    database: str = "sqlite"
+    doorbell: str = "auto"
+
+    @property
+    def ttl_s(self) -> float:
+        """As short as the database can stand."""
+        return TTLS_S[self.database]
+
+    def kinds(self, cluster: Cluster) -> Collection[str]:
+        """The faults that mean something."""
+        return plan.rates(self.database, broker=cluster.servers.broker is not None)
 
     @property
     def poison_limit(self) -> int:
@@ -64,7 +76,6 @@ class Options:
 
     def told(self, cluster: Cluster) -> dict[str, Any]:
         """For the report, with what this machine could and could not do."""
-        without = missing_kinds(cluster.disk, cluster.clocks)
         return {
             "seed": self.seed,
             "planned_s": self.seconds,
@@ -73,9 +84,12 @@ class Options:
             "clients": self.clients,
             "ttl_s": self.ttl_s,
             "fence": self.fence,
+            "database": self.database,
+            "doorbell": self.doorbell,
+            "network": cluster.no_network or ("namespaces of its own" if cluster.network else "this machine's"),
             "poison_limit": self.poison_limit,
             "storage": cluster.disk.kind if cluster.disk else "the temporary folder's own filesystem",
-            "faults_not_available_here": sorted(without),
+            "faults_not_available_here": sorted(missing_kinds(cluster, self.kinds(cluster))),
             "machine": machine(),
         }
 
@@ -85,14 +99,11 @@ def run(options: Options, out: Path, *, say: Callable[[str], None]) -> dict[str,
     out.mkdir(parents=True, exist_ok=True)
     with begin_folder(out) as folder:
         say(f"seed {options.seed}: {options.nodes} nodes, {options.apis} APIs, fence {options.fence}, in {folder}")
-        with running(
-            folder,
-            nodes=options.nodes,
-            apis=options.apis,
-            ttl_s=options.ttl_s,
-            fence=options.fence,
-            poison_limit=options.poison_limit,
-        ) as cluster:
+        wanted = Plan(
+            nodes=options.nodes, apis=options.apis, ttl_s=options.ttl_s, fence=options.fence, database=options.database,
+            doorbell=options.doorbell, poison_limit=options.poison_limit,
+        )  # fmt: skip
+        with running(folder, wanted) as cluster:
             history = _history(options, cluster, say)
         report = judge(history)
         write_json(report, out / "report.json")
@@ -125,7 +136,7 @@ def witnessed(cluster: Cluster) -> Iterator[Witness]:
         witness.stop()
 
 
-def settle(database: Path, *, within_s: float = SETTLE_S) -> tuple[float, list[str]]:
+def settle(database: Database, *, within_s: float = SETTLE_S) -> tuple[float, list[str]]:
     """Wait until all is at rest; returns how long it took, and what is stuck."""
     started = time.monotonic()
     while (left := unsettled(database)) and time.monotonic() - started < within_s:
@@ -134,13 +145,15 @@ def settle(database: Path, *, within_s: float = SETTLE_S) -> tuple[float, list[s
 
 
 def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> History:
-    without = missing_kinds(cluster.disk, cluster.clocks)
-    faults = plan.draw(options.seed, seconds=options.seconds, without=without, living_on=options.fence == STORAGE)
+    faults = plan.draw(
+        options.seed, seconds=options.seconds, without=missing_kinds(cluster, options.kinds(cluster)),
+        living_on=options.fence == STORAGE, database=options.database, broker=cluster.servers.broker is not None,
+    )  # fmt: skip
     for name in TYPES:
         answer = cluster.service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": name}})
         assert answer.status == 200, answer
     load = Load(cluster.service.endpoint, clients=options.clients, seed=options.seed, storage=cluster.storage)
-    nemesis = Nemesis(cluster.service, faults, disk=cluster.disk, clocks=cluster.clocks)
+    nemesis = Nemesis(cluster, faults)
     with witnessed(cluster) as witness:
         began = now()
         load.start()
@@ -160,7 +173,7 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
         options=options.told(cluster), began=began, ended=ended, settled_s=settled_s, clients=load.clients,
         asked=load.asked, reads=load.reads, broken_reads=load.broken_reads, strikes=nemesis.strikes,
         missed=nemesis.missed, holders=killed_holders(cluster.service.data / "log" / "up.log"),
-        calls=read_calls(cluster.calls), alive=witness.last_alive, events=events(cluster.database),
+        calls=read_calls(cluster.calls), alive=witness.last_alive, events=read_events(cluster.database),
         moves=declared_moves(), owned=witness.owned, nodes=witness.nodes, marks=witness.marks,
         stuck=stuck, rest=rest, swept=swept, also=also,
         effects=read_effects(cluster.calls) if options.fence == STORAGE else None,
@@ -211,7 +224,8 @@ def _keep_evidence(folder: Path, out: Path, history: History) -> None:
         shutil.copy(path, evidence)
     named: dict[str, list[Any]] = {
         "strikes": history.strikes, "asked": history.asked, "owned": history.owned, "nodes": history.nodes,
-        "alive": sorted(history.alive.items()),
+        "alive": sorted(history.alive.items()), "events": history.events, "volumes": history.rest.volumes,
+        "snapshots": history.rest.snapshots, "operations": history.rest.operations, "log": history.rest.log,
     }  # fmt: skip
     for name, values in named.items():
         text = "".join(json.dumps(value, default=_plain) + "\n" for value in values)

@@ -18,19 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.cluster import STORAGE, Cluster, db_check, machine, running
+from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES, ZEROS
+from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.effects import read_effects, took_effect
-from breezeblock.chaos.evidence import (
-    Call,
-    declared_moves,
-    events,
-    killed_holders,
-    read_calls,
-    read_rest,
-    rows,
-    unsettled,
-)
+from breezeblock.chaos.evidence import Call, declared_moves, killed_holders, read_calls, read_rest, unsettled
 from breezeblock.chaos.failover import failovers, percentile
 from breezeblock.chaos.load import ACCEPTED, Asked, Client, Volume, now, outcome_of, there
 from breezeblock.chaos.nemesis import Strike
@@ -39,6 +31,7 @@ from breezeblock.chaos.report import History, count_effects, judge
 from breezeblock.chaos.run import begin_folder, settle, witnessed
 from breezeblock.chaos.service import Answer, is_running
 from breezeblock.chaos.stopper import stop_outside
+from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
 from breezeblock.supervisor.folder import DataFolder
 
@@ -109,7 +102,13 @@ class Course:
 
 
 def run_scenario(
-    name: str, out: Path, *, fence: str, say: Callable[[str], None], stopped_s: float | None = None
+    name: str,
+    out: Path,
+    *,
+    fence: str,
+    say: Callable[[str], None],
+    stopped_s: float | None = None,
+    database: str = "sqlite",
 ) -> dict[str, Any]:
     """Run it, and leave `NAME.json` in `out`. Returns the same. There is no seed: nothing here is left to chance.
 
@@ -124,12 +123,15 @@ def run_scenario(
         begin_folder(out) as folder,
         running(
             folder,
-            nodes=NODES,
-            apis=APIS,
-            ttl_s=TTL_S,
-            fence=STORAGE if fence == FORGETFUL else fence,
-            storage_faults=False,
-            slow_s=DRIVER_S,
+            Plan(
+                nodes=NODES,
+                apis=APIS,
+                ttl_s=TTL_S,
+                fence=STORAGE if fence == FORGETFUL else fence,
+                storage_faults=False,
+                slow_s=DRIVER_S,
+                database=database,
+            ),
         ) as cluster,  # fmt: skip
         witnessed(cluster) as witness,
     ):
@@ -155,7 +157,7 @@ def _play(
         time.sleep(max(0.0, began + STRIKE_AFTER_S - now()))
         pids, incarnation = _strike(scenario, cluster, course)
         asking.result()
-    first = {row["id"] for row in rows(cluster.database, "SELECT id FROM operations")}
+    first = {row["id"] for row in cluster.database.rows("SELECT id FROM operations")}
     course.in_flight = Counter(
         one.kind
         for one in _latest(witness, course.strike.at if course.strike else 0.0)
@@ -191,12 +193,12 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     keeper = cluster.service.keeper_pids[VICTIM]
     worker = cluster.service.worker_pid(VICTIM)
     pids = [pid for pid in (worker, keeper) if pid is not None]
-    (row,) = rows(cluster.database, "SELECT incarnation FROM nodes WHERE keeper_pid = ? AND state = 'up'", keeper)
+    (row,) = cluster.database.rows("SELECT incarnation FROM nodes WHERE keeper_pid = ? AND state = 'up'", keeper)
     stops = scenario.stopped_s > 0
     DataFolder(cluster.service.data).drained(VICTIM).touch()  # as on the peer, nobody starts it again
     at = now()
     if stops:
-        stop_outside(cluster.database, pids)  # it is to be continued
+        _stop(cluster, pids)  # it is to be continued
     else:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -206,10 +208,19 @@ def _strike(scenario: Scenario, cluster: Cluster, course: Course) -> tuple[list[
     return pids, row["incarnation"]
 
 
+def _stop(cluster: Cluster, pids: Sequence[int]) -> None:
+    """Whoever is stopped in a transaction is killed for it on SQLite, and loses its session on a server."""
+    if isinstance(cluster.database, SqliteFile):
+        stop_outside(cluster.database.path, pids)
+        return
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
 def _wait_for_all(cluster: Cluster, first: set[str], course: Course, struck: float) -> float | None:
     """Seconds from the strike until what was asked for before it had ended (kept), and until all had (returned)."""
     while now() < struck + SETTLE_S:
-        left = {row["id"] for row in rows(cluster.database, "SELECT id FROM operations")}
+        left = {row["id"] for row in cluster.database.rows("SELECT id FROM operations")}
         if course.done_after_s is None and not left & first:
             course.done_after_s = now() - struck
         if not left and not unsettled(cluster.database):
@@ -255,7 +266,7 @@ def _history(fence: str, course: Course, cluster: Cluster, witness: Witness, stu
         options=options, began=course.strike.at, ended=now(), settled_s=0.0, clients=[course.client], asked=course.asked,
         reads=Counter(), broken_reads=[], strikes=[course.strike], missed=Counter(),
         holders=killed_holders(cluster.service.data / "log" / "up.log"), calls=read_calls(cluster.calls),
-        alive=witness.last_alive, events=events(cluster.database), moves=declared_moves(), owned=witness.owned,
+        alive=witness.last_alive, events=read_events(cluster.database), moves=declared_moves(), owned=witness.owned,
         nodes=witness.nodes, marks=witness.marks, stuck=stuck, rest=rest, swept=rest,
         effects=read_effects(cluster.calls) or None,
         also=[Finding("Accounts", one) for one in db_check(cluster.service)],
@@ -278,6 +289,7 @@ def _judge(
         "scenario": name,
         "fence": fence,
         "machine": machine(),
+        "database": cluster.database.kind,
         "nodes": NODES,
         "ttl_s": TTL_S,
         "driver_s": DRIVER_S,

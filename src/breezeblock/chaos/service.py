@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from breezeblock.chaos.database import Database, Servers, SqliteFile
 from breezeblock.supervisor import posts
 
 __all__ = ["Answer", "NotYet", "Service", "children", "descendants", "eventually", "is_running", "start"]
 
 T = TypeVar("T")
 
-START_LIMIT_S: Final = 60.0
+START_LIMIT_S: Final = 120.0
 STOP_LIMIT_S: Final = 40.0
 LOOK_EVERY_S: Final = 0.05
 LOG_TAIL_LINES: Final = 25
@@ -82,6 +82,13 @@ class Service:
         return told
 
     @property
+    def database(self) -> Database:
+        """Whichever it was given."""
+        if url := self.environ.get("BREEZEBLOCK_DATABASE__URL"):
+            return Servers((url, *json.loads(self.environ.get("BREEZEBLOCK_DATABASE__FAILOVER_URLS", "[]"))))
+        return SqliteFile(self.data / "breezeblock.db")
+
+    @property
     def endpoint(self) -> str:
         return str(self.told["endpoint"])
 
@@ -103,8 +110,7 @@ class Service:
     def serving_keepers(self) -> set[int]:
         """The pids of the keepers whose workers claim operations."""
         query = "SELECT keeper_pid FROM nodes WHERE state = 'up' AND worker_pid IS NOT NULL"
-        with contextlib.closing(sqlite3.connect(f"file:{self.data}/breezeblock.db?mode=ro", uri=True)) as connection:
-            return {row[0] for row in connection.execute(query)}
+        return {row["keeper_pid"] for row in self.database.rows(query)}
 
     def request(
         self,

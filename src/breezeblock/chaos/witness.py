@@ -8,14 +8,16 @@ the service only when that process was seen alive after somebody else had begun.
 import contextlib
 import os
 import select
-import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from breezeblock.chaos.database import Database, Reader, Row, Unreachable
 from breezeblock.chaos.load import now
+from breezeblock.chaos.watching import EVENTS
 
 __all__ = ["Mark", "NodeSeen", "Owned", "Witness"]
 
@@ -28,10 +30,9 @@ FIND_EVERY_S: Final = 0.1
 DEAD: Final = ("expired", "fenced", "gone")
 
 _OPERATIONS: Final = "SELECT id, kind, resource_id, owner, epoch FROM operations"
-_FENCES: Final = (
-    "SELECT number, what, id, before, after FROM chaos_events"
-    " WHERE number > ? AND what IN ('node', 'fenced') ORDER BY number"
-)
+_FENCES: Final = f"{EVENTS} WHERE number > ? AND what IN ('node', 'fenced') ORDER BY number"
+# Transactions that are under way at once commit in another order than that of the numbers that they have drawn.
+NUMBERS_AT_ONCE: Final = 1000
 _NODES: Final = "SELECT incarnation, name, state, fencer, keeper_pid, worker_pid FROM nodes"
 
 
@@ -74,16 +75,20 @@ class Mark:
 class Witness:
     """A thread that looks."""
 
-    def __init__(self, database: Path, calls: Path) -> None:
+    def __init__(self, database: Database, calls: Path) -> None:
         self._database = database
         self._calls = calls
         self._pidfds: dict[tuple[str, int], int] = {}
         self._known: set[str] = set()
         self._now_owned: dict[str, Owned] = {}
         self._now_nodes: dict[str, NodeSeen] = {}
-        self._read_until = 0
+        self._marked: set[int] = set()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+        # Two threads: a database that is stopped must not keep anybody from seeing who is alive.
+        self._threads = [
+            threading.Thread(target=self._run, args=(look,), name=f"witness-{look.__name__}", daemon=True)
+            for look in (self._look_at_processes, self._look_at_rows)
+        ]
         self._failed: list[BaseException] = []
         self.last_alive: dict[tuple[str, int], float] = {}
         """(incarnation, pid) of a worker to the last instant at which it was certainly alive."""
@@ -93,39 +98,44 @@ class Witness:
 
     def start(self) -> None:
         """Look from now on."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Raises what went wrong with looking: a blind witness proves nothing."""
         self._ended.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive(), "the witness hangs"
+        for thread in self._threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in self._threads), "the witness hangs"
         for pidfd in self._pidfds.values():
             os.close(pidfd)
         if self._failed:
             raise self._failed[0]
 
-    def _run(self) -> None:
+    def _run(self, look: Callable[[], None]) -> None:
         try:
-            with contextlib.closing(
-                sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10)
-            ) as database:
-                self._look(database)
+            look()
         except BaseException as error:
             self._failed.append(error)
             raise
 
-    def _look(self, database: sqlite3.Connection) -> None:
-        find_at = read_at = 0.0
+    def _look_at_processes(self) -> None:
+        find_at = 0.0
         while not self._ended.is_set():
             if now() >= find_at:
                 self._find()
                 find_at = now() + FIND_EVERY_S
             self._ask()
-            if now() >= read_at:
-                self._read(database)
-                read_at = now() + READ_EVERY_S
             time.sleep(LOOK_EVERY_S)
+
+    def _look_at_rows(self) -> None:
+        """A server that is away is asked again: what it has written down meanwhile is read late, and nothing of it is lost."""
+        while not self._ended.is_set():
+            with contextlib.suppress(Unreachable), contextlib.closing(self._database.open()) as reader:
+                while not self._ended.is_set():
+                    self._read(reader)
+                    time.sleep(READ_EVERY_S)
+            time.sleep(READ_EVERY_S)
 
     def _find(self) -> None:
         """Each worker has made its file before its first call."""
@@ -145,8 +155,8 @@ class Witness:
             else:
                 self.last_alive[who] = at
 
-    def _read(self, database: sqlite3.Connection) -> None:
-        found = {row[0]: row for row in database.execute(_OPERATIONS)}
+    def _read(self, reader: Reader) -> None:
+        found = {row["id"]: tuple(row.values()) for row in reader.rows(_OPERATIONS)}
         at = now()
         for id_, (_, kind, resource, owner, epoch) in found.items():
             before = self._now_owned.get(id_)
@@ -156,15 +166,24 @@ class Witness:
         for id_ in self._now_owned.keys() - found.keys():
             last = self._now_owned.pop(id_)
             self.owned.append(Owned(at, id_, last.kind, last.resource, last.owner, last.epoch, gone=True))
-        for number, what, incarnation, before, after in database.execute(_FENCES, (self._read_until,)):
-            self._read_until = number
-            if what == "fenced":
-                self.marks.append(Mark(at, incarnation, "cut off", before))
-            elif before in DEAD:
-                self.marks.append(Mark(at, incarnation, before, after))
-        for row in database.execute(_NODES):
-            seen_node = NodeSeen(at, *row)
-            known = self._now_nodes.get(row[0])
-            if known is None or (known.state, known.fencer, known.worker_pid) != (row[2], row[3], row[5]):
-                self._now_nodes[row[0]] = seen_node
+        since = max(self._marked, default=0) - NUMBERS_AT_ONCE
+        for row in reader.rows(_FENCES, since):
+            if row["number"] not in self._marked:
+                self._marked.add(row["number"])
+                self._mark(at, row)
+        for row in reader.rows(_NODES):
+            seen_node = NodeSeen(at, *row.values())
+            known = self._now_nodes.get(seen_node.incarnation)
+            if known is None or _changeable(known) != _changeable(seen_node):
+                self._now_nodes[seen_node.incarnation] = seen_node
                 self.nodes.append(seen_node)
+
+    def _mark(self, at: float, row: Row) -> None:
+        if row["what"] == "fenced":
+            self.marks.append(Mark(at, row["id"], "cut off", row["before"]))
+        elif row["before"] in DEAD:
+            self.marks.append(Mark(at, row["id"], row["before"], row["after"]))
+
+
+def _changeable(node: NodeSeen) -> tuple[object, ...]:
+    return node.state, node.fencer, node.worker_pid

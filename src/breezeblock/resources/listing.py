@@ -160,11 +160,16 @@ def _holds(listing: Listing, condition: Condition) -> Any:
         case "lte":
             return column <= value
         case "like":
-            return column.contains(value, autoescape=True)
+            return contains(column, value)
         case "has":
             # `value` is the pair as JSON. A pair follows a brace or a comma, and neither can stand before a quote that
-            # opens a key in any other place, as keys hold neither. LIKE would ignore case on some databases.
-            return or_(*(func.replace(column, f"{before}{value}", "") != column for before in "{,"))
+            # opens a key in any other place, as keys hold neither.
+            return or_(*(contains(column, f"{before}{value}") for before in "{,"))
+
+
+def contains(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """Whether a text has that part, character by character. LIKE would ignore case on some databases."""
+    return func.replace(column, part, "") != column if part else column.is_not(None)
 
 
 # --- what there is to list -------------------------------------------------------------------------------------------

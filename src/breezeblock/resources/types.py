@@ -30,7 +30,7 @@ from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFoun
 from breezeblock.model.ids import ProjectId, TypeId, is_uuid
 from breezeblock.model.origin import Origin
 from breezeblock.resources import quota_limits
-from breezeblock.resources.listing import Condition, Direction, Page, missing
+from breezeblock.resources.listing import Condition, Direction, Page, contains, missing
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import snapshots, volume_type_access, volume_types, volumes
 from breezeblock.store.transitions import lock_row
@@ -108,7 +108,7 @@ def list_types(
 def _holds(condition: Condition) -> ColumnElement[bool]:
     column = ATTRIBUTES[condition.attribute]
     if condition.op == "like":
-        return column.contains(condition.value, autoescape=True)
+        return contains(column, condition.value)
     assert condition.op == "eq", f"types are not filtered by {condition.op}"
     equal: ColumnElement[bool] = column == condition.value
     return equal

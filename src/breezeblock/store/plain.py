@@ -31,6 +31,9 @@ class PlainCursor(Protocol):
     @property
     def rowcount(self) -> int: ...
 
+    @property
+    def description(self) -> Sequence[Any] | None: ...
+
     def fetchall(self) -> list[Any]: ...
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 __all__ = ["ALL", "ROWS_MOST", "has_named", "move_to_ids"]
 
 # In one transaction, so that it stays short: charges of the same project wait for it.
-ROWS_MOST: Final = 200
+ROWS_MOST: Final = 50
 ALL: Final = 1_000_000
 
 _PER_TYPE: Final = ("volumes", "gigabytes", "snapshots")

@@ -46,10 +46,13 @@ TWINS_MOST: Final = 4
 REPLICATED: Final = 0.3
 # Kinds that the release before did not know: its nodes leave them to the others.
 NEW_KINDS: Final = ("revert_volume", "retype_volume")
-# Where a backend is believed to be whose failover has failed.
-_FAILED_OVER: Final = (
-    "SELECT ifnull(active_backend_id, 'default') FROM backends WHERE queue = ? AND replication_status = 'error'"
-)
+# Where a backend is believed to be whose failover has failed, until the next one has begun and revoked what runs there.
+_FAILED_OVER: Final = """
+SELECT ifnull(active_backend_id, 'default') FROM backends WHERE queue = ?
+AND (replication_status = 'error' OR replication_status = 'failing-over' AND EXISTS (
+  SELECT 1 FROM operations o WHERE o.queue = backends.queue AND o.kind = 'failover_backend'
+  AND ifnull(o.step, 'revoke_others') = 'revoke_others'))
+"""
 CAPACITY_BYTES: Final = 48 << 30
 # A supervisor starts a process again after so long.
 RESTART_S: Final = (0.1, 3.0)
