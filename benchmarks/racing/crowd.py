@@ -32,7 +32,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.store.run import Store
 
-from .meter import cpu_seconds
+from .meter import NODE, WORKER, Meter
 from .nodes import CountingLane, Ended, bell_folder, open_store, run_node
 from .plan import PATIENCE_S, PAUSE_S, Change, Order, Round
 from .queued import QUEUE, ChangeRow, begin_change
@@ -61,7 +61,7 @@ class Crowd:
     def __init__(self, at: Site, size: int) -> None:
         self._workers = [_Child(_work, at, number) for number in range(size)]
 
-    def run(self, orders: Sequence[Order], more_retries: Callable[[], int] = lambda: 0) -> Round:
+    def run(self, orders: Sequence[Order], meter: Meter, more_retries: Callable[[], int] = lambda: 0) -> Round:
         """One order for each worker; all begin at the same instant. `more_retries`: those of processes that are no workers."""
         chosen = self._workers[: len(orders)]
         for worker, order in zip(chosen, orders, strict=True):
@@ -69,7 +69,8 @@ class Crowd:
         for worker in chosen:
             worker.receive()  # it is connected
         retries = more_retries()
-        cpu_s, start = cpu_seconds(), time.monotonic() + 0.2
+        meter.watch([worker.pid for worker in chosen], WORKER)
+        used, start = meter.read(), time.monotonic() + 0.2
         for worker in chosen:
             worker.pipe.send(start)
         changes: list[Change] = []
@@ -77,7 +78,7 @@ class Crowd:
         while waiting:
             for pipe in wait(list(waiting)):
                 changes += waiting.pop(pipe).receive()  # type: ignore[call-overload]
-        return Round(changes, cpu_seconds() - cpu_s, time.monotonic() - start, more_retries() - retries)
+        return Round(changes, meter.read() - used, more_retries() - retries)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +108,10 @@ class _Child:
         if isinstance(said, RunFailed):
             raise said
         return said
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
 
     def end(self) -> None:
         self._process.terminate()
@@ -158,7 +163,7 @@ def _change(solution: Solution, checker: Checker, order: Order, number: int, pos
     solution.release(order.row_id, mark)
     released = time.monotonic()
     retries = solution.retries - before
-    return Change(order.row, number, wanted, acquired, acquired, releasing, released, retries, failure)
+    return Change(order.row, number, wanted, acquired, acquired, acquired, releasing, released, retries, failure)
 
 
 # --- workers that ask Breezeblock --------------------------------------------------------------------------------------
@@ -215,6 +220,7 @@ class _Client:
             worker=self.number,
             wanted=wanted,
             acquired=accepted if taken else ended.acquired,
+            accepted=accepted,
             working=ended.working,
             releasing=ended.releasing,
             released=ended.released,
@@ -251,6 +257,10 @@ class Nodes:
     def __init__(self, children: Sequence[_Child]) -> None:
         self._children = children
 
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children]
+
     def retries(self) -> int:
         """How many transactions they have run again since they began."""
         for child in self._children:
@@ -259,13 +269,15 @@ class Nodes:
 
 
 @contextmanager
-def nodes(at: Site, *, doorbell: bool) -> Iterator[Nodes]:
+def nodes(at: Site, meter: Meter, *, doorbell: bool) -> Iterator[Nodes]:
     """Start them, and drain them at the end."""
     children = [_Child(_be_node, at, f"node{number}", doorbell=doorbell) for number in range(NODES)]
     try:
         for child in children:
             child.receive()
-        yield Nodes(children)
+        working = Nodes(children)
+        meter.watch(working.pids, NODE)
+        yield working
         for child in children:
             child.pipe.send("end")
         for child in children:
@@ -280,39 +292,41 @@ def _be_node(at: Site, name: str, *, doorbell: bool, pipe: Pipe) -> None:
 
 
 @contextmanager
-def writers(at: Site, row_ids: Sequence[str]) -> Iterator[None]:
-    """The synthetic load: each writer has a row of its own, in a thread of one process."""
-    child = _Child(_write_all, at, list(row_ids))
+def writers(at: Site, row_ids: Sequence[str]) -> Iterator[Callable[[], int]]:
+    """The synthetic load: each writer has a row of its own, in a thread of one process. Yields what counts their statements."""
+    written = _FORK.RawArray("L", len(row_ids))
+    child = _Child(_write_all, at, list(row_ids), written)
     try:
         child.receive()
-        yield
+        yield lambda: sum(written)
         assert not child.pipe.poll(), child.receive()
     finally:
         child.end()
 
 
-def _write_all(at: Site, row_ids: Sequence[str], *, pipe: Pipe) -> None:
+def _write_all(at: Site, row_ids: Sequence[str], written: Any, *, pipe: Pipe) -> None:
     host, _, port = at.url.rpartition("/")[0].rpartition("@")[2].partition(":")
     connections = [connect((host, int(port)), wait=False) for _ in row_ids]
     failed = threading.Event()
-    for row_id, connection in zip(row_ids, connections, strict=True):
-        threading.Thread(target=_write, args=(connection, row_id, failed), daemon=True).start()
+    for place, (row_id, connection) in enumerate(zip(row_ids, connections, strict=True)):
+        threading.Thread(target=_write, args=(connection, row_id, written, place, failed), daemon=True).start()
     pipe.send("ready")
     failed.wait()
     raise RunFailed("a writer has ended")
 
 
-def _write(connection: Any, row_id: str, failed: threading.Event) -> None:
-    """Selects and updates in turn, so many of each in a second when nothing holds them up."""
+def _write(connection: Any, row_id: str, written: Any, place: int, failed: threading.Event) -> None:
+    """Selects and updates in turn, so many of each in a second when nothing holds them up. `written[place]` counts them."""
     every_s = 1.0 / (UPDATES_PER_S + SELECTS_PER_S)
     try:
         with connection.cursor() as cursor:
-            for number in itertools.count():
+            for number in itertools.count(place):  # not all update at the same time
                 time.sleep(every_s)
                 if number % (UPDATES_PER_S + SELECTS_PER_S) < SELECTS_PER_S:
                     cursor.execute("SELECT status, name FROM volumes WHERE id = %s", (row_id,))
                     cursor.fetchall()
                 else:
                     cursor.execute("UPDATE volumes SET name = %s WHERE id = %s", (f"w{number}", row_id))
+                written[place] += 1
     finally:
         failed.set()

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .meter import Usage
 from .plan import Change, Round
 
 
@@ -26,13 +27,19 @@ class Figures:
     release_p99: float
     release_max: float
     retries: int
-    cpu_ms: float
-    """Of all processes, servers included, for each change; without what the synthetic writers take."""
+    used: Usage
+    """By each change, in seconds."""
     failures: tuple[str, ...]
+    single_changes: tuple[Change, ...]
 
     @property
     def per_second(self) -> float:
         return self.changes / self.seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of all processes, for each change."""
+        return (self.used.workers_s + self.used.nodes_s + self.used.databases_s + self.used.between_s) * 1000
 
     @property
     def unevenness(self) -> float:
@@ -40,13 +47,10 @@ class Figures:
         return self.acquire_max / self.acquire_mean
 
 
-def figures(rounds: Sequence[Round], *, idle_cpu: float = 0.0, more_failures: Sequence[str] = ()) -> Figures:
-    """Of all rounds together.
-
-    `idle_cpu`: what the writers take of one CPU. `more_failures`: what was wrong when all were done.
-    """
+def figures(rounds: Sequence[Round], *, more_failures: Sequence[str] = ()) -> Figures:
+    """Of all rounds together. `more_failures`: what was wrong when all were done."""
     changes = [change for one in rounds for change in one.changes]
-    cpu_s = sum(one.cpu_s - idle_cpu * one.lasted_s for one in rounds)
+    used = sum((one.used for one in rounds), Usage())
     acquires = [(change.acquired - change.wanted) * 1000 for change in changes]
     releases = [(change.released - change.releasing) * 1000 for change in changes]
     return Figures(
@@ -62,8 +66,9 @@ def figures(rounds: Sequence[Round], *, idle_cpu: float = 0.0, more_failures: Se
         release_p99=quantile(releases, 0.99),
         release_max=max(releases),
         retries=sum(change.retries for change in changes) + sum(one.more_retries for one in rounds),
-        cpu_ms=cpu_s / len(changes) * 1000,
+        used=used * (1 / len(changes)),
         failures=(*(change.failure for change in changes if change.failure), *overlaps(changes), *more_failures),
+        single_changes=tuple(changes),
     )
 
 

@@ -33,6 +33,7 @@ def tables(found: Found, *, setting: str) -> str:
     parts = [setting]
     for case, cells in found.items():
         parts.append(f"### {_heading(case)}\n\n{_table(cells)}")
+    parts.append(f"### What a change costs\n\n{_costs(found)}")
     parts.append(f"### What was to be reached\n\n{targets(found)}")
     return "\n\n".join(parts)
 
@@ -46,8 +47,8 @@ def _heading(case: str) -> str:
 def _table(cells: Mapping[str, Figures]) -> str:
     lines = [
         "| | acquire mean | p50 | p99 | max | max/mean | until work | release mean | p50 | p99 | max | deadlock retries"
-        " | failed | changes/s | total s | CPU ms |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        " | failed | changes/s | total s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, one in cells.items():
         acquire = (one.acquire_mean, one.acquire_p50, one.acquire_p99, one.acquire_max)
@@ -61,7 +62,6 @@ def _table(cells: Mapping[str, Figures]) -> str:
             str(len(one.failures)),
             f"{one.per_second:.0f}",
             f"{one.seconds:.1f}",
-            f"{one.cpu_ms:.1f}",
         ]
         lines.append(f"| {TITLES[name]} | {' | '.join(numbers)} |")
     return "\n".join(lines)
@@ -69,6 +69,22 @@ def _table(cells: Mapping[str, Figures]) -> str:
 
 def _ms(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _costs(found: Found) -> str:
+    """Of each change: what the databases were asked, and whose processor time it took."""
+    lines = [
+        "| case | | statements | write sets | CPU ms | workers | nodes | databases | balancer, locks |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for case, cells in found.items():
+        for name, one in cells.items():
+            used = one.used
+            times = (used.workers_s, used.nodes_s, used.databases_s, used.between_s)
+            numbers = [f"{used.statements:.0f}", f"{used.write_sets:.1f}", f"{one.cpu_ms:.1f}"]
+            numbers += [f"{time * 1000:.1f}" for time in times]
+            lines.append(f"| {case} | {TITLES[name]} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
 
 
 def targets(found: Found) -> str:
@@ -103,10 +119,11 @@ def _targets_of(case: str, cells: Mapping[str, Figures]) -> list[tuple[str, str,
 
 def setting(*, date: str, took_s: float, writers: int, changes: int, rounds: int, load: tuple[float, float]) -> str:
     """One sentence about the run. `load`: the machine's before it, and at its end."""
+    made = f"{changes} changes of each worker in {rounds} round{'s' if rounds > 1 else ''}"
     return (
-        f"Measured on {date} on {os.cpu_count()} virtual CPUs, {changes} changes of each worker in {rounds} rounds, {writers} "
-        f"synthetic writers, {took_s / 60:.0f} minutes in all. Load of the machine (one minute's average) before it began: "
-        f"{load[0]:.1f}; at its end, its own part included: {load[1]:.1f}. Times are in milliseconds."
+        f"Measured on {date} on {os.cpu_count()} virtual CPUs, {made}, {writers} synthetic writers, {took_s / 60:.0f} minutes "
+        f"in all. Load of the machine (one minute's average) before it began: {load[0]:.1f}; at its end, its own part "
+        f"included: {load[1]:.1f}. Times are in milliseconds."
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from .meter import Usage
+
 AVAILABLE: Final = "available"
 DELETING: Final = "deleting"
 
@@ -47,6 +49,8 @@ class Change:
     wanted: float
     acquired: float
     """From here on the row says so, and nobody else may have it."""
+    accepted: float
+    """The request was answered (Breezeblock): from here on it cannot be lost. For the others when the row is acquired."""
     working: float
     """From here on somebody works on it: the same, or for Breezeblock the end of the claim."""
     releasing: float
@@ -59,11 +63,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a crowd has done together. `cpu_s`: what all processes of the run took meanwhile, the synthetic writers included."""
+    """What a crowd has done together, and what it took."""
 
     changes: list[Change]
-    cpu_s: float
-    lasted_s: float
+    used: Usage
     more_retries: int
     """Those of processes that are no workers."""
 
