@@ -68,7 +68,7 @@ class Suite:
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
 TRANSACTIONS = tuple(
-    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings")
+    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings", "traps")
 )
 # What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
 INSIDE = (*TRANSACTIONS, "tests/api")
@@ -102,7 +102,7 @@ def on_server(
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
-    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
+    Suite("servers", ("tests/servers",), seconds=150, proof_seconds=500, lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
     on_server("galera", INSIDE, 80, 600, pick="tests/store=60,tests/api=30", spread="turns"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Table, and_, bindparam, exists, false, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, false, or_, select, update
 
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
@@ -16,7 +16,7 @@ from breezeblock.model.states import NODE_DEAD, NODE_LIVE
 from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.observer import Watch
 from breezeblock.node.worker import Worker
-from breezeblock.protocol import membership, queue, steps
+from breezeblock.protocol import membership, queue, recovery, steps
 from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.resources import quotas, snapshots, volumes
@@ -55,12 +55,12 @@ def readers_at_the_head_of_the_line(patch: Patch) -> None:
 
 def no_standing_release(patch: Patch) -> None:
     """Nobody releases what the dead own."""
-    patch.setattr(queue, "release_dead", lambda tx: [])
+    patch.setattr(recovery, "release_dead", lambda tx: [])
 
 
 def release_before_the_fence(patch: Patch) -> None:
     """Expired counts as dead, and what an expired node owns is given to others while it may still write."""
-    patch.setattr(queue, "NODE_DEAD", (*NODE_DEAD, "expired"))
+    patch.setattr(recovery, "NODE_DEAD", (*NODE_DEAD, "expired"))
     patch.setattr(membership, "needs_housekeeping", lambda tx, *, cluster: True)
 
     async def no_proof(self: LockFiles, lock_path: str, lock_id: str) -> bool:
@@ -107,7 +107,7 @@ def saves_by_anybody(patch: Patch) -> None:
 
 def finishes_by_anybody(patch: Patch) -> None:
     """An operation is finished whoever owns it by now."""
-    _without_the_guard(patch, "_GUARD", {"saved_epoch": bindparam("mine")})
+    patch.setattr(queue, "_DELETE_OPERATION", delete(operations).where(operations.c.id == bindparam("op")))
 
 
 def storage_calls_without_a_lease(patch: Patch) -> None:
@@ -123,7 +123,7 @@ def claims_of_expired_nodes(patch: Patch) -> None:
 
 def expiry_without_new_epochs(patch: Patch) -> None:
     """An expired node goes on saving until its operations are claimed by others."""
-    patch.setattr(queue, "revoke", lambda tx, *, owner: 0)
+    patch.setattr(recovery, "revoke", lambda tx, *, owner: 0)
 
 
 def silence_across_gaps(patch: Patch) -> None:
@@ -150,7 +150,7 @@ def checkpoints_as_they_were_seen(patch: Patch) -> None:
     def looked(self: Worker, tx: Connection, **kwargs: Any) -> Any:
         found = look(self, tx, **kwargs)
         wanted = [*found.ours, *found.normal, *found.risky, *found.failovers]
-        for one in queue._read_claims(tx, [one.operation_id for one in wanted]):
+        for one in queue._read_claims(tx, [one.operation_id for one in wanted], queue._backends(tx)):
             seen[self._me.incarnation, one.operation_id] = one
         return found
 
@@ -182,7 +182,7 @@ def claims_that_only_read_their_node(patch: Patch) -> None:
         ids = [one.operation_id for one in wanted if state == "up" and _swapped(tx, one, incarnation, now_us)]
         if not ids:
             raise queue.NothingWon
-        return queue._read_claims(tx, ids)
+        return queue._read_claims(tx, ids, queue._backends(tx))
 
     patch.setattr(queue, "claim", claim)
 
@@ -279,13 +279,13 @@ def releases_on_every_backend(patch: Patch) -> None:
         rows = select(operations.c.id, operations.c.queue, operations.c.owner).join(node_backends, cut)
         return rows.where(node_backends.c.fenced_by.is_not(None))
 
-    patch.setattr(queue, "owned_on_fenced_backends", owned)
+    patch.setattr(recovery, "owned_on_fenced_backends", owned)
     patch.setattr(membership, "owned_on_fenced_backends", owned, raising=False)
 
 
 def failovers_that_revoke_nothing(patch: Patch) -> None:
     """What was begun on the old target goes on, and its errors count."""
-    patch.setattr(queue, "revoke_queue", lambda tx, **kwargs: 0)
+    patch.setattr(recovery, "revoke_queue", lambda tx, **kwargs: 0)
 
 
 def revoked_tasks_that_go_on(patch: Patch) -> None:

@@ -5,7 +5,6 @@ tables at every poll; an operation that is marked ours and does not run here is 
 """
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,8 +47,6 @@ PRUNE_ROUNDS: Final = 50
 POSTPONE_US: Final = 5_000_000
 # How long an operation that must run alone waits for the node to be idle before nothing else is begun.
 RISKY_PATIENCE_S: Final = 10.0
-# More attempts than any operation can have: it is parked long before.
-ATTEMPTS_MOST: Final = 1_000_000
 PARK_MOST: Final = 100
 INTERNAL: Final = "The operation failed by an internal error; the service's log has the details under its request id."
 
@@ -275,11 +272,12 @@ class Worker:
             if name in closed:
                 kinds = {kind: version for kind, version in kinds.items() if kind == queue.FAILOVER}
                 if kinds:
-                    failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=range(ATTEMPTS_MOST))
+                    every = range(queue.ATTEMPTS_MOST)
+                    failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=every)
             elif slots > 0 and self._backends[name].knows(targets.get(name)):
-                look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
-                normal += look(most=slots, attempts=range(half))
-                risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
+                found = queue.claimable_apart(tx, queue=name, kinds=kinds, most=slots, risky_from=half)
+                normal += found[0]
+                risky += found[1]
         ours = queue.owned(tx, incarnation=self._me.incarnation)
         to_take = [one for one in ours if one.queue not in closed or one.kind == queue.FAILOVER]
         return _Seen(ours, to_take, normal, risky, failovers, targets)
