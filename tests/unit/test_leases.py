@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -156,6 +157,19 @@ def test_what_was_watched_without_a_break_is_known() -> None:
         observer.read(at=at, counters={}, own=round(at))
 
     assert [before, *(observer.watched_for(moment) for moment in (None, 3.0, 11.5))] == [0.0, 2.0, 2.0, 0.5]
+
+
+@pytest.mark.parametrize(("gap_s", "watched_s"), [(5.9, 5.9 + 2), (6.1, 2.0)])
+def test_a_late_reading_breaks_the_watch_only_after_a_ttl(gap_s: float, watched_s: float) -> None:
+    """Silence begins anew in either case. But readings are late now and then, and what was not there for minutes would never be
+    (seed 58: an operation for a node that did not come back waited for ever).
+    """
+    observer = Observer(TERMS)
+    instants = (0.0, gap_s, gap_s + 1, gap_s + 2)
+    silent = [observer.read(at=at, counters={A: 1}, own=round(at * 10)) for at in instants]
+
+    assert silent == [[]] * 4
+    assert observer.watched_for(None) == pytest.approx(watched_s)
 
 
 # --- the promise ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from breezeblock.node.fencing import Fencer
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
 from breezeblock.protocol.membership import ANY_TARGET, NodeRow
+from breezeblock.protocol.queue import node_queue
 from breezeblock.store.run import Store
 
 # So often nodes with the same backends come first; if they all fail, their tries must not keep away one that could.
@@ -101,6 +102,7 @@ class Watch:
     def _note_served(self, live: Iterable[NodeRow], at: float) -> None:
         for row in live:
             serves = [(queue, target) for queue in row.queues for target in row.targets(queue)]
+            serves.append((node_queue(self._cluster, row.name), None))
             for kind, version in row.kinds.items():
                 self._served_at |= {(queue, target, kind, version): at for queue, target in serves}
 

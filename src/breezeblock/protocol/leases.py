@@ -92,10 +92,12 @@ class Observer:
         A read is of no use either while our `own` node's counter stands still in it: then the database can be read and not be
         written, or what we read is the past, and the others would look silent for the same reason. None: it has no counter.
         """
-        gap = self._last_read is None or at - self._last_read > self._terms.observer_gap_s
+        gap_s = float("inf") if self._last_read is None else at - self._last_read
         self._last_read = at
-        if gap or not self._own_moves(own, at):
+        still_s = self._own_stands_still(own, at)
+        if gap_s > self._terms.observer_gap_s or still_s > self._terms.own_gap_s:
             self._first_seen.clear()
+        if max(gap_s, still_s) > self._terms.ttl_s:
             self._since = at
         silent = []
         for incarnation, counter in counters.items():
@@ -108,17 +110,21 @@ class Observer:
             del self._first_seen[incarnation]
         return silent
 
-    def _own_moves(self, own: int | None, at: float) -> bool:
-        """Whether our own counter was seen to change within the last half of a ttl."""
+    def _own_stands_still(self, own: int | None, at: float) -> float:
+        """For how long our own counter was not seen to change."""
         if own is None:
             self._own = None
-            return False
+            return float("inf")
         if self._own is None or self._own[0] != own:
             self._own = (own, at)
-        return at - self._own[1] <= self._terms.own_gap_s
+        return at - self._own[1]
 
     def watched_for(self, moment: float | None) -> float:
-        """The seconds between `moment` and our last read, of those that count without a break; None: all of them."""
+        """The seconds between `moment` and our last read, of those that we have watched without a break; None: all of them.
+
+        For how long something was *not there*, minutes as a rule. A break is a whole ttl here: a node that comes and is lost
+        again in less is still in the table when we read it, and now and then a reading is late on every busy machine.
+        """
         if self._since is None or self._last_read is None:
             return 0.0
         return self._last_read - (self._since if moment is None else max(self._since, moment))

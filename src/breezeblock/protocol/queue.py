@@ -29,6 +29,14 @@ FAILOVER: Final = "failover_backend"
 ATTEMPTS_MOST: Final = 1_000_000
 
 
+def node_queue(cluster: str, node: str) -> str:
+    """Where operations wait that one node has to do, whichever incarnation of it: unlike a backend's queue,
+    `cluster@backend`, it has two of these signs. It is no backend's: what its node owns of it when it is lost is released
+    with the proof that all of the node is dead.
+    """
+    return f"{cluster}@@{node}"
+
+
 class NothingWon(Exception):
     """Others were faster with everything that we wanted to claim, or this node is not up any more."""
 
