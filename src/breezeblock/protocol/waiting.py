@@ -1,10 +1,11 @@
 """Operations that no live node can run: found by what they are, and claimed only to be parked."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Integer, bindparam, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Select, bindparam, select, tuple_
 
 from breezeblock.protocol.queue import FREE, SEEN, Wanted
+from breezeblock.store.dialects import skips_to_distinct
 from breezeblock.store.tables import operations
 
 
@@ -16,9 +17,15 @@ class Waiting(NamedTuple):
     version: int
 
 
-def waiting_kinds(tx: Connection) -> list[Waiting]:
-    """What everything is that nobody owns: which of it no node serves is for the caller to know."""
-    return [Waiting(row.queue, row.kind, row.version) for row in tx.execute(_WAITING_KINDS)]
+def waiting_kinds(tx: Connection, *, cluster: str) -> list[Waiting]:
+    """What everything is that nobody owns in a cluster's queues: which of it no node serves is for the caller to know.
+
+    The cost is that of the kinds that there are in each queue, not of all that waits (on SQLite: that of an index).
+    """
+    statement = _WAITING_KINDS if skips_to_distinct(tx) else _WAITING_KINDS_LED
+    # All names that begin with the cluster's and the sign behind it, and none besides.
+    within = {"first": f"{cluster}@", "end": f"{cluster}{chr(ord('@') + 1)}"}
+    return [Waiting(row.queue, row.kind, row.version) for row in tx.execute(statement, within)]
 
 
 def heads(tx: Connection, *, waiting: Waiting, most: int) -> list[Wanted]:
@@ -27,9 +34,36 @@ def heads(tx: Connection, *, waiting: Waiting, most: int) -> list[Wanted]:
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in tx.execute(_HEADS, values)]
 
 
+def _waiting(of: FromClause) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return of.c.owner.is_(None), of.c.queue < bindparam("end")
+
+
+def _order(of: FromClause) -> tuple[ColumnElement[Any], ...]:
+    """The index's own. The owner, though it is always the same: else databases do not see that the index is in this order."""
+    return of.c.owner, of.c.queue, of.c.kind, of.c.version
+
+
+def _led() -> Select[Any]:
+    """From the first operation to the first one of the next kind, and so on: each time one look into the index."""
+    first = (
+        select(operations.c.id)
+        .where(*_waiting(operations), operations.c.queue >= bindparam("first"))
+        .order_by(*_order(operations))
+        .limit(1)
+    )
+    walk = select(first.scalar_subquery().label("id")).cte("walk", recursive=True)
+    at, later = operations.alias("at"), operations.alias("later")
+    behind = tuple_(*_order(later)[1:]) > tuple_(*_order(at)[1:])
+    following = select(later.c.id).where(*_waiting(later), behind).order_by(*_order(later)).limit(1)
+    walk = walk.union_all(select(following.correlate(at).scalar_subquery()).where(at.c.id == walk.c.id))
+    found = operations.alias("found")
+    return select(found.c.queue, found.c.kind, found.c.version).where(found.c.id == walk.c.id)
+
+
 _WAITING_KINDS = (
-    select(operations.c.queue, operations.c.kind, operations.c.version).where(operations.c.owner.is_(None)).distinct()
+    select(*_order(operations)).where(*_waiting(operations), operations.c.queue >= bindparam("first")).distinct()
 )
+_WAITING_KINDS_LED = _led()
 _HEADS = (
     select(*SEEN)
     .where(

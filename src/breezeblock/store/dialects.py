@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -39,6 +39,15 @@ def _now_postgresql(element: db_now_us, compiler: Any, **kw: Any) -> str:
 @compiles(db_now_us, "mysql", "mariadb")
 def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
     return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
+
+
+def skips_to_distinct(tx: Connection) -> bool:
+    """Whether `SELECT DISTINCT` of the first columns of an index may be left to the planner.
+
+    MariaDB goes from value to value. SQLite reads all entries, but of the index only, and in the process itself. PostgreSQL
+    reads all rows, and must be led.
+    """
+    return tx.dialect.name != "postgresql"
 
 
 def open_engine(url: str, *, now_us: Callable[[], int]) -> Engine:
