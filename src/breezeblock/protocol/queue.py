@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, func, insert, literal, or_, select, update
 
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import NODE_DEAD, NODE_LIVE, REPLICATION_FAILING_OVER
-from breezeblock.store.dialects import db_now_us
+from breezeblock.store.dialects import always_null, db_now_us
 from breezeblock.store.tables import backends, node_backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
@@ -171,7 +171,8 @@ def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int
     have brought nodes down, and must run alone, neither hide the others nor are hidden by them.
     """
     values = {"queue": queue, "most": most, "attempts_from": attempts.start, "attempts_below": attempts.stop}
-    rows = tx.execute(_claimable(tuple(sorted(kinds.items()))), values).all()
+    statement = _claimable(tuple(sorted(kinds.items())), from_first=attempts.start == 0)
+    rows = tx.execute(statement, values).all()
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
@@ -366,7 +367,7 @@ def release_dead(tx: Connection) -> list[str]:
     # First the few nodes, then what they own, by its index: a database that may choose begins at the many operations.
     dead = tx.execute(select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_DEAD))).scalars().all()
     of_the_dead = select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
-    rows = {row.id: row for query in (of_the_dead, owned_on_fenced_backends()) for row in tx.execute(query)}
+    rows = {row.id: row for row in (*tx.execute(of_the_dead), *owned_on_fenced_backends(tx))}
     progressed = operations.c.saved_epoch == operations.c.claim_epoch
     for row in sorted(rows.values(), key=lambda row: str(row.id)):  # by id: several nodes do this at once
         # Its queue, too: an operation that was handed over meanwhile has another backend's fence to wait for.
@@ -376,17 +377,14 @@ def release_dead(tx: Connection) -> list[str]:
     return sorted({row.queue for row in rows.values()})
 
 
-@functools.cache
-def owned_on_fenced_backends() -> Any:
-    """The operations whose owner certainly writes no more to the backend of the queue that they are in."""
-    fenced = node_backends.c.fenced_by.is_not(None)
-    cut = and_(node_backends.c.incarnation == operations.c.owner, node_backends.c.queue == operations.c.queue)
-    return (
-        select(operations.c.id, operations.c.queue, operations.c.owner)
-        .join(node_backends, cut)
-        # Says nothing new, but where to begin: at the few nodes, not at the many operations.
-        .where(fenced, operations.c.owner.in_(select(node_backends.c.incarnation).where(fenced)))
-    )
+def owned_on_fenced_backends(tx: Connection) -> list[Any]:
+    """The operations whose owner certainly writes no more to the backend of the queue that they are in: id, queue, owner."""
+    # First the few that are fenced, as above. In one statement MariaDB reads all operations, also when nothing is fenced.
+    cut = {(row.incarnation, row.queue) for row in tx.execute(_FENCED)}
+    if not cut:
+        return []
+    owners = sorted({incarnation for incarnation, _ in cut})
+    return [row for row in tx.execute(_OWNED_BY, {"owners": owners}) if (row.owner, row.queue) in cut]
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
@@ -395,29 +393,36 @@ _mine = operation_locks.alias("mine")
 _before = operation_locks.alias("earlier")
 
 
-def _someone_before() -> Any:
+def _nobody_before() -> Any:
     conflicts = and_(
         _before.c.resource_id == _mine.c.resource_id,
         _before.c.seq < _mine.c.seq,
         or_(_mine.c.exclusive, _before.c.exclusive),
     )
-    return exists(
-        select(_mine.c.seq)
-        .select_from(_mine.join(_before, conflicts))
-        .where(_mine.c.operation_id == operations.c.id)
-        .correlate(operations)
+    # A number instead of EXISTS: of that MariaDB makes a table first, and reads all locks for it. Unequal, not IS NULL: of that
+    # PostgreSQL expects so few rows that it reads all that wait and sorts them.
+    found = (
+        select(literal(1)).select_from(_mine.join(_before, conflicts)).where(_mine.c.operation_id == operations.c.id)
     )
+    return func.coalesce(found.correlate(operations).limit(1).scalar_subquery(), 0) != 1
 
 
 SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt, operations.c.kind)
-FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
+OLDEST_FIRST = (always_null(operations.c.owner), operations.c.created_at_us, operations.c.id)
+FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), _nobody_before())
 _MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
 
 
+_FENCED = select(node_backends.c.incarnation, node_backends.c.queue).where(node_backends.c.fenced_by.is_not(None))
+_OWNED_BY = select(operations.c.id, operations.c.queue, operations.c.owner).where(
+    operations.c.owner.in_(bindparam("owners", expanding=True))
+)
+
+
 @functools.cache
-def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
+def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool) -> Any:
     known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
-    return (
+    found = (
         select(*SEEN)
         .where(
             operations.c.queue == bindparam("queue"),
@@ -426,9 +431,11 @@ def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
             known,
             FREE,
         )
-        .order_by(operations.c.created_at_us, operations.c.id)
+        .order_by(*OLDEST_FIRST)
         .limit(bindparam("most", type_=Integer()))
     )
+    # Those tried often have an index of their own. Left to itself MariaDB takes it here, too, and sorts all that wait.
+    return found.with_hint(operations, "FORCE INDEX (ix_operations_queue)", "mariadb") if from_first else found
 
 
 def _own(claimed: Claim) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Select, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Select, bindparam, select, true, tuple_
 
-from breezeblock.protocol.queue import FREE, SEEN, Wanted
+from breezeblock.protocol.queue import FREE, OLDEST_FIRST, SEEN, Wanted
 from breezeblock.store.dialects import skips_to_distinct
 from breezeblock.store.tables import operations
 
@@ -34,35 +34,29 @@ def heads(tx: Connection, *, waiting: Waiting, most: int) -> list[Wanted]:
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in tx.execute(_HEADS, values)]
 
 
-def _waiting(of: FromClause) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return of.c.owner.is_(None), of.c.queue < bindparam("end")
-
-
 def _order(of: FromClause) -> tuple[ColumnElement[Any], ...]:
     """The index's own. The owner, though it is always the same: else databases do not see that the index is in this order."""
     return of.c.owner, of.c.queue, of.c.kind, of.c.version
 
 
+_NOBODYS = (operations.c.owner.is_(None), operations.c.queue < bindparam("end"))
+_FROM_FIRST = operations.c.queue >= bindparam("first")
+
+
 def _led() -> Select[Any]:
     """From the first operation to the first one of the next kind, and so on: each time one look into the index."""
-    first = (
-        select(operations.c.id)
-        .where(*_waiting(operations), operations.c.queue >= bindparam("first"))
-        .order_by(*_order(operations))
-        .limit(1)
+    kinds = _order(operations)[1:]
+    one = select(*kinds).where(*_NOBODYS).order_by(*_order(operations)).limit(1)
+    walk = select(one.where(_FROM_FIRST).subquery("one")).cte("walk", recursive=True)
+    behind = (
+        one.where(tuple_(*kinds) > tuple_(walk.c.queue, walk.c.kind, walk.c.version)).correlate(walk).lateral("behind")
     )
-    walk = select(first.scalar_subquery().label("id")).cte("walk", recursive=True)
-    at, later = operations.alias("at"), operations.alias("later")
-    behind = tuple_(*_order(later)[1:]) > tuple_(*_order(at)[1:])
-    following = select(later.c.id).where(*_waiting(later), behind).order_by(*_order(later)).limit(1)
-    walk = walk.union_all(select(following.correlate(at).scalar_subquery()).where(at.c.id == walk.c.id))
-    found = operations.alias("found")
-    return select(found.c.queue, found.c.kind, found.c.version).where(found.c.id == walk.c.id)
+    return select(
+        walk.union_all(select(behind.c.queue, behind.c.kind, behind.c.version).select_from(walk.join(behind, true())))
+    )
 
 
-_WAITING_KINDS = (
-    select(*_order(operations)).where(*_waiting(operations), operations.c.queue >= bindparam("first")).distinct()
-)
+_WAITING_KINDS = select(*_order(operations)).where(*_NOBODYS, _FROM_FIRST).distinct()
 _WAITING_KINDS_LED = _led()
 _HEADS = (
     select(*SEEN)
@@ -72,6 +66,6 @@ _HEADS = (
         operations.c.version == bindparam("version"),
         FREE,
     )
-    .order_by(operations.c.created_at_us, operations.c.id)
+    .order_by(*OLDEST_FIRST)
     .limit(bindparam("most", type_=Integer()))
 )

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, String, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -39,6 +39,28 @@ def _now_postgresql(element: db_now_us, compiler: Any, **kw: Any) -> str:
 @compiles(db_now_us, "mysql", "mariadb")
 def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
     return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
+
+
+class always_null(FunctionElement[str]):
+    """In ORDER BY, before the other columns of an index: one of its columns that the conditions require to be NULL.
+
+    PostgreSQL sees only so that the index is in this order, and takes the first few rows instead of sorting all of them.
+    MariaDB sees it only without.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(always_null)
+def _null_column(element: always_null, compiler: Any, **kw: Any) -> str:
+    text: str = compiler.process(element.clauses.clauses[0], **kw)
+    return text
+
+
+@compiles(always_null, "mysql", "mariadb")
+def _null_nothing(element: always_null, compiler: Any, **kw: Any) -> str:
+    return "NULL"
 
 
 def skips_to_distinct(tx: Connection) -> bool:

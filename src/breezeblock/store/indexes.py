@@ -29,6 +29,7 @@ LATER: Final[Mapping[str, tuple[Later, ...]]] = {
     "0006": (
         Later("ix_messages_guaranteed", "messages", ("guaranteed_until_us",)),
         Later("ix_operations_owner_kind", "operations", ("owner", "queue", "kind", "version")),
+        Later("ix_operations_attempt", "operations", ("queue", "attempt")),
         Later("ix_volumes_name", "volumes", ("name", "project_id")),
         Later("ix_snapshots_name", "snapshots", ("name", "project_id")),
     ),

@@ -236,6 +236,8 @@ operations = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("claimed_at_us", BigInteger),
     Index("ix_operations_queue", "queue", "owner", "created_at_us"),
+    # Those that have brought nodes down, however many wait that have not.
+    Index("ix_operations_attempt", "queue", "attempt"),
     # What a node owns; and what kinds of operations wait, without a look at each of them.
     Index("ix_operations_owner_kind", "owner", "queue", "kind", "version"),
     Index("ix_operations_resource", "resource_id"),

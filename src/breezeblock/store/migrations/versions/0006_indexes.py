@@ -1,4 +1,4 @@
-"""Indexes for what is asked all the time: by name, by guaranteed time, and which kinds of operations wait.
+"""Indexes for what is asked all the time: by name, by guaranteed time, and of operations by kind or attempt.
 
 On PostgreSQL `store.schema` has built them by now, while everybody goes on writing. The index that goes is the beginning of one
 that comes, so the release before misses nothing.
