@@ -58,7 +58,9 @@ class Suite:
     database: str = ""
     """On which kind of server these tests run; without one, on SQLite."""
     pick: str = ""
-    """What `make test` takes of many tests, as tests/conftest.py reads it; a proof takes all."""
+    """What `make test` takes of many tests, as tests/conftest.py reads it."""
+    proof_pick: str = ""
+    """What a proof takes of them: all, where that does not take hours."""
     spread: str = ""
     """How the nodes of a cluster are used in a proof; `make test` draws it."""
     lane: str = "computes"
@@ -68,7 +70,7 @@ class Suite:
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
 TRANSACTIONS = tuple(
-    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings")
+    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings", "traps")
 )
 # What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
 INSIDE = (*TRANSACTIONS, "tests/api")
@@ -79,6 +81,7 @@ KILLS = (
 CLIENTS = tuple(f"tests/clients/test_{name}.py" for name in ("cinderclient", "openstack_cli", "openstacksdk", "data"))
 PROCESSES = ("tests/race/test_stores.py", "tests/race/test_conflicts.py", *KILLS, *CLIENTS)
 IN_TURN = "tests/race=1|tests/chaos=1|tests/clients=4"
+SOME = "tests/race=3,tests/chaos=3,tests/clients=12"
 # The share in `make test` of what runs in proofs alone.
 IN_PROOFS = 0
 
@@ -91,37 +94,50 @@ def on_server(
     *,
     name: str = "",
     pick: str = "",
+    proof_pick: str = "",
     spread: str = "",
 ) -> Suite:
     """A suite on a server. Processes have leases to keep, so nothing else runs beside them."""
     lane = "alone" if paths is PROCESSES else "waits"
     named = name or database
-    return Suite(named, paths, seconds, proof_seconds, database=database, pick=pick, spread=spread, lane=lane)
+    return Suite(
+        named,
+        paths,
+        seconds,
+        proof_seconds,
+        database=database,
+        pick=pick,
+        proof_pick=proof_pick,
+        spread=spread,
+        lane=lane,
+    )
 
 
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
-    Suite("servers", ("tests/servers",), seconds=75, proof_seconds=150, lane="waits"),
+    Suite("servers", ("tests/servers",), seconds=150, proof_seconds=500, lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
-    on_server("galera", INSIDE, 80, 600, pick="tests/store=60,tests/api=30", spread="turns"),
-    on_server("galera", INSIDE, IN_PROOFS, 600, name="galera-own", spread="own"),
+    on_server(
+        "galera", INSIDE, 80, 300, pick="tests/store=60,tests/api=30", proof_pick="tests/api=150", spread="turns"
+    ),
+    on_server("galera", INSIDE, IN_PROOFS, 300, name="galera-own", proof_pick="tests/api=150", spread="own"),
     Suite("upgrade", ("tests/upgrade",), seconds=45, proof_seconds=400, lane="waits"),
     Suite("scale", ("tests/scale",), seconds=20, proof_seconds=40),
-    Suite("model", ("tests/model",), seconds=60, proof_seconds=900),
-    Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1800),
+    Suite("model", ("tests/model",), seconds=60, proof_seconds=600),
+    Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1200),
     Suite("drivers", ("tests/drivers",), seconds=90, proof_seconds=120, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=60, proof_seconds=300, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=2400, lane="alone"),
-    on_server("postgresql", PROCESSES, 25, 400, name="postgresql-processes", pick=IN_TURN),
-    on_server("mariadb", PROCESSES, 30, 500, name="mariadb-processes", pick=IN_TURN),
-    on_server("galera", PROCESSES, 40, 600, name="galera-processes", pick=IN_TURN, spread="turns"),
-    on_server("galera", PROCESSES, IN_PROOFS, 600, name="galera-own-processes", spread="own"),
+    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=1200, lane="alone"),
+    on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),
+    on_server("mariadb", PROCESSES, 30, 150, name="mariadb-processes", pick=IN_TURN, proof_pick=SOME),
+    on_server("galera", PROCESSES, 40, 200, name="galera-processes", pick=IN_TURN, proof_pick=SOME, spread="turns"),
+    on_server("galera", PROCESSES, IN_PROOFS, 200, name="galera-own-processes", proof_pick=SOME, spread="own"),
 )
 
 LINTERS = (
@@ -279,7 +295,7 @@ def run_suite(suite: Suite, *, proof: bool, environ: dict[str, str], out: IO[byt
         result = run_lint(environ, seconds * PATIENCE, out)
     else:
         environ = {**environ, "BREEZEBLOCK_SUITE_SECONDS": str(seconds), "BREEZEBLOCK_DATABASE": suite.database}
-        environ["BREEZEBLOCK_PICK"] = "" if proof else suite.pick
+        environ["BREEZEBLOCK_PICK"] = suite.proof_pick if proof else suite.pick
         environ["BREEZEBLOCK_SPREAD"] = suite.spread if proof else ""
         result = run_pytest(suite, paths, proof=proof, environ=environ, seconds=seconds * PATIENCE, out=out)
     took = time.monotonic() - started

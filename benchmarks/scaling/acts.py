@@ -32,7 +32,6 @@ KINDS: Final = {kind: operation.version for kind, operation in CATALOGUE.items()
 # The defaults of the settings: how many operations of a backend a node runs at once, and from which attempt on alone.
 SLOTS: Final = 16
 RISKY_FROM: Final = 3
-ATTEMPTS_MOST: Final = 1_000_000
 NEWEST_FIRST: Final = (("created_at", "desc"),)
 
 
@@ -220,8 +219,7 @@ class Member:
 
 def _look(tx: sa.Connection, *, name: str, me: Incarnation) -> list[Wanted]:
     queue.storage(tx)
-    normal = queue.claimable(tx, queue=name, kinds=KINDS, most=SLOTS, attempts=range(RISKY_FROM))
-    queue.claimable(tx, queue=name, kinds=KINDS, most=1, attempts=range(RISKY_FROM, ATTEMPTS_MOST))
+    normal, _ = queue.claimable_apart(tx, queue=name, kinds=KINDS, most=SLOTS, risky_from=RISKY_FROM)
     queue.owned(tx, incarnation=me)
     return normal
 

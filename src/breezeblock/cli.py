@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S: Final = 1.0
 DRAIN_WAIT_S: Final = 90.0
+CHECK_WAIT_S: Final = 30.0
 
 app = typer.Typer(
     name="breezeblock",
@@ -286,6 +287,24 @@ def node_fence(
     from breezeblock.commands import node
 
     print(node.fence(chosen, name, confirmed=confirm))
+
+
+@node_app.command("check")
+def node_check(
+    name: Name,
+    data: Data = None,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for it.")] = CHECK_WAIT_S,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: Config = None,
+) -> None:
+    """Ask a node to look at the storage of its backends, now. Nothing is changed. Exit status 1 when any does not answer."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import node_check as command
+
+    found = command.check(chosen, name, wait_s=wait)
+    print(json.dumps(command.as_data(found), indent=1) if as_json else command.told(name, found))
+    if any(answer.error is not None for answer in found.answers):
+        raise typer.Exit(1)
 
 
 @node_app.command("events")

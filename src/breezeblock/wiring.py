@@ -24,6 +24,7 @@ from breezeblock.node.locks_database import DatabaseLocks
 from breezeblock.node.locks_local import LocalLocks
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
+from breezeblock.protocol.queue import node_queue
 from breezeblock.settings import Backend as BackendSettings
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import open_engine
@@ -80,7 +81,7 @@ def open_listener(
     settings: Settings, env: Env, tally: Tally, *, queues: Sequence[str], node: str, incarnation: str
 ) -> Listener:
     """A worker's end of it: hears what is rung for its queues, and for itself."""
-    kind, own = settings.doorbell_kind, own_queue(settings, node)
+    kind, own = settings.doorbell_kind, node_queue(settings.service.cluster, node)
     if kind == "postgresql":
         from breezeblock.doorbells.postgresql import postgresql_listener
 
@@ -93,11 +94,6 @@ def open_listener(
     if kind == "none":
         return SilentListener()
     return DatagramListener(_bell_folder(settings), incarnation, tally, hears_all=settings.one_machine)
-
-
-def own_queue(settings: Settings, node: str) -> str:
-    """What to ring for one node only: unlike a backend's queue, `cluster@backend`, it has two of these signs."""
-    return f"{settings.service.cluster}@@{node}"
 
 
 def _libpq_urls(settings: Settings) -> list[str]:

@@ -182,6 +182,21 @@ def test_a_disabled_cluster_takes_no_new_volumes(api: AdminApi) -> None:
     assert (while_disabled, enabled(api)) == ([False, True], [True, True])
 
 
+def test_a_cluster_is_enabled_by_its_name_while_its_nodes_restart(api: AdminApi) -> None:
+    """None of them serves anything yet (seed 77918: it stayed disabled)."""
+    api.given_node("n1")
+    api.given_pool()
+    api("PUT", "clusters/disable", {"name": "c@file"})
+    api.given_node("n1", queues=(), incarnation="n1-restarted", started_at_us=2**60)
+
+    shown = api("GET", "clusters/c@file").json()["cluster"]
+    again = api("PUT", "clusters/enable", {"name": "c@file"})
+
+    assert (shown["status"], shown["state"], shown["num_hosts"], shown["created_at"]) == ("disabled", "down", 0, "")
+    assert (again.status_code, again.json()["cluster"]["status"], enabled(api)) == (200, "enabled", [True])
+    assert api("PUT", "clusters/enable", {"name": "c@nobody"}).status_code == 404
+
+
 def test_a_queue_takes_no_new_volumes_while_all_its_services_are_disabled(api: AdminApi) -> None:
     api.given_node("n1")
     api.given_node("n2")

@@ -382,6 +382,26 @@ def test_a_drained_node_stays_out_until_it_is_resumed(running_service: StartServ
     assert again.command("node", "resume", "node-1").returncode == 1
 
 
+def test_one_node_is_asked_about_its_storage(running_service: StartService) -> None:
+    """It answers for itself, also from another process; what is wrong with the storage is an answer and a status."""
+    service = running_service(nodes=2)
+    owners = {one["name"]: one["incarnation"] for one in service.status()["nodes"]}
+    for name in ("node-2", "node-1"):
+        well = service.command("node", "check", name)
+        assert (well.returncode, owners[name] in well.stdout) == (0, True), well.stderr
+        assert "breezeblock@file: well, after" in well.stdout
+    assert service.command("node", "drain", "node-1").returncode == 0
+    late = service.command("node", "check", "node-1", "--wait", "0.5")
+    (service.data / "volumes").rename(service.data / "moved")
+    ill = service.command("node", "check", "node-2", "--json")
+
+    assert (late.returncode, "node-1 gave no answer within 0.5 s" in late.stderr) == (1, True)
+    ((said),) = json.loads(ill.stdout)
+    assert (ill.returncode, said["queue"], bool(said["error"])) == (1, "breezeblock@file", True)
+    unknown = service.command("node", "check", "node-9")
+    assert (unknown.returncode, "There is no node node-9" in unknown.stderr) == (1, True)
+
+
 def test_a_lost_node_is_shown_and_replaced(running_service: StartService) -> None:
     """A keeper that is stopped is expired and fenced by the other node. What becomes of its work is in `test_failover.py`."""
     service = running_service(nodes=2, ttl_s=1.5)

@@ -15,7 +15,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Fenced, Unavailable
 from breezeblock.node.gate import Gate
 from breezeblock.node.locks import OperationContext
-from breezeblock.protocol import driver_locks, membership, queue
+from breezeblock.protocol import driver_locks, membership, queue, recovery
 from breezeblock.protocol.queue import Claim
 from breezeblock.store.run import Store
 from breezeblock.store.tables import driver_lock_lines, nodes, operations
@@ -276,7 +276,7 @@ def test_no_place_is_written_for_a_claim_that_is_over(base: Base, env: Env, lost
         base.run(membership.expire, incarnation=ME, heartbeat=1, fencer=OTHER, note=note())
         base.change(operations, claim.operation_id, epoch=claim.epoch)
     else:
-        base.run(queue.revoke_queue, queue=QUEUE)
+        base.run(recovery.revoke_queue, queue=QUEUE)
 
     with pytest.raises(Fenced):
         base.run(

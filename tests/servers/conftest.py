@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.servers.database import DatabaseServer
+from tests.servers.galera import Galera, galera
 from tests.servers.mariadb import MariaDB, mariadb
 from tests.servers.needed import needed
 from tests.servers.postgresql import PostgreSQL, postgresql
@@ -19,6 +20,13 @@ def a_postgresql() -> Iterator[PostgreSQL]:
 def a_mariadb() -> Iterator[MariaDB]:
     with needed(mariadb()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def a_galera() -> Iterator[Galera]:
+    """For all tests that are about a cluster: each leaves it whole."""
+    with needed(galera()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

@@ -1,20 +1,25 @@
-"""A cluster does what its verbs say. One for all tests here: each leaves it whole."""
+"""A cluster does what its verbs say."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from tests.servers.galera import Galera, galera
+from tests.servers.galera import Galera
 from tests.servers.haproxy import haproxy
-from tests.servers.needed import needed
 from tests.servers.numbers import engine_for, read, write
+
+from breezeblock.model.errors import Unavailable
+from breezeblock.store.endpoints import Endpoints
+from breezeblock.store.pooled import PooledLane
+from breezeblock.store.servers import Session
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Galera]:
-    with needed(galera()) as cluster:
-        cluster.create_database("here")
-        yield cluster
+def cluster(a_galera: Galera) -> Iterator[Galera]:
+    a_galera.create_database("here")
+    yield a_galera
+    a_galera.drop_database("here")
 
 
 @pytest.fixture
@@ -64,14 +69,41 @@ def test_a_node_that_leaves_the_primary_component_refuses(cluster: Galera, engin
 
 def test_who_waits_for_the_others_is_told_of_a_lock_there(cluster: Galera, engines: list[sa.Engine]) -> None:
     """A trap: with `wsrep_sync_wait` a node outside the primary component says 1205, as for a row that is locked."""
+    alone, other = cluster.nodes[1].url("here"), cluster.nodes[0].url("here")
     cluster.leave_primary(1)
     try:
         with pytest.raises(sa.exc.OperationalError, match="1205"):
             write(engines[1], 1)
+        # To us it is a server that is not there: we go on to the next one, and without one say so.
+        assert through_a_lane(alone, other, number=2) is None
+        assert isinstance(through_a_lane(alone, number=3), Unavailable)
     finally:
         cluster.heal()
 
-    assert read(engines[1]) == []
+    assert read(engines[1]) == [2]
+
+
+def through_a_lane(*urls: str, number: int) -> Exception | None:
+    """Insert a number as our processes do; what comes of it after as many attempts as there are servers."""
+
+    async def main() -> Exception | None:
+        lane = PooledLane(Endpoints(urls, Session(connections=2)))
+        error: Exception | None = None
+        try:
+            for _ in urls:
+                try:
+                    await lane.write(
+                        lambda tx: tx.execute(sa.text("INSERT INTO numbers VALUES (:number)"), {"number": number})
+                    )
+                except Unavailable as unavailable:
+                    error = unavailable
+                else:
+                    return None
+        finally:
+            lane.close()
+        return error
+
+    return asyncio.run(main())
 
 
 def test_a_cluster_that_died_goes_on_by_itself(cluster: Galera, engines: list[sa.Engine]) -> None:

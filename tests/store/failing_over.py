@@ -22,7 +22,7 @@ from breezeblock.node.backends import Backend
 from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.worker import Worker
-from breezeblock.protocol import queue
+from breezeblock.protocol import queue, recovery
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Run, execute
@@ -123,6 +123,7 @@ class Site:
             threads=VirtualThreads(),
         )  # fmt: skip
         self.workers: list[asyncio.Future[None]] = []
+        self.keepers: list[asyncio.Future[None]] = []
 
     def given_backend(self, **values: Any) -> None:
         """A pool that was reported, of a backend that replicates."""
@@ -195,6 +196,7 @@ class Site:
             gate=gate, link=quiet, limits=limits or Limits(), fences={},
         )  # fmt: skip
         self.workers.append(asyncio.ensure_future(worker.run()))
+        self.keepers.append(asyncio.ensure_future(self.base.keep(name, every_s=Terms(ttl_s, 0.0).renew_every_s)))
         return worker
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = 300.0) -> None:
@@ -256,7 +258,7 @@ async def dies(work: Awaitable[None]) -> None:
 def bury(site: Site) -> None:
     """The first node is certainly dead, and what it owned is free."""
     site.base.change(tables.nodes, ME, state="gone")
-    site.base.run(queue.release_dead)
+    site.base.run(recovery.release_dead)
 
 
 def reset(site: Site, volume_id: str, status: str) -> None:

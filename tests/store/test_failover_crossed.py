@@ -12,7 +12,7 @@ from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.node.gate import Gate
-from breezeblock.protocol import queue
+from breezeblock.protocol import queue, recovery
 from breezeblock.resources import backend_changes, services, snapshots, volume_changes, volumes
 from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
 from breezeblock.store import tables
@@ -111,7 +111,7 @@ def test_a_revert_publishes_only_what_was_made_on_the_storage_in_use(
         if step is not None:
             await dies(site.perform(site.claim(OTHER), commits=again))
             site.base.change(tables.nodes, OTHER, state="gone")
-            site.base.run(queue.release_dead)
+            site.base.run(recovery.release_dead)
         await site.perform(site.claim(site.base.node("node-3")))
 
         assert await site.has(SECONDARY, tables.volumes, V1)

@@ -6,7 +6,7 @@ import pytest
 from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, note
 
 from breezeblock.model.ids import Incarnation
-from breezeblock.protocol import membership, node_events, queue
+from breezeblock.protocol import membership, node_events, recovery
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.protocol.queue import Job, Lock
 from breezeblock.resources import retention
@@ -104,7 +104,7 @@ def test_the_queue_in_which_an_operation_is_counts(base: Base) -> None:
     expire(base)
     fenced(base)
 
-    assert base.run(queue.release_dead) == []
+    assert base.run(recovery.release_dead) == []
     assert owner(base, id_) == ME
 
 
@@ -115,7 +115,7 @@ def test_another_nodes_operations_on_that_backend_stay_where_they_are(base: Base
     expire(base)
     fenced(base)
 
-    assert (base.run(queue.release_dead), owner(base, id_)) == ([], OTHER)
+    assert (base.run(recovery.release_dead), owner(base, id_)) == ([], OTHER)
 
 
 def test_a_released_operation_has_lost_an_attempt_unless_it_made_progress(base: Base) -> None:
@@ -124,7 +124,7 @@ def test_a_released_operation_has_lost_an_attempt_unless_it_made_progress(base: 
     base.change(operations, progressed, saved_epoch=1)
     expire(base)
     fenced(base)
-    base.run(queue.release_dead)
+    base.run(recovery.release_dead)
 
     assert [base.row(operations, id_)["attempt"] for id_ in (lost, progressed)] == [1, 0]
 

@@ -1,5 +1,6 @@
 """The queue: places in line, claims and their races, cancelling, and giving back what the dead have left."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
-from tests.store.given import ME, NOW_US, OTHER, QUEUE, Base, note, origin, wanted
+from tests.store.given import KINDS, ME, NOW_US, OTHER, QUEUE, Base, note, origin, wanted
 
 from breezeblock.model.errors import Cancelled, Fenced
-from breezeblock.protocol import membership, queue, waiting
+from breezeblock.protocol import membership, queue, recovery, waiting
 from breezeblock.protocol.queue import DO, UNDO, Claim, Job, Lock, NothingWon
 from breezeblock.protocol.waiting import Waiting
 from breezeblock.store.tables import nodes, operation_locks, operation_log, operations
@@ -37,8 +38,8 @@ def save(tx: Connection, claim: Claim, *, direction: str = DO, step: str | None 
     queue.save(tx, claim, direction=direction, step=step, state_json=state)
 
 
-def finish(base: Base, claim: Claim) -> bool:
-    return base.run(queue.close, claim, outcome="done", detail=None, now_us=base.now_us)
+def finish(base: Base, claim: Claim) -> None:
+    base.run(queue.close, claim, outcome="done", detail=None, now_us=base.now_us)
 
 
 def lose(base: Base, node: str = ME) -> None:
@@ -46,7 +47,7 @@ def lose(base: Base, node: str = ME) -> None:
     heartbeat = base.row(nodes, node)["heartbeat"]
     assert base.run(membership.expire, incarnation=node, heartbeat=heartbeat, fencer=OTHER, note=note())
     assert base.run(membership.record_fenced, incarnation=node, method="same_machine", note=note())
-    base.run(queue.release_dead)
+    base.run(recovery.release_dead)
 
 
 # --- in line ----------------------------------------------------------------------------------------------------------
@@ -408,9 +409,7 @@ def test_a_queued_one_knows_it_when_its_turn_comes(base: Base) -> None:
     id_ = base.enqueue(changes("v", 1))
     base.run(queue.cancel_earlier, resource_id="v")
 
-    claim = base.claim(id_)
-
-    assert (claim.cancel, finish(base, claim)) == (True, True)
+    assert base.claim(id_).cancel
 
 
 @pytest.mark.parametrize(("lock", "any_", "exclusive"), [(changes("v", 1), True, True), (reads("v", 1), True, False)])
@@ -434,7 +433,7 @@ def test_what_a_node_owns_that_may_still_write_is_not_released(base: Base, state
     base.claim(id_)
     base.change(nodes, ME, state=state)
 
-    assert base.run(queue.release_dead) == []
+    assert base.run(recovery.release_dead) == []
     assert base.row(operations, id_)["owner"] == ME
 
 
@@ -446,7 +445,7 @@ def test_what_the_dead_own_is_released_by_anybody_at_any_time(base: Base, state:
     base.claim(ids[1], OTHER)
     base.change(nodes, ME, state=state)
 
-    released = [base.run(queue.release_dead), base.run(queue.release_dead)]
+    released = [base.run(recovery.release_dead), base.run(recovery.release_dead)]
 
     assert released == [[QUEUE], []]
     assert [base.row(operations, id_)["owner"] for id_ in ids] == [None, OTHER]
@@ -541,6 +540,20 @@ def test_what_must_run_alone_neither_hides_the_others_nor_is_hidden(base: Base) 
 
     assert base.claimable(most=1, attempts=range(3)) == [calm]
     assert base.claimable(most=1, attempts=range(3, 100)) == [risky]
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_one_look_finds_what_two_would(base: Base, most: int) -> None:
+    """The oldest of either kind, however many of the other kind stand before them."""
+    ids = [base.enqueue(changes(f"v{number}", 1), at_us=NOW_US + number) for number in range(4)]
+    for attempts in itertools.product([0, 3], repeat=4):
+        for id_, already in zip(ids, attempts, strict=True):
+            base.change(operations, id_, attempt=already)
+
+        normal, risky = base.run(queue.claimable_apart, queue=QUEUE, kinds=KINDS, most=most, risky_from=2)
+
+        apart = base.claimable(most=most, attempts=range(2)), base.claimable(most=1, attempts=range(2, 9))
+        assert ([one.operation_id for one in normal], [one.operation_id for one in risky]) == apart
 
 
 def test_an_operation_without_a_place_is_refused(base: Base) -> None:

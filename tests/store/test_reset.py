@@ -16,7 +16,7 @@ from tests.store.given import ME, OTHER, UNLIMITED, Base, create_snapshot, creat
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, InvalidState
-from breezeblock.protocol import queue
+from breezeblock.protocol import recovery
 from breezeblock.protocol.queue import NothingWon
 from breezeblock.resources import snapshots, volume_changes, volumes
 from breezeblock.store import tables
@@ -164,7 +164,7 @@ def after_a_crash(site: Site, word: Callable[[], None]) -> None:
             in_virtual_time(site.perform(claim, guard=CrashAt(1, after=True)))
     word()
     site.base.change(tables.nodes, ME, state="gone")
-    site.base.run(queue.release_dead)
+    site.base.run(recovery.release_dead)
 
 
 def lies(site: Site) -> list[str]:

@@ -29,7 +29,7 @@ class NoSleep:
         self.slept: list[float] = []
 
     def boottime(self) -> float:
-        return 0.0
+        return sum(self.slept)
 
     def now_us(self) -> int:
         return NOW_US
@@ -220,6 +220,30 @@ def test_a_request_gives_up_after_its_attempts(files: Files) -> None:
 
     assert attempts == REQUEST_ATTEMPTS
     assert 3.0 < slept_s < 13.0
+    assert files.counter == 0
+
+
+def test_a_request_that_loses_races_goes_on_as_long_as_it_may(files: Files) -> None:
+    """Its pauses stay short: each race has a winner, and who waits long only lets the others win the next ones too."""
+
+    async def use(world: World) -> tuple[int, int, float]:
+        return await add(world), world.lane.attempts, max(world.clock.slept)
+
+    result, attempts, longest_s = files.run(["contended"] * 100, use)
+
+    assert (result, attempts, files.counter) == (1, 101, 1)
+    assert longest_s <= run_module.RACE_PAUSE_MOST_S
+
+
+def test_a_request_that_only_loses_races_gives_up_in_the_end(files: Files) -> None:
+    """Within the time that a client waits, and it has written nothing."""
+
+    async def use(world: World) -> float:
+        with pytest.raises(Unavailable):
+            await add(world)
+        return sum(world.clock.slept)
+
+    assert run_module.REQUEST_PATIENCE_S <= files.run(["contended"] * 5_000, use) < run_module.REQUEST_PATIENCE_S + 1.0
     assert files.counter == 0
 
 

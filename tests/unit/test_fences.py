@@ -521,9 +521,13 @@ def watched(base: Base, fences: Mapping[str, Sequence[Fence]], *, seconds: float
             may_act=lambda: True,
             on_release=released.append,
         )
-        watching = asyncio.ensure_future(watch.run())
+        at_work = [
+            asyncio.ensure_future(watch.run()),
+            asyncio.ensure_future(base.keep(OTHER, every_s=TERMS.renew_every_s)),
+        ]
         await VirtualClock().sleep(seconds)
-        watching.cancel()
+        for task in at_work:
+            task.cancel()
 
     in_virtual_time(main())
     return released

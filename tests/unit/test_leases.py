@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -20,8 +21,8 @@ def lease_sent_at(sent_at: float) -> Lease:
 
 
 def reads(observer: Observer, *counters: tuple[float, int]) -> list[tuple[Incarnation, int]]:
-    """Let the observer read one node's counter at these instants; what it said at the last one."""
-    return [observer.read(at=at, counters={A: counter}) for at, counter in counters][-1]
+    """Let the observer read one node's counter at these instants, its own moving; what it said at the last one."""
+    return [observer.read(at=at, counters={A: counter}, own=round(at * 1000)) for at, counter in counters][-1]
 
 
 def test_times_follow_from_the_ttl() -> None:
@@ -107,7 +108,7 @@ def test_a_counter_that_went_backwards_has_moved() -> None:
 def test_each_node_has_its_own_timer() -> None:
     """One moves, the other does not."""
     observer = Observer(TERMS)
-    said = [observer.read(at=float(at), counters={A: at, B: 1}) for at in (0, 2, 4, 6, 8)]
+    said = [observer.read(at=float(at), counters={A: at, B: 1}, own=at) for at in (0, 2, 4, 6, 8)]
 
     assert said == [[], [], [], [], [(B, 1)]]
 
@@ -116,9 +117,59 @@ def test_a_node_that_left_the_table_is_forgotten() -> None:
     """When it comes back with the same counter, its silence begins then."""
     observer = Observer(TERMS)
     reads(observer, (0.0, 1), (2.0, 1), (4.0, 1))
-    observer.read(at=6.0, counters={})
+    observer.read(at=6.0, counters={}, own=6)
 
     assert reads(observer, (8.0, 1)) == []
+
+
+def test_while_our_own_counter_stands_still_nobody_is_silent() -> None:
+    """A database that can be read and not be written, for long: when it can be written again, everybody has a whole ttl."""
+    observer = Observer(TERMS)
+    own = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
+    said = [observer.read(at=float(at), counters={A: 1}, own=moved) for at, moved in enumerate(own)]
+    after = [observer.read(at=at, counters={A: 1}, own=round(at * 10)) for at in (13.0, 14.0, 15.5, 15.6)]
+
+    assert said == [[]] * 13  # the last one to be of no use was at 8
+    assert after == [[], [], [], [(A, 1)]]
+
+
+def test_our_own_counter_may_stand_still_for_half_a_ttl() -> None:
+    """Readings and renewals are a sixth apart and do not wait for each other: some readings find nothing new."""
+    observer = Observer(TERMS)
+    said = [observer.read(at=float(at), counters={A: 1}, own=at // 3) for at in range(9)]
+
+    assert said == [[]] * 8 + [[(A, 1)]]
+
+
+def test_without_a_node_of_our_own_we_judge_nobody() -> None:
+    """It was expired, or has not entered yet."""
+    observer = Observer(TERMS)
+    said = [observer.read(at=float(at), counters={A: 1}, own=None) for at in range(20)]
+
+    assert said == [[]] * 20
+
+
+def test_what_was_watched_without_a_break_is_known() -> None:
+    """From the last gap, or from the moment asked about; before the first read, nothing."""
+    observer = Observer(TERMS)
+    before = observer.watched_for(None)
+    for at in (0.0, 10.0, 11.0, 12.0):
+        observer.read(at=at, counters={}, own=round(at))
+
+    assert [before, *(observer.watched_for(moment) for moment in (None, 3.0, 11.5))] == [0.0, 2.0, 2.0, 0.5]
+
+
+@pytest.mark.parametrize(("gap_s", "watched_s"), [(5.9, 5.9 + 2), (6.1, 2.0)])
+def test_a_late_reading_breaks_the_watch_only_after_a_ttl(gap_s: float, watched_s: float) -> None:
+    """Silence begins anew in either case. But readings are late now and then, and what was not there for minutes would never be
+    (seed 58: an operation for a node that did not come back waited for ever).
+    """
+    observer = Observer(TERMS)
+    instants = (0.0, gap_s, gap_s + 1, gap_s + 2)
+    silent = [observer.read(at=at, counters={A: 1}, own=round(at * 10)) for at in instants]
+
+    assert silent == [[]] * 4
+    assert observer.watched_for(None) == pytest.approx(watched_s)
 
 
 # --- the promise ------------------------------------------------------------------------------------------------------
@@ -150,7 +201,7 @@ class Race:
             elif what == "snapshot":
                 self._snapshots[seen] = counter
             elif what == "look" and not expired:
-                silent = observer.read(at=at * self.observer_rate, counters={A: self._snapshots[seen]})
+                silent = observer.read(at=at * self.observer_rate, counters={A: self._snapshots[seen]}, own=seen)
                 self._may_expire[seen] = silent
             elif what == "expire" and self._may_expire.get(seen) == [(A, counter)]:
                 expired = True

@@ -5,7 +5,7 @@ again because the row still names this node as its fencer.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from breezeblock.node.fencing import Fencer
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Observer, Terms
 from breezeblock.protocol.membership import ANY_TARGET, NodeRow
+from breezeblock.protocol.queue import node_queue
 from breezeblock.store.run import Store
 
 # So often nodes with the same backends come first; if they all fail, their tries must not keep away one that could.
@@ -52,8 +53,6 @@ class Watch:
         self._on_release = on_release
         self._observer = Observer(terms)
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
-        self._reading_since: float | None = None
-        self._last_read: float | None = None
         self._served_at: dict[tuple[str, str | None, str, int], float] = {}
 
     async def run(self) -> None:
@@ -69,10 +68,12 @@ class Watch:
     async def _round(self) -> None:
         rows = await self._store.probe(membership.read_nodes, cluster=self._cluster)
         at = self._env.clock.boottime()
-        self._note_served(rows, at)
         live = {row.incarnation: row for row in rows if row.state in NODE_LIVE}
-        counters = {incarnation: row.heartbeat for incarnation, row in live.items() if incarnation != self._me}
-        for incarnation, heartbeat in self._observer.read(at=at, counters=counters):
+        counters = {incarnation: row.heartbeat for incarnation, row in live.items()}
+        own = counters.pop(self._me, None)
+        silent = self._observer.read(at=at, counters=counters, own=own)
+        self._note_served(live.values(), at)
+        for incarnation, heartbeat in silent:
             await self._expire(live[incarnation], heartbeat)
         for row in rows:
             if row.state == "expired":
@@ -90,26 +91,20 @@ class Watch:
 
         By our own uninterrupted readings.
         """
-        if self._reading_since is None or self._last_read is None:
-            return 0.0
         known = (target, *([] if target is None else [ANY_TARGET]))
         newest = [
             at
             for (q, t, k, v), at in self._served_at.items()
             if (q, k) == (queue, kind) and t in known and v >= version
         ]
-        return self._last_read - max([self._reading_since, *newest])
+        return self._observer.watched_for(max(newest, default=None))
 
-    def _note_served(self, rows: list[NodeRow], at: float) -> None:
-        # As with silence: what happened in a gap between our readings, nobody has seen.
-        if self._last_read is None or at - self._last_read > self._terms.observer_gap_s:
-            self._reading_since = at
-        self._last_read = at
-        for row in rows:
-            if row.state in NODE_LIVE:
-                serves = [(queue, target) for queue in row.queues for target in row.targets(queue)]
-                for kind, version in row.kinds.items():
-                    self._served_at |= {(queue, target, kind, version): at for queue, target in serves}
+    def _note_served(self, live: Iterable[NodeRow], at: float) -> None:
+        for row in live:
+            serves = [(queue, target) for queue in row.queues for target in row.targets(queue)]
+            serves.append((node_queue(self._cluster, row.name), None))
+            for kind, version in row.kinds.items():
+                self._served_at |= {(queue, target, kind, version): at for queue, target in serves}
 
     async def _expire(self, row: NodeRow, heartbeat: int) -> None:
         expired = await self._store.run(

@@ -5,8 +5,8 @@ tables at every poll; an operation that is marked ours and does not run here is 
 """
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,29 +28,23 @@ from breezeblock.node.locks import LockSpace, OperationContext
 from breezeblock.node.observer import Watch
 from breezeblock.node.pacing import Pacing
 from breezeblock.node.reports import Reporter
-from breezeblock.protocol import membership, queue, steps, waiting
+from breezeblock.node.upkeep import Upkeep
+from breezeblock.protocol import membership, queue, steps
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
-from breezeblock.protocol.waiting import Waiting
-from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
 from breezeblock.resources.charges import park_unknown
-from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
-from breezeblock.store.type_accounts import has_named, move_to_ids
-from breezeblock.work.tools import Tools
+from breezeblock.work.tools import NodeTools, Tools
 
 log = structlog.get_logger(__name__)
 
-PRUNE_EVERY_S: Final = 30.0
-PRUNE_ROUNDS: Final = 50
 # After a mistake of ours brought an operation down: wait before the next attempt.
 POSTPONE_US: Final = 5_000_000
+# How many operations that only this node can do run at once, besides those of its backends.
+OWN_SLOTS: Final = 2
 # How long an operation that must run alone waits for the node to be idle before nothing else is begun.
 RISKY_PATIENCE_S: Final = 10.0
-# More attempts than any operation can have: it is parked long before.
-ATTEMPTS_MOST: Final = 1_000_000
-PARK_MOST: Final = 100
 INTERNAL: Final = "The operation failed by an internal error; the service's log has the details under its request id."
 
 
@@ -95,6 +89,7 @@ class Worker:
         self._doorbell = doorbell
         self._listener = listener
         self._me = identity
+        self._own_queue = queue.node_queue(identity.cluster, identity.name)
         self._gate = gate
         self._link = link
         self._limits = limits
@@ -105,21 +100,39 @@ class Worker:
         # Revoked here, and their tasks have not noticed yet.
         self._revoked: dict[OperationId, list[Claim]] = {}
         self._alone = False
+        # Whether the last claim got everything that there was to take: whatever comes later rings.
+        self._took_all = False
         self._unserved: list[Wanted] = []
         self._risky_since: float | None = None
         self._draining = False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watch = Watch(
-            env=env,
-            store=store,
-            cluster=identity.cluster,
-            me=identity.incarnation,
-            name=identity.name,
+        self._watch = self._new_watch(terms, fences)
+        self._upkeep = self._new_upkeep()
+
+    def _new_watch(self, terms: Terms, fences: Fences) -> Watch:
+        return Watch(
+            env=self._env,
+            store=self._store,
+            cluster=self._me.cluster,
+            me=self._me.incarnation,
+            name=self._me.name,
             terms=terms,
             fences=fences,
-            may_act=gate.is_open,
+            may_act=self._gate.is_open,
             on_release=self._ring,
+        )
+
+    def _new_upkeep(self) -> Upkeep:
+        return Upkeep(
+            env=self._env,
+            store=self._store,
+            identity=self._me,
+            limits=self._limits,
+            watch=self._watch,
+            locks=self._locks,
+            on_unserved=self._park_soon,
+            on_open=self._ring,
         )
 
     @property
@@ -149,7 +162,7 @@ class Worker:
                 asyncio.ensure_future(Reporter(backend, store=self._store, env=self._env).run())
                 for backend in self._backends.values()
             ),
-            asyncio.ensure_future(self._housekeep()),
+            asyncio.ensure_future(self._upkeep.run()),
         ]
         poll = asyncio.ensure_future(self._poll())
         listen = asyncio.ensure_future(self._obey())
@@ -201,14 +214,15 @@ class Worker:
                 log.info("worker.cannot_claim", reason=str(error))
             for claim in claimed:
                 self._start(claim)
-            if not claimed:
+            if not claimed or self._took_all:
                 await self._wait()
         self._link.send(words.DRAINED)
 
     async def _claim(self) -> list[Claim]:
+        self._took_all = False
         if self._draining or not self._gate.is_open():
             return []
-        wanted, alone = await self._choose()
+        wanted, alone, is_all = await self._choose()
         if not wanted:
             return []
         try:
@@ -220,17 +234,20 @@ class Worker:
             return []
         # Only now: after a claim that failed for want of a database nothing runs here, and nothing would ever end it.
         self._alone = alone
+        self._took_all = is_all and len(claimed) == len(wanted)
         self._pacing.found()
         return claimed
 
-    async def _choose(self) -> tuple[list[Wanted], bool]:
-        """What to claim now, and whether it has to run alone. One place for all claims, so that no two cross.
+    async def _choose(self) -> tuple[list[Wanted], bool, bool]:
+        """What to claim now, whether it has to run alone, and whether it is all there is. One place for all claims, so that no
+        two cross.
 
         First of all what is marked ours and does not run here, and failovers: what runs, even alone, may hang in calls to the
         storage that is failed over from. Then what nobody else can run and is to be parked; then what the free slots of each
         backend allow. But what has brought nodes down runs alone, also when it is taken up again.
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
+        free[self._own_queue] = OWN_SLOTS - self._busy(self._own_queue)
         seen = await self._store.read(self._look, free=free)
         self._let_go(seen.ours)
         lost = [
@@ -239,16 +256,17 @@ class Worker:
             if one.operation_id not in self._running and not self._still_works(one, on=seen.targets.get(one.queue))
         ]
         if self._alone:
-            return [one for one in lost if one.kind == queue.FAILOVER] + seen.failovers, True
+            return [one for one in lost if one.kind == queue.FAILOVER] + seen.failovers, True, False
         suspect = [one for one in lost if one.attempt >= self._limits.risky_from and one.kind != queue.FAILOVER]
         lost = [one for one in lost if one not in suspect]
         if lost or self._unserved or seen.failovers:
             nobodys, self._unserved = self._unserved, []
-            return lost + nobodys + seen.failovers, False
+            return lost + nobodys + seen.failovers, False, False
         risky = suspect + seen.risky
         if not risky:
             self._risky_since = None
-            return seen.normal, False
+            found = Counter(one.queue for one in seen.normal)
+            return seen.normal, False, all(found[name] < slots for name, slots in free.items() if slots > 0)
         # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it. When it has waited
         # for that moment long enough, nothing else is begun until the moment is there.
         now = self._env.clock.boottime()
@@ -256,8 +274,8 @@ class Worker:
             self._risky_since = now
         if not self._running and (not seen.normal or now - self._risky_since > RISKY_PATIENCE_S):
             self._risky_since = None
-            return risky[:1], True
-        return ([], False) if now - self._risky_since > RISKY_PATIENCE_S else (seen.normal, False)
+            return risky[:1], True, False
+        return [] if now - self._risky_since > RISKY_PATIENCE_S else seen.normal, False, False
 
     def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Seen":
         """What is marked ours, and for each backend what is to be claimed: normal, what must run alone, and failovers.
@@ -275,11 +293,12 @@ class Worker:
             if name in closed:
                 kinds = {kind: version for kind, version in kinds.items() if kind == queue.FAILOVER}
                 if kinds:
-                    failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=range(ATTEMPTS_MOST))
-            elif slots > 0 and self._backends[name].knows(targets.get(name)):
-                look = functools.partial(queue.claimable, tx, queue=name, kinds=kinds)
-                normal += look(most=slots, attempts=range(half))
-                risky += look(most=1, attempts=range(half, ATTEMPTS_MOST))
+                    every = range(queue.ATTEMPTS_MOST)
+                    failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=every)
+            elif slots > 0 and (name == self._own_queue or self._backends[name].knows(targets.get(name))):
+                found = queue.claimable_apart(tx, queue=name, kinds=kinds, most=slots, risky_from=half)
+                normal += found[0]
+                risky += found[1]
         ours = queue.owned(tx, incarnation=self._me.incarnation)
         to_take = [one for one in ours if one.queue not in closed or one.kind == queue.FAILOVER]
         return _Seen(ours, to_take, normal, risky, failovers, targets)
@@ -320,6 +339,10 @@ class Worker:
         self._wake.set()
         for space in self._locks.values():
             space.wake()
+
+    def _park_soon(self, unserved: list[Wanted]) -> None:
+        self._unserved = unserved
+        self._wake.set()
 
     def _ring(self, queues: list[str]) -> None:
         self._wake.set()
@@ -376,7 +399,7 @@ class Worker:
         if (
             run.tools is None
             and claim.queue in self._backends
-            and not self._is_unserved(claim, claim.queue, claim.target)
+            and not self._upkeep.is_unserved(claim, claim.queue, claim.target)
         ):
             await self._store.insist(queue.hand_back, claim)  # a target that only others know: they take it
             raise HandedBack(claim.operation_id)
@@ -410,8 +433,11 @@ class Worker:
         payload = msgspec.json.decode(claim.payload_json, type=operation.payload)
         return Run(claim, payload, self._tools_of(claim), self._store, leaving=lambda: self._draining)
 
-    def _tools_of(self, claim: Claim) -> Tools | None:
+    def _tools_of(self, claim: Claim) -> Tools | NodeTools | None:
         """What the operation works with, on the target that its claim has read; None when this node does not serve that."""
+        if claim.queue == self._own_queue:
+            drivers = self._backends
+            return NodeTools(tuple(drivers), lambda name, target: drivers[name].on(target), self._env.clock)
         backend = self._backends.get(claim.queue)
         if backend is None:
             return None
@@ -442,57 +468,3 @@ class Worker:
             await self._store.insist(park_unknown, claim, text=text, now_us=self._env.clock.now_us())
         except Fenced:
             log.warning("operation.lost")
-
-    # --- now and then -----------------------------------------------------------------------------------------------
-
-    async def _housekeep(self) -> None:
-        while True:
-            await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
-            await self._attempt(self._find_unserved)
-            await self._attempt(self._reopen)
-            await self._attempt(self._prune)
-            for space in self._locks.values():
-                await self._attempt(space.sweep)
-
-    async def _attempt(self, work: Callable[[], Any]) -> None:
-        try:
-            await work()
-        except (Contended, Ambiguous, Unavailable) as error:
-            log.info("worker.put_off", reason=str(error))
-
-    async def _prune(self) -> None:
-        for _ in range(PRUNE_ROUNDS):
-            if not await self._store.prune():
-                break
-        await self._store.run(forget_old, now_us=self._env.clock.now_us())
-        if await self._store.read(has_named):
-            await self._store.run(move_to_ids)
-
-    async def _reopen(self) -> None:
-        """A queue that is closed for a failover which nobody has any more opens again, in its error state."""
-        if await self._store.read(has_forgotten_failover):
-            queues = await self._store.run(end_forgotten_failovers, now_us=self._env.clock.now_us())
-            log.error("backend.failover_forgotten", queues=queues)
-            self._ring(queues)
-
-    async def _find_unserved(self) -> None:
-        """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.
-
-        How long nobody served them is what counts, by our own readings; not how long they have waited, which may be for
-        another operation, or through a night in which everything was off.
-        """
-        found: list[Wanted] = []
-        closed, targets = await self._store.read(queue.storage)
-        # Another cluster in the same database has nodes that we do not watch.
-        for one in await self._store.read(waiting.waiting_kinds, cluster=self._me.cluster):
-            if one.queue in closed and one.kind != queue.FAILOVER:
-                continue  # it waits for the failover, which is not waited for without end
-            if self._is_unserved(one, one.queue, targets.get(one.queue)):
-                found += await self._store.read(waiting.heads, waiting=one, most=PARK_MOST)
-        if found:
-            self._unserved = found
-            self._wake.set()
-
-    def _is_unserved(self, one: Waiting | Claim, name: str, target: str | None) -> bool:
-        on = None if one.kind == queue.FAILOVER else target  # a failover speaks to the backend as a whole
-        return self._watch.unserved_for(name, on, one.kind, one.version) > self._limits.park_after_s

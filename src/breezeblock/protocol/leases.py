@@ -35,6 +35,13 @@ class Terms:
         return self.ttl_s / 3
 
     @property
+    def own_gap_s(self) -> float:
+        """So long an observer's own counter may seem to stand still. Longer than the other gap, since it is seen to move only
+        where a renewal and a reading, each a sixth of a ttl apart, have come one after the other. Whoever could not renew for
+        that long has renewed again well before its silence is over: after half a ttl and two sixths."""
+        return self.ttl_s / 2
+
+    @property
     def silence_s(self) -> float:
         """How long a counter must stand still before its node may be expired."""
         return self.ttl_s * (1 + self.drift)
@@ -72,17 +79,26 @@ class Observer:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._last_read: float | None = None
+        self._since: float | None = None
+        self._own: tuple[int, float] | None = None
         self._first_seen: dict[Incarnation, tuple[int, float]] = {}
 
-    def read(self, *, at: float, counters: Mapping[Incarnation, int]) -> list[tuple[Incarnation, int]]:
+    def read(self, *, at: float, counters: Mapping[Incarnation, int], own: int | None) -> list[tuple[Incarnation, int]]:
         """Take in a successful read that ended `at`; returns (incarnation, counter) of those that may be expired.
 
         After a gap (a database outage, or our own pause) all timers start anew: nobody could renew during an outage, so
         silence across it proves nothing. Without this rule an outage kills healthy nodes when it ends.
+
+        A read is of no use either while our `own` node's counter stands still in it: then the database can be read and not be
+        written, or what we read is the past, and the others would look silent for the same reason. None: it has no counter.
         """
-        if self._last_read is None or at - self._last_read > self._terms.observer_gap_s:
-            self._first_seen.clear()
+        gap_s = float("inf") if self._last_read is None else at - self._last_read
         self._last_read = at
+        still_s = self._own_stands_still(own, at)
+        if gap_s > self._terms.observer_gap_s or still_s > self._terms.own_gap_s:
+            self._first_seen.clear()
+        if max(gap_s, still_s) > self._terms.ttl_s:
+            self._since = at
         silent = []
         for incarnation, counter in counters.items():
             known = self._first_seen.get(incarnation)
@@ -93,3 +109,22 @@ class Observer:
         for incarnation in self._first_seen.keys() - counters.keys():
             del self._first_seen[incarnation]
         return silent
+
+    def _own_stands_still(self, own: int | None, at: float) -> float:
+        """For how long our own counter was not seen to change."""
+        if own is None:
+            self._own = None
+            return float("inf")
+        if self._own is None or self._own[0] != own:
+            self._own = (own, at)
+        return at - self._own[1]
+
+    def watched_for(self, moment: float | None) -> float:
+        """The seconds between `moment` and our last read, of those that we have watched without a break; None: all of them.
+
+        For how long something was *not there*, minutes as a rule. A break is a whole ttl here: a node that comes and is lost
+        again in less is still in the table when we read it, and now and then a reading is late on every busy machine.
+        """
+        if self._since is None or self._last_read is None:
+            return 0.0
+        return self._last_read - (self._since if moment is None else max(self._since, moment))

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_,
 
 from breezeblock.model.ids import Incarnation
 from breezeblock.model.states import NODE_LIVE
-from breezeblock.protocol import driver_locks, node_events, queue
+from breezeblock.protocol import driver_locks, node_events, recovery
 from breezeblock.protocol.node_events import Note
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import node_backends, nodes, operations
@@ -131,7 +131,7 @@ def expire(tx: Connection, *, incarnation: Incarnation, heartbeat: int, fencer: 
     values = {"state": "expired", "fencer": fencer, "fence_after_us": db_now_us(), "changed_at_us": note.at_us}
     if tx.execute(silent.values(**values)).rowcount == 0:
         return False
-    queue.revoke(tx, owner=incarnation)
+    recovery.revoke(tx, owner=incarnation)
     node_events.tell(tx, incarnation=incarnation, event="expired", detail=f"silent, says {note.by}", note=note)
     return True
 
@@ -141,7 +141,7 @@ def force_expire(tx: Connection, *, incarnation: Incarnation, now_us: int) -> bo
     live = update(nodes).where(nodes.c.incarnation == incarnation, nodes.c.state.in_(NODE_LIVE))
     if tx.execute(live.values(state="expired", fencer=None, changed_at_us=now_us)).rowcount == 0:
         return False
-    queue.revoke(tx, owner=incarnation)
+    recovery.revoke(tx, owner=incarnation)
     return True
 
 
@@ -309,7 +309,7 @@ def housekeeping(tx: Connection, *, cluster: str, now_us: int) -> list[str]:
 
     Returns the queues in which something became claimable, or somebody waits for a driver's lock that became free.
     """
-    released = sorted({*queue.release_dead(tx), *driver_locks.release_dead(tx)})
+    released = sorted({*recovery.release_dead(tx), *driver_locks.release_dead(tx)})
     owns = exists(select(operations.c.id).where(operations.c.owner == nodes.c.incarnation).correlate(nodes))
     tx.execute(
         update(nodes)
@@ -334,7 +334,7 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     gone = tx.execute(_GONE).scalars().all()
     if gone and tx.execute(_A_STRAY, {"owners": gone}).first() is not None:
         return True
-    if queue.owned_on_fenced_backends(tx) or tx.execute(_ONE_WITHOUT_NODE).first() is not None:
+    if recovery.owned_on_fenced_backends(tx) or tx.execute(_ONE_WITHOUT_NODE).first() is not None:
         return True
     return driver_locks.has_dead(tx)
 

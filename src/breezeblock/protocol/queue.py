@@ -12,19 +12,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, delete, func, insert, literal, or_, select, update
 
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
-from breezeblock.model.states import NODE_DEAD, NODE_LIVE, REPLICATION_FAILING_OVER
+from breezeblock.model.states import REPLICATION_FAILING_OVER
 from breezeblock.store.dialects import always_null, db_now_us
-from breezeblock.store.tables import backends, node_backends, nodes, operation_locks, operation_log, operations
+from breezeblock.store.tables import backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
 UNDO: Final = "undo"
 # The kind of operation that moves a whole queue to other storage: while it is under way, nothing else there is claimed.
 FAILOVER: Final = "failover_backend"
+# More attempts than any operation can have: it is parked long before.
+ATTEMPTS_MOST: Final = 1_000_000
+
+
+def node_queue(cluster: str, node: str) -> str:
+    """Where operations wait that one node has to do, whichever incarnation of it: unlike a backend's queue,
+    `cluster@backend`, it has two of these signs. It is no backend's: what its node owns of it when it is lost is released
+    with the proof that all of the node is dead.
+    """
+    return f"{cluster}@@{node}"
 
 
 class NothingWon(Exception):
@@ -176,6 +186,23 @@ def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
+def claimable_apart(
+    tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, risky_from: int
+) -> tuple[list[Wanted], list[Wanted]]:
+    """What could be claimed now: at most so many that may run beside others, and one that has to run alone.
+
+    One statement, unless more is waiting than may be taken: then it is asked what else there is behind it.
+    """
+    look = functools.partial(claimable, tx, queue=queue, kinds=kinds)
+    seen = look(most=most + 1, attempts=range(ATTEMPTS_MOST))
+    normal = [one for one in seen if one.attempt < risky_from]
+    risky = [one for one in seen if one.attempt >= risky_from]
+    if len(seen) > most:
+        normal = normal if len(normal) >= most else look(most=most, attempts=range(risky_from))
+        risky = risky or look(most=1, attempts=range(risky_from, ATTEMPTS_MOST))
+    return normal[:most], risky[:1]
+
+
 def owned(tx: Connection, *, incarnation: Incarnation) -> list[Wanted]:
     """Everything that is marked as this node's, whatever its queue or kind.
 
@@ -196,7 +223,8 @@ def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation,
     if tx.execute(_COUNT_CLAIM, {"me": incarnation}).rowcount == 0:
         raise NothingWon
     # A failover that ends meanwhile meets us at our row; one that begins is the later of the two, and takes what we claim.
-    closed = failing_over(tx)
+    at = _backends(tx)
+    closed = _closed(at)
     won = {
         one.operation_id
         for one in sorted(wanted, key=lambda one: one.operation_id)  # by id: two nodes may want the same ones
@@ -207,39 +235,40 @@ def claim(tx: Connection, *, wanted: Sequence[Wanted], incarnation: Incarnation,
     }
     if not won:
         raise NothingWon  # rolls back, so that losing costs no commit
-    return _read_claims(tx, list(dict.fromkeys(one.operation_id for one in wanted if one.operation_id in won)))
-
-
-def failing_over(tx: Connection) -> frozenset[str]:
-    """The queues in which nothing is claimed now, but the failover that they are in the middle of."""
-    return frozenset(tx.execute(_FAILING_OVER).scalars())
+    return _read_claims(tx, list(dict.fromkeys(one.operation_id for one in wanted if one.operation_id in won)), at)
 
 
 def storage(tx: Connection) -> tuple[frozenset[str], dict[str, str | None]]:
     """The queues that are failing over, and the replication target that each queue works on."""
-    rows = tx.execute(_TARGETS).all()
-    closed = frozenset(row.queue for row in rows if row.replication_status == REPLICATION_FAILING_OVER)
-    return closed, {row.queue: row.active_backend_id for row in rows}
+    at = _backends(tx)
+    return _closed(at), {name: row["target"] for name, row in at.items()}
 
 
-def _read_claims(tx: Connection, ids: Sequence[OperationId]) -> list[Claim]:
+def _backends(tx: Connection) -> dict[str, Mapping[str, Any]]:
+    return {row["queue"]: dict(row) for row in tx.execute(_TARGETS).mappings()}
+
+
+def _closed(at: Mapping[str, Any]) -> frozenset[str]:
+    """The queues in which nothing is claimed now, but the failover that they are in the middle of."""
+    return frozenset(name for name, row in at.items() if row["replication_status"] == REPLICATION_FAILING_OVER)
+
+
+def _read_claims(tx: Connection, ids: Sequence[OperationId], at: Mapping[str, Any]) -> list[Claim]:
+    """The operations in this order. `at` are the backends' rows by queue, as the claim has read them under its node's row."""
     locks: dict[str, list[Lock]] = {}
-    for row in tx.execute(_LOCKS_OF, {"ids": list(ids)}):
-        locks.setdefault(row.operation_id, []).append(Lock(row.resource_id, row.seq, row.exclusive))
-    rows = tx.execute(_OPERATIONS, {"ids": list(ids)}).mappings().all()
-    at = {row.queue: (row.active_backend_id, row.generation) for row in tx.execute(_TARGETS)}
-    columns = [name for name in Claim.__slots__ if name not in ("operation_id", "locks", "target", "generation")]
-    claims = [
-        Claim(
-            operation_id=row["id"],
-            locks=tuple(sorted(locks.get(row["id"], ()), key=lambda at: at.resource_id)),
-            **{name: row[name] for name in columns},
-            **dict(zip(("target", "generation"), at.get(row["queue"], (None, 0)), strict=True)),
-        )
-        for row in rows
-    ]
-    order = {operation_id: i for i, operation_id in enumerate(ids)}
-    return sorted(claims, key=lambda claimed: order[claimed.operation_id])
+    rows: dict[str, Any] = {}
+    for row in tx.execute(_OPERATIONS, {"ids": list(ids)}).mappings():  # one for each lock: most have one or two
+        rows[row["id"]] = row
+        if row["line"] is not None:
+            locks.setdefault(row["id"], []).append(Lock(row["line"], row["seq"], row["exclusive"]))
+    claims = []
+    for operation_id in ids:
+        row = rows[operation_id]
+        places = tuple(sorted(locks.get(operation_id, ()), key=lambda lock: lock.resource_id))
+        storage_in_use = {name: at[row["queue"]][name] for name in _IN_USE if row["queue"] in at}
+        values = {name: row[name] for name in _CLAIMED}
+        claims.append(Claim(operation_id=operation_id, locks=places, **values, **storage_in_use))
+    return claims
 
 
 # --- while it runs --------------------------------------------------------------------------------------------------
@@ -294,19 +323,18 @@ def postpone(tx: Connection, claimed: Claim, *, pause_us: int) -> None:
 
 
 def was_cancelled(tx: Connection, claimed: Claim) -> bool:
-    """Whether a later request has cancelled it. Asked inside Finish, after `close`'s guard would have matched."""
+    """Whether a later request has cancelled it."""
     return bool(tx.execute(_CANCELLED, {"op": claimed.operation_id}).scalar())
 
 
-def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, now_us: int) -> bool:
-    """End the operation: its row and locks go, its log row comes. Raises Fenced. Returns whether it was cancelled.
+def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, now_us: int) -> None:
+    """End the operation, if it is still ours: its row and locks go, its log row comes. Raises Fenced.
 
     Called inside Finish, after the resource rows were locked: resources come first in everybody's order. Finish changes
     the resource in the same transaction, so either all of an operation's outcome is there or none.
     """
-    guard(tx, claimed)
-    cancelled = was_cancelled(tx, claimed)
-    tx.execute(_DELETE_OPERATION, {"op": claimed.operation_id})
+    if tx.execute(_DELETE_OPERATION, _own(claimed)).rowcount == 0:
+        raise Fenced(claimed.operation_id)
     tx.execute(_DELETE_LOCKS, {"op": claimed.operation_id})
     locks = [[at.resource_id, at.seq, at.exclusive] for at in claimed.locks]
     tx.execute(
@@ -330,61 +358,6 @@ def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, n
             "finished_at_us": now_us,
         },
     )
-    return cancelled
-
-
-# --- recovery: only makes operations claimable again ----------------------------------------------------------------
-
-
-def revoke(tx: Connection, *, owner: Incarnation) -> int:
-    """Take every operation of a node from it at once, in the transaction that expires the node: its epochs are over."""
-    return tx.execute(
-        update(operations).where(operations.c.owner == owner).values(epoch=operations.c.epoch + 1)
-    ).rowcount
-
-
-def revoke_queue(tx: Connection, *, queue: str) -> None:
-    """Take every operation of a queue from whoever works on it; a live owner takes it up again under the new epoch.
-
-    The rows of the cluster's nodes first, as a claim does: the two conflict, and one of them sees the other. No node of
-    another cluster claims of this queue. The failover on whose behalf this is done is left alone.
-
-    From now on nothing of them is in flight that counts: that an owner dies while they wait is no attempt of theirs.
-    """
-    tx.execute(_ORDER_CLAIMS, {"of_cluster": queue.rpartition("@")[0]})
-    taken = (operations.c.queue == queue, operations.c.owner.is_not(None), operations.c.kind != FAILOVER)
-    waiting = {"epoch": operations.c.epoch + 1, "claim_epoch": operations.c.saved_epoch}
-    tx.execute(update(operations).where(*taken).values(**waiting))
-
-
-def release_dead(tx: Connection) -> list[str]:
-    """The standing rule: what a dead node (fenced or gone) still owns becomes claimable, and so does what any lost node
-    owns on a backend that is fenced from it. Returns the queues.
-
-    Any node does this at any time; it is not an act of the fencer, who may die before it. `attempt` rises for those that
-    died without a checkpoint since their claim.
-    """
-    # First the few nodes, then what they own, by its index: a database that may choose begins at the many operations.
-    dead = tx.execute(select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_DEAD))).scalars().all()
-    of_the_dead = select(operations.c.id, operations.c.queue, operations.c.owner).where(operations.c.owner.in_(dead))
-    rows = {row.id: row for row in (*tx.execute(of_the_dead), *owned_on_fenced_backends(tx))}
-    progressed = operations.c.saved_epoch == operations.c.claim_epoch
-    for row in sorted(rows.values(), key=lambda row: str(row.id)):  # by id: several nodes do this at once
-        # Its queue, too: an operation that was handed over meanwhile has another backend's fence to wait for.
-        same = (operations.c.id == row.id, operations.c.owner == row.owner, operations.c.queue == row.queue)
-        attempt = operations.c.attempt + case((progressed, 0), else_=1)
-        tx.execute(update(operations).where(*same).values(owner=None, attempt=attempt))
-    return sorted({row.queue for row in rows.values()})
-
-
-def owned_on_fenced_backends(tx: Connection) -> list[Any]:
-    """The operations whose owner certainly writes no more to the backend of the queue that they are in: id, queue, owner."""
-    # First the few that are fenced, as above. In one statement MariaDB reads all operations, also when nothing is fenced.
-    cut = {(row.incarnation, row.queue) for row in tx.execute(_FENCED)}
-    if not cut:
-        return []
-    owners = sorted({incarnation for incarnation, _ in cut})
-    return [row for row in tx.execute(_OWNED_BY, {"owners": owners}) if (row.owner, row.queue) in cut]
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
@@ -411,12 +384,6 @@ SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.at
 OLDEST_FIRST = (always_null(operations.c.owner), operations.c.created_at_us, operations.c.id)
 FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), _nobody_before())
 _MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
-
-
-_FENCED = select(node_backends.c.incarnation, node_backends.c.queue).where(node_backends.c.fenced_by.is_not(None))
-_OWNED_BY = select(operations.c.id, operations.c.queue, operations.c.owner).where(
-    operations.c.owner.in_(bindparam("owners", expanding=True))
-)
 
 
 @functools.cache
@@ -463,15 +430,16 @@ _CANCELLED = select(operations.c.cancel).where(operations.c.id == bindparam("op"
 _COUNT_CLAIM = (
     update(nodes).where(nodes.c.incarnation == bindparam("me"), nodes.c.state == "up").values(claims=nodes.c.claims + 1)
 )
-_ORDER_CLAIMS = (
-    update(nodes)
-    .where(nodes.c.cluster == bindparam("of_cluster"), nodes.c.state.in_(NODE_LIVE))
-    .values(claims=nodes.c.claims + 1)
+_IN_USE = ("target", "generation")
+_TARGETS = select(
+    backends.c.queue, backends.c.replication_status, backends.c.active_backend_id.label("target"), backends.c.generation
 )
-_FAILING_OVER = select(backends.c.queue).where(backends.c.replication_status == REPLICATION_FAILING_OVER)
-_TARGETS = select(backends.c.queue, backends.c.replication_status, backends.c.active_backend_id, backends.c.generation)
-_LOCKS_OF = select(operation_locks).where(operation_locks.c.operation_id.in_(bindparam("ids", expanding=True)))
-_OPERATIONS = select(operations).where(operations.c.id.in_(bindparam("ids", expanding=True)))
+_CLAIMED = tuple(name for name in Claim.__slots__ if name not in ("operation_id", "locks", *_IN_USE))
+_OPERATIONS = (
+    select(operations, operation_locks.c.resource_id.label("line"), operation_locks.c.seq, operation_locks.c.exclusive)
+    .outerjoin(operation_locks, operation_locks.c.operation_id == operations.c.id)
+    .where(operations.c.id.in_(bindparam("ids", expanding=True)))
+)
 _IN_LINE = (
     select(operation_locks.c.operation_id)
     .where(operation_locks.c.resource_id == bindparam("resource_id"), operation_locks.c.exclusive)
@@ -480,7 +448,9 @@ _IN_LINE = (
 _INSERT_OPERATION = insert(operations)
 _INSERT_LOCK = insert(operation_locks)
 _INSERT_LOG = insert(operation_log)
-_DELETE_OPERATION = delete(operations).where(operations.c.id == bindparam("op"))
+_DELETE_OPERATION = delete(operations).where(
+    operations.c.id == bindparam("op"), operations.c.owner == bindparam("me"), operations.c.epoch == bindparam("mine")
+)
 _DELETE_LOCKS = delete(operation_locks).where(operation_locks.c.operation_id == bindparam("op"))
 _ANY_LOCK = select(operation_locks.c.seq).where(operation_locks.c.resource_id == bindparam("resource_id")).limit(1)
 _ANY_EXCLUSIVE = _ANY_LOCK.where(operation_locks.c.exclusive)

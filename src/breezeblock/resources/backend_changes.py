@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, select, update
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, InvalidState
 from breezeblock.model.origin import Origin
-from breezeblock.protocol import queue
+from breezeblock.protocol import queue, recovery
 from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import services
@@ -198,7 +198,7 @@ def revoke_others(tx: Connection, *, queue_name: str, row_id: str) -> None:
     """
     lock_row(tx, backends, row_id)
     _next_generation(tx, row_id)
-    queue.revoke_queue(tx, queue=queue_name)
+    recovery.revoke_queue(tx, queue=queue_name)
 
 
 def finish_failover(
@@ -276,7 +276,7 @@ def _end(
 ) -> None:
     """Open the queue again. What has an owner loses its epoch once more: nothing survives from before the change."""
     lock_row(tx, backends, payload.backend_id)
-    queue.revoke_queue(tx, queue=payload.queue)
+    recovery.revoke_queue(tx, queue=payload.queue)
     queue.close(tx, claim, outcome=outcome, detail=detail, now_us=values["updated_at_us"])
     _next_generation(tx, payload.backend_id)
     change_row(tx, backends, payload.backend_id, **values)

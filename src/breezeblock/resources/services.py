@@ -60,7 +60,7 @@ class Cluster:
     hosts: int
     hosts_down: int
     word: Word
-    created_at_us: int
+    created_at_us: int | None
     updated_at_us: int | None
     heartbeat_at_us: int | None
     backend: BackendState = UNTOUCHED
@@ -124,10 +124,16 @@ def list_clusters(tx: Connection) -> list[Cluster]:
 
 
 def get_cluster(tx: Connection, *, name: str, binary: str) -> Cluster:
-    """One cluster. Raises NotFound; there are clusters of `cinder-volume` only."""
-    for cluster in list_clusters(tx):
-        if cluster.name == name and binary == VOLUME:
-            return cluster
+    """One cluster. Raises NotFound; there are clusters of `cinder-volume` only.
+
+    By its name one whose backend has ever reported is found also while none of its nodes serves it: what was disabled must not
+    stay so because nodes restart.
+    """
+    known = {cluster.name: cluster for cluster in list_clusters(tx)} if binary == VOLUME else {}
+    if name in known:
+        return known[name]
+    if binary == VOLUME and (backend := read_states(tx).get(name)) is not None:
+        return _cluster(name, [], _word_of(_words(tx), name), backend)
     raise NotFound(f"Cluster {name} could not be found.")
 
 
@@ -137,7 +143,7 @@ def _cluster(queue: str, members: list[RowMapping], word: Word, backend: Backend
         hosts=len(members),
         hosts_down=sum(node["state"] not in NODE_LIVE for node in members),
         word=word,
-        created_at_us=min(node["started_at_us"] for node in members),
+        created_at_us=min((node["started_at_us"] for node in members), default=None),
         updated_at_us=_latest([word.at_us, *(node["changed_at_us"] for node in members)]),
         heartbeat_at_us=_latest(node["renewed_at_us"] for node in members),
         backend=backend,

@@ -56,13 +56,18 @@ class Endpoints:
         """The server that this process uses now."""
         return self._endpoints[self._at]
 
-    def failed(self, endpoint: Endpoint, reason: str) -> None:
-        """Go on to the next one, unless somebody else has done so since."""
+    def failed(self, endpoint: Endpoint, reason: str, *, opened: bool) -> None:
+        """Go on to the next one, unless somebody else has done so since. `opened`: it was a connection that had worked.
+
+        Of the only one there is, connections stay when it is a fresh one that failed: there may be a balancer with several
+        servers behind it.
+        """
         with self._lock:
             if endpoint.number != self._at:
                 return
             self._at = (self._at + 1) % len(self._endpoints)
-        endpoint.dispose()
+        if opened or len(self._endpoints) > 1:
+            endpoint.dispose()
         if len(self._endpoints) > 1:
             log.warning("database.switched", before=endpoint.address, after=self.current.address, reason=reason)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
+from breezeblock.store.sessions import Limits, prepare_mariadb, prepare_postgresql
 
 __all__ = ["Failed", "PlainConnection", "PlainCursor", "connect", "cut_late"]
 
@@ -111,11 +112,11 @@ def connect(
 
     `opened` is given the connection before its first statement, for whoever may want to cut it.
     """
-    parts = urlsplit(url)
-    made = _postgresql(parts) if kind_of(url) == POSTGRESQL else _mariadb(parts, statement_limit_s)
+    parts, kind = urlsplit(url), kind_of(url)
+    made = _postgresql(parts) if kind == POSTGRESQL else _mariadb(parts, statement_limit_s)
     opened(made)
     try:
-        _set_up(made, kind_of(url), statement_limit_s=statement_limit_s, idle_limit_s=idle_limit_s, reading=reading)
+        _set_up(made, kind, Limits(statement_limit_s, statement_limit_s, idle_limit_s), reading=reading)
     except Failed:
         made.close()
         raise
@@ -165,23 +166,14 @@ def _connect_mariadb(parts: SplitResult, limit_s: float) -> Any:
     return pymysql.connect(**{**dict(parse_qsl(parts.query)), **arguments})
 
 
-def _set_up(made: PlainConnection, kind: str, *, statement_limit_s: float, idle_limit_s: float, reading: bool) -> None:
+def _set_up(made: PlainConnection, kind: str, limits: Limits, *, reading: bool) -> None:
+    def ask(statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        return made.execute(statement, values).fetchall()
+
     if kind == POSTGRESQL:
-        idle_ms, statement_ms = round(idle_limit_s * 1000), round(statement_limit_s * 1000)
-        made.execute(
-            "SELECT set_config('idle_in_transaction_session_timeout', ?, false),"
-            " set_config('statement_timeout', ?, false), set_config('lock_timeout', ?, false)",
-            (str(idle_ms), str(statement_ms), str(statement_ms)),
-        )
-        read_only = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
+        refusal = prepare_postgresql(ask, limits, reading=reading)
     else:
-        made.execute(
-            "SET SESSION tx_isolation = 'READ-COMMITTED', SESSION wsrep_sync_wait = 7, SESSION max_statement_time = ?,"
-            " SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT',"
-            " SESSION idle_transaction_timeout = ?, SESSION innodb_lock_wait_timeout = ?",
-            (statement_limit_s, max(1, int(idle_limit_s)), max(1, int(statement_limit_s))),
-        )
-        read_only = "SELECT @@GLOBAL.read_only"
-    if made.execute(read_only).fetchall()[0][0] and not reading:
-        raise Failed("this server takes no writes: it is a standby, or set to read-only")
+        refusal = prepare_mariadb(ask, limits, reading=reading, snapshot=False)
+    if refusal is not None:
+        raise Failed(refusal)
     made.commit()

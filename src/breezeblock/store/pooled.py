@@ -18,10 +18,10 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from breezeblock.model.errors import Ambiguous, Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
 from breezeblock.store.dialects import translate
 from breezeblock.store.endpoints import Endpoint, Endpoints
-from breezeblock.store.servers import opening
+from breezeblock.store.servers import node_refusal, opening
 
 T = TypeVar("T")
 
@@ -140,15 +140,12 @@ class PooledLane:
                 connection.commit()
             return result
         except Exception as error:
-            named = translate(error, committing=committing)
-            if connection is None and named is error and isinstance(error, DBAPIError):
-                # Refused at the door: a wrong password, too many connections of ours. The next server may take us.
-                named = Unavailable(str(error.orig))
+            named = _named(error, connection, committing=committing)
             lost = named is not error and isinstance(named, (Ambiguous, Unavailable))
             if connection is not None:
                 _take_back(connection, lost=lost, committing=committing)
             if lost:
-                self._endpoints.failed(endpoint, str(named))
+                self._endpoints.failed(endpoint, str(named), opened=connection is not None)
             if named is error:
                 raise
             raise named from error
@@ -156,6 +153,22 @@ class PooledLane:
             me.off()
             if connection is not None:
                 connection.close()
+
+
+def _named(error: Exception, connection: Connection | None, *, committing: bool) -> Exception:
+    """Our name for an error; for a doubtful one the server is asked what it means."""
+    named = translate(error, committing=committing)
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return named
+    if connection is None:
+        # Refused at the door: a wrong password, too many connections of ours. The next server may take us.
+        return Unavailable(str(error.orig)) if named is error else named
+    if not isinstance(named, Contended):
+        return named
+    refusal = node_refusal(error.orig, connection.connection.dbapi_connection)
+    if refusal is None:
+        return named
+    return Ambiguous(refusal) if committing else Unavailable(refusal)
 
 
 def _take_back(connection: Connection, *, lost: bool, committing: bool) -> None:

@@ -21,13 +21,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Body = Callable[[Connection], T]
 
-# A request gives up (503) after this many attempts, or this long, whichever comes first.
+# A request gives up (503) after this many attempts that the database did not answer, or this long, whichever comes first.
 REQUEST_ATTEMPTS: Final = 12
 REQUEST_PATIENCE_S: Final = 15.0
 # Of servers that cannot be read from, so many are asked.
 SERVERS_ASKED: Final = 4
 PAUSE_FIRST_S: Final = 0.005
 PAUSE_MOST_S: Final = 2.0
+# Who has lost against another transaction waits no longer than this: a database that is away is to be spared, but a race has a
+# winner each time, and who waits ever longer only lets the others win the next ones too.
+RACE_PAUSE_MOST_S: Final = 0.04
 # Rows of tx_done are kept this long. Every retry that needs them ends long before: an API gives up within seconds, and a
 # node that was cut off for longer has been expired, so its transactions no longer match the rows that they guard.
 TX_DONE_KEPT_US: Final = 3600 * 1_000_000
@@ -108,30 +111,33 @@ class Store:
 
     async def prune(self) -> int:
         """Forget transaction ids that no retry can ask for any more. Returns the rows removed."""
-        return await self._run(_prune_tx_done, attempts=1)
+        return await self._run(_prune_tx_done, attempts=1, patience_s=0.0)
 
-    async def _run(self, f: Body[T], *, attempts: int | None) -> T:
+    async def _run(self, f: Body[T], *, attempts: int | None, patience_s: float = REQUEST_PATIENCE_S) -> T:
         tx_id = self._env.ids.uuid()
         results: dict[int, T] = {}
-        attempt, in_doubt = 0, False
-        give_up_at = self._env.clock.boottime() + REQUEST_PATIENCE_S
+        attempt, races, in_doubt = 0, 0, False
+        give_up_at = self._env.clock.boottime() + patience_s
         while True:
             try:
                 return await self._lane.write(_Attempt(f, tx_id, attempt, results))
             except (Contended, Ambiguous, Unavailable) as error:
                 attempt += 1
+                is_race = isinstance(error, Contended)
+                races += is_race
                 in_doubt = in_doubt or isinstance(error, Ambiguous)
-                if attempts is not None and (attempt >= attempts or self._env.clock.boottime() > give_up_at):
+                is_over = attempt - races == attempts or self._env.clock.boottime() >= give_up_at
+                if attempts is not None and is_over:
                     # "Nothing was changed" would be a guess when an earlier commit's answer was lost.
                     if in_doubt:
                         raise Ambiguous("Whether the transaction was committed could not be found out.") from error
                     raise Unavailable("The database does not answer in time; try again later.") from error
                 if attempt % REQUEST_ATTEMPTS == 0:
                     log.warning("store.waiting", attempts=attempt, error=str(error))
-            await self._pause(attempt)
+            await self._pause(attempt, most_s=RACE_PAUSE_MOST_S if is_race else PAUSE_MOST_S)
 
-    async def _pause(self, attempt: int) -> None:
-        most = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(attempt, 20))
+    async def _pause(self, attempt: int, *, most_s: float = PAUSE_MOST_S) -> None:
+        most = min(most_s, PAUSE_FIRST_S * 2 ** min(attempt, 20))
         await self._env.clock.sleep(self._env.random.uniform(most / 2, most))
 
 

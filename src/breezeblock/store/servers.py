@@ -1,20 +1,8 @@
-"""Sessions on PostgreSQL and on MariaDB (Galera included): how each is set up, and what its errors mean.
-
-What a session must have, and why (architecture §2):
-
-- Writing transactions run at READ COMMITTED: they lock their rows first, and every later statement must see the present. At
-  REPEATABLE READ it would see the past of the first statement that read something. Reading ones run at REPEATABLE READ, which
-  on both servers is one snapshot of everything.
-- A transaction that is left idle is ended by the server within a third of the ttl: a process that is stopped inside one frees
-  its row locks before anybody's lease suffers.
-- Waiting for a row lock ends after seconds, and so does every statement.
-- On Galera every statement waits until the node has caught up (`wsrep_sync_wait = 7`), so that a miss is not the past.
-- MariaDB counts the rows that a statement *matched*, also those that it left equal.
-"""
+"""Pools of sessions on PostgreSQL and on MariaDB (Galera included), and what the errors of these servers mean."""
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +11,18 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.store.sessions import (
+    CATCH_UP,
+    DO_NOT_CATCH_UP,
+    MARIADB_STATE,
+    Ask,
+    Limits,
+    mariadb_refusal,
+    prepare_mariadb,
+    prepare_postgresql,
+)
 
-__all__ = ["NoWrites", "Session", "open_server", "opening", "server_url", "translate_server"]
+__all__ = ["NoWrites", "Session", "node_refusal", "open_server", "opening", "server_url", "translate_server"]
 
 # A server that does not even accept a connection in this time is passed over.
 CONNECT_LIMIT_S: Final = 3
@@ -45,9 +43,9 @@ class Session:
     """Whether a server that takes no writes will do for reading: what it has may be the past."""
 
     @property
-    def idle_limit_s(self) -> float:
-        """How long a transaction may be idle: well below a third of the ttl."""
-        return self.ttl_s / 3 * 0.8
+    def limits(self) -> Limits:
+        """A transaction may be idle for well below a third of the ttl."""
+        return Limits(statement_s=self.statement_limit_s, lock_s=LOCK_LIMIT_S, idle_s=self.ttl_s / 3 * 0.8)
 
 
 def server_url(url: str) -> URL:
@@ -107,22 +105,13 @@ def _postgresql_arguments() -> dict[str, Any]:
 def _prepare_postgresql(connection: Any, session: Session, reading: bool) -> None:
     from psycopg import IsolationLevel
 
-    settings = {
-        "idle_in_transaction_session_timeout": math.floor(session.idle_limit_s * 1000),
-        "lock_timeout": LOCK_LIMIT_S * 1000,
-        "statement_timeout": math.floor(session.statement_limit_s * 1000),
-        "timezone": "UTC",
-    }
     was = connection.autocommit
     connection.autocommit = True
     with connection.cursor() as cursor:
-        for name, value in settings.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
-        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
-        refused = cursor.fetchone()[0] and not (reading and session.reads_standbys)
+        refusal = prepare_postgresql(_asking(cursor), session.limits, reading=reading and session.reads_standbys)
     connection.autocommit = was
-    if refused:
-        raise NoWrites("this server takes no writes: it is a standby, or set to read-only")
+    if refusal is not None:
+        raise NoWrites(refusal)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ if reading else IsolationLevel.READ_COMMITTED
     connection.read_only = reading
 
@@ -130,7 +119,8 @@ def _prepare_postgresql(connection: Any, session: Session, reading: bool) -> Non
 def _mariadb_arguments(session: Session) -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_LIMIT_S,
-        "read_timeout": session.statement_limit_s + 1,
+        # Until the session is set up. `connect_timeout` ends with TCP's handshake, which a server that is stopped does as well.
+        "read_timeout": CONNECT_LIMIT_S,
         "write_timeout": session.statement_limit_s + 1,
         "charset": "utf8mb4",
         "program_name": "breezeblock",
@@ -138,28 +128,25 @@ def _mariadb_arguments(session: Session) -> dict[str, Any]:
 
 
 def _prepare_mariadb(connection: Any, session: Session, reading: bool) -> None:
-    settings: dict[str, object] = {
-        "tx_isolation": "REPEATABLE-READ" if reading else "READ-COMMITTED",
-        # Without the last one `SET a = a + 1, b = a` gives b the new a: the one place where MariaDB leaves the standard.
-        "sql_mode": "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT",
-        "time_zone": "+00:00",
-        "innodb_lock_wait_timeout": LOCK_LIMIT_S,
-        "max_statement_time": session.statement_limit_s,
-        # Whole seconds, and 0 would be for ever: settings ask for a ttl of more than three.
-        "idle_transaction_timeout": max(1, math.ceil(session.ttl_s / 3) - 1),
-        "wsrep_sync_wait": 7,
-    }
+    stale = reading and session.reads_standbys
     with connection.cursor() as cursor:
-        # Known to every MariaDB, also to one without a provider, where waiting for the cluster means nothing.
-        cursor.execute(f"SET {', '.join(f'SESSION {name} = %s' for name in settings)}", tuple(settings.values()))
-        cursor.execute("SELECT @@GLOBAL.read_only")
-        refused = cursor.fetchone()[0] and not (reading and session.reads_standbys)
-    if refused:
-        raise NoWrites("this server is set to read-only")
+        refusal = prepare_mariadb(_asking(cursor), session.limits, reading=stale, snapshot=reading)
+    if refusal is not None:
+        raise NoWrites(refusal)
+    connection._read_timeout = session.statement_limit_s + 1
+
+
+def _asking(cursor: Any) -> Ask:
+    def ask(statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        cursor.execute(statement, values)
+        rows: Sequence[Sequence[Any]] = cursor.fetchall()
+        return rows
+
+    return ask
 
 
 class NoWrites(Exception):
-    """A server that would refuse every write: the next one may be another."""
+    """A server that would refuse every write, or everything: the next one may be another."""
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -169,6 +156,7 @@ _PG_AGAIN: Final = ("40001", "40P01", "55P03", "57014", "23505")
 _PG_ABORTED: Final = ("40001", "40P01", "23505")
 _PG_AWAY: Final = ("08", "25006", "25P03", "53", "57P", "58", "XX000")
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
+_MARIADB_LOCK_WAIT: Final = 1205
 _MARIADB_AGAIN: Final = frozenset({1020, 1062, 1205, 1213, 1317, 1969})
 _MARIADB_ABORTED: Final = frozenset({1020, 1062, 1205, 1213})
 _MARIADB_AWAY: Final = frozenset(
@@ -196,6 +184,28 @@ _MARIADB_AWAY: Final = frozenset(
     }
     | {1180, 1184, 1203, 1290, 1792, 1836, 1927, 2000, 2002, 2003, 2006, 2013, 2014, 2027, 2055, 4031}
 )
+
+
+def node_refusal(raw: BaseException, connection: Any) -> str | None:
+    """What is behind an error that a Galera node may have raised because it has lost its cluster; None: what it says.
+
+    Such a node answers 1205, as for a row that is locked, to whoever waits for the cluster (`wsrep_sync_wait`): to ask it again
+    would be in vain. The node is asked how it is, on the driver's own `connection`: after a failed COMMIT SQLAlchemy asks
+    nothing more on its.
+    """
+    if type(raw).__module__.partition(".")[0] != "pymysql" or raw.args[:1] != (_MARIADB_LOCK_WAIT,):
+        return None
+    from pymysql.err import MySQLError
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(DO_NOT_CATCH_UP)
+            cursor.execute(MARIADB_STATE)
+            state = cursor.fetchone()
+            cursor.execute(CATCH_UP)
+    except MySQLError as silence:
+        return f"it says no more: {silence}"
+    return mariadb_refusal(*state, reading=True)
 
 
 def translate_server(error: Exception, raw: Exception, *, committing: bool) -> Exception | None:

@@ -50,6 +50,7 @@ CALLS: Final = {
     "thaw": 8.0,
     "failover": 1.8,
     "clean_up": 0.6,
+    "check_node": 1.0,
     "fence_by_hand": 60.0,
     "make_type": 0.7,
     "change_type": 1.2,

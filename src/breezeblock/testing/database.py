@@ -87,6 +87,8 @@ CREATE TRIGGER seen_lock AFTER INSERT ON operation_locks BEGIN
   VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
 CREATE TRIGGER seen_upgrade AFTER UPDATE ON operation_locks BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('moved', NEW.operation_id, NEW.resource_id, NEW.seq); END;
+CREATE TRIGGER seen_close AFTER INSERT ON operation_log BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('closed', NEW.operation_id, NEW.owner, NEW.epoch); END;
 CREATE TRIGGER seen_end AFTER INSERT ON operation_log BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('ended', NEW.operation_id, NEW.outcome, NEW.kind); END;
 CREATE TRIGGER seen_node AFTER INSERT ON nodes BEGIN

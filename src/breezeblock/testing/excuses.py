@@ -16,6 +16,7 @@ import structlog
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.protocol.queue import FAILOVER, UNDO
+from breezeblock.resources import node_checks
 from breezeblock.store.transitions import Transition
 
 __all__ = ["TIDIES", "Applied", "Excuses", "Remains", "may_have_removed"]
@@ -107,7 +108,8 @@ class Excuses:
             self._violated(
                 "Once", f"{kind} {operation} was accepted and is failed, though no storage call of it failed"
             )
-        if outcome == "parked" and lost_owners < self.poison_limit:
+        # A node that does not come back is a reason, too, for what only that node can do.
+        if outcome == "parked" and lost_owners < self.poison_limit and kind != node_checks.KIND:
             self._violated("Once", f"{kind} {operation} was accepted and is parked, and lost {lost_owners} owners")
         if outcome == "cancelled" and operation not in self._cancelled:
             self._violated("Once", f"{kind} {operation} was accepted and is cancelled, and nobody asked for that")

@@ -14,7 +14,7 @@ from breezeblock.model.ids import Incarnation, TypeId
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import membership
 from breezeblock.protocol.node_events import Note
-from breezeblock.resources import backend_changes, backends, cleanup, messages, quota_sets, services, types
+from breezeblock.resources import backend_changes, backends, cleanup, messages, node_checks, quota_sets, services, types
 from breezeblock.store import tables
 from breezeblock.testing.aims import Aims
 from breezeblock.testing.call import Call
@@ -33,6 +33,7 @@ _MESSAGES: Final = "SELECT id, project_id FROM messages ORDER BY created_at_us D
 _TYPES: Final = "SELECT id FROM volume_types ORDER BY created_at_us, id"
 _DISABLED: Final = "SELECT binary, host FROM services WHERE disabled ORDER BY binary, host"
 _UP: Final = "SELECT DISTINCT name FROM nodes WHERE state = 'up' ORDER BY name"
+_NODES: Final = "SELECT DISTINCT name FROM nodes ORDER BY name"
 _FROZEN: Final = "SELECT queue FROM backends WHERE frozen ORDER BY queue"
 
 
@@ -55,6 +56,7 @@ class Orders:
             "thaw": self._thaw,
             "failover": self._failover,
             "clean_up": self._clean_up,
+            "check_node": self._check_node,
             "fence_by_hand": self._fence_by_hand,
             "make_type": self._make_type,
             "change_type": self._change_type,
@@ -124,6 +126,12 @@ class Orders:
         )
         said: dict[str, Any] = {"wanted": wanted, "own_cluster": CLUSTER, "now_us": env.clock.now_us()}
         return Call("clean_up", cleanup.clean_up, CLUSTER, said, admin=True, signed=False)
+
+    def _check_node(self, env: Env) -> Call:
+        """Work for one node: one that is up, mostly, or was there once."""
+        rows = self._aims.all(_UP if self._aims.is_aimed else _NODES) or [("node9",)]
+        name = self._random.choice(rows)[0]
+        return Call("check_node", node_checks.begin_check, name, {"cluster": CLUSTER, "node": name}, admin=True)
 
     def _fence_by_hand(self, env: Env) -> Call | None:
         """An operator gives their word only for what is true: all of the node is dead, and its last write has landed."""

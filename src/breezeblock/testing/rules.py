@@ -73,6 +73,8 @@ class Rules:
                 self._owner(id_, before, int(epoch), queue, me, works=works and claimed == "1")
             elif what == "saved":
                 self._saved(id_, str(after), me)
+            elif what == "closed":
+                self._guarded(id_, "ended", int(str(after)), me)
             elif what == "ended":
                 self._reached.pop(id_, None)
 
@@ -120,15 +122,18 @@ class Rules:
             elif was != me:
                 self._violated("Fence", f"{operation} was released while its owner {was} is {self._states.get(was)}")
 
-    def _saved(self, operation: str, after: str, me: str | None) -> None:
-        epoch, direction, step = after.split(" ")
+    def _guarded(self, operation: str, what: str, epoch: int, me: str | None) -> None:
         owner, current = self._owners.get(operation, (None, 0))
-        if owner is None or owner != me or int(epoch) != current:
+        if owner is None or owner != me or epoch != current:
             self._violated(
-                "Once", f"{me} saved {operation} under epoch {epoch}; it belongs to {owner} under epoch {current}"
+                "Once", f"{me} {what} {operation} under epoch {epoch}; it belongs to {owner} under epoch {current}"
             )
         if me is not None and self._states.get(me) not in NODE_LIVE:
-            self._violated("Fence", f"{me} saved {operation} while it was {self._states.get(me)}")
+            self._violated("Fence", f"{me} {what} {operation} while it was {self._states.get(me)}")
+
+    def _saved(self, operation: str, after: str, me: str | None) -> None:
+        epoch, direction, step = after.split(" ")
+        self._guarded(operation, "saved", int(epoch), me)
         declared = self._catalogue.get(self._kinds.get(operation, ""))
         if declared is None:
             return

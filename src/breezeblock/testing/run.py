@@ -305,7 +305,7 @@ class _Run:
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
         self._watcher.on_commit(seen, writer)
-        saved = any(what == "saved" for what, *_ in seen)
+        saved = any(what in ("saved", "closed") for what, *_ in seen)
         if saved and writer is not None and writer.alive and self._faults.crashes_after_save(writer):
             writer.kill()
         if any(what in _MOVES_ACCOUNTS for what, *_ in seen) and not self._watcher.violations:

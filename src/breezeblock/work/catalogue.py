@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, snapshots, volumes
+from breezeblock.work import backends, nodes, snapshots, volumes
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -16,5 +16,6 @@ CATALOGUE: Final[dict[str, Operation]] = {
         snapshots.CREATE_SNAPSHOT,
         snapshots.DELETE_SNAPSHOT,
         backends.FAILOVER_BACKEND,
+        nodes.CHECK_NODE,
     )
 }

@@ -1,5 +1,6 @@
 """What the steps of all kinds work with: the bound driver, and names that carry the token."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,16 @@ class Tools:
     clock: Clock
     continues: bool
     """Whether a half-made object of an earlier claim may be continued: only where a lost node is fenced for certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTools:
+    """The tools of work that is meant for one node: all that it serves."""
+
+    queues: tuple[str, ...]
+    driver: Callable[[str, str | None], Driver]
+    """The driver of a queue's backend, on a replication target. Raises BackendFailed: this node does not know the target."""
+    clock: Clock
 
 
 Working = Run[Any, Tools]

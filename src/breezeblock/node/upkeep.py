@@ -1,0 +1,106 @@
+"""What a worker does now and then besides its work: forget what is old, and see what nobody serves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from breezeblock.env.contract import Env
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.node.identity import Identity, Limits
+from breezeblock.node.locks import LockSpace
+from breezeblock.node.observer import Watch
+from breezeblock.protocol import queue, waiting
+from breezeblock.protocol.queue import Claim, Wanted
+from breezeblock.protocol.waiting import Waiting
+from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
+from breezeblock.resources.retention import forget_old
+from breezeblock.store.run import Store
+from breezeblock.store.type_accounts import has_named, move_to_ids
+
+log = structlog.get_logger(__name__)
+
+PRUNE_EVERY_S: Final = 30.0
+PRUNE_ROUNDS: Final = 50
+PARK_MOST: Final = 100
+
+
+class Upkeep:
+    """The standing rules that are about the whole cluster, kept by each of its workers.
+
+    `on_unserved` is given operations that are to be parked, `on_open` queues in which something became claimable.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: Env,
+        store: Store,
+        identity: Identity,
+        limits: Limits,
+        watch: Watch,
+        locks: Mapping[str, LockSpace],
+        on_unserved: Callable[[list[Wanted]], None],
+        on_open: Callable[[list[str]], None],
+    ) -> None:
+        self._env = env
+        self._store = store
+        self._me = identity
+        self._limits = limits
+        self._watch = watch
+        self._locks = locks
+        self._on_unserved = on_unserved
+        self._on_open = on_open
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
+            await self._attempt(self._find_unserved)
+            await self._attempt(self._reopen)
+            await self._attempt(self._prune)
+            for space in self._locks.values():
+                await self._attempt(space.sweep)
+
+    async def _attempt(self, work: Callable[[], Any]) -> None:
+        try:
+            await work()
+        except (Contended, Ambiguous, Unavailable) as error:
+            log.info("worker.put_off", reason=str(error))
+
+    async def _prune(self) -> None:
+        for _ in range(PRUNE_ROUNDS):
+            if not await self._store.prune():
+                break
+        await self._store.run(forget_old, now_us=self._env.clock.now_us())
+        if await self._store.read(has_named):
+            await self._store.run(move_to_ids)
+
+    async def _reopen(self) -> None:
+        """A queue that is closed for a failover which nobody has any more opens again, in its error state."""
+        if await self._store.read(has_forgotten_failover):
+            queues = await self._store.run(end_forgotten_failovers, now_us=self._env.clock.now_us())
+            log.error("backend.failover_forgotten", queues=queues)
+            self._on_open(queues)
+
+    async def _find_unserved(self) -> None:
+        """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.
+
+        How long nobody served them is what counts, by our own readings; not how long they have waited, which may be for
+        another operation, or through a night in which everything was off.
+        """
+        found: list[Wanted] = []
+        closed, targets = await self._store.read(queue.storage)
+        # Another cluster in the same database has nodes that we do not watch.
+        for one in await self._store.read(waiting.waiting_kinds, cluster=self._me.cluster):
+            if one.queue in closed and one.kind != queue.FAILOVER:
+                continue  # it waits for the failover, which is not waited for without end
+            if self.is_unserved(one, one.queue, targets.get(one.queue)):
+                found += await self._store.read(waiting.heads, waiting=one, most=PARK_MOST)
+        if found:
+            self._on_unserved(found)
+
+    def is_unserved(self, one: Waiting | Claim, name: str, target: str | None) -> bool:
+        """Whether no live node has been able to run it for as long as one waits for that."""
+        on = None if one.kind == queue.FAILOVER else target  # a failover speaks to the backend as a whole
+        return self._watch.unserved_for(name, on, one.kind, one.version) > self._limits.park_after_s
