@@ -16,9 +16,6 @@ ALLOWED = {
     # Deleting a type: an administrator's word, now and then. It ends with the first row that has the type.
     "SELECT (EXISTS (SELECT volumes.id FROM volumes WHERE volumes.tombstone IS 0 AND volumes.volume_type_id": "volumes",
     "SELECT EXISTS (SELECT snapshots.id FROM snapshots WHERE snapshots.tombstone IS 0 AND (snapshots.volume": "snapshots",
-    # Twice a minute on each node. Nothing but an index of their own could help.
-    "SELECT messages.id FROM messages WHERE messages.guaranteed_until_us <": "messages",
-    "SELECT DISTINCT operations.queue, operations.kind, operations.version FROM operations WHERE": "operations",
 }
 
 
@@ -67,13 +64,13 @@ def test_a_statement_that_reads_a_whole_table_is_found(database: Database) -> No
     schema.upgrade(database.urls[0])
     with database.tx() as tx:
         fill(tx, ROWS // 4)
-    named = sa.select(volumes.c.id).where(volumes.c.name == "x")
+    described = sa.select(volumes.c.id).where(volumes.c.description == "x")
     bad = [
-        named,
-        sa.select(volumes.c.id).order_by(volumes.c.name).limit(5),
+        described,
+        sa.select(volumes.c.id).order_by(volumes.c.description).limit(5),
         sa.select(sa.func.count(volumes.c.description)),
     ]
-    good = [named.where(volumes.c.project_id == "x"), sa.select(volumes).order_by(volumes.c.created_at_us).limit(5)]
+    good = [described.where(volumes.c.project_id == "x"), sa.select(volumes).order_by(volumes.c.created_at_us).limit(5)]
 
     with database.tx() as tx:
         if database.kind == "postgresql":

@@ -501,12 +501,16 @@ def unserved(base: Base, *, kind: str = "copy", version: int = 1, most: int = 10
 
 
 def test_what_waits_is_told_by_queue_kind_and_version(base: Base) -> None:
-    """Each once, however many there are; what somebody owns does not wait."""
+    """Each once, however many there are; what somebody owns does not wait, and another cluster's is not our concern."""
     _ = [base.enqueue(changes(f"v{number}", 1)) for number in range(200)]
     base.enqueue(changes("w", 1), job=Job("copy", 2, "c@gone", "volume", "w", {}))
+    for number, queue_ in enumerate(("C@gone", "c", "c.d@gone", "cc@gone", "cA", "c@other@gone")):
+        base.enqueue(changes(f"o{number}", 1), job=Job("copy", 1, queue_, "volume", f"o{number}", {}))
     base.claim(base.enqueue(changes("x", 1), job=Job("paint", 1, QUEUE, "volume", "x", {})))
 
-    assert sorted(base.run(waiting.waiting_kinds)) == [(QUEUE, "copy", 1), ("c@gone", "copy", 2)]
+    found = base.run(waiting.waiting_kinds, cluster="c")
+
+    assert sorted(found) == [(QUEUE, "copy", 1), ("c@gone", "copy", 2), ("c@other@gone", "copy", 1)]
 
 
 def test_of_what_nobody_serves_the_heads_of_lines_are_parked(base: Base) -> None:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from tests.upgrade.databases import Database, begin
+from tests.upgrade.databases import Database, begin, forked, statuses
 
 from breezeblock.model.errors import Contended
 from breezeblock.store import schema
@@ -220,3 +220,76 @@ def test_accounts_of_many_projects_move_beside_those_who_charge(database: Databa
         f"gigabytes_{key}": PROJECTS,
         f"snapshots_{key}": PROJECTS,
     }
+
+
+# --- indexes ----------------------------------------------------------------------------------------------------------
+
+
+def is_valid(database: Database, index: str) -> bool | None:
+    """Whether PostgreSQL may use it; None when it is not there."""
+    with database.tx() as tx:
+        found = tx.execute(
+            sa.text("SELECT indisvalid FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE c.relname = :index"),
+            {"index": index},
+        )
+        return found.scalar()
+
+
+@contextmanager
+def writing(database: Database, *, for_s: float | None = None) -> Iterator[None]:
+    """Somebody has written a volume and does not commit; until the end of the block, or for so long."""
+    with ExitStack() as open_:
+        engine = database.open()
+        open_.callback(engine.dispose)
+        connection = open_.enter_context(engine.connect())
+        extend(connection, 1)
+        leaving = threading.Timer(for_s or 0.0, open_.close)
+        if for_s:
+            leaving.start()
+        yield
+        if for_s:
+            leaving.join()
+
+
+@pytest.mark.parametrize("database", ("postgresql",), indirect=True)
+def test_nobody_waits_while_an_index_is_built_that_waits_for_a_long_writer(filled: Database) -> None:
+    """It has to wait for everybody who writes to the table; others write meanwhile, to that table as well."""
+    with clients(filled, create, look) as served:
+        time.sleep(CALM_S)
+        usual_s = max(client.longest_s for client in served)
+        with writing(filled, for_s=READS_S):
+            started_s = time.monotonic()
+            schema.upgrade(filled.urls[0])
+            took_s = time.monotonic() - started_s
+
+    assert [client.failed for client in served] == [[]] * 2
+    assert took_s > READS_S - 1
+    assert max(client.longest_s for client in served) < WAITS_S + 2 * usual_s
+    assert is_valid(filled, "ix_volumes_name") is True
+
+
+@pytest.mark.parametrize("database", ("postgresql",), indirect=True)
+def test_an_index_that_was_broken_off_is_built_anew(filled: Database) -> None:
+    """What is left of it would never be used, and yet be in the way of one with the same name."""
+    engine = filled.open()
+    with writing(filled), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as impatient:
+        impatient.exec_driver_sql("SET statement_timeout = 300")
+        with pytest.raises(sa.exc.OperationalError, match="timeout"):
+            impatient.exec_driver_sql("CREATE INDEX CONCURRENTLY ix_volumes_name ON volumes (name, project_id)")
+    engine.dispose()
+    assert is_valid(filled, "ix_volumes_name") is False
+
+    schema.upgrade(filled.urls[0])
+
+    assert is_valid(filled, "ix_volumes_name") is True
+
+
+@pytest.mark.parametrize("database", ("postgresql",), indirect=True)
+def test_two_that_build_indexes_at_once_do_it_once(filled: Database) -> None:
+    """One waits for the other, and not in the server: building an index waits for whoever waits there."""
+    with writing(filled, for_s=1.5):
+        ended = statuses([forked(lambda: schema.upgrade(filled.urls[0])) for _ in range(2)])
+
+    assert ended == [0, 0]
+    assert is_valid(filled, "ix_operations_owner_kind") is True
+    assert is_valid(filled, "ix_operations_owner") is None

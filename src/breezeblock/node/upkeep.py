@@ -91,9 +91,8 @@ class Upkeep:
         """
         found: list[Wanted] = []
         closed, targets = await self._store.read(queue.storage)
-        for one in await self._store.read(waiting.waiting_kinds):
-            if not one.queue.startswith(f"{self._me.cluster}@"):
-                continue  # another cluster in the same database has nodes that we do not watch
+        # Another cluster in the same database has nodes that we do not watch.
+        for one in await self._store.read(waiting.waiting_kinds, cluster=self._me.cluster):
             if one.queue in closed and one.kind != queue.FAILOVER:
                 continue  # it waits for the failover, which is not waited for without end
             if self.is_unserved(one, one.queue, targets.get(one.queue)):

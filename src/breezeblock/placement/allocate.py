@@ -125,5 +125,6 @@ _LIMIT = _USABLE * pools.c.over_subscription_percent // 100
 _MORE = bindparam("size_gib", type_=BigInteger())
 _RECORD = update(pools).where(pools.c.name == bindparam("pool")).values(allocated_gib=pools.c.allocated_gib + _MORE)
 _ALLOCATE = _RECORD.where(pools.c.enabled.is_(True), pools.c.allocated_gib + _MORE <= _LIMIT)
-_LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE))
+# Nodes of one cluster mostly serve the same.
+_LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE)).distinct()
 _POOLS = select(pools)

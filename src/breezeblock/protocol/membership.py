@@ -334,8 +334,9 @@ def needs_housekeeping(tx: Connection, *, cluster: str) -> bool:
     gone = tx.execute(_GONE).scalars().all()
     if gone and tx.execute(_A_STRAY, {"owners": gone}).first() is not None:
         return True
-    queries = (recovery.owned_on_fenced_backends().limit(1), _ONE_WITHOUT_NODE)
-    return any(tx.execute(query).first() is not None for query in queries) or driver_locks.has_dead(tx)
+    if recovery.owned_on_fenced_backends(tx) or tx.execute(_ONE_WITHOUT_NODE).first() is not None:
+        return True
+    return driver_locks.has_dead(tx)
 
 
 def announce(

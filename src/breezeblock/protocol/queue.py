@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Integer, and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Integer, and_, bindparam, delete, func, insert, literal, or_, select, update
 
 from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import REPLICATION_FAILING_OVER
-from breezeblock.store.dialects import db_now_us
+from breezeblock.store.dialects import always_null, db_now_us
 from breezeblock.store.tables import backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
@@ -181,7 +181,8 @@ def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int
     have brought nodes down, and must run alone, neither hide the others nor are hidden by them.
     """
     values = {"queue": queue, "most": most, "attempts_from": attempts.start, "attempts_below": attempts.stop}
-    rows = tx.execute(_claimable(tuple(sorted(kinds.items()))), values).all()
+    statement = _claimable(tuple(sorted(kinds.items())), from_first=attempts.start == 0)
+    rows = tx.execute(statement, values).all()
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
@@ -365,29 +366,30 @@ _mine = operation_locks.alias("mine")
 _before = operation_locks.alias("earlier")
 
 
-def _someone_before() -> Any:
+def _nobody_before() -> Any:
     conflicts = and_(
         _before.c.resource_id == _mine.c.resource_id,
         _before.c.seq < _mine.c.seq,
         or_(_mine.c.exclusive, _before.c.exclusive),
     )
-    return exists(
-        select(_mine.c.seq)
-        .select_from(_mine.join(_before, conflicts))
-        .where(_mine.c.operation_id == operations.c.id)
-        .correlate(operations)
+    # A number instead of EXISTS: of that MariaDB makes a table first, and reads all locks for it. Unequal, not IS NULL: of that
+    # PostgreSQL expects so few rows that it reads all that wait and sorts them.
+    found = (
+        select(literal(1)).select_from(_mine.join(_before, conflicts)).where(_mine.c.operation_id == operations.c.id)
     )
+    return func.coalesce(found.correlate(operations).limit(1).scalar_subquery(), 0) != 1
 
 
 SEEN = (operations.c.id, operations.c.epoch, operations.c.queue, operations.c.attempt, operations.c.kind)
-FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), ~_someone_before())
+OLDEST_FIRST = (always_null(operations.c.owner), operations.c.created_at_us, operations.c.id)
+FREE = and_(operations.c.owner.is_(None), operations.c.not_before_us <= db_now_us(), _nobody_before())
 _MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
 
 
 @functools.cache
-def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
+def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool) -> Any:
     known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
-    return (
+    found = (
         select(*SEEN)
         .where(
             operations.c.queue == bindparam("queue"),
@@ -396,9 +398,11 @@ def _claimable(kinds: tuple[tuple[str, int], ...]) -> Any:
             known,
             FREE,
         )
-        .order_by(operations.c.created_at_us, operations.c.id)
+        .order_by(*OLDEST_FIRST)
         .limit(bindparam("most", type_=Integer()))
     )
+    # Those tried often have an index of their own. Left to itself MariaDB takes it here, too, and sorts all that wait.
+    return found.with_hint(operations, "FORCE INDEX (ix_operations_queue)", "mariadb") if from_first else found
 
 
 def _own(claimed: Claim) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from alembic.ddl.base import AddColumn
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from breezeblock.store.kinds import MARIADB_COLLATION
 
@@ -27,7 +27,16 @@ def _create_table(element: CreateTable, compiler: Any, **kw: Any) -> str:
 @compiles(CreateIndex, "mysql", "mariadb")
 def _create_index(element: CreateIndex, compiler: Any, **kw: Any) -> str:
     made: str = compiler.visit_create_index(element, **kw)
-    return f"{made.replace('INDEX ', 'INDEX IF NOT EXISTS ', 1)} ALGORITHM=INPLACE LOCK=NONE"
+    if not element.if_not_exists:
+        made = made.replace("INDEX ", "INDEX IF NOT EXISTS ", 1)
+    return f"{made} ALGORITHM=INPLACE LOCK=NONE"
+
+
+@compiles(DropIndex, "mysql", "mariadb")
+def _drop_index(element: DropIndex, compiler: Any, **kw: Any) -> str:
+    made: str = compiler.visit_drop_index(element, **kw)
+    # It takes no word about how: no row is looked at.
+    return made if element.if_exists else made.replace("INDEX ", "INDEX IF EXISTS ", 1)
 
 
 @compiles(AddColumn, "mysql", "mariadb")

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, String, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -46,6 +46,37 @@ def locks_in_key_order(tx: Connection) -> bool:
 
     InnoDB keeps rows in that order, by which it finds them whether it goes through a part of them or through all. SQLite has
     one writer. PostgreSQL may read them in any order.
+    """
+    return tx.dialect.name != "postgresql"
+
+
+class always_null(FunctionElement[str]):
+    """In ORDER BY, before the other columns of an index: one of its columns that the conditions require to be NULL.
+
+    PostgreSQL sees only so that the index is in this order, and takes the first few rows instead of sorting all of them.
+    MariaDB sees it only without.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(always_null)
+def _null_column(element: always_null, compiler: Any, **kw: Any) -> str:
+    text: str = compiler.process(element.clauses.clauses[0], **kw)
+    return text
+
+
+@compiles(always_null, "mysql", "mariadb")
+def _null_nothing(element: always_null, compiler: Any, **kw: Any) -> str:
+    return "NULL"
+
+
+def skips_to_distinct(tx: Connection) -> bool:
+    """Whether `SELECT DISTINCT` of the first columns of an index may be left to the planner.
+
+    MariaDB goes from value to value. SQLite reads all entries, but of the index only, and in the process itself. PostgreSQL
+    reads all rows, and must be led.
     """
     return tx.dialect.name != "postgresql"
 

@@ -7,6 +7,8 @@ processes that start at once one migrates, and the other finds the work done. A 
 MariaDB commits with every statement that changes the schema, and a lock is known to one Galera node only. So there every
 statement may be repeated (`ddl`), and the revision is written last.
 
+Indexes on tables that are big by now are built before their revision (`indexes`), beside everybody's work.
+
 To change a table it must be nobody's for an instant, and all who come later wait behind whoever waits for that. So it is waited
 for only for a second: then everybody else has their turn, and it is tried again. Rows are moved in transactions of their own.
 """
@@ -24,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from breezeblock.database_urls import is_server_url, sqlite_path
 from breezeblock.env.real import RealClock
 from breezeblock.model.errors import Contended
+from breezeblock.store import indexes
 from breezeblock.store.dialects import open_engine, translate
 from breezeblock.store.servers import Session, open_server
 from breezeblock.store.turnstile import Turnstile
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. Said here as well, so that a service that is up to date starts without loading Alembic.
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 # What a transaction begins with, by dialect: a place in the queue of those who upgrade (on PostgreSQL any number that nobody
@@ -82,7 +85,10 @@ def upgrade(url: str) -> bool:
     Safe to call again and from several processes at once.
     """
     changed = False
-    if current(url) != HEAD:
+    at = current(url)
+    if at is not None and at < HEAD and is_server_url(url):
+        _build_indexes(url, at)
+    if at != HEAD:
         import_module("alembic.command")  # takes a while, in which no transaction is open
         while _in_turn(url, _revise):
             changed = True
@@ -94,19 +100,41 @@ def upgrade(url: str) -> bool:
 
 def _in_turn(url: str, work: Callable[[Connection], T]) -> T:
     """One transaction, when those who upgrade as well have ended theirs; again when it was in anybody's way."""
+
+    def transact() -> T:
+        with _alone(url), _connected(url) as connection:
+            for statement in _BEGIN[connection.dialect.name]:
+                connection.exec_driver_sql(statement)
+            return _in_transaction(connection, work)
+
+    return _patiently(transact, patience_s=_PATIENCE_S)
+
+
+def _build_indexes(url: str, at: str) -> None:
+    """On PostgreSQL, those of the revisions after `at`; there is no transaction around it."""
+
+    def attempt() -> None:
+        with _connected(url) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.rollback()  # what it was asked so far
+                by_itself = connection.execution_options(isolation_level="AUTOCOMMIT")
+                indexes.build(by_itself, at=at, told=lambda name: log.info("database.index", name=name))
+
+    _patiently(attempt, patience_s=UPGRADE_LIMIT_S)
+
+
+def _patiently(attempt: Callable[[], T], *, patience_s: float) -> T:
+    """What `attempt` returns, after as many as it takes: it is made again when others were in its way."""
     clock, pause_s = RealClock(), _PAUSE_S
     started_s = clock.boottime()
     while True:
         try:
-            with _alone(url), _connected(url) as connection:
-                for statement in _BEGIN[connection.dialect.name]:
-                    connection.exec_driver_sql(statement)
-                return _in_transaction(connection, work)
-        except DBAPIError as error:
+            return attempt()
+        except (DBAPIError, Contended) as error:
             in_the_way = isinstance(translate(error, committing=False), Contended)
-            if not in_the_way or clock.boottime() - started_s > _PATIENCE_S:
+            if not in_the_way or clock.boottime() - started_s > patience_s:
                 raise
-            log.info("database.upgrade_again", reason=str(error.orig))
+            log.info("database.upgrade_again", reason=str(getattr(error, "orig", error)))
         clock.pause(pause_s)
         pause_s = min(2 * pause_s, _PAUSE_MOST_S)
 

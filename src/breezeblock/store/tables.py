@@ -79,6 +79,8 @@ volumes = Table(
     Index("ix_volumes_status", "status"),
     Index("ix_volumes_pool", "pool_name"),
     Index("ix_volumes_type", "volume_type_id"),
+    # By name first: clients that know a volume by its name ask for it so, each time.
+    Index("ix_volumes_name", "name", "project_id"),
 )
 
 snapshots = Table(
@@ -111,6 +113,7 @@ snapshots = Table(
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),
     Index("ix_snapshots_status", "status"),
+    Index("ix_snapshots_name", "name", "project_id"),
 )
 
 volume_types = Table(
@@ -148,6 +151,7 @@ messages = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("guaranteed_until_us", BigInteger, nullable=False),
     Index("ix_messages_project_created", "project_id", "created_at_us", "id"),
+    Index("ix_messages_guaranteed", "guaranteed_until_us"),
 )
 
 # --- accounts -------------------------------------------------------------------------------------------------------
@@ -232,7 +236,10 @@ operations = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("claimed_at_us", BigInteger),
     Index("ix_operations_queue", "queue", "owner", "created_at_us"),
-    Index("ix_operations_owner", "owner"),
+    # Those that have brought nodes down, however many wait that have not.
+    Index("ix_operations_attempt", "queue", "attempt"),
+    # What a node owns; and what kinds of operations wait, without a look at each of them.
+    Index("ix_operations_owner_kind", "owner", "queue", "kind", "version"),
     Index("ix_operations_resource", "resource_id"),
 )
 

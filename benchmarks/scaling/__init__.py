@@ -1,0 +1,1 @@
+"""How latencies and throughput change with the number of rows: see `benchmarks/scale.py`."""
