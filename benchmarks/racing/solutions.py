@@ -46,8 +46,10 @@ class TookTooLong(Exception):
 class Solution(Protocol):
     """One worker's way. Both calls return when the row is changed, whatever it takes."""
 
-    retries: int
-    """How often a transaction was run again after a deadlock or a failed certification."""
+    @property
+    def retries(self) -> int:
+        """How often a transaction was run again after a deadlock or a failed certification."""
+        ...
 
     def acquire(self, row_id: str, mark: str) -> None: ...
 

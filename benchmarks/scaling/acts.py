@@ -93,7 +93,7 @@ class Client:
         wanted = listing.Page(
             project_id=None if project is None else ProjectId(project),
             limit=limit,
-            sort=NEWEST_FIRST,  # type: ignore[arg-type]
+            sort=NEWEST_FIRST,
             where=conditions,
             marker=marker,
         )

@@ -167,5 +167,5 @@ def settle(at: Site) -> None:
     engine.dispose()
     if at.kind == "postgresql":
         assert at.server is not None
-        with at.server.admin() as admin:  # type: ignore[union-attr]
+        with at.server.admin() as admin:
             admin.execute("CHECKPOINT")

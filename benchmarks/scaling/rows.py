@@ -40,14 +40,14 @@ _TOTAL_GIB: Final = 100_000_000
 
 def _template(table: sa.Table) -> dict[str, Any]:
     """What a column has when nothing is said: its default, or NULL."""
-    return {
-        column.name: int(column.default.arg)
-        if isinstance(column.type, sa.Boolean) and column.default is not None
-        else column.default.arg
-        if column.default is not None
-        else None
-        for column in table.c
-    }
+    return {column.name: _default_of(column) for column in table.c}
+
+
+def _default_of(column: sa.Column[Any]) -> Any:
+    default: Any = column.default
+    if default is None:
+        return None
+    return int(default.arg) if isinstance(column.type, sa.Boolean) else default.arg
 
 
 def _volume(number: int, at: Volume) -> dict[str, Any]:

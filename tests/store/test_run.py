@@ -229,9 +229,9 @@ def test_a_request_that_loses_races_goes_on_as_long_as_it_may(files: Files) -> N
     async def use(world: World) -> tuple[int, int, float]:
         return await add(world), world.lane.attempts, max(world.clock.slept)
 
-    result, attempts, longest_s = files.run(["contended"] * 100, use)
+    result, attempts, longest_s = files.run(["contended"] * 40, use)
 
-    assert (result, attempts, files.counter) == (1, 101, 1)
+    assert (result, attempts, files.counter) == (1, 41, 1)
     assert longest_s <= run_module.RACE_PAUSE_MOST_S
 
 

@@ -43,6 +43,7 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     "create_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
     "delete_snapshot": {("snapshots", "deleting"): ("snapshot.delete_failed",)},
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
+    "check_node": {},  # it changes nothing
 }
 
 
