@@ -131,7 +131,7 @@ SUITES = (
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
-    Suite("race", ("tests/race",), seconds=60, proof_seconds=300, lane="alone"),
+    Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
     Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=1200, lane="alone"),
     on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),

@@ -623,3 +623,12 @@ def test_a_proof_outlives_an_outage_of_the_database(base: Base) -> None:
 
     in_virtual_time(main())
     assert (len(agent.asked), state(base)[0]) == (1, "fenced")
+
+
+def test_what_a_fence_has_proved_dead_is_released_at_once(base: Base) -> None:
+    """And not at the next look at the nodes, most of a second later."""
+    fence = Scripted("external", True, whole_node=True, takes_s=0.05)
+
+    watched(base, {FAST: (fence,), SLOW: (fence,)}, seconds=0.3)
+
+    assert state(base)[0] == "gone"

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from breezeblock.chaos.database import Database, Servers, SqliteFile
+from breezeblock.database_urls import sqlite_path
 from breezeblock.supervisor import posts
 
 __all__ = ["Answer", "NotYet", "Service", "children", "descendants", "eventually", "is_running", "start"]
@@ -84,7 +85,10 @@ class Service:
     @property
     def database(self) -> Database:
         """Whichever it was given."""
-        if url := self.environ.get("BREEZEBLOCK_DATABASE__URL"):
+        url = self.environ.get("BREEZEBLOCK_DATABASE__URL", "")
+        if path := sqlite_path(url):
+            return SqliteFile(Path(path))
+        if url:
             return Servers((url, *json.loads(self.environ.get("BREEZEBLOCK_DATABASE__FAILOVER_URLS", "[]"))))
         return SqliteFile(self.data / "breezeblock.db")
 

@@ -53,17 +53,29 @@ class Watch:
         self._on_release = on_release
         self._observer = Observer(terms)
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
+        self._fenced = asyncio.Event()
         self._served_at: dict[tuple[str, str | None, str, int], float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            self._fenced.clear()
             try:
                 await self._round()
             except (Contended, Ambiguous, Unavailable) as error:
                 # No reading, no judgement: the observer notices the gap by itself.
                 log.info("watch.no_reading", reason=str(error))
-            await self._env.clock.sleep(self._terms.renew_every_s * self._env.random.uniform(0.8, 1.0))
+            await self._pause(self._terms.renew_every_s * self._env.random.uniform(0.8, 1.0))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next round is due; or a fence has ended, and what it has proved dead can be released."""
+        fenced = asyncio.ensure_future(self._fenced.wait())
+        timer = asyncio.ensure_future(self._env.clock.sleep(seconds))
+        try:
+            await asyncio.wait((fenced, timer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            fenced.cancel()
+            timer.cancel()
 
     async def _round(self) -> None:
         rows = await self._store.probe(membership.read_nodes, cluster=self._cluster)
@@ -149,5 +161,9 @@ class Watch:
     def _fence_ended(self, incarnation: Incarnation, done: "asyncio.Task[None]") -> None:
         # The row still says what is to be done: whatever went wrong, the next round begins again.
         del self._fencing[incarnation]
-        if not done.cancelled() and (error := done.exception()) is not None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is None:
+            self._fenced.set()
+        else:
             log.warning("node.fence_interrupted", incarnation_expired=incarnation, reason=str(error))

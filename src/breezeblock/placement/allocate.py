@@ -5,6 +5,7 @@ row, and the next one is tried.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
@@ -15,17 +16,19 @@ from breezeblock.placement.choose import Pool, Wish, in_order, refusal
 from breezeblock.store.tables import nodes, pools
 
 
-def place(tx: Connection, wish: Wish) -> tuple[Pool | None, str]:
-    """Find a pool and allocate in it. Returns the pool, or None and the reasons as a sentence for the user.
+def place(tx: Connection, wish: Wish, *, among: Sequence[Pool]) -> tuple[Pool | None, str]:
+    """Find a pool among those that were read, and allocate in it. Returns it, or None and the reasons for the user.
+
+    They may be a moment old: whether there is still room in a pool, and whether it takes volumes, its row itself decides.
 
     Raises NotYet when no pool has ever been reported: in the first second of a new service a volume in `error` would help
     nobody.
     """
-    pools_now = in_order(read_pools(tx))
-    if not pools_now:
+    candidates = in_order(among)
+    if not candidates:
         raise NotYet("No backend has reported its storage yet; try again in a moment.")
     reasons: list[str] = []
-    for pool in pools_now:
+    for pool in candidates:
         why = refusal(pool, wish)
         if why is None and allocate(tx, pool.name, wish.size_gib):
             return pool, ""

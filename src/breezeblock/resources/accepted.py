@@ -12,7 +12,7 @@ from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
 from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
-from breezeblock.store.transitions import NOUNS, Must, Transition, has_no, read_row
+from breezeblock.store.transitions import NOUNS, Must, Transition, change_row, has_no, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
@@ -90,19 +90,26 @@ def message_for_failure(tx: Connection, claim: queue.Claim, *, event: str, text:
     )
 
 
-def settle(tx: Connection, transition: Transition, row_id: str) -> bool:
+def settle(tx: Connection, transition: Transition, row_id: str, *, also: Mapping[str, Any] = {}) -> bool:
     """Make an operation's closing status change, if the status is still the operation's to change.
 
     It is not when a later request has set another one (a reset, a forced delete), or stands in line to set it: what came
     later wins, and the operation ends without touching the status. Returns whether it was changed.
+
+    The columns of `also` are changed in any case.
     """
     row = read_row(tx, transition.table, row_id)
     before = {status for status, _ in transition.moves}
-    if row is None or row["tombstone"] or not (None in before or row["status"] in before):
+    if (
+        row is None
+        or row["tombstone"]
+        or not (None in before or row["status"] in before)
+        or queue.someone_waits(tx, resource_id=row_id, exclusively=True)
+    ):
+        if also:
+            change_row(tx, transition.table, row_id, **also)
         return False
-    if queue.someone_waits(tx, resource_id=row_id, exclusively=True):
-        return False
-    transition.apply_locked(tx, row_id)
+    transition.apply_locked(tx, row_id, known=row, also=also)
     return True
 
 

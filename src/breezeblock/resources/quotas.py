@@ -5,13 +5,14 @@ first and checked afterwards, so two requests that would both just fit cannot bo
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, Connection, Update, and_, bindparam, case, insert, select, update
 
 from breezeblock.model.errors import Contended, OverQuota
 from breezeblock.model.ids import ProjectId
+from breezeblock.store.dialects import locks_in_key_order
 from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
 
 UNLIMITED = -1
@@ -22,6 +23,7 @@ _OWN_SIZE = select(quotas.c.hard_limit).where(
 _CLASS_SIZE = select(quota_classes.c.hard_limit).where(
     quota_classes.c.class_name == "default", quota_classes.c.resource == "per_volume_gigabytes"
 )
+_LARGEST = select(_OWN_SIZE.scalar_subquery().label("own"), _CLASS_SIZE.scalar_subquery().label("common"))
 
 
 def volume_deltas(*, volumes: int, gib: int, type_id: str | None) -> dict[str, int]:
@@ -75,11 +77,20 @@ def refund(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
 
 def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, defaults: Mapping[str, int]) -> None:
     """Raise OverQuota when one volume of this size is more than the project may have in one piece."""
-    limit = tx.execute(_OWN_SIZE, {"project": project_id}).scalar()
-    if limit is None:
-        limit = tx.execute(_CLASS_SIZE).scalar()
-    limit = defaults.get("per_volume_gigabytes", UNLIMITED) if limit is None else limit
-    if limit not in (None, UNLIMITED) and size_gib > limit:
+    refuse_larger(size_gib, largest_volume(tx, project_id, defaults=defaults))
+
+
+def largest_volume(tx: Connection, project_id: str, *, defaults: Mapping[str, int]) -> int:
+    """How many GiB the project may have in one piece; -1 is unlimited."""
+    said = tx.execute(_LARGEST, {"project": project_id}).one()
+    if (limit := said.common if said.own is None else said.own) is not None:
+        return int(limit)
+    return defaults.get("per_volume_gigabytes", UNLIMITED)
+
+
+def refuse_larger(size_gib: int, limit: int) -> None:
+    """Raise OverQuota when a volume is larger than its project may have in one piece."""
+    if limit != UNLIMITED and size_gib > limit:
         raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
 
 
@@ -101,7 +112,7 @@ def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     ]
     if not changes:
         return
-    missed = len(changes) - tx.execute(_ADD, changes).rowcount
+    missed = len(changes) - _add_there(tx, project_id, changes)
     if not missed:
         return
     names = [change["name"] for change in changes]
@@ -114,6 +125,27 @@ def _add(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     if len(first) != missed:
         raise Contended("somebody else has made the account's row meanwhile")
     tx.execute(_MAKE, first)
+
+
+def _add_there(tx: Connection, project_id: str, changes: Sequence[Mapping[str, Any]]) -> int:
+    """Change the rows that are there; returns how many.
+
+    One statement for each, in order, where one for all would lock them in any order: PostgreSQL, which is sent them together.
+    """
+    if not locks_in_key_order(tx):
+        return tx.execute(_ADD, changes).rowcount
+    values = {f"name_{i}": change["name"] for i, change in enumerate(changes)}
+    values |= {f"delta_{i}": change["delta"] for i, change in enumerate(changes)}
+    return tx.execute(_add_all(len(changes)), {"project": project_id} | values).rowcount
+
+
+@functools.cache
+def _add_all(count: int) -> Update:
+    names: list[BindParameter[str]] = [bindparam(f"name_{i}") for i in range(count)]
+    deltas = [bindparam(f"delta_{i}", type_=BigInteger()) for i in range(count)]
+    delta = case(*((quota_usage.c.resource == name, delta) for name, delta in zip(names, deltas, strict=True)), else_=0)
+    theirs = (quota_usage.c.project_id == bindparam("project"), quota_usage.c.resource.in_(names))
+    return update(quota_usage).where(*theirs).values(in_use=quota_usage.c.in_use + delta)
 
 
 _TYPE_NAME = select(volume_types.c.name).where(volume_types.c.id == bindparam("type"))

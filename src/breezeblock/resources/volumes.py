@@ -4,7 +4,7 @@ Each `begin_` is a whole request: transition, accounts and operation row, all or
 one transaction that ends its operation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +37,6 @@ from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
-    change_row,
     differs,
     equals,
     has_no,
@@ -245,6 +244,9 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     source_table, source_id = _source_of(wanted)
     guess = None if source_table is None else read_row(tx, source_table, source_id)
     type_id = _type_of(tx, wanted, guess, origin)["id"]
+    # Before the rows are ours, for which others wait: what of it changes decides by its own columns, or may be a moment old.
+    pools = allocate.read_pools(tx)
+    largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
     lock_rows(tx, decided_on, origin=origin)
     source = None if source_table is None else read_row(tx, source_table, source_id)
@@ -257,7 +259,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
     elif source_table is snapshots:
         BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
-    _check_zone(tx, wanted.availability_zone)
+    _check_zone(pools, wanted.availability_zone)
 
     wish = Wish(
         size_gib=size_gib,
@@ -265,8 +267,8 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
         pool_name=None if source is None else source["pool_name"],
     )
-    pool, why_not = allocate.place(tx, wish)
-    quotas.check_volume_size(tx, origin.project_id, size_gib, defaults=quota_defaults)
+    pool, why_not = allocate.place(tx, wish, among=pools)
+    quotas.refuse_larger(size_gib, largest_gib)
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
@@ -304,8 +306,7 @@ def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: di
     """The volume's object is whole: publish it."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    change_row(tx, volumes, payload.volume_id, object_name=state["object"], updated_at_us=now_us)
-    settle(tx, CREATED, payload.volume_id)
+    settle(tx, CREATED, payload.volume_id, also={"object_name": state["object"], "updated_at_us": now_us})
     clear_tombstones(tx, claim)
 
 
@@ -451,10 +452,10 @@ def _size(wanted: NewVolume, source: Mapping[str, Any] | None) -> int:
     return int(source["size_gib"])
 
 
-def _check_zone(tx: Connection, zone: str | None) -> None:
+def _check_zone(pools: Iterable[Pool], zone: str | None) -> None:
     if zone is None:
         return
-    known = {pool.availability_zone for pool in allocate.read_pools(tx)}
+    known = {pool.availability_zone for pool in pools}
     if known and zone not in known:
         raise BadRequest(f"Availability zone '{zone}' is not one of: {', '.join(sorted(known))}.")
 

@@ -41,6 +41,15 @@ def _now_mysql(element: db_now_us, compiler: Any, **kw: Any) -> str:
     return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 
 
+def locks_in_key_order(tx: Connection) -> bool:
+    """Whether one statement that changes several rows of a table, found by its primary key, takes them in the key's order.
+
+    InnoDB keeps rows in that order, by which it finds them whether it goes through a part of them or through all. SQLite has
+    one writer. PostgreSQL may read them in any order.
+    """
+    return tx.dialect.name != "postgresql"
+
+
 class always_null(FunctionElement[str]):
     """In ORDER BY, before the other columns of an index: one of its columns that the conditions require to be NULL.
 

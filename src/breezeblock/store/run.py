@@ -29,8 +29,10 @@ SERVERS_ASKED: Final = 4
 PAUSE_FIRST_S: Final = 0.005
 PAUSE_MOST_S: Final = 2.0
 # Who has lost against another transaction waits no longer than this: a database that is away is to be spared, but a race has a
-# winner each time, and who waits ever longer only lets the others win the next ones too.
-RACE_PAUSE_MOST_S: Final = 0.04
+# winner each time, and who waits ever longer only lets the others win the next ones too. Those who are at work come before
+# those who ask for more: a crowd of requests must not keep an operation from ending.
+RACE_PAUSE_MOST_S: Final = 0.3
+RACE_PAUSE_AT_WORK_MOST_S: Final = 0.04
 # Rows of tx_done are kept this long. Every retry that needs them ends long before: an API gives up within seconds, and a
 # node that was cut off for longer has been expired, so its transactions no longer match the rows that they guard.
 TX_DONE_KEPT_US: Final = 3600 * 1_000_000
@@ -134,7 +136,8 @@ class Store:
                     raise Unavailable("The database does not answer in time; try again later.") from error
                 if attempt % REQUEST_ATTEMPTS == 0:
                     log.warning("store.waiting", attempts=attempt, error=str(error))
-            await self._pause(attempt, most_s=RACE_PAUSE_MOST_S if is_race else PAUSE_MOST_S)
+            race_most_s = RACE_PAUSE_AT_WORK_MOST_S if attempts is None else RACE_PAUSE_MOST_S
+            await self._pause(attempt, most_s=race_most_s if is_race else PAUSE_MOST_S)
 
     async def _pause(self, attempt: int, *, most_s: float = PAUSE_MOST_S) -> None:
         most = min(most_s, PAUSE_FIRST_S * 2 ** min(attempt, 20))

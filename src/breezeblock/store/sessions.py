@@ -76,9 +76,6 @@ def prepare_mariadb(ask: Ask, limits: Limits, *, reading: bool, snapshot: bool) 
         "innodb_lock_wait_timeout": max(1, int(limits.lock_s)),
         "idle_transaction_timeout": max(1, int(limits.idle_s)),
         "wsrep_dirty_reads": 0,
-        # Who stands before an operation is asked for one operation at a time, by indexes. Turned into IN, the question would be
-        # answered for all operations of all queues first.
-        "optimizer_switch": "exists_to_in=off",
         # Not yet: asked to wait for a cluster that it has lost, a node says of every question that a lock took too long.
         "wsrep_sync_wait": 0,
     }

@@ -132,15 +132,25 @@ class Transition:
         lock_row(tx, self.table, row_id, origin=origin)
         return self.apply_locked(tx, row_id, **params)
 
-    def apply_locked(self, tx: Connection, row_id: str, **params: Any) -> dict[str, Any]:
-        """The same on a row that this transaction has written already."""
-        row = self.check_locked(tx, row_id, **params)
+    def apply_locked(
+        self, tx: Connection, row_id: str, *, known: Row | None = None, also: Mapping[str, Any] = {}, **params: Any
+    ) -> dict[str, Any]:
+        """The same on a row that this transaction has written already.
+
+        `known` is that row as it was read since, and spares a statement where nothing is asked about it. `also` are columns to
+        change with it, none of them a status.
+        """
+        row = known if known is not None and self._asks_nothing else self.check_locked(tx, row_id, **params)
         values = {
             name: row[f"set_{name}"] if isinstance(value, ColumnElement) else value for name, value in self.sets.items()
-        }
+        } | dict(also)
         if values:
             change_row(tx, self.table, row_id, **values)
         return {column.name: row[column.name] for column in self.table.c} | values
+
+    @property
+    def _asks_nothing(self) -> bool:
+        return not self.musts and not any(isinstance(value, ColumnElement) for value in self.sets.values())
 
     def check_locked(self, tx: Connection, row_id: str, **params: Any) -> Row:
         """Only decide and explain, on a row that this transaction has written."""

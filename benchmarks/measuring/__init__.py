@@ -1,0 +1,1 @@
+"""What the benchmarks of the API and of nodes have in common."""

@@ -1,0 +1,1 @@
+"""The parts of `races.py`: who changes rows, how, and what came of it."""

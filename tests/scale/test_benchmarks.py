@@ -1,0 +1,111 @@
+"""The benchmarks run from their beginning to their end, and say what they are to say. What they measure here means nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FIGURES: Final = {"per_s": 60.0, "end_to_end_per_s": 48.0, "p50_ms": 1.0, "p99_ms": 2.0}
+
+
+def run(*arguments: object) -> str:
+    """What a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_api_is_measured_from_beginning_to_end(tmp_path: Path) -> None:
+    """A small run on SQLite: every create is available in the end, every delete gone."""
+    kept = tmp_path / "api.json"
+    small = ("--clients", 2, "--runs", 1, "--seconds", 0.2, "--fill", 12, "--count", 6, "--failovers", 0)
+
+    printed = run("benchmarks/api.py", *small, "--nodes", 1, "--workers", 1, "--json", kept)
+
+    report = json.loads(kept.read_text())
+    by_name = report["clients"]["2"]
+    assert [by_name[name]["breezeblock"]["failed"] for name in ("create", "delete")] == [0, 0]
+    assert all(row["breezeblock"]["per_s"] > 0 for row in by_name.values())
+    assert report["memory_idle_mib"]["worker"] > 0
+    assert "| created, until available |" in printed
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+def test_failover_is_measured_from_beginning_to_end(tmp_path: Path) -> None:
+    """All that a lost machine was doing runs again, and ends."""
+    kept = tmp_path / "api.json"
+    small = ("--clients", 1, "--runs", 1, "--seconds", 0.1, "--fill", 2, "--count", 2, "--failovers", 1)
+
+    run("benchmarks/api.py", *small, "--json", kept)
+
+    for one in json.loads(kept.read_text())["failover"].values():
+        assert one["available"] == one["accepted"] == len(one["seconds"])
+        assert one["max_s"] >= one["ttl_s"] / 2
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+def test_nodes_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
+    """A small run on a real server, with the fairness that belongs to it."""
+    kept = tmp_path / "nodes.json"
+
+    run("benchmarks/nodes.py", "--quick", "--databases", "postgresql", "--json", kept)
+
+    report = json.loads(kept.read_text())
+    assert report["postgresql"]["idle"].keys() == {"1", "2"}
+    assert report["fairness"]["flood"]["figures"]["count"] == 24
+
+
+def _api_report(*, ours: float) -> dict[str, Any]:
+    by_name = {
+        name: {"breezeblock": {key: value * ours for key, value in FIGURES.items()}, "peer": FIGURES}
+        for name in ("list1000", "list50", "show", "create", "delete")
+    }
+    failed_over = {"ttl_s": 6.0, "p50_s": 7.0, "max_s": 8.0, "available": 8, "accepted": 8}
+    return {
+        "date": "2026-01-01",
+        "took_s": 60,
+        "database": "MariaDB",
+        "doorbell": "auto",
+        "runs": 1,
+        "count": 1,
+        "machine": {"cpus": 2, "load": 0.0},
+        "clients": {"1": by_name},
+        "memory_idle_mib": {"sum": 100.0},
+        "memory_after_mib": {"sum": 110.0},
+        "peer_memory_mib": 300.0,
+        "peer_memory_after_mib": 330.0,
+        "failover": {
+            "default": failed_over,
+            "tuned": failed_over,
+            "peer": {"noticed_s": 55.0, "became": {"creating": 4, "available": 4}},
+        },
+    }
+
+
+@pytest.mark.parametrize(("ours", "missed"), [(25.0, {"tuned"}), (13.0, {"list", "tuned"})])
+def test_the_page_says_which_targets_were_missed(tmp_path: Path, ours: float, missed: set[str]) -> None:
+    """By the figures of one run, kept in a file."""
+    kept = tmp_path / "api.json"
+    kept.write_text(json.dumps(_api_report(ours=ours)))
+
+    printed = run("benchmarks/api.py", "--from", kept)
+
+    lines = [line for line in printed.splitlines() if "**missed**" in line]
+    assert {next(word for word in ("tuned", "list") if word in line) for line in lines} == missed
+    assert len([line for line in printed.splitlines() if "| reached |" in line]) == 7 - len(missed)
+    assert "4 available, 4 creating" in printed
