@@ -41,8 +41,14 @@ LOADS: Final = {
 # These must stay flat: at the largest size no more than so many times what they take at the smallest.
 MUST: Final = ("show", "look", "claim")
 FLAT: Final = 1.5
-# A page that is not full at small sizes is compared from the size on at which it is.
-_FULL_FROM: Final = {"list_detail": 10_000, "list_big": 1_000, "list_marker": 1_000, "list_metadata": 100_000}
+# What is not full at small sizes (a page, or the queue that is looked into) is compared from the size on at which it is.
+_FULL_FROM: Final = {
+    "list_detail": 10_000,
+    "look": 10_000,
+    "list_big": 1_000,
+    "list_marker": 1_000,
+    "list_metadata": 100_000,
+}
 _BEGIN: Final = "<!-- scale: made by benchmarks/scale.py --write -->"
 _END: Final = "<!-- end of scale -->"
 
