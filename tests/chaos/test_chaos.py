@@ -1,4 +1,4 @@
-"""The chaos harness itself, on real processes: two minutes of it; in the long run five, and the named scenarios."""
+"""The chaos harness itself, on real processes: two minutes of it; in the long run ten, and the named scenarios."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from breezeblock.chaos.scenarios import run_scenario
 SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
 # What may find no moment to strike in a whole run: a writer may hold the storage, and nobody a transaction.
 MAY_MISS: Final = {"full disk", "read-only storage", "stop in a transaction"}
-SECONDS: Final = float(os.environ.get("BREEZEBLOCK_LOAD_S") or (300 if PROOF else 120))
+SECONDS: Final = float(os.environ.get("BREEZEBLOCK_LOAD_S") or (600 if PROOF else 120))
 
 
 @pytest.mark.timeout(SECONDS + 400)

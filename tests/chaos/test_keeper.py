@@ -22,7 +22,7 @@ from breezeblock.node.page import Page
 
 MIB: Final = 1024**2
 # At ttl 0.4 s some 15 in a second. What leaks with each renewal is seen by some thousands as well as by more.
-RENEWALS: Final = 3_000 if PROOF else 300
+RENEWALS: Final = 3_000 if PROOF else 150
 TTL_S: Final = 1.5
 SIZE_MOST: Final = 45 * MIB
 GROWTH_MOST: Final = 2 * MIB

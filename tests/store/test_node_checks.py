@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import ClassVar, cast
 
 import pytest
 from tests.store.failing_over import Site
-from tests.store.given import KINDS, NOW_US, QUEUE, create_volume, in_virtual_time, note, origin
+from tests.store.given import KINDS, NOW_US, QUEUE, create_volume, in_virtual_time, note, origin, virtual_env
 
+from breezeblock.commands.node_check import await_result
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.node.identity import Limits
@@ -14,7 +16,8 @@ from breezeblock.protocol import membership, queue, recovery
 from breezeblock.resources import node_checks
 from breezeblock.resources.node_checks import Result
 from breezeblock.store import tables
-from breezeblock.testing.replicating import DEFAULT, SECONDARY
+from breezeblock.store.run import Store as RealStore
+from breezeblock.testing.replicating import DEFAULT, SECONDARY, ReplicatingDriver
 
 V1 = "11111111-0000-4000-8000-000000000001"
 
@@ -175,3 +178,49 @@ def test_a_full_backend_does_not_keep_a_node_from_answering(site: Site) -> None:
 
     in_virtual_time(story())
     assert [row["kind"] for row in site.base.rows(tables.operations)] == ["create_volume"]
+
+
+def test_a_storage_that_hangs_is_asked_once_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call to it holds a thread, which the work on other storages needs."""
+    calls: list[str] = []
+    real = ReplicatingDriver.check
+
+    async def noted(self: ReplicatingDriver, *, known: bool) -> None:
+        calls.append("begins")
+        await real(self, known=known)
+
+    async def answered(times: int) -> None:
+        for _ in range(times):
+            id_ = ask(site, "node-1")
+            await site.until(lambda id_=id_: answer(site, id_) is not None, within_s=60)  # type: ignore[misc]
+
+    async def story() -> None:
+        site.start("node-1")
+        await site.until(lambda: bool(site.base.rows(tables.pools)))
+        monkeypatch.setattr(ReplicatingDriver, "check", noted)
+        site.array.hang(DEFAULT)
+        await answered(times=3)
+        assert calls == ["begins"]
+        site.array.repair(DEFAULT)
+        await asyncio.sleep(1.0)
+        await answered(times=1)
+        assert calls == ["begins"] * 2
+
+    in_virtual_time(story())
+
+
+def test_an_answer_that_comes_with_the_end_of_patience_is_read() -> None:
+    """It cannot be withdrawn any more: it is there."""
+    came = Result(outcome="done", incarnation="i", detail="[]")
+
+    class Store:
+        reads: ClassVar[list[Result | None]] = [None, came]
+
+        async def read(self, f: object, **asked: object) -> Result | None:
+            return self.reads.pop(0)
+
+        async def run(self, f: object, **asked: object) -> bool:
+            return False
+
+    waited = await_result(cast("RealStore", Store()), virtual_env(1), OperationId("o"), wait_s=0.0)
+    assert in_virtual_time(waited) is came

@@ -60,7 +60,7 @@ async def _check(settings: Settings, name: str, wait_s: float) -> Result | None:
     try:
         await opened.store.run(node_checks.begin_check, cluster=settings.service.cluster, node=name, origin=origin)
         bell.ring(node_queue(settings.service.cluster, name))
-        return await _await_result(opened.store, env, origin.operation_id, wait_s)
+        return await await_result(opened.store, env, origin.operation_id, wait_s)
     except NotFound as refused:
         raise Failed(refused.message) from refused
     except (Ambiguous, Unavailable) as error:
@@ -69,13 +69,15 @@ async def _check(settings: Settings, name: str, wait_s: float) -> Result | None:
         opened.lane.close()
 
 
-async def _await_result(store: Store, env: Env, operation_id: OperationId, wait_s: float) -> Result | None:
+async def await_result(store: Store, env: Env, operation_id: OperationId, wait_s: float) -> Result | None:
+    """How the check has ended within so many seconds; None when it has not, and is withdrawn."""
     until = env.clock.boottime() + wait_s
     while (found := await store.read(node_checks.result, operation_id=operation_id)) is None:
         if env.clock.boottime() >= until:
-            # Nobody will read the answer. The node ends it without asking its storage, whenever it comes.
-            await store.run(node_checks.withdraw, operation_id=operation_id)
-            break
+            # Nobody will read the answer: mostly the node ends it without asking its storage, whenever it comes.
+            if await store.run(node_checks.withdraw, operation_id=operation_id):
+                return None
+            return await store.read(node_checks.result, operation_id=operation_id)  # it came just now
         await env.clock.sleep(LOOK_EVERY_S)
     return found
 

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from breezeblock.doorbells.contract import Doorbell, Listener
+from breezeblock.drivers.contract import PoolReport
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, BackendFailed, Contended, Fenced, Unavailable
 from breezeblock.model.ids import OperationId
@@ -35,6 +36,7 @@ from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
 from breezeblock.resources.charges import park_unknown
 from breezeblock.store.run import Store
+from breezeblock.work.nodes import Probes
 from breezeblock.work.tools import NodeTools, Tools
 
 log = structlog.get_logger(__name__)
@@ -89,6 +91,7 @@ class Worker:
         self._doorbell = doorbell
         self._listener = listener
         self._me = identity
+        self._probes = Probes()
         self._own_queue = queue.node_queue(identity.cluster, identity.name)
         self._gate = gate
         self._link = link
@@ -436,8 +439,7 @@ class Worker:
     def _tools_of(self, claim: Claim) -> Tools | NodeTools | None:
         """What the operation works with, on the target that its claim has read; None when this node does not serve that."""
         if claim.queue == self._own_queue:
-            drivers = self._backends
-            return NodeTools(tuple(drivers), lambda name, target: drivers[name].on(target), self._env.clock)
+            return NodeTools(tuple(self._backends), self._probe, self._env.clock)
         backend = self._backends.get(claim.queue)
         if backend is None:
             return None
@@ -451,6 +453,9 @@ class Worker:
         self._guards[claim.operation_id] = guard
         context = OperationContext(guard, claim, self._locks.get(claim.queue))
         return Tools(driver=driver.bind(context), clock=self._env.clock, continues=backend.continues)
+
+    async def _probe(self, name: str, target: str | None) -> tuple[PoolReport, ...]:
+        return await self._probes.report(self._backends[name].on(target), name, target)
 
     async def _postpone(self, claim: Claim) -> None:
         """Try again later and nearer to the poison limit, at which it is parked: it ends, whatever the mistake was."""

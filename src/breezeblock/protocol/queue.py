@@ -18,7 +18,7 @@ from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import REPLICATION_FAILING_OVER
-from breezeblock.store.dialects import always_null, db_now_us
+from breezeblock.store.dialects import always_null, db_now_us, unindexed
 from breezeblock.store.tables import backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
@@ -389,19 +389,21 @@ _MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
 @functools.cache
 def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool) -> Any:
     known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
+    # Those tried often have an index of their own. Left to themselves SQLite and MariaDB take it for the others, too, and sort
+    # all that wait.
+    attempt = unindexed(operations.c.attempt) if from_first else operations.c.attempt
     found = (
         select(*SEEN)
         .where(
             operations.c.queue == bindparam("queue"),
-            operations.c.attempt >= bindparam("attempts_from"),
-            operations.c.attempt < bindparam("attempts_below"),
+            attempt >= bindparam("attempts_from"),
+            attempt < bindparam("attempts_below"),
             known,
             FREE,
         )
         .order_by(*OLDEST_FIRST)
         .limit(bindparam("most", type_=Integer()))
     )
-    # Those tried often have an index of their own. Left to itself MariaDB takes it here, too, and sorts all that wait.
     return found.with_hint(operations, "FORCE INDEX (ix_operations_queue)", "mariadb") if from_first else found
 
 

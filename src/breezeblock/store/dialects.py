@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, String, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, Integer, String, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -70,6 +70,27 @@ def _null_column(element: always_null, compiler: Any, **kw: Any) -> str:
 @compiles(always_null, "mysql", "mariadb")
 def _null_nothing(element: always_null, compiler: Any, **kw: Any) -> str:
     return "NULL"
+
+
+class unindexed(FunctionElement[int]):
+    """In a condition: a column by whose index SQLite is not to look. The others have hints, or know how many rows there are.
+
+    See https://www.sqlite.org/optoverview.html#disqualifying_where_clause_terms_using_unary_.
+    """
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(unindexed)
+def _column(element: unindexed, compiler: Any, **kw: Any) -> str:
+    text: str = compiler.process(element.clauses.clauses[0], **kw)
+    return text
+
+
+@compiles(unindexed, "sqlite")
+def _plus_column(element: unindexed, compiler: Any, **kw: Any) -> str:
+    return f"+{_column(element, compiler, **kw)}"
 
 
 def skips_to_distinct(tx: Connection) -> bool:

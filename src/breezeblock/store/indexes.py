@@ -35,6 +35,8 @@ LATER: Final[Mapping[str, tuple[Later, ...]]] = {
     ),
 }
 """By the revision that asks for them. Tables and columns of the first revision only, so that any database has them."""
+REPLACED: Final[Mapping[str, tuple[str, ...]]] = {"0006": ("ix_operations_owner",)}
+"""Those that are the beginning of one of these, and go when it is there."""
 
 # Any number that nobody else takes. Not that of revisions: whoever waits for that one holds a snapshot, which building an index
 # waits for. This one is never waited for in the server.
@@ -52,11 +54,12 @@ def build(connection: Connection, *, at: str, told: Callable[[str], None] = lamb
     """
     if not connection.execute(_TURN).scalar_one():
         raise Contended("another process builds indexes")
-    # It waits for transactions that are under way, and nobody waits behind it.
+    # It waits for transactions that are under way, and nobody waits behind it; and it takes as long as the table is big.
     connection.exec_driver_sql("SET lock_timeout = 0")
+    connection.exec_driver_sql("SET statement_timeout = 0")
     for revision in sorted(LATER):
         for index in LATER[revision] if revision > at else ():
-            valid = connection.execute(_VALID, {"name": index.name}).scalar()
+            valid = is_valid(connection, index.name)
             if valid:
                 continue
             told(index.name)
@@ -65,3 +68,11 @@ def build(connection: Connection, *, at: str, told: Callable[[str], None] = lamb
             connection.exec_driver_sql(
                 f"CREATE INDEX CONCURRENTLY {index.name} ON {index.table} ({', '.join(index.columns)})"
             )
+        for name in REPLACED.get(revision, ()) if revision > at else ():
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def is_valid(connection: Connection, name: str) -> bool | None:
+    """Whether an index can be used; None when there is none of this name."""
+    valid: bool | None = connection.execute(_VALID, {"name": name}).scalar()
+    return valid

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from breezeblock.drivers.contract import PoolReport
+from breezeblock.drivers.contract import Driver, PoolReport
 from breezeblock.env.waiting import NoAnswer, within
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import queue
@@ -27,12 +27,42 @@ async def look(run: WorkingOnNode) -> None:
     run.state[ANSWERS] = msgspec.to_builtins(answers)
 
 
+class Probes:
+    """The looks at storages that are under way in this process: one for each at most.
+
+    One that hangs holds a thread for as long as it hangs, and threads are what the work on healthy storages needs: who asks
+    again waits for the same answer.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[str, str | None], asyncio.Task[tuple[PoolReport, ...]]] = {}
+
+    async def report(self, driver: Driver, name: str, target: str | None) -> tuple[PoolReport, ...]:
+        """What the storage of a queue says, on a target. Raises BackendFailed."""
+        probe = self._under_way.get((name, target))
+        if probe is None:
+            probe = asyncio.ensure_future(_report(driver))
+            self._under_way[name, target] = probe
+            probe.add_done_callback(lambda done: self._ended(name, target, done))
+        return await asyncio.shield(probe)
+
+    def _ended(self, name: str, target: str | None, done: "asyncio.Task[tuple[PoolReport, ...]]") -> None:
+        del self._under_way[name, target]
+        if not done.cancelled():
+            done.exception()  # nobody may wait for it any more
+
+
+async def _report(driver: Driver) -> tuple[PoolReport, ...]:
+    await driver.check(known=True)  # unknown storage would be made ours
+    return await driver.report()
+
+
 async def _ask(tools: NodeTools, name: str, target: str | None) -> Answer:
     began = tools.clock.boottime()
     error: str | None = None
     pools: tuple[PoolReport, ...] = ()
     try:
-        pools = await within(tools.clock, LIMIT_S, _report(tools, name, target))
+        pools = await within(tools.clock, LIMIT_S, tools.report(name, target))
     except BackendFailed as failed:
         error = failed.message
     except NoAnswer:
@@ -45,12 +75,6 @@ async def _ask(tools: NodeTools, name: str, target: str | None) -> Answer:
         free_gib=sum(pool.free_bytes for pool in pools) // GIB,
         total_gib=sum(pool.total_bytes for pool in pools) // GIB,
     )
-
-
-async def _report(tools: NodeTools, name: str, target: str | None) -> tuple[PoolReport, ...]:
-    driver = tools.driver(name, target)
-    await driver.check(known=True)  # unknown storage would be made ours
-    return await driver.report()
 
 
 CHECK_NODE: Final = Operation(

@@ -1,12 +1,12 @@
 """What the steps of all kinds work with: the bound driver, and names that carry the token."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Table
 
-from breezeblock.drivers.contract import Driver, ObjectName
+from breezeblock.drivers.contract import Driver, ObjectName, PoolReport
 from breezeblock.env.contract import Clock
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Run
@@ -32,8 +32,8 @@ class NodeTools:
     """The tools of work that is meant for one node: all that it serves."""
 
     queues: tuple[str, ...]
-    driver: Callable[[str, str | None], Driver]
-    """The driver of a queue's backend, on a replication target. Raises BackendFailed: this node does not know the target."""
+    report: Callable[[str, str | None], Coroutine[Any, Any, tuple[PoolReport, ...]]]
+    """Looks at the storage of a queue's backend, on a replication target. Raises BackendFailed."""
     clock: Clock
 
 
