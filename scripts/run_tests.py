@@ -115,7 +115,7 @@ def on_server(
 
 SUITES = (
     LINT,
-    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=110, proof_seconds=200),
+    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=130, proof_seconds=200),
     Suite("servers", ("tests/servers",), seconds=130, proof_seconds=500, lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
