@@ -17,10 +17,12 @@ ROWS = 3_000
 # The forty nodes and their backends are read several times; of what waits, a page of an index, more or less.
 FEW = 600
 QUEUE = "breezeblock@backend-1"
+# Every node runs several kinds.
+KINDS = {"x": 1, "y": 1}
 on_servers = pytest.mark.parametrize("database", ("postgresql", "mariadb"), indirect=True)
 LOOKS: dict[str, Any] = {
-    "normal": lambda tx: queue.claimable(tx, queue=QUEUE, kinds={"x": 1}, most=16, attempts=range(3)),
-    "risky": lambda tx: queue.claimable(tx, queue=QUEUE, kinds={"x": 1}, most=1, attempts=range(3, 1000)),
+    "normal": lambda tx: queue.claimable(tx, queue=QUEUE, kinds=KINDS, most=16, attempts=range(3)),
+    "risky": lambda tx: queue.claimable(tx, queue=QUEUE, kinds=KINDS, most=1, attempts=range(3, 1000)),
     "kinds": lambda tx: waiting.waiting_kinds(tx, cluster="breezeblock"),
     "lost": lambda tx: membership.needs_housekeeping(tx, cluster="breezeblock"),
     "owned": lambda tx: queue.owned(tx, incarnation=Incarnation("nobody")),
@@ -38,6 +40,8 @@ def waiting_long(database: Database) -> Database:
         )
         tx.execute(sa.update(nodes).values(state="up"))
         tx.execute(sa.update(metadata.tables["node_backends"]).values(fenced_by=None))
+    if database.kind == "sqlite":
+        return database  # nobody analyses it
     with database.tx() as tx:
         for name in ("operations", "nodes", "node_backends"):
             tx.exec_driver_sql(f"ANALYZE TABLE {name}" if database.kind == "mariadb" else f"ANALYZE {name}")
@@ -64,6 +68,20 @@ def rows_read(tx: sa.Connection, look: Any) -> int:
     return sum(found)
 
 
+def plans(tx: sa.Connection, look: Any) -> str:
+    """What SQLite says of the statements of a look."""
+    found: list[str] = []
+
+    def ask(connection: Any, cursor: Any, text: str, values: Any, context: Any, many: bool) -> None:
+        cursor.execute("EXPLAIN QUERY PLAN " + text, values)
+        found.extend(row[-1] for row in cursor.fetchall())
+
+    sa.event.listen(tx, "before_cursor_execute", ask)
+    look(tx)
+    sa.event.remove(tx, "before_cursor_execute", ask)
+    return "\n".join(found)
+
+
 def _handler_reads(tx: sa.Connection) -> int:
     return sum(
         int(value) for name, value in tx.exec_driver_sql("SHOW SESSION STATUS") if name.startswith("Handler_read")
@@ -82,3 +100,13 @@ def test_a_look_reads_a_few_rows_of_many_that_wait(waiting_long: Database) -> No
         assert rows_read(tx, lambda tx: tx.execute(unordered).all()) >= ROWS
 
     assert {name: rows for name, rows in read.items() if rows >= FEW} == {}
+
+
+@pytest.mark.parametrize("database", ("sqlite",), indirect=True)
+@pytest.mark.parametrize(("look", "index"), [("normal", "ix_operations_queue"), ("risky", "ix_operations_attempt")])
+def test_sqlite_looks_by_the_index_that_is_meant(waiting_long: Database, look: str, index: str) -> None:
+    """By the other one it reads and sorts all that waits: with a million volumes a look took 25 times as long."""
+    with waiting_long.tx() as tx:
+        found = plans(tx, LOOKS[look])
+
+    assert f"SEARCH operations USING INDEX {index} " in found, found

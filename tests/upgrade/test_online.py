@@ -269,6 +269,19 @@ def test_nobody_waits_while_an_index_is_built_that_waits_for_a_long_writer(fille
 
 
 @pytest.mark.parametrize("database", ("postgresql",), indirect=True)
+def test_a_revision_whose_indexes_are_there_waits_for_nobody_who_writes(filled: Database) -> None:
+    """Even to find out that an index is there, `CREATE INDEX IF NOT EXISTS` would keep writers out until the commit."""
+    url = filled.urls[0]
+    filled.upgrade_to("0005")
+    schema._build_indexes(url, "0005")
+
+    with writing(filled):
+        schema.upgrade(url)
+
+    assert schema.current(url) == schema.HEAD
+
+
+@pytest.mark.parametrize("database", ("postgresql",), indirect=True)
 def test_an_index_that_was_broken_off_is_built_anew(filled: Database) -> None:
     """What is left of it would never be used, and yet be in the way of one with the same name."""
     engine = filled.open()
