@@ -244,7 +244,7 @@ packs = Table(
     # When the objects of a doomed pack were deleted for the first time.
     Column("swept_at_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
-    Index("ix_packs_archive", "archive_id", "state"),
+    Index("ix_packs_archive", "archive_id", "state", "id"),
     Index("ix_packs_backup", "backup_id"),
 )
 
