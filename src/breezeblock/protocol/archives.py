@@ -204,7 +204,7 @@ def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
     Condemned packs wait for backups that are under way, whose ends make it due; or, where there are none, for a second look.
     """
     _hold(tx, archive_id)
-    left = {state: swept_us for state, swept_us in tx.execute(_LEFT, {"archive": archive_id})}
+    left = dict(tx.execute(_LEFT, {"archive": archive_id}).all())
     if CONDEMNED in left and tx.execute(_OLDEST_PIN, {"archive": archive_id}).scalar_one() is None:
         _collect(tx, archive_id, at_us=now_us + COLLECT_AFTER_US)
     if DOOMED in left:
