@@ -168,14 +168,13 @@ backups = Table(
     Column("name", NAME),
     Column("description", LONG),
     Column("volume_id", ID, nullable=False),
-    # What it is of, where that is a snapshot; and the backup that it was taken as incremental from.
     Column("snapshot_id", ID),
+    # The backup that it was taken as incremental from.
     Column("parent_id", ID),
     Column("status", text_of(32), nullable=False),
     Column("previous_status", text_of(32)),
     Column("fail_reason", LONG),
     Column("size_gib", Integer, nullable=False),
-    # What making it has added to the store: objects, and bytes in them.
     Column("object_count", BigInteger, nullable=False, default=0),
     Column("stored_bytes", BigInteger, nullable=False, default=0),
     # The configured name of its store, and what the API shows as its container.
@@ -189,15 +188,13 @@ backups = Table(
     Column("data_timestamp_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
-    # The volume that a restore fills now, or filled last.
     Column("restore_volume_id", ID),
     Column("temp_volume_id", ID),
     Column("temp_snapshot_id", ID),
     Column("encryption_key_id", ID),
     Column("charged_gib", Integer, nullable=False, default=0),
     Column("consumes_quota", Boolean, nullable=False, default=True),
-    # Where its data is. It exists when `manifest` names its manifest; `pin` is the archive's `op_seq` as it was entered, while
-    # it is being made.
+    # It exists when `manifest` names its manifest; `pin` is the archive's `op_seq` as it was entered, while it is being made.
     Column("archive_id", ID),
     Column("manifest", text_of(80)),
     Column("pin", BigInteger),
@@ -213,7 +210,6 @@ backups = Table(
 archives = Table(
     "archives",
     metadata,
-    # All that one project keeps in one store.
     _id("id", primary_key=True),
     Column("op_seq", BigInteger, nullable=False, default=0),
     Column("tombstone", Boolean, nullable=False, default=False),
