@@ -178,7 +178,7 @@ def parse_manifest(name: str, data: bytes, keys: Keys, where: str) -> Manifest:
 def _content(data: bytes, keys: Keys, where: str) -> bytes:
     if len(data) < _HEAD.size:
         raise Damaged(where, f"{len(data)} bytes are too few for a manifest")
-    magic, version, sealed, own, length, _, hash_ = _HEAD.unpack_from(data)
+    magic, version, sealed, own, length, small_length, hash_ = _HEAD.unpack_from(data)
     if magic != MAGIC:
         raise Damaged(where, "it does not begin as a manifest does")
     if version != FORMAT:
@@ -186,6 +186,8 @@ def _content(data: bytes, keys: Keys, where: str) -> bytes:
     if sealed != keys.encrypted or length > MAX_CONTENT_BYTES:
         raise Damaged(where, "its head is not that of a manifest of this archive")
     small = keys.open_manifest(pack_id_of(own), data[_HEAD.size :], where)
+    if len(small) != small_length:
+        raise Damaged(where, f"{len(small)} bytes of content are not the {small_length} in its head")
     content = bytes(unpacked(ZSTD, small, length, where))
     if keys.hash(content) != hash_:
         raise Damaged(where, "its content does not have the hash in its head")

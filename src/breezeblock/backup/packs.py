@@ -42,8 +42,8 @@ HEAD_MAGIC: Final = b"BZBPACK\n"
 TAIL_MAGIC: Final = b"BZBPEND\n"
 _HEAD: Final = struct.Struct("<8sI4x16s")
 _ENTRY: Final = struct.Struct("<32sIIIB")
-# Where the index begins, how many entries it has, the keyed hash of head, index and these two; magic.
-_TAIL: Final = struct.Struct("<QI4x32s8s")
+# Where the index begins, how many entries it has, zero, the keyed hash of head, index and the first two; magic.
+_TAIL: Final = struct.Struct("<QII32s8s")
 HEAD_BYTES: Final = _HEAD.size
 TAIL_BYTES: Final = _TAIL.size
 MAX_INDEX_BYTES: Final = MAX_BLOCKS * _ENTRY.size
@@ -96,14 +96,14 @@ def pack_index(pack: str, entries: Sequence[Entry], keys: Keys) -> bytes:
     """What a pack ends with: the index of its blocks, in their order, and the tail."""
     index = b"".join(_ENTRY.pack(*entry) for entry in entries)
     start = entries[-1].offset + entries[-1].stored if entries else HEAD_BYTES
-    return index + _TAIL.pack(start, len(entries), _index_hash(pack, index, start, keys), TAIL_MAGIC)
+    return index + _TAIL.pack(start, len(entries), 0, _index_hash(pack, index, start, keys), TAIL_MAGIC)
 
 
 def index_span(where: str, size: int, tail: bytes) -> tuple[int, int]:
     """From where to where in a pack of `size` bytes the index is, told by the pack's last bytes. Raises Damaged."""
     if size < HEAD_BYTES + TAIL_BYTES or len(tail) < TAIL_BYTES:
         raise Damaged(where, f"{size} bytes are too few for a pack")
-    start, count, _, magic = _TAIL.unpack(tail[-TAIL_BYTES:])
+    start, count, _, _, magic = _TAIL.unpack(tail[-TAIL_BYTES:])
     if magic != TAIL_MAGIC:
         raise Damaged(where, "it does not end as a pack does")
     end = size - TAIL_BYTES
@@ -116,9 +116,9 @@ def parse_index(pack: str, where: str, end_of_pack: bytes, keys: Keys) -> list[E
     """The blocks of a pack, from its index and tail. Raises Damaged."""
     if len(end_of_pack) < TAIL_BYTES:
         raise Damaged(where, "its end is missing")
-    start, count, seen, magic = _TAIL.unpack(end_of_pack[-TAIL_BYTES:])
+    start, count, zero, seen, magic = _TAIL.unpack(end_of_pack[-TAIL_BYTES:])
     index = end_of_pack[:-TAIL_BYTES]
-    if magic != TAIL_MAGIC or len(index) != count * _ENTRY.size:
+    if magic != TAIL_MAGIC or zero or len(index) != count * _ENTRY.size:
         raise Damaged(where, "its index is not as long as its tail says")
     if _index_hash(pack, index, start, keys) != seen:
         raise Damaged(where, "its index does not have the hash in its tail")
