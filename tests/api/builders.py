@@ -76,3 +76,32 @@ def snapshot_row(**values: Any) -> dict[str, Any]:
         "updated_at_us": None,
     }
     return row | values
+
+
+def backup_row(**values: Any) -> dict[str, Any]:
+    id_ = str(uuid.uuid4())
+    row: dict[str, Any] = {
+        "id": id_,
+        "project_id": "p1",
+        "user_id": "user",
+        "name": "nightly",
+        "description": None,
+        "volume_id": str(uuid.uuid4()),
+        "parent_id": None,
+        "status": "available",
+        "size_gib": 1,
+        "object_count": 3,
+        "stored_bytes": 4096,
+        "store": "default",
+        "container": "default",
+        "availability_zone": "nova",
+        "host": QUEUE,
+        "metadata_json": "{}",
+        "data_timestamp_us": START_US,
+        "created_at_us": START_US,
+        "updated_at_us": None,
+        "charged_gib": 1,
+        "archive_id": str(uuid.uuid4()),
+        "manifest": f"{values.get('id', id_)}.1.1",
+    }
+    return row | values

@@ -65,6 +65,30 @@ SNAPSHOT = {
     "os-extended-snapshot-attributes:project_id": Expected((str,), attribute=True),
 }
 
+BACKUP = {
+    "id": Expected((str,)),
+    "status": Expected((str,)),
+    "size": Expected((int,)),
+    "object_count": Expected((int,)),
+    "availability_zone": Expected((str, NULL)),
+    "container": Expected((str, NULL)),
+    "created_at": Expected((str,)),
+    "updated_at": Expected((str, NULL)),
+    "name": Expected((str, NULL)),
+    "description": Expected((str, NULL)),
+    "fail_reason": Expected((str, NULL)),
+    "volume_id": Expected((str,)),
+    "links": Expected((list,)),
+    "is_incremental": Expected((bool,)),
+    "has_dependent_backups": Expected((bool,)),
+    "snapshot_id": Expected((str, NULL)),
+    "data_timestamp": Expected((str,)),
+    "metadata": Expected((dict,), since=43),
+    "os-backup-project-attr:project_id": Expected((str,), since=18, admin=True),
+    "user_id": Expected((str,), since=56, admin=True),
+}
+
+BACKUP_SUMMARY = {"id", "name", "links"}
 VOLUME_SUMMARY = {"id", "name", "links"}
 SNAPSHOT_SUMMARY = {key for key, one in SNAPSHOT.items() if not one.since and not one.attribute}
 

@@ -10,7 +10,7 @@ import httpx
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.sql.schema import Table
 from tests import databases
-from tests.api.builders import NODE, POOL, default_type, snapshot_row, volume_row
+from tests.api.builders import NODE, POOL, backup_row, default_type, snapshot_row, volume_row
 
 from breezeblock import settings
 from breezeblock.api.app import build_app
@@ -28,7 +28,7 @@ from breezeblock.store.run import Store
 T = TypeVar("T")
 AnyLane = SqliteLane | PooledLane | databases.Turns
 
-ROWS = {"volumes": volume_row, "snapshots": snapshot_row}
+ROWS = {"volumes": volume_row, "snapshots": snapshot_row, "backups": backup_row}
 
 
 class Bell:
@@ -102,13 +102,16 @@ class Api:
         return self.given("volumes", **values)
 
     def given(self, kind: str, **values: Any) -> str:
-        """A volume or a snapshot as if it had been created; returns its id."""
+        """A volume, a snapshot or a backup as if it had been created; returns its id."""
         row = ROWS[kind](**values)
         self.insert(tables.metadata.tables[kind], row)
         return str(row["id"])
 
     def row(self, table: Table, id_: str) -> dict[str, Any]:
         return self._run(self._store.read(_row, table, id_))
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        return self._run(self._store.read(_rows, table))
 
     def now_us(self) -> int:
         """What the clock of this test and of the application says."""
@@ -148,6 +151,10 @@ def _insert(tx: Connection, table: Table, rows: tuple[dict[str, Any], ...]) -> N
 
 def _row(tx: Connection, table: Table, id_: str) -> dict[str, Any]:
     return dict(tx.execute(select(table).where(table.c.id == id_)).mappings().one())
+
+
+def _rows(tx: Connection, table: Table) -> list[dict[str, Any]]:
+    return [dict(row) for row in tx.execute(select(table)).mappings()]
 
 
 def _count(tx: Connection, table: Table) -> int:

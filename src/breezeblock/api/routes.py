@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.api import metrics, routes_admin, versions
-from breezeblock.api.handlers import snapshot_metadata, snapshots, volume_metadata, volumes
+from breezeblock.api.handlers import backups, snapshot_metadata, snapshots, volume_metadata, volumes
 from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
@@ -19,6 +19,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *volume_metadata.ROUTES,
     *snapshots.ROUTES,
     *snapshot_metadata.ROUTES,
+    *backups.ROUTES,
     *routes_admin.ROUTES,
 )
 

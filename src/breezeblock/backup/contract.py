@@ -9,6 +9,9 @@ from typing import Protocol
 
 from breezeblock.model.errors import BackendFailed
 
+Buffer = bytes | memoryview
+"""Bytes, or a look at a part of longer ones, which saves a copy. A memoryview of this kind has items of one byte."""
+
 
 class StoreUnavailable(Exception):
     """The store does not answer, or asks to be left alone for a while: what was asked is asked again later.
@@ -49,7 +52,7 @@ class ObjectStore(Protocol):
         """Make sure that it is there and may be written to; makes what is missing on first use, where it can."""
         ...
 
-    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+    async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Store the joined parts under a key. What was there before is replaced."""
         ...
 

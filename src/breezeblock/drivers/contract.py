@@ -22,7 +22,7 @@ on and what it must promise:
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -108,6 +108,11 @@ class Progress(Protocol):
         ...
 
 
+# The content of an object from an offset on, as (offset, bytes) in order; what is left out reads as zeros. Whoever takes them
+# closes the generator.
+Pieces = Callable[[int], AsyncGenerator[tuple[int, bytes], None]]
+
+
 class Context(Guard, Protocol):
     """What a driver is given for one running operation: the guard of its effects, and locks.
 
@@ -174,6 +179,21 @@ class Driver(Protocol):
         """Make `target` a full, independent copy of `source`, at least `size_bytes` long (zeros after the source's end).
 
         Serves snapshots, volumes from snapshots, clones and reverts. `progress` belongs to this very `target`.
+        """
+        ...
+
+    async def read(self, name: ObjectName, *, offset: int, length: int) -> bytes:
+        """Exactly these bytes of an object, fewer at its end."""
+        ...
+
+    async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
+        """The first run of what may hold data at or after `offset` as (start, end); None when only zeros follow."""
+        ...
+
+    async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
+        """Make `target`, that long, from pieces; `pieces(start)` begins at an offset. `progress` belongs to this `target`.
+
+        What `pieces` raises passes through, and a repeat goes on from the saved progress.
         """
         ...
 

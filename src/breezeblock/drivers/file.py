@@ -17,13 +17,13 @@ reported wrongly, and mounting the filesystem afterwards stops the backend with 
 import copy
 import errno
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Final
 
 import structlog
 
-from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, PoolReport, Progress
+from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
@@ -175,6 +175,26 @@ class FileDriver:
                 await self._files.grow(self._part(target), size_bytes=max(size_bytes, source_bytes))
                 await self._publish(target)
 
+    async def read(self, name: ObjectName, *, offset: int, length: int) -> bytes:
+        async with self._explained("read"):
+            return await self._files.read_at(self._whole(name), offset=offset, length=length)
+
+    async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
+        async with self._explained("next_data"):
+            return await self._files.next_data(self._whole(name), offset)
+
+    async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
+        """See the contract. Progress covers the `.part` file, as that of a copy."""
+        async with self._call("fill"):
+            if await self._done_before(target):
+                return
+            await self._make_folder(target.resource_id)
+            async with self._leaving_nothing_half_made(target):
+                start = await self._usable_progress(target, progress)
+                await self._write_pieces(target, pieces, start=start, progress=progress)
+                await self._files.grow(self._part(target), size_bytes=size_bytes)
+                await self._publish(target)
+
     async def extend(self, name: ObjectName, *, size_bytes: int) -> None:
         async with self._call("extend"):
             if await self._size(self._whole(name)) is None:
@@ -311,6 +331,23 @@ class FileDriver:
         if copied == 0:  # going on would ask for the same bytes for ever
             raise BackendFailed(f"Backend {self._name} returned no data in the middle of a volume.")
         return copied
+
+    async def _write_pieces(self, target: ObjectName, pieces: Pieces, *, start: int, progress: Progress) -> None:
+        """Write every piece from `start`. The part ends where the last one did; what is left out is never written."""
+        part = self._part(target)
+        await self._files.create(part, size_bytes=0)
+        saved, saved_at = start, self._clock.boottime()
+        async with aclosing(pieces(start)) as coming:
+            async for offset, data in coming:
+                assert offset >= start, "pieces come in order"
+                await self._pace.wait_for(len(data))
+                await self._files.write_at(part, offset=offset, data=data)
+                start = offset + len(data)
+                now = self._clock.boottime()
+                if start - saved >= SAVE_EVERY_BYTES or now - saved_at >= SAVE_EVERY_S:
+                    await self._files.sync(part)  # before the save: what it covers is never written again
+                    await progress.save(start)
+                    saved, saved_at = start, now
 
     # The folder and its marker.
 

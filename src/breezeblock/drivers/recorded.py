@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
-from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, PoolReport, Progress
+from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.env.contract import Clock
 
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
 # What changes storage. The rest only looks.
-CHANGES: Final = frozenset({"create", "copy", "extend", "delete", "failover"})
+CHANGES: Final = frozenset({"create", "copy", "fill", "extend", "delete", "failover"})
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,6 +120,17 @@ class RecordedDriver:
     async def copy(self, source: ObjectName, target: ObjectName, *, size_bytes: int, progress: Progress) -> None:
         async with self._recorder.call("copy", str(target), self._tokens, source=str(source)):
             await self._driver.copy(source, target, size_bytes=size_bytes, progress=progress)
+
+    async def read(self, name: ObjectName, *, offset: int, length: int) -> bytes:
+        """Not recorded, nor is `next_data`: a backup makes thousands of these calls, and they change nothing."""
+        return await self._driver.read(name, offset=offset, length=length)
+
+    async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
+        return await self._driver.next_data(name, offset)
+
+    async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
+        async with self._recorder.call("fill", str(target), self._tokens):
+            await self._driver.fill(target, size_bytes=size_bytes, pieces=pieces, progress=progress)
 
     async def extend(self, name: ObjectName, *, size_bytes: int) -> None:
         async with self._recorder.call("extend", str(name), self._tokens):

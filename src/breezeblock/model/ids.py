@@ -8,6 +8,7 @@ from typing import NewType
 
 VolumeId = NewType("VolumeId", str)
 SnapshotId = NewType("SnapshotId", str)
+BackupId = NewType("BackupId", str)
 TypeId = NewType("TypeId", str)
 MessageId = NewType("MessageId", str)
 OperationId = NewType("OperationId", str)

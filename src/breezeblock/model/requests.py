@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 
 
 class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +21,7 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
     default_zone: str = "nova"
     snapshot_id: SnapshotId | None = None
     source_volid: VolumeId | None = None
+    backup_id: BackupId | None = None
     metadata: dict[str, str] = {}
     multiattach: bool = False
     scheduler_hints: dict[str, Any] = {}
@@ -35,3 +36,22 @@ class NewSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     metadata: dict[str, str] = {}
     force: bool = False
+
+
+class NewBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup to be made of a volume, or of a snapshot of it. `force` also makes it of a volume that is in use."""
+
+    id: BackupId
+    volume_id: VolumeId
+    # The configured name of the store that keeps it, and what is shown as its container.
+    store: str
+    container: str
+    # The archive that the project begins in this store, if it has none there yet.
+    archive_id: str
+    snapshot_id: SnapshotId | None = None
+    name: str | None = None
+    description: str | None = None
+    incremental: bool = False
+    force: bool = False
+    metadata: dict[str, str] = {}
+    availability_zone: str | None = None

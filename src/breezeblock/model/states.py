@@ -10,14 +10,19 @@ EXTENDING: Final = "extending"
 REVERTING: Final = "reverting"
 RETYPING: Final = "retyping"
 RESTORING: Final = "restoring"
+BACKING_UP: Final = "backing-up"
+RESTORING_BACKUP: Final = "restoring-backup"
 ERROR: Final = "error"
 ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
 ERROR_RESTORING: Final = "error_restoring"
 MAINTENANCE: Final = "maintenance"
 
-VOLUME_TRANSITIONAL: Final = frozenset({CREATING, DELETING, EXTENDING, REVERTING, RETYPING})
+VOLUME_TRANSITIONAL: Final = frozenset(
+    {CREATING, DELETING, EXTENDING, REVERTING, RETYPING, BACKING_UP, RESTORING_BACKUP}
+)
 SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 
 # Statuses that promise an object on storage: nothing rests in one of them without it.
 WITH_STORAGE: Final = (AVAILABLE, IN_USE, MAINTENANCE, "attaching", "reserved", "awaiting-transfer")
@@ -41,6 +46,7 @@ RESETTABLE_VOLUME: Final = (
     "attaching",
 )
 RESETTABLE_SNAPSHOT: Final = ("available", "error", "error_deleting", "creating", "deleting")
+RESETTABLE_BACKUP: Final = ("available", "error", "error_deleting")
 
 # What the API calls the state of a backend's replication.
 REPLICATION_DISABLED: Final = "disabled"

@@ -36,6 +36,7 @@ from breezeblock.protocol.queue import Claim, NothingWon, Wanted
 from breezeblock.protocol.steps import Failure, HandedBack, Operation, Run
 from breezeblock.resources.charges import park_unknown
 from breezeblock.store.run import Store
+from breezeblock.work.archives import Archives
 from breezeblock.work.nodes import Probes
 from breezeblock.work.tools import NodeTools, Tools
 
@@ -83,6 +84,7 @@ class Worker:
         limits: Limits,
         fences: Fences,
         locks: Mapping[str, LockSpace] = {},
+        archives: Archives | None = None,
     ) -> None:
         self._env = env
         self._store = store
@@ -98,6 +100,7 @@ class Worker:
         self._limits = limits
         self._pacing = Pacing(limits)
         self._locks = dict(locks)
+        self._archives = archives
         self._running: dict[OperationId, Claim] = {}
         self._guards: dict[OperationId, OperationGuard] = {}
         # Revoked here, and their tasks have not noticed yet.
@@ -452,7 +455,12 @@ class Worker:
         guard = self._gate.guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
         self._guards[claim.operation_id] = guard
         context = OperationContext(guard, claim, self._locks.get(claim.queue))
-        return Tools(driver=driver.bind(context), clock=self._env.clock, continues=backend.continues)
+        return Tools(
+            driver=driver.bind(context),
+            clock=self._env.clock,
+            continues=backend.continues,
+            archives=self._archives,
+        )
 
     async def _probe(self, name: str, target: str | None) -> tuple[PoolReport, ...]:
         return await self._probes.report(self._backends[name].on(target), name, target)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, Delete, Select, Table, and_, bindparam, delete, exists, insert, select, update
@@ -11,10 +11,12 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
-from breezeblock.store.tables import messages, operation_locks, snapshots, volumes
+from breezeblock.store.tables import backups, messages, operation_locks, snapshots, volumes
 from breezeblock.store.transitions import NOUNS, Must, Transition, change_row, has_no, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
+# The column that names what a resource is: its object on storage, or a backup's manifest.
+CONTENT: Final = {"volumes": "object_name", "snapshots": "object_name", "backups": "manifest"}
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -120,10 +122,15 @@ def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
     cancelled by the same word: then no other Finish is left to say that there is nothing.
     """
     for at in claim.locks:
-        for table in (volumes, snapshots):
+        for table in tables_of(claim):
             row = read_row(tx, table, at.resource_id) if at.exclusive else None
-            if row is not None and row["status"] in states.WITH_STORAGE and row["object_name"] is None:
+            if row is not None and row["status"] in states.WITH_STORAGE and row[CONTENT[table.name]] is None:
                 settle(tx, _nothing_there(table), at.resource_id)
+
+
+def tables_of(claim: queue.Claim) -> tuple[Table, ...]:
+    """Where the rows are that an operation's locks may name. Only what is about backups looks for them."""
+    return (volumes, snapshots, backups) if "backup" in claim.kind else (volumes, snapshots)
 
 
 def refuse_a_lie(tx: Connection, table: Table, row: Mapping[str, Any], status: str) -> None:
@@ -131,7 +138,7 @@ def refuse_a_lie(tx: Connection, table: Table, row: Mapping[str, Any], status: s
 
     While somebody is, the word stands until that has ended: then `tell_the_truth` has the last one.
     """
-    promised = status in states.WITH_STORAGE and row["object_name"] is None
+    promised = status in states.WITH_STORAGE and row[CONTENT[table.name]] is None
     if promised and not queue.someone_waits(tx, resource_id=row["id"], exclusively=True):
         raise InvalidState(
             f"{NOUNS[table.name]} {row['id']} has no storage: its creation has failed, so it cannot be reset to {status}."
@@ -171,7 +178,7 @@ def vanish(tx: Connection, table: Table, row_id: str) -> None:
 @functools.cache
 def _bury(table: Table) -> Transition:
     # From any status: an operator may have reset it while the deletion was already under way.
-    sets = {"status": "deleted", "tombstone": True, "object_name": None}
+    sets = {"status": "deleted", "tombstone": True, CONTENT[table.name]: None}
     return Transition(table, name=f"{table.name}.bury", musts=(), sets=sets, moves=((None, "deleted"),))
 
 
@@ -182,7 +189,7 @@ def clear_tombstones(tx: Connection, claim: queue.Claim) -> None:
     row becomes a tombstone meanwhile, since a deletion that stands in line behind us has not run, and one before us has.
     """
     ids = [at.resource_id for at in claim.locks]
-    for table in (volumes, snapshots):
+    for table in tables_of(claim):
         touch, remove = _clearing(table)
         if tx.execute(touch, {"ids": ids}).rowcount:
             tx.execute(remove, {"ids": ids})
@@ -196,14 +203,14 @@ def _clearing(table: Table) -> tuple[Any, Any]:
 
 
 def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:
-    """The object on storage that a resource is, as its row says now; None when it has none, or is not there."""
+    """The object on storage that a resource is, or a backup's manifest, as its row says now; None when there is none."""
     name: str | None = tx.execute(_object(table), {"row_id": row_id}).scalar()
     return name
 
 
 @functools.cache
 def _object(table: Table) -> Select[Any]:
-    return select(table.c.object_name).where(table.c.id == bindparam("row_id"))
+    return select(table.c[CONTENT[table.name]]).where(table.c.id == bindparam("row_id"))
 
 
 @functools.cache

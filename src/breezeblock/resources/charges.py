@@ -1,17 +1,18 @@
 """What a volume is charged for, brought back to what it is; and the end of operations that nobody could run."""
 
 import functools
+from typing import Final
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, and_, case
 
 from breezeblock.model import states
 from breezeblock.model.errors import NotFound
 from breezeblock.placement import allocate
 from breezeblock.protocol import queue
-from breezeblock.resources import quotas
-from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tell_the_truth
+from breezeblock.resources import archives, quotas
+from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tables_of, tell_the_truth
 from breezeblock.resources.backend_changes import park_failover
-from breezeblock.store.tables import snapshots, volumes
+from breezeblock.store.tables import backups, volumes
 from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
 
 
@@ -38,9 +39,10 @@ def restore_charge(tx: Connection, volume_id: str) -> None:
 def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:
     """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
     held = [at.resource_id for at in claim.locks if at.exclusive]
-    ours = [
-        (table, row_id) for row_id in held for table in (volumes, snapshots) if read_row(tx, table, row_id) is not None
-    ]
+    ours = [(table, row_id) for row_id in held for table in tables_of(claim) if read_row(tx, table, row_id) is not None]
+    for table, row_id in ours:
+        if table is backups:
+            archives.leave(tx, backup_id=row_id, now_us=now_us)
     try:
         lock_rows(tx, ours)
     except NotFound:
@@ -60,6 +62,18 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
 
 @functools.cache
 def _park(table: Table) -> Transition:
-    transitional = states.VOLUME_TRANSITIONAL if table is volumes else states.SNAPSHOT_TRANSITIONAL
-    moves = tuple((status, states.ERROR) for status in sorted(transitional))
-    return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)
+    moves = tuple((status, states.ERROR) for status in sorted(_TRANSITIONAL[table.name]))
+    if table is not volumes:
+        return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)
+    # Whoever backs a volume up only reads it.
+    unharmed = and_(table.c.status == states.BACKING_UP, table.c.previous_status.in_((states.AVAILABLE, states.IN_USE)))
+    sets = {"status": case((unharmed, table.c.previous_status), else_=states.ERROR)}
+    moves += tuple((states.BACKING_UP, status) for status in (states.AVAILABLE, states.IN_USE))
+    return Transition(table, name=f"{table.name}.park", musts=(), sets=sets, moves=moves)
+
+
+_TRANSITIONAL: Final = {
+    "volumes": states.VOLUME_TRANSITIONAL,
+    "snapshots": states.SNAPSHOT_TRANSITIONAL,
+    "backups": states.BACKUP_TRANSITIONAL,
+}

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from breezeblock.model.errors import NotFound
-from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.tables import backups, snapshots, volume_types, volumes
 
 Op = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "has"]
 Direction = Literal["asc", "desc"]
@@ -242,6 +242,43 @@ SNAPSHOTS: Final = Listing(
 )
 
 
+_DEPENDENT: Final = backups.alias("dependent")
+# What of a backup nobody lists.
+_OWN: Final = frozenset({"archive_id", "manifest", "pin", "temp_volume_id", "temp_snapshot_id", "encryption_key_id"})
+
+BACKUPS: Final = Listing(
+    noun="Backup",
+    table=backups,
+    source=backups,
+    columns=(
+        *_without(backups, PRIVATE | _OWN),
+        select(func.count())
+        .where(_DEPENDENT.c.parent_id == backups.c.id, ~_DEPENDENT.c.tombstone)
+        .scalar_subquery()
+        .label("dependent_backups"),
+    ),
+    attributes={
+        "id": backups.c.id,
+        "project_id": backups.c.project_id,
+        "user_id": backups.c.user_id,
+        "name": backups.c.name,
+        "description": backups.c.description,
+        "size": backups.c.size_gib,
+        "status": backups.c.status,
+        "volume_id": backups.c.volume_id,
+        "snapshot_id": backups.c.snapshot_id,
+        "parent_id": backups.c.parent_id,
+        "container": backups.c.container,
+        "availability_zone": backups.c.availability_zone,
+        "host": backups.c.host,
+        "metadata": backups.c.metadata_json,
+        "data_timestamp": backups.c.data_timestamp_us,
+        "created_at": backups.c.created_at_us,
+        "updated_at": backups.c.updated_at_us,
+    },
+)
+
+
 def _one(listing: Listing, *, anybody: bool) -> Select[Any]:
     query = listing.base(None).where(listing.table.c.id == bindparam("id_"))
     return query if anybody else query.where(listing.table.c.project_id == bindparam("project_"))
@@ -250,7 +287,7 @@ def _one(listing: Listing, *, anybody: bool) -> Select[Any]:
 # Built once: reading one row is what clients that wait do all day.
 _ONE: Final = {
     (listing.noun, anybody): _one(listing, anybody=anybody)
-    for listing in (VOLUMES, SNAPSHOTS)
+    for listing in (VOLUMES, SNAPSHOTS, BACKUPS)
     for anybody in (True, False)
 }
 

@@ -45,6 +45,11 @@ def snapshot_deltas(*, snapshots: int, gib: int, type_id: str | None) -> dict[st
     return deltas
 
 
+def backup_deltas(*, backups: int, gib: int) -> dict[str, int]:
+    """What `backups` backups of volumes of together `gib` GiB are charged as, however little they store."""
+    return {"backups": backups, "backup_gigabytes": gib}
+
+
 def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """What `before` was charged more than `after`: to be refunded to get from the one to the other."""
     return {resource: before.get(resource, 0) - after.get(resource, 0) for resource in before.keys() | after.keys()}

@@ -4,11 +4,11 @@ Each `begin_` is a whole request: transition, accounts and operation row, all or
 one transaction that ends its operation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Table, insert, or_, select
+from sqlalchemy import Connection, Table, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
@@ -20,7 +20,7 @@ from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim, Job
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas, types
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -33,6 +33,7 @@ from breezeblock.resources.accepted import (
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
+from breezeblock.resources.new_volumes import check_zone, new_row, type_of
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -243,14 +244,14 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     """
     source_table, source_id = _source_of(wanted)
     guess = None if source_table is None else read_row(tx, source_table, source_id)
-    type_id = _type_of(tx, wanted, guess, origin)["id"]
+    type_id = type_of(tx, wanted, guess, origin)["id"]
     # Before the rows are ours, for which others wait: what of it changes decides by its own columns, or may be a moment old.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
     lock_rows(tx, decided_on, origin=origin)
     source = None if source_table is None else read_row(tx, source_table, source_id)
-    volume_type = _type_of(tx, wanted, source, origin)
+    volume_type = type_of(tx, wanted, source, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed, or the source retyped, before the rows were ours")
     refuse_frozen(tx, source)
@@ -259,7 +260,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
     elif source_table is snapshots:
         BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
-    _check_zone(pools, wanted.availability_zone)
+    check_zone(pools, wanted.availability_zone)
 
     wish = Wish(
         size_gib=size_gib,
@@ -272,7 +273,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
-    row = _new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source, pool=pool)
+    row = new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source, pool=pool)
     tx.execute(_INSERT, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
@@ -431,68 +432,9 @@ def _source_of(wanted: NewVolume) -> tuple[Any, str]:
     return None, ""
 
 
-def _type_of(
-    tx: Connection, wanted: NewVolume, source: Mapping[str, Any] | None, origin: Origin
-) -> Mapping[str, Any] | RowMapping:
-    if wanted.volume_type is not None:
-        return types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)
-    if source is None or source["volume_type_id"] is None:
-        return types.default_type(tx)
-    inherited = read_row(tx, volume_types, source["volume_type_id"])
-    if inherited is None:
-        raise Contended("the source was retyped, and its old type deleted, since it was read")
-    return inherited
-
-
 def _size(wanted: NewVolume, source: Mapping[str, Any] | None) -> int:
     if wanted.size_gib is not None:
         return wanted.size_gib
     if source is None:
         raise BadRequest("A new volume without a source needs a size in GiB.")
     return int(source["size_gib"])
-
-
-def _check_zone(pools: Iterable[Pool], zone: str | None) -> None:
-    if zone is None:
-        return
-    known = {pool.availability_zone for pool in pools}
-    if known and zone not in known:
-        raise BadRequest(f"Availability zone '{zone}' is not one of: {', '.join(sorted(known))}.")
-
-
-def _new_row(
-    wanted: NewVolume,
-    origin: Origin,
-    *,
-    size_gib: int,
-    type_id: str,
-    source: Mapping[str, Any] | None,
-    pool: Pool | None,
-) -> dict[str, Any]:
-    row: dict[str, Any] = {column.name: None for column in volumes.c}
-    return row | {
-        "id": wanted.id,
-        "op_seq": 1,
-        "tombstone": False,
-        "project_id": origin.project_id,
-        "user_id": origin.user_id,
-        "name": wanted.name,
-        "description": wanted.description,
-        "size_gib": size_gib,
-        "status": states.ERROR if pool is None else states.CREATING,
-        "pool_name": None if pool is None else pool.name,
-        "availability_zone": wanted.availability_zone
-        or (wanted.default_zone if pool is None else pool.availability_zone),
-        "volume_type_id": type_id,
-        "snapshot_id": wanted.snapshot_id,
-        "source_volid": wanted.source_volid,
-        "bootable": bool(source is not None and source.get("bootable")),
-        "multiattach": wanted.multiattach,
-        "encrypted": False,
-        "attach_status": "detached",
-        "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
-        "admin_metadata_json": "{}",
-        "charged_gib": size_gib,
-        "charged_type_id": type_id,
-        "created_at_us": origin.at_us,
-    }

@@ -7,9 +7,15 @@ from collections import Counter
 
 from sqlalchemy import Connection, select
 
-from breezeblock.model.states import REPLICATION_FAILING_OVER, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.model.states import (
+    BACKUP_TRANSITIONAL,
+    REPLICATION_FAILING_OVER,
+    SNAPSHOT_TRANSITIONAL,
+    VOLUME_TRANSITIONAL,
+)
 from breezeblock.store.tables import (
     backends,
+    backups,
     nodes,
     operation_locks,
     operations,
@@ -42,6 +48,7 @@ class Rows:
     def __init__(self, tx: Connection) -> None:
         self.volumes = [dict(row) for row in tx.execute(select(volumes)).mappings()]
         self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
+        self.backups = [dict(row) for row in tx.execute(select(backups)).mappings()]
         self.backends = [dict(row) for row in tx.execute(select(backends)).mappings()]
         self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
         self.locks = [dict(row) for row in tx.execute(select(operation_locks)).mappings()]
@@ -61,10 +68,14 @@ def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
                 charges |= {f"{noun}_{type_id}": 1, f"gigabytes_{type_id}": row["charged_gib"]}
             for resource, amount in charges.items():
                 due[row["project_id"], resource] += amount
+    for row in rows.backups:
+        if not row["tombstone"]:
+            due[row["project_id"], "backups"] += 1
+            due[row["project_id"], "backup_gigabytes"] += row["charged_gib"]
     used = {
         (row.project_id, row.resource): row.in_use
         for row in tx.execute(select(quota_usage))
-        if row.resource.partition("_")[0] in ("volumes", "snapshots", "gigabytes")
+        if row.resource.partition("_")[0] in ("volumes", "snapshots", "gigabytes", "backups", "backup")
     }
     return [
         f"Project {project} is charged {used.get((project, resource), 0)} {resource}, but has {due[project, resource]}."
@@ -98,7 +109,7 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
         for lock in rows.locks
         if lock["operation_id"] not in rows.operations
     ]
-    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots, *rows.backends)}
+    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.backends)}
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
         for lock in rows.locks
@@ -119,6 +130,7 @@ def _forgotten(rows: Rows) -> list[str]:
     for noun, table_rows, transitional in (
         ("Volume", rows.volumes, VOLUME_TRANSITIONAL),
         ("Snapshot", rows.snapshots, SNAPSHOT_TRANSITIONAL),
+        ("Backup", rows.backups, BACKUP_TRANSITIONAL),
     ):
         for row in table_rows:
             if row["tombstone"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Table
 
@@ -13,6 +13,9 @@ from breezeblock.protocol.steps import Run
 from breezeblock.resources.accepted import published_object
 from breezeblock.resources.backends import is_unsorted
 from breezeblock.resources.targets import is_left_behind
+
+if TYPE_CHECKING:
+    from breezeblock.work.archives import Archives
 
 GIB: Final = 1024**3
 
@@ -25,6 +28,8 @@ class Tools:
     clock: Clock
     continues: bool
     """Whether a half-made object of an earlier claim may be continued: only where a lost node is fenced for certain."""
+    archives: "Archives | None" = None
+    """The stores of backups that this node has; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from breezeblock.api.schemas import volumes as schemas
 from breezeblock.api.schemas.fields import first_sent, stripped
 from breezeblock.api.views import volumes as views
 from breezeblock.model.errors import BadRequest
-from breezeblock.model.ids import SnapshotId, VolumeId
+from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewVolume
-from breezeblock.resources import listing, volume_changes, volume_edits, volumes
+from breezeblock.resources import listing, restores, volume_changes, volume_edits, volumes
 
 LISTS: Final = Lists(
     collection="volumes",
@@ -61,7 +61,6 @@ LISTS: Final = Lists(
 )
 
 NO_IMAGES: Final = "no image service is configured here, so a volume cannot be made from an image"
-NO_BACKUPS: Final = "no backup service is configured here, so a volume cannot be made from a backup"
 NO_GROUPS: Final = "this service has no groups of volumes"
 
 
@@ -70,10 +69,11 @@ async def create(call: Call) -> Response:
     call.permit("volume:create")
     strict = call.microversion >= STRICT_BODIES
     body = call.body(schemas.CreateVolumeStrictBody) if strict else call.body(schemas.CreateVolumeBody)
-    wanted = _wanted(call, body)
-    accepted = await call.store.run(
-        volumes.begin_create, origin=call.origin, wanted=wanted, quota_defaults=call.quota_defaults
-    )
+    asked: dict[str, Any] = {"wanted": _wanted(call, body), "quota_defaults": call.quota_defaults}
+    if asked["wanted"].backup_id is None:
+        accepted = await call.store.run(volumes.begin_create, origin=call.origin, **asked)
+    else:
+        accepted = await call.store.run(restores.begin_create, origin=call.origin, restoring=False, **asked)
     call.ring(accepted.queue)
     return answers.json(views.detail(call, accepted.row, attributes=False), 202)
 
@@ -295,7 +295,6 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
     for name, value, since, reason in (
         ("imageRef", asked.imageRef, None, NO_IMAGES),
         ("image_id", asked.image_id, None, NO_IMAGES),
-        ("backup_id", asked.backup_id, CREATE_FROM_BACKUP, NO_BACKUPS),
         ("group_id", asked.group_id, GROUP_OF_VOLUME, NO_GROUPS),
         ("consistencygroup_id", asked.consistencygroup_id, None, NO_GROUPS),
     ):
@@ -305,6 +304,9 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
             raise BadRequest(f"Invalid volume.{name} = {str(value)!r}: {reason}.")
     if asked.multiattach:
         raise BadRequest("Invalid volume.multiattach: it is a property of a volume type, not of a request.")
+    backup_id = None if call.microversion < CREATE_FROM_BACKUP else asked.backup_id
+    if backup_id is not None and (asked.snapshot_id is not None or asked.source_volid is not None):
+        raise BadRequest("Invalid volume.backup_id: a volume is made from one source only.")
     return NewVolume(
         id=VolumeId(call.new_id()),
         size_gib=None if asked.size is None else int(asked.size),
@@ -315,6 +317,7 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
         default_zone=call.settings.service.availability_zone,
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         source_volid=None if asked.source_volid is None else VolumeId(str(asked.source_volid)),
+        backup_id=None if backup_id is None else BackupId(str(backup_id)),
         metadata=asked.metadata or {},
         scheduler_hints=body.hints or {},
     )

@@ -1,0 +1,231 @@
+"""Backups: create, list, show, change, delete, restore, export, and what POST …/action does."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import UNSET, json
+from starlette.responses import Response
+
+from breezeblock.api import answers, paging
+from breezeblock.api.call import Call
+from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_UPDATE, BACKUP_ZONE
+from breezeblock.api.paging import Filter, Kind, Lists
+from breezeblock.api.routing import Action, Route
+from breezeblock.api.schemas import backups as schemas
+from breezeblock.api.schemas.fields import stripped
+from breezeblock.api.views import backups as views
+from breezeblock.model.errors import BadRequest
+from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
+from breezeblock.model.requests import NewBackup, NewVolume
+from breezeblock.resources import backup_edits, backup_records, backups, listing, restores
+
+LISTS: Final = Lists(
+    collection="backups",
+    filters={
+        "name": Filter(),
+        "display_name": Filter(public=False, attribute="name"),
+        "status": Filter(),
+        "volume_id": Filter(),
+        "id": Filter(public=False),
+        "project_id": Filter(public=False),
+        "user_id": Filter(public=False),
+        "description": Filter(public=False),
+        "container": Filter(public=False),
+        "availability_zone": Filter(public=False),
+        "host": Filter(public=False),
+        "snapshot_id": Filter(public=False),
+        "parent_id": Filter(public=False),
+        "size": Filter(Kind.NUMBER, public=False),
+    },
+    sort_keys=frozenset(listing.BACKUPS.attributes) - {"metadata"},
+    sort_aliases={"display_name": "name", "display_description": "description"},
+)
+# Until there are sections for stores in the settings.
+STORES: Final = ("default",)
+
+
+async def create(call: Call) -> Response:
+    """POST /backups. 202, the new backup's id and name."""
+    call.permit("backup:create")
+    accepted = await call.store.run(
+        backups.begin_create, origin=call.origin, wanted=_wanted(call), quota_defaults=call.quota_defaults
+    )
+    call.ring(accepted.queue)
+    return answers.json(views.summary(call, accepted.row), 202)
+
+
+async def list_summary(call: Call) -> Response:
+    """GET /backups. 200, ids and names."""
+    call.permit("backup:get_all")
+    return await _list(call, detail=False)
+
+
+async def list_detail(call: Call) -> Response:
+    """GET /backups/detail. 200."""
+    call.permit("backup:get_all")
+    return await _list(call, detail=True)
+
+
+async def show(call: Call) -> Response:
+    """GET /backups/{backup_id}. 200."""
+    call.permit("backup:get")
+    row = await call.store.read(listing.one, listing.BACKUPS, id_=_id(call), project_id=_seen_by(call))
+    return answers.json(views.detail(call, row))
+
+
+async def update(call: Call) -> Response:
+    """PUT /backups/{backup_id}. 200, id and name afterwards."""
+    call.permit("backup:update")
+    sent: dict[str, Any] = {"metadata_json": UNSET}
+    body: schemas.UpdateBackup
+    if call.microversion >= BACKUP_METADATA:
+        body = with_metadata = call.body(schemas.UpdateBackupWithMetadataBody).backup
+        if with_metadata.metadata is not UNSET:
+            sent["metadata_json"] = json.encode(with_metadata.metadata).decode()
+    else:
+        body = call.body(schemas.UpdateBackupBody).backup
+    sent |= {"name": stripped(body.name), "description": stripped(body.description)}
+    fields: Mapping[str, Any] = {column: value for column, value in sent.items() if value is not UNSET}
+    if not fields:
+        raise BadRequest("Invalid backup: expected name, description or, from 3.43 on, metadata.")
+    row = await call.store.run(backup_edits.update_fields, origin=call.origin, backup_id=_id(call), fields=fields)
+    return answers.json(views.summary(call, row))
+
+
+async def delete(call: Call) -> Response:
+    """DELETE /backups/{backup_id}. 202."""
+    call.permit("backup:delete")
+    accepted = await call.store.run(backups.begin_delete, origin=call.origin, backup_id=_id(call))
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def restore(call: Call) -> Response:
+    """POST /backups/{backup_id}/restore, to a volume that is named or to a new one. 202, the volume."""
+    call.permit("backup:restore")
+    body = call.body(schemas.RestoreBody).restore
+    if body.volume_id is not None:
+        accepted = await call.store.run(
+            restores.begin_restore, origin=call.origin, backup_id=_id(call), volume_id=VolumeId(str(body.volume_id))
+        )
+    else:
+        accepted = await call.store.run(
+            restores.begin_create,
+            origin=call.origin,
+            wanted=_new_volume(call, stripped(body.name)),
+            quota_defaults=call.quota_defaults,
+            restoring=True,
+        )
+    call.ring(accepted.queue)
+    return answers.json(views.restore(_id(call), accepted.row), 202)
+
+
+async def export_record(call: Call) -> Response:
+    """GET /backups/{backup_id}/export_record. 200."""
+    call.permit("backup:export-import")
+    found = await call.store.read(backup_records.export, backup_id=_id(call), project_id=_seen_by(call))
+    return answers.json(views.record(found))
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+async def force_delete(call: Call) -> Response:
+    """os-force_delete. 202."""
+    call.permit("volume_extension:backup_admin_actions:force_delete")
+    accepted = await call.store.run(backups.begin_force_delete, origin=call.origin, backup_id=_id(call))
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+async def reset_status(call: Call) -> Response:
+    """os-reset_status. 202."""
+    call.permit("volume_extension:backup_admin_actions:reset_status")
+    body = call.body(schemas.ResetStatus)
+    accepted = await call.store.run(
+        backups.reset_status, origin=call.origin, backup_id=_id(call), status=str(body.status)
+    )
+    call.ring(accepted.queue)
+    return answers.empty(202)
+
+
+ACTIONS: Final = {
+    "os-force_delete": Action(force_delete),
+    "os-reset_status": Action(reset_status),
+}
+
+ROUTES: Final = (
+    Route("POST", "backups", create),
+    Route("GET", "backups", list_summary),
+    Route("GET", "backups/detail", list_detail),
+    Route("GET", "backups/{backup_id}", show),
+    Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE),
+    Route("DELETE", "backups/{backup_id}", delete),
+    Route("POST", "backups/{backup_id}/action", actions=ACTIONS),
+    Route("POST", "backups/{backup_id}/restore", restore),
+    Route("GET", "backups/{backup_id}/export_record", export_record),
+)
+
+
+# --- from the call to what transactions take -----------------------------------------------------------------------
+
+
+def _id(call: Call) -> BackupId:
+    return BackupId(call.path["backup_id"])
+
+
+def _seen_by(call: Call) -> str | None:
+    return None if call.origin.is_admin else call.origin.project_id
+
+
+async def _list(call: Call, *, detail: bool) -> Response:
+    found = await call.store.read(listing.page, listing.BACKUPS, paging.read(call, LISTS))
+    content: dict[str, Any] = {"backups": (views.details if detail else views.summaries)(call, found.rows)}
+    links = paging.next_links(call, LISTS, found.rows, detail=detail)
+    if links:
+        content["backups_links"] = links
+    if found.total is not None:
+        content["count"] = found.total
+    return answers.json(content)
+
+
+def _asked(call: Call) -> tuple[schemas.CreateBackup, dict[str, str], str | None]:
+    """The body, its metadata and its zone, as far as the version has them. Raises BadRequest."""
+    if call.microversion >= BACKUP_ZONE:
+        in_zone = call.body(schemas.CreateBackupInZoneBody).backup
+        return in_zone, in_zone.metadata or {}, in_zone.availability_zone or None
+    if call.microversion >= BACKUP_METADATA:
+        with_metadata = call.body(schemas.CreateBackupWithMetadataBody).backup
+        return with_metadata, with_metadata.metadata or {}, None
+    return call.body(schemas.CreateBackupBody).backup, {}, None
+
+
+def _wanted(call: Call) -> NewBackup:
+    """What is asked for. A container that is the name of a store chooses it; any other is only shown. Raises BadRequest."""
+    asked, metadata, zone = _asked(call)
+    container = stripped(asked.container) or STORES[0]
+    return NewBackup(
+        id=BackupId(call.new_id()),
+        volume_id=VolumeId(str(asked.volume_id)),
+        store=container if container in STORES else STORES[0],
+        container=container,
+        archive_id=call.new_id(),
+        snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
+        name=stripped(asked.name),
+        description=stripped(asked.description),
+        incremental=bool(asked.incremental),
+        force=bool(asked.force),
+        metadata=metadata,
+        availability_zone=zone,
+    )
+
+
+def _new_volume(call: Call, name: str | None) -> NewVolume:
+    """The volume that a restore makes when none is named."""
+    return NewVolume(
+        id=VolumeId(call.new_id()),
+        name=f"restore_backup_{_id(call)}" if name is None else name,
+        description=f"Restored from backup {_id(call)}.",
+        default_zone=call.settings.service.availability_zone,
+        backup_id=_id(call),
+    )

@@ -1,0 +1,149 @@
+"""Fills packs with blocks and uploads them, several at a time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from breezeblock.backup.contract import Book, Buffer, ObjectStore
+from breezeblock.backup.known import Known
+from breezeblock.backup.packs import (
+    HEAD_BYTES,
+    MAX_BLOCKS,
+    MAX_INDEX_BYTES,
+    MAX_PLAIN_BYTES,
+    TAIL_BYTES,
+    Entry,
+    Place,
+    pack_head,
+    pack_index,
+    pack_key,
+)
+from breezeblock.backup.seal import TAG_BYTES, Keys
+from breezeblock.backup.shares import patiently, stop
+from breezeblock.env.contract import Env
+
+__all__ = ["Names", "Packer", "Target"]
+
+# Names are rows in a database: the longer a writer goes on, the more it takes at a time.
+FIRST_NAMES: Final = 2
+MOST_NAMES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where packs go, and how."""
+
+    store: ObjectStore
+    archive_id: str
+    keys: Keys
+    env: Env
+    pack_bytes: int
+    patience_s: float
+
+    @property
+    def room(self) -> int:
+        """How many bytes of blocks a pack takes before it is closed; one more block fits always."""
+        most = self.store.max_object_bytes - HEAD_BYTES - TAIL_BYTES - MAX_INDEX_BYTES - MAX_PLAIN_BYTES - TAG_BYTES
+        return max(1, min(self.pack_bytes, most))
+
+
+class Names:
+    """Names for new packs, taken from the book some at a time."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._left: deque[str] = deque()
+        self._next = FIRST_NAMES
+        self._asking = asyncio.Lock()
+
+    async def one(self) -> str:
+        """A name that nobody else has had. Raises what the book raises."""
+        async with self._asking:
+            if not self._left:
+                self._left.extend(await self._book.allot(self._next))
+                self._next = min(MOST_NAMES, self._next * 2)
+            return self._left.popleft()
+
+
+@dataclass(slots=True)
+class _Pack:
+    name: str
+    end: int = HEAD_BYTES
+    entries: list[Entry] = field(default_factory=list)
+    data: list[Buffer] = field(default_factory=list)
+
+
+class Packer:
+    """The packs of one segment. What was placed is in the store when `flush` has returned."""
+
+    def __init__(self, target: Target, names: Names, known: Known, *, uploads: Callable[[], int]) -> None:
+        self._target = target
+        self._names = names
+        self._known = known
+        self._uploads = uploads
+        self._open: _Pack | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.uploaded_bytes = 0
+
+    async def place(self, hash_: bytes, data: Buffer, *, plain: int, codec: int) -> Place:
+        """Put a block into the open pack. Waits when enough is on its way."""
+        if self._open is None:
+            self._open = _Pack(await self._names.one())
+        pack = self._open
+        stored = len(data) + (TAG_BYTES if self._target.keys.encrypted else 0)
+        entry = Entry(hash_, pack.end, stored, plain, codec)
+        pack.entries.append(entry)
+        pack.data.append(data)
+        pack.end += stored
+        if pack.end >= self._target.room or len(pack.entries) == MAX_BLOCKS:
+            await self._close()
+        return Place(pack.name, *entry[1:])
+
+    async def flush(self) -> None:
+        """Return when everything is in the store."""
+        await self._close()
+        await self._wait_below(1)
+
+    async def stop(self) -> None:
+        """End what is under way: its blocks are given up."""
+        await stop(self._under_way)
+
+    async def _close(self) -> None:
+        if self._open is not None:
+            pack, self._open = self._open, None
+            await self._wait_below(self._uploads())
+            self._under_way.add(asyncio.create_task(self._upload(pack)))
+
+    async def _wait_below(self, most: int) -> None:
+        """Wait until fewer than `most` are on their way. Raises the first error of those that ended."""
+        while len(self._under_way) >= most:
+            done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            self._under_way -= done
+            for task in done:
+                task.result()
+
+    async def _upload(self, pack: _Pack) -> None:
+        target = self._target
+        parts = await target.env.threads.run(lambda: _sealed(pack, target.keys))
+        key = pack_key(target.archive_id, pack.name)
+        put: Callable[[], Awaitable[None]] = lambda: target.store.put(key, parts)  # noqa: E731 - to be asked again
+        await patiently(target.env, put, patience_s=target.patience_s)
+        self.uploaded_bytes += sum(len(part) for part in parts)
+        await target.env.threads.run(lambda: self._known.add([(pack.name, pack.entries)]))
+
+
+def _sealed(pack: _Pack, keys: Keys) -> list[Buffer]:
+    """The pack as it is stored. Takes the blocks out of memory as it goes."""
+    parts: list[Buffer] = [pack_head(pack.name)]
+    if keys.encrypted:
+        sealer = keys.sealer(pack.name)
+        for number, entry in enumerate(pack.entries):
+            parts.append(sealer.seal(pack.data[number], entry.offset))
+            pack.data[number] = b""
+    else:
+        parts.extend(pack.data)
+    pack.data.clear()
+    parts.append(pack_index(pack.name, pack.entries, keys))
+    return parts

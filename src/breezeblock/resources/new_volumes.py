@@ -1,0 +1,78 @@
+"""What all ways to a new volume share: its type, its zone, its row."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, RowMapping
+
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest, Contended
+from breezeblock.model.origin import Origin
+from breezeblock.model.requests import NewVolume
+from breezeblock.placement.choose import Pool
+from breezeblock.resources import types
+from breezeblock.store.tables import volume_types, volumes
+from breezeblock.store.transitions import read_row
+
+
+def type_of(
+    tx: Connection, wanted: NewVolume, source: Mapping[str, Any] | None, origin: Origin
+) -> Mapping[str, Any] | RowMapping:
+    """The type that a new volume gets: the one asked for, its source's, or the default one. Raises NotFound."""
+    if wanted.volume_type is not None:
+        return types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)
+    if source is None or source["volume_type_id"] is None:
+        return types.default_type(tx)
+    inherited = read_row(tx, volume_types, source["volume_type_id"])
+    if inherited is None:
+        raise Contended("the source was retyped, and its old type deleted, since it was read")
+    return inherited
+
+
+def check_zone(pools: Iterable[Pool], zone: str | None) -> None:
+    """Raise BadRequest for an availability zone that no pool is in."""
+    if zone is None:
+        return
+    known = {pool.availability_zone for pool in pools}
+    if known and zone not in known:
+        raise BadRequest(f"Availability zone '{zone}' is not one of: {', '.join(sorted(known))}.")
+
+
+def new_row(
+    wanted: NewVolume,
+    origin: Origin,
+    *,
+    size_gib: int,
+    type_id: str,
+    source: Mapping[str, Any] | None,
+    pool: Pool | None,
+) -> dict[str, Any]:
+    """The row of a new volume, as it is before its operation; in `error` without a pool."""
+    row: dict[str, Any] = {column.name: None for column in volumes.c}
+    return row | {
+        "id": wanted.id,
+        "op_seq": 1,
+        "tombstone": False,
+        "project_id": origin.project_id,
+        "user_id": origin.user_id,
+        "name": wanted.name,
+        "description": wanted.description,
+        "size_gib": size_gib,
+        "status": states.ERROR if pool is None else states.CREATING,
+        "pool_name": None if pool is None else pool.name,
+        "availability_zone": wanted.availability_zone
+        or (wanted.default_zone if pool is None else pool.availability_zone),
+        "volume_type_id": type_id,
+        "snapshot_id": wanted.snapshot_id,
+        "source_volid": wanted.source_volid,
+        "bootable": bool(source is not None and source.get("bootable")),
+        "multiattach": wanted.multiattach,
+        "encrypted": False,
+        "attach_status": "detached",
+        "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
+        "admin_metadata_json": "{}",
+        "charged_gib": size_gib,
+        "charged_type_id": type_id,
+        "created_at_us": origin.at_us,
+    }

@@ -1,0 +1,297 @@
+"""Volumes from backups: a new one, or an existing one whose content is replaced."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, insert
+
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest, Contended
+from breezeblock.model.ids import BackupId, VolumeId
+from breezeblock.model.origin import Origin
+from breezeblock.model.requests import NewVolume
+from breezeblock.placement import allocate
+from breezeblock.placement.choose import Wish
+from breezeblock.protocol import queue
+from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.steps import Failure
+from breezeblock.resources import quotas
+from breezeblock.resources.accepted import (
+    Accepted,
+    at_rest,
+    clear_tombstones,
+    message_for_failure,
+    message_for_request,
+    queue_of,
+    settle,
+    tell_the_truth,
+)
+from breezeblock.resources.backends import refuse_frozen
+from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.store.tables import backups, volume_types, volumes
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    change_row,
+    differs,
+    equals,
+    lock_rows,
+    new,
+    read_row,
+)
+
+
+class RestoreBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `restore_backup` and of `create_from_backup`. `size_gib` is the volume's.
+
+    `restoring`: the backup has the status `restoring` meanwhile, which is then this operation's.
+    """
+
+    backup_id: str
+    volume_id: str
+    size_gib: int
+    store: str
+    restoring: bool = True
+
+
+# The key under which a volume's metadata names the backup that it was restored from.
+SOURCE_KEY: Final = "src_backup_id"
+
+_CAN_BE_READ = (
+    Must(
+        equals(backups.c.status, states.AVAILABLE),
+        "Backup {id} has status {status}; it must be available to be restored.",
+    ),
+    at_rest(backups),
+    Must(
+        differs(backups.c.manifest, None),
+        "Backup {id} has no data: it was never completed, whatever its status was reset to.",
+    ),
+    Must(
+        backups.c.size_gib <= new("size_gib"),
+        "Backup {id} is of {size_gib} GiB, which is more than the volume has or would get.",
+    ),
+)
+RESTORE = Transition(
+    backups,
+    name="backup.restore",
+    musts=_CAN_BE_READ,
+    sets={
+        "status": states.RESTORING,
+        "previous_status": backups.c.status,
+        "restore_volume_id": new("volume_id"),
+        "updated_at_us": new("now_us"),
+    },
+    moves=((states.AVAILABLE, states.RESTORING),),
+)
+BE_SOURCE = Transition(backups, name="backup.be_source", musts=_CAN_BE_READ, sets={})
+RESTORED = Transition(
+    backups,
+    name="backup.restored",
+    musts=(),
+    sets={"status": states.AVAILABLE},
+    moves=((states.RESTORING, states.AVAILABLE),),
+)
+BE_REPLACED = Transition(
+    volumes,
+    name="volume.be_replaced",
+    musts=(
+        Must(
+            equals(volumes.c.status, states.AVAILABLE),
+            "Volume {id} has status {status}; it must be available for a backup to be restored to it.",
+        ),
+        at_rest(volumes),
+        Must(differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has failed."),
+    ),
+    sets={
+        "status": states.RESTORING_BACKUP,
+        "previous_status": volumes.c.status,
+        "updated_at_us": new("now_us"),
+    },
+    moves=((states.AVAILABLE, states.RESTORING_BACKUP),),
+)
+FILLED = Transition(
+    volumes,
+    name="volume.filled",
+    musts=(),
+    sets={"status": states.AVAILABLE},
+    moves=((states.RESTORING_BACKUP, states.AVAILABLE), (states.CREATING, states.AVAILABLE)),
+)
+# The volume is what it was, or what the backup is, never a mixture.
+REPLACE_FAILED = Transition(
+    volumes,
+    name="volume.replace_failed",
+    musts=(),
+    sets={"status": states.ERROR_RESTORING},
+    moves=((states.RESTORING_BACKUP, states.ERROR_RESTORING),),
+)
+FILL_FAILED = Transition(
+    volumes,
+    name="volume.fill_failed",
+    musts=(),
+    sets={"status": states.ERROR},
+    moves=tuple((status, states.ERROR) for status in (states.RESTORING_BACKUP, states.CREATING, states.AVAILABLE)),
+)
+
+
+# --- into a volume that is there ------------------------------------------------------------------------------------
+
+
+def begin_restore(tx: Connection, *, origin: Origin, backup_id: BackupId, volume_id: VolumeId) -> Accepted:
+    """Accept a restore into an existing volume. Raises NotFound, InvalidState (statuses; too small)."""
+    lock_rows(tx, [(backups, backup_id), (volumes, volume_id)], origin=origin)
+    refuse_frozen(tx, read_row(tx, volumes, volume_id))
+    volume = BE_REPLACED.apply_locked(tx, volume_id, now_us=origin.at_us)
+    backup = RESTORE.apply_locked(tx, backup_id, size_gib=volume["size_gib"], volume_id=volume_id, now_us=origin.at_us)
+    payload = RestoreBackup(
+        backup_id=backup_id, volume_id=volume_id, size_gib=volume["size_gib"], store=backup["store"]
+    )
+    job = Job("restore_backup", 1, queue_of(volume["pool_name"]), "volume", volume_id, payload)
+    # Exclusive on the backup, too: its status is ours until the end.
+    queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(volume), queue.exclusive(backup)))
+    return Accepted(job.queue, volume)
+
+
+def finish_restore(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, now_us: int) -> None:
+    """The new object is published and the old one is gone."""
+    lock_rows(tx, _held(payload))
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    settle(tx, FILLED, payload.volume_id, also=_origin_told(tx, payload) | {"updated_at_us": now_us})
+    settle(tx, RESTORED, payload.backup_id)
+    clear_tombstones(tx, claim)
+
+
+def fail_restore(
+    tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The backup is as good as before; the volume ends in an error state for somebody to look at."""
+    _fail(tx, REPLACE_FAILED, claim, payload, failure, now_us)
+
+
+def publish_filled(tx: Connection, *, volume_id: str, object_name: str, now_us: int) -> None:
+    """From here on the volume is what the backup is; the old object may go. Runs inside a step, as that of a revert."""
+    lock_rows(tx, [(volumes, volume_id)])
+    change_row(tx, volumes, volume_id, object_name=object_name, replication_status=None, updated_at_us=now_us)
+
+
+# --- into a new volume ----------------------------------------------------------------------------------------------
+
+
+def begin_create(
+    tx: Connection, *, origin: Origin, wanted: NewVolume, quota_defaults: Mapping[str, int], restoring: bool
+) -> Accepted:
+    """Accept a volume with the content of a backup: placed, charged and enqueued by this request.
+
+    `restoring` is a restore as such: the backup shows it, and where no pool can take the volume, nothing is accepted.
+    Otherwise the volume then appears in `error`, as any new one. Raises NotFound, BadRequest, InvalidState, OverQuota.
+    """
+    assert wanted.backup_id is not None
+    type_id = type_of(tx, wanted, None, origin)["id"]
+    # Before the rows are ours, for which others wait: as for any new volume.
+    pools = allocate.read_pools(tx)
+    largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
+    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id)], origin=origin)
+    volume_type = type_of(tx, wanted, None, origin)
+    if volume_type["id"] != type_id:
+        raise Contended("the type was renamed before the rows were ours")
+    backup = read_row(tx, backups, wanted.backup_id)
+    assert backup is not None, "a locked row is there"
+    size_gib = int(backup["size_gib"]) if wanted.size_gib is None else wanted.size_gib
+    BE_SOURCE.check_locked(tx, wanted.backup_id, size_gib=size_gib)
+    check_zone(pools, wanted.availability_zone)
+    specs = msgspec.json.decode(volume_type["extra_specs_json"])
+    wish = Wish(size_gib=size_gib, availability_zone=wanted.availability_zone, extra_specs=specs)
+    pool, why_not = allocate.place(tx, wish, among=pools)
+    if pool is None and restoring:
+        raise BadRequest(f"Backup {wanted.backup_id} cannot be restored to a new volume. {why_not}")
+    quotas.refuse_larger(size_gib, largest_gib)
+    deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    row = new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=None, pool=pool)
+    if restoring:
+        row["status"] = states.RESTORING_BACKUP
+    tx.execute(insert(volumes), row)
+    row["volume_type_name"] = volume_type["name"]
+    if pool is None:
+        event = "schedule_allocate_volume"
+        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
+        return Accepted(None, row)
+    _enqueue_create(tx, origin, row, backup, pool.queue, restoring=restoring)
+    return Accepted(pool.queue, row)
+
+
+def _enqueue_create(
+    tx: Connection,
+    origin: Origin,
+    row: Mapping[str, Any],
+    backup: Mapping[str, Any],
+    where: str,
+    *,
+    restoring: bool,
+) -> None:
+    lock = queue.shared(backup)  # any number of volumes may be made of one backup at a time
+    if restoring:
+        size_gib = row["size_gib"]
+        lock = queue.exclusive(
+            RESTORE.apply_locked(tx, backup["id"], size_gib=size_gib, volume_id=row["id"], now_us=origin.at_us)
+        )
+    payload = RestoreBackup(
+        backup_id=backup["id"],
+        volume_id=row["id"],
+        size_gib=row["size_gib"],
+        store=backup["store"],
+        restoring=restoring,
+    )
+    job = Job("create_from_backup", 1, where, "volume", row["id"], payload)
+    queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), lock))
+
+
+def finish_create(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, now_us: int) -> None:
+    """The volume's object is whole: publish it."""
+    lock_rows(tx, _held(payload))
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    facts = _origin_told(tx, payload) | {"object_name": state["object"], "updated_at_us": now_us}
+    settle(tx, FILLED, payload.volume_id, also=facts)
+    if payload.restoring:
+        settle(tx, RESTORED, payload.backup_id)
+    clear_tombstones(tx, claim)
+
+
+def fail_create(
+    tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The volume stays, in `error`, charged as any other, until its owner deletes it."""
+    _fail(tx, FILL_FAILED, claim, payload, failure, now_us)
+
+
+# --- both -----------------------------------------------------------------------------------------------------------
+
+
+def _fail(
+    tx: Connection, transition: Transition, claim: Claim, payload: RestoreBackup, failure: Failure, now_us: int
+) -> None:
+    lock_rows(tx, _held(payload))
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    if payload.restoring:
+        settle(tx, RESTORED, payload.backup_id)
+    if settle(tx, transition, payload.volume_id):
+        message_for_failure(tx, claim, event="restore_backup", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
+    clear_tombstones(tx, claim)
+
+
+def _held(payload: RestoreBackup) -> list[tuple[Any, str]]:
+    """The rows whose status is the operation's."""
+    rows: list[tuple[Any, str]] = [(volumes, payload.volume_id)]
+    return [*rows, (backups, payload.backup_id)] if payload.restoring else rows
+
+
+def _origin_told(tx: Connection, payload: RestoreBackup) -> dict[str, Any]:
+    """The volume's metadata, with the backup that its content is from: unless that is one of the volume itself."""
+    volume, backup = read_row(tx, volumes, payload.volume_id), read_row(tx, backups, payload.backup_id)
+    assert volume is not None and backup is not None, "locks name the rows"
+    metadata = msgspec.json.decode(volume["metadata_json"])
+    if backup["volume_id"] == payload.volume_id and SOURCE_KEY not in metadata:
+        return {}
+    return {"metadata_json": msgspec.json.encode(metadata | {SOURCE_KEY: payload.backup_id}).decode()}

@@ -1,0 +1,125 @@
+"""What steps need of archives: one of them opened, the book of its packs, a volume as its source, and patience."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+
+from breezeblock.backup.contract import Book, Source, StoreUnavailable
+from breezeblock.drivers.contract import Driver, ObjectName
+from breezeblock.env.contract import Ids, Random
+from breezeblock.model.errors import BackendFailed
+from breezeblock.resources import archives
+from breezeblock.work.tools import Working
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+# How long to leave a store alone that does not answer: twice as long each time. An outage may last for hours.
+PAUSE_FIRST_S: Final = 1.0
+PAUSE_MOST_S: Final = 60.0
+
+
+class Writer(Protocol):
+    """An archive while a backup is being made."""
+
+    async def store_segment(
+        self, source: Source, number: int, *, parent: Any, changed: Sequence[tuple[int, int]] | None
+    ) -> Any: ...
+
+
+class Archive(Protocol):
+    """As `breezeblock.backup.engine` has it."""
+
+    async def open(self) -> None: ...
+    def writing(self, book: Book) -> AbstractAsyncContextManager[Writer]: ...
+    async def put_manifest(self, name: str, header: Any, segments: Any) -> Any: ...
+    async def read_manifest(self, name: str) -> Any: ...
+    def pieces(self, manifest: Any, *, start: int = 0) -> AsyncGenerator[tuple[int, bytes], None]: ...
+    async def delete_manifests(self, backup_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Archives:
+    """The stores that this node has. `archive` gives one not opened yet: (store, archive id); raises BackendFailed."""
+
+    archive: Callable[[str, str], Archive]
+    ids: Ids
+    random: Random
+
+
+async def open_archive(run: Working, archive_id: str) -> Archive:
+    """The archive of the operation's backup. Raises BackendFailed (this node has no such store), StoreUnavailable."""
+    archive = _tools(run).archive(run.payload.store, archive_id)
+    await archive.open()
+    return archive
+
+
+async def patiently(run: Working, call: Callable[[], Awaitable[T]], *, cancellable: bool = True) -> T:
+    """What `call` returns, asked again for as long as the store does not answer.
+
+    Each time, the operation is saved: so one that is cancelled, or whose node is drained, waits no longer than a pause.
+    Raises Fenced, HandedBack, and if it may, Cancelled.
+    """
+    pause_s = PAUSE_FIRST_S
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            log.warning("store.unavailable", store=run.payload.store, reason=str(error), pause_s=pause_s)
+        await run.tools.clock.sleep(pause_s * _tools(run).random.uniform(0.5, 1.0))
+        pause_s = min(2 * pause_s, PAUSE_MOST_S)
+        if cancellable:
+            await run.checkpoint(progress=False)
+        else:
+            await run.record()
+
+
+class OperationBook:
+    """The packs of an archive, as the operation's transactions know them. Its calls raise Fenced."""
+
+    def __init__(self, run: Working, archive_id: str) -> None:
+        self._run = run
+        self._ours = {"archive_id": archive_id, "backup_id": run.payload.backup_id}
+
+    async def allot(self, count: int) -> Sequence[str]:
+        """Rows for new packs, before any of them is uploaded."""
+        ids = [_tools(self._run).ids.uuid() for _ in range(count)]
+        await self._run.write(archives.allot, **self._ours, ids=ids, now_us=self._run.tools.clock.now_us())
+        return ids
+
+    async def usable(self) -> Sequence[str]:
+        return await self._run.read(archives.usable, **self._ours)
+
+
+class ObjectSource:
+    """An object on the backend's storage, which the operation's lock keeps from changing."""
+
+    def __init__(self, driver: Driver, name: ObjectName, size_bytes: int) -> None:
+        self._driver = driver
+        self._name = name
+        self._size_bytes = size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
+    async def next_data(self, offset: int) -> tuple[int, int] | None:
+        """The next run of data. What the object has behind the size that the backup is of, is not looked at."""
+        run = await self._driver.next_data(self._name, offset)
+        if run is None or run[0] >= self._size_bytes:
+            return None
+        return run[0], min(run[1], self._size_bytes)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await self._driver.read(self._name, offset=offset, length=min(length, self._size_bytes - offset))
+
+
+def _tools(run: Working) -> Archives:
+    tools: Archives | None = run.tools.archives
+    if tools is None:
+        raise BackendFailed("This node has no backup store.")
+    return tools
