@@ -1,7 +1,8 @@
 """Which packs of an archive may be used, and which are garbage: pins, publications, and the collection in two steps.
 
 `docs/explanation/backup.md` argues why nothing that a backup needs is ever removed, `models/archive.pml` checks it. Every
-transaction here that decides anything writes the archive's row first, so they come one after another for each archive.
+transaction here that decides anything writes the archive's row first, so they come one after another for each archive; where it is about
+a backup, the backup's row before that.
 
     pending ──publish──▶ live ◀──▶ condemned ──▶ doomed ──▶ (no row)
         └──────────────── leave, or not named ────▲
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, 
 
 from breezeblock.model.errors import BackendFailed, Contended
 from breezeblock.store.tables import archives, backups, packs
+from breezeblock.store.transitions import lock_row
 
 PENDING: Final = "pending"
 LIVE: Final = "live"
@@ -48,11 +50,12 @@ class Outdated(Exception):
 
 
 def enter(tx: Connection, *, backup_id: str, store: str, project_id: str, archive_id: str, now_us: int) -> str:
-    """Pin the archive for a backup, whose row the caller has locked. Returns the archive's id.
+    """Pin the archive for a backup. Returns the archive's id. Raises NotFound: the backup has gone.
 
     `archive_id` is the id of the archive if this makes it. Whoever enters again keeps the pin: what was found usable
     since then is protected by it.
     """
+    lock_row(tx, backups, backup_id)
     there = tx.execute(select(archives.c.id).where(archives.c.store == store, archives.c.project_id == project_id))
     found = there.scalar_one_or_none()
     if found is None:
@@ -82,9 +85,10 @@ def usable(tx: Connection, *, archive_id: str, backup_id: str) -> list[str]:
 def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> str:
     """Let a backup exist: its manifest names these packs, of which some are its own. Returns the manifest that it has.
 
-    That is another one when an earlier claim has published it already. The caller has locked the backup's row, and guards with
-    the operation's epoch. Raises BackendFailed when packs are missing that cannot be.
+    That is another one when an earlier claim has published it already. The caller guards with the operation's epoch. Raises
+    BackendFailed when packs are missing that cannot be, NotFound.
     """
+    lock_row(tx, backups, backup_id)
     row = tx.execute(_BACKUP, {"backup": backup_id}).one()
     if row.manifest is not None:
         return str(row.manifest)
@@ -107,8 +111,9 @@ def leave(tx: Connection, *, backup_id: str, now_us: int) -> None:
 
     Part of every end of a backup; changes nothing for one that was published, or has never entered.
     """
-    row = tx.execute(_BACKUP, {"backup": backup_id}).one_or_none()
-    if row is None or row.archive_id is None or row.pin is None:
+    lock_row(tx, backups, backup_id)
+    row = tx.execute(_BACKUP, {"backup": backup_id}).one()
+    if row.archive_id is None or row.pin is None:
         return
     _hold(tx, row.archive_id)
     tx.execute(_DOOM_OWN, {"backup": backup_id})
@@ -118,11 +123,12 @@ def leave(tx: Connection, *, backup_id: str, now_us: int) -> None:
 
 def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
     """Let a backup name no manifest any more, before the manifest goes: no collection may miss one that a row names."""
+    lock_row(tx, backups, backup_id)
     row = tx.execute(_BACKUP, {"backup": backup_id}).one()
     if row.manifest is None:
         return
-    tx.execute(update(backups).where(backups.c.id == backup_id).values(manifest=None))
     _hold(tx, row.archive_id)
+    tx.execute(update(backups).where(backups.c.id == backup_id).values(manifest=None))
     _collect(tx, row.archive_id, at_us=now_us + COLLECT_AFTER_US)
 
 
@@ -210,6 +216,12 @@ def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
     if DOOMED in left:
         swept_us = left[DOOMED]
         _collect(tx, archive_id, at_us=now_us if swept_us is None else swept_us + SWEPT_AGAIN_AFTER_US + 1)
+
+
+def put_off(tx: Connection, *, archive_id: str, at_us: int) -> None:
+    """A collection has failed: the next one is due then."""
+    _hold(tx, archive_id)
+    _collect(tx, archive_id, at_us=at_us)
 
 
 def due(tx: Connection, *, now_us: int) -> list[tuple[str, str]]:

@@ -54,6 +54,7 @@ backups = Table(
     Index("ix_backups_volume", "volume_id"),
     Index("ix_backups_parent", "parent_id"),
     Index("ix_backups_archive", "archive_id"),
+    Index("ix_backups_pin", "pin"),
     Index("ix_backups_status", "status"),
     Index("ix_backups_name", "name", "project_id"),
 )
