@@ -29,6 +29,7 @@ from breezeblock.api.microversions import NEWEST, OLDEST, Version
 from breezeblock.api.routing import Action, Route
 from breezeblock.model import errors, states
 from breezeblock.protocol.steps import Operation
+from breezeblock.resources import targets
 from breezeblock.store import tables
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.invariants import BORN
@@ -161,7 +162,11 @@ def state_tables() -> str:
     return page("Status changes", "the Transition declarations in resources/", STATES, *parts)
 
 
-TRANSITIONAL = {tables.volumes: states.VOLUME_TRANSITIONAL, tables.snapshots: states.SNAPSHOT_TRANSITIONAL}
+TRANSITIONAL = {
+    tables.volumes: states.VOLUME_TRANSITIONAL,
+    tables.snapshots: states.SNAPSHOT_TRANSITIONAL,
+    tables.backups: states.BACKUP_TRANSITIONAL,
+}
 
 
 def _transitions() -> Iterator[Transition]:
@@ -184,6 +189,8 @@ def _made(function: Callable[..., Any]) -> Iterator[Transition]:
     if signature.return_annotation is not Transition:
         return
     for resource, transitional in TRANSITIONAL.items():
+        if function.__module__ == targets.__name__ and resource.name not in targets.TABLES:
+            continue  # a failover moves what is on the backend's storage only
         known: dict[str, Any] = {"table": resource, "transitional": tuple(sorted(transitional))}
         assert set(signature.parameters) <= set(known), f"{function} makes transitions out of something unknown"
         yield function(**{name: known[name] for name in signature.parameters})

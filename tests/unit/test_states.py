@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import snapshots, targets, volume_changes, volumes
+from breezeblock.resources import backups, restores, snapshots, targets, volume_changes, volumes
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 TRANSITIONS: Final = {
     value.name: value
-    for module in (volumes, volume_changes, snapshots, targets)
+    for module in (volumes, volume_changes, snapshots, backups, restores, targets)
     for value in vars(module).values()
     if isinstance(value, Transition)
 }
@@ -26,6 +26,7 @@ WORDS: Final = {value for name, value in vars(states).items() if name.isupper() 
 KNOWN: Final = {
     "volumes": WORDS | set(states.RESETTABLE_VOLUME),
     "snapshots": WORDS | set(states.RESETTABLE_SNAPSHOT),
+    "backups": WORDS | set(states.RESETTABLE_BACKUP),
 }
 # What ends each kind of operation on its resources: (table, status it works under) -> the transitions that leave it.
 ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
@@ -42,6 +43,20 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     "retype_volume": {("volumes", "retyping"): ("volume.retyped",)},
     "create_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
     "delete_snapshot": {("snapshots", "deleting"): ("snapshot.delete_failed",)},
+    "create_backup": {
+        ("backups", "creating"): ("backup.created", "backup.create_failed"),
+        ("volumes", "backing-up"): ("volume.backed_up",),
+    },
+    "delete_backup": {("backups", "deleting"): ("backup.delete_failed",)},
+    "restore_backup": {
+        ("volumes", "restoring-backup"): ("volume.filled", "volume.replace_failed"),
+        ("backups", "restoring"): ("backup.restored",),
+    },
+    "create_from_backup": {
+        ("volumes", "restoring-backup"): ("volume.filled", "volume.fill_failed"),
+        ("volumes", "creating"): ("volume.filled", "volume.fill_failed"),
+        ("backups", "restoring"): ("backup.restored",),
+    },
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
 }
@@ -77,7 +92,7 @@ def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
     declared = [
         value
-        for module in (volumes, volume_changes, snapshots, targets)
+        for module in (volumes, volume_changes, snapshots, backups, restores, targets)
         for value in vars(module).values()
         if isinstance(value, Transition)
     ]
@@ -155,7 +170,11 @@ def test_an_operation_can_leave_the_status_that_it_works_under(kind: str) -> Non
 
 @pytest.mark.parametrize(
     ("table", "transitional"),
-    [("volumes", states.VOLUME_TRANSITIONAL), ("snapshots", states.SNAPSHOT_TRANSITIONAL)],
+    [
+        ("volumes", states.VOLUME_TRANSITIONAL),
+        ("snapshots", states.SNAPSHOT_TRANSITIONAL),
+        ("backups", states.BACKUP_TRANSITIONAL),
+    ],
 )
 def test_every_transitional_status_is_some_operations_to_leave(table: str, transitional: frozenset[str]) -> None:
     """No status waits for nobody: each is named by an operation that ends in another one."""
@@ -164,7 +183,11 @@ def test_every_transitional_status_is_some_operations_to_leave(table: str, trans
 
 @pytest.mark.parametrize(
     ("table", "transitional"),
-    [("volumes", states.VOLUME_TRANSITIONAL), ("snapshots", states.SNAPSHOT_TRANSITIONAL)],
+    [
+        ("volumes", states.VOLUME_TRANSITIONAL),
+        ("snapshots", states.SNAPSHOT_TRANSITIONAL),
+        ("backups", states.BACKUP_TRANSITIONAL),
+    ],
 )
 def test_no_operation_ends_in_a_transitional_status(table: str, transitional: frozenset[str]) -> None:
     """What closes an operation leaves the resource at rest."""

@@ -1,13 +1,13 @@
 """What steps need of archives: one of them opened, the book of its packs, a volume as its source, and patience."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
-from breezeblock.backup.contract import Book, Source, StoreUnavailable
+from breezeblock.backup.contract import StoreUnavailable
+from breezeblock.backup.engine import Archive
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Ids, Random
 from breezeblock.model.errors import BackendFailed
@@ -23,25 +23,6 @@ PAUSE_FIRST_S: Final = 1.0
 PAUSE_MOST_S: Final = 60.0
 
 
-class Writer(Protocol):
-    """An archive while a backup is being made."""
-
-    async def store_segment(
-        self, source: Source, number: int, *, parent: Any, changed: Sequence[tuple[int, int]] | None
-    ) -> Any: ...
-
-
-class Archive(Protocol):
-    """As `breezeblock.backup.engine` has it."""
-
-    async def open(self) -> None: ...
-    def writing(self, book: Book) -> AbstractAsyncContextManager[Writer]: ...
-    async def put_manifest(self, name: str, header: Any, segments: Any) -> Any: ...
-    async def read_manifest(self, name: str) -> Any: ...
-    def pieces(self, manifest: Any, *, start: int = 0) -> AsyncGenerator[tuple[int, bytes], None]: ...
-    async def delete_manifests(self, backup_id: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Archives:
     """The stores that this node has. `archive` gives one not opened yet: (store, archive id); raises BackendFailed."""
@@ -51,10 +32,13 @@ class Archives:
     random: Random
 
 
-async def open_archive(run: Working, archive_id: str) -> Archive:
-    """The archive of the operation's backup. Raises BackendFailed (this node has no such store), StoreUnavailable."""
+async def open_archive(run: Working, archive_id: str, *, begin: bool = True) -> Archive:
+    """The archive of the operation's backup; without `begin` only where there is one.
+
+    Raises BackendFailed (this node has no such store, or the store will not), StoreUnavailable.
+    """
     archive = _tools(run).archive(run.payload.store, archive_id)
-    await archive.open()
+    await archive.open(begin=begin)
     return archive
 
 

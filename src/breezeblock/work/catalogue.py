@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, nodes, snapshots, volumes
+from breezeblock.work import backends, backups, nodes, snapshots, volumes
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -15,6 +15,10 @@ CATALOGUE: Final[dict[str, Operation]] = {
         volumes.RETYPE_VOLUME,
         snapshots.CREATE_SNAPSHOT,
         snapshots.DELETE_SNAPSHOT,
+        backups.CREATE_BACKUP,
+        backups.DELETE_BACKUP,
+        backups.RESTORE_BACKUP,
+        backups.CREATE_FROM_BACKUP,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
     )

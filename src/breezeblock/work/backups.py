@@ -1,0 +1,269 @@
+"""Making, deleting and restoring backups, as steps. What a backup consists of is in `docs/explanation/backup.md`."""
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from breezeblock.backup.contract import StoreUnavailable
+from breezeblock.backup.engine import Header, Segment
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol.steps import Operation
+from breezeblock.resources import archives, backups, restores
+from breezeblock.resources.accepted import published_object
+from breezeblock.store import tables
+from breezeblock.store.transitions import read_row
+from breezeblock.work.archives import ObjectSource, OperationBook, open_archive, patiently
+from breezeblock.work.tools import (
+    GIB,
+    CopyProgress,
+    Working,
+    drop_all,
+    drop_own,
+    object_of,
+    own_name,
+    same_target,
+)
+from breezeblock.work.volumes import drop_unpublished
+
+log = structlog.get_logger(__name__)
+
+# --- making one -----------------------------------------------------------------------------------------------------
+
+
+async def copy_aside(run: Working) -> None:
+    """Copy a volume that is in use: the copy does not change while it is read. A repeat continues the copy.
+
+    It is made under the backup's own id, so that nothing else ever takes it for a volume.
+    """
+    wanted: backups.CreateBackup = run.payload
+    if not wanted.aside:
+        return
+    source = await object_of(run, tables.volumes, wanted.volume_id)
+    name = await own_name(run, wanted.backup_id, long=True)
+    await run.tools.driver.copy(source, name, size_bytes=wanted.size_gib * GIB, progress=CopyProgress(run))
+
+
+async def enter_archive(run: Working) -> None:
+    """Make the project's archive where there is none, and pin it. A repeat keeps the pin."""
+    wanted: backups.CreateBackup = run.payload
+    run.state["archive"] = await run.write(
+        archives.enter,
+        backup_id=wanted.backup_id,
+        store=wanted.store,
+        project_id=run.claim.project_id,
+        archive_id=wanted.archive_id,
+        now_us=run.tools.clock.now_us(),
+    )
+
+
+async def store_segments(run: Working) -> None:
+    """Store what is not there yet, one GiB after the other. A repeat begins with the one after the last checkpoint."""
+    await patiently(run, lambda: _store_segments(run))
+
+
+async def _store_segments(run: Working) -> None:
+    wanted: backups.CreateBackup = run.payload
+    source = ObjectSource(run.tools.driver, await _source(run), wanted.size_gib * GIB)
+    archive = await open_archive(run, run.state["archive"])
+    segments: list[Any] = list(run.state.get("segments", ()))
+    async with archive.writing(OperationBook(run, run.state["archive"])) as writer:
+        for number in range(len(segments), wanted.size_gib):
+            # No driver tells yet what has changed since the parent, so everything is read, and only what is new is stored.
+            segment = await writer.store_segment(source, number, parent=None, changed=None)
+            segments.append(msgspec.to_builtins(segment))
+            await run.checkpoint(segments=segments)
+
+
+async def _source(run: Working) -> ObjectName:
+    """What is read: the snapshot, the copy that was made aside, or the volume itself."""
+    wanted: backups.CreateBackup = run.payload
+    if wanted.snapshot_id is not None:
+        return await object_of(run, tables.snapshots, wanted.snapshot_id)
+    if not wanted.aside:
+        return await object_of(run, tables.volumes, wanted.volume_id)
+    name = ObjectName.parse(run.state["object"])
+    if not await run.tools.driver.exists(name):
+        raise BackendFailed("The copy of the volume that was to be backed up is not on the storage in use any more.")
+    return name
+
+
+async def drop_aside(run: Working) -> None:
+    """Remove the copy, whichever claim has made it. Everything has been read, or nothing will be."""
+    if run.payload.aside:
+        await drop_own(run, run.payload.backup_id)
+        run.state["aside_dropped"] = True
+
+
+async def publish_backup(run: Working) -> None:
+    """Upload the manifest, and name it in the row. Publishing twice is publishing once.
+
+    Each claim uploads it under a name of its own. One that an earlier claim has left unnamed is removed first; if it
+    arrives later than that, the backup's deletion finds it.
+    """
+    wanted: backups.CreateBackup = run.payload
+    if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
+        return
+    await patiently(run, lambda: _publish(run))
+
+
+async def _publish(run: Working) -> None:
+    wanted: backups.CreateBackup = run.payload
+    archive = await open_archive(run, run.state["archive"])
+    seq, epoch = run.claim.token(wanted.backup_id)
+    name = f"{wanted.backup_id}.{seq}.{epoch}"
+    if epoch > 1:
+        await archive.delete_manifests(wanted.backup_id)
+    row = await run.read(read_row, tables.backups, wanted.backup_id)
+    assert row is not None, "its lock names the row"
+    segments = msgspec.convert(run.state["segments"], list[Segment])
+    published = await archive.put_manifest(name, _header(row), segments)
+    # Saved before it counts: a repeat that finds it published has no other way to know.
+    await run.checkpoint(object_count=published.object_count, stored_bytes=published.stored_bytes)
+    await run.write(
+        archives.publish,
+        backup_id=wanted.backup_id,
+        manifest=name,
+        named=published.named,
+        now_us=run.tools.clock.now_us(),
+    )
+
+
+def _header(row: dict[str, Any]) -> Header:
+    return Header(
+        backup_id=row["id"],
+        volume_id=row["volume_id"],
+        size_bytes=row["size_gib"] * GIB,
+        created_us=row["created_at_us"],
+        data_us=row["data_timestamp_us"],
+        name=row["name"],
+        project_id=row["project_id"],
+        parent=row["parent_id"],
+    )
+
+
+async def withdraw_backup(run: Working) -> None:
+    """Let the row name no manifest, and remove what was uploaded of it.
+
+    A store that does not answer keeps it until the backup is deleted: the volume is not to wait for that.
+    """
+    wanted: backups.CreateBackup = run.payload
+    if "archive" not in run.state:
+        return
+    await run.write(archives.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
+    try:
+        archive = await open_archive(run, run.state["archive"])
+        await archive.delete_manifests(wanted.backup_id)
+    except StoreUnavailable as error:
+        log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
+
+
+# --- deleting one ---------------------------------------------------------------------------------------------------
+
+
+async def delete_backup(run: Working) -> None:
+    """Let the row name no manifest, then remove what there is of it. One step: once begun it is not cancelled."""
+    doomed: backups.DeleteBackup = run.payload
+    row = await run.read(read_row, tables.backups, doomed.backup_id)
+    assert row is not None, "its lock names the row"
+    if row["temp_volume_id"] is not None:
+        await drop_all(run, doomed.backup_id)
+    if row["archive_id"] is None:
+        return
+    await run.write(archives.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
+    await patiently(run, lambda: _delete_manifests(run, row["archive_id"]), cancellable=False)
+
+
+async def _delete_manifests(run: Working, archive_id: str) -> None:
+    archive = await open_archive(run, archive_id)
+    await archive.delete_manifests(run.payload.backup_id)
+
+
+# --- restoring one --------------------------------------------------------------------------------------------------
+
+
+async def fill_volume(run: Working) -> None:
+    """Make a new object from the backup, beside the one that the volume may be. A repeat continues it."""
+    wanted: restores.RestoreBackup = run.payload
+    published = await run.read(published_object, table=tables.volumes, row_id=wanted.volume_id)
+    name = await own_name(run, wanted.volume_id, long=True, keep=published)
+    await patiently(run, lambda: _fill(run, name))
+    run.state["filled"] = str(name)
+
+
+async def _fill(run: Working, name: ObjectName) -> None:
+    wanted: restores.RestoreBackup = run.payload
+    row = await run.read(read_row, tables.backups, wanted.backup_id)
+    assert row is not None, "its lock names the row"
+    if row["manifest"] is None or row["archive_id"] is None:
+        raise BackendFailed(f"Backup {wanted.backup_id} has no data.")
+    archive = await open_archive(run, row["archive_id"], begin=False)
+    manifest = await archive.read_manifest(row["manifest"])
+    await run.tools.driver.fill(
+        name,
+        size_bytes=wanted.size_gib * GIB,
+        pieces=lambda start: archive.pieces(manifest, start=start),
+        progress=CopyProgress(run),
+    )
+
+
+async def publish_filled(run: Working) -> None:
+    """Let the volume be the new object. Publishing twice is publishing once.
+
+    As after a revert: one that was made before a failover is made again, and `filled` names what is whole.
+    """
+    made = run.state["object"]
+    published = await run.read(published_object, table=tables.volumes, row_id=run.payload.volume_id) == made
+    if published and (same_target(run) or await run.tools.driver.exists(ObjectName.parse(made))):
+        return
+    if not same_target(run) or run.state.get("filled") != made:
+        await fill_volume(run)
+    await run.write(
+        restores.publish_filled,
+        volume_id=run.payload.volume_id,
+        object_name=run.state["object"],
+        now_us=run.tools.clock.now_us(),
+    )
+
+
+async def drop_filled(run: Working) -> None:
+    """Leave nothing half made of a new volume behind."""
+    await drop_own(run, run.payload.volume_id)
+
+
+CREATE_BACKUP = Operation(
+    kind="create_backup",
+    version=1,
+    payload=backups.CreateBackup,
+    steps=(copy_aside, enter_archive, store_segments, drop_aside, publish_backup),
+    finish=backups.finish_create,
+    undo=(withdraw_backup, drop_aside),
+    fail=backups.fail_create,
+)
+DELETE_BACKUP = Operation(
+    kind="delete_backup",
+    version=1,
+    payload=backups.DeleteBackup,
+    steps=(delete_backup,),
+    finish=backups.finish_delete,
+    fail=backups.fail_delete,
+)
+RESTORE_BACKUP = Operation(
+    kind="restore_backup",
+    version=1,
+    payload=restores.RestoreBackup,
+    steps=(fill_volume, publish_filled, drop_unpublished),
+    finish=restores.finish_restore,
+    undo=(drop_unpublished,),
+    fail=restores.fail_restore,
+)
+CREATE_FROM_BACKUP = Operation(
+    kind="create_from_backup",
+    version=1,
+    payload=restores.RestoreBackup,
+    steps=(fill_volume,),
+    finish=restores.finish_create,
+    undo=(drop_filled,),
+    fail=restores.fail_create,
+)
