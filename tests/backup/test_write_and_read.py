@@ -76,7 +76,7 @@ def test_zeros_and_holes_cost_nothing() -> None:
     manifest = run(back_up(archive, volume, book=ListBook()))
 
     assert store.packs() == set()
-    assert manifest.packs == manifest.segments == []
+    assert (manifest.packs, manifest.segments) == ([], [])
     assert sum(length for _, length in volume.reads) == MIB
 
 
@@ -231,14 +231,16 @@ def test_an_archive_in_the_clear_shows_nothing_when_encrypted() -> None:
 
 
 def test_deleting_removes_what_is_named() -> None:
-    """All manifests of a backup, and packs; what is not there is fine."""
+    """The manifests of a backup, up to a token, and packs; what is not there is fine."""
     store, archive = MemoryStore(), archive_in(MemoryStore())
     archive = archive_in(store)
     manifest = run(back_up(archive, random_volume(MIB), book=ListBook(), backup_id="b1"))
     run(back_up(archive, random_volume(MIB), book=ListBook(), backup_id="b10"))
 
-    run(archive.delete_manifests("b1"))
+    run(archive.delete_manifests("b1", up_to=(1, 0)))
+    kept = run(archive.manifest_names("b1"))
+    run(archive.delete_manifests("b1", up_to=(1, 1)))
     run(archive.delete_packs([*manifest.packs, *manifest.packs]))
 
-    assert run(archive.manifest_names()) == ["b10.1.1"]
+    assert (kept, run(archive.manifest_names())) == (["b1.1.1"], ["b10.1.1"])
     assert not store.packs() & set(manifest.packs)

@@ -22,6 +22,7 @@ from breezeblock.backup.manifest import (
     manifest_key,
     manifest_prefix,
     parse_manifest,
+    token_of,
 )
 from breezeblock.backup.packer import Names, Target
 from breezeblock.backup.packs import Entry, pack_key
@@ -175,9 +176,13 @@ class Archive:
         found = await self._list(manifest_prefix(self.id, backup_id))
         return [stored.key.removeprefix(prefix) for stored in found]
 
-    async def delete_manifests(self, backup_id: str) -> None:
-        """Remove all manifests of a backup, those of earlier attempts too."""
-        await self._delete([manifest_key(self.id, name) for name in await self.manifest_names(backup_id)])
+    async def delete_manifests(self, backup_id: str, *, up_to: tuple[int, int]) -> None:
+        """Remove the manifests of a backup that were made under this token (seq, epoch) or a lower one.
+
+        Not those of a higher one: whoever lost the operation may come by here late, when another has published the backup.
+        """
+        names = await self.manifest_names(backup_id)
+        await self._delete([manifest_key(self.id, name) for name in names if token_of(name) <= up_to])
 
     async def delete_packs(self, ids: Sequence[str]) -> None:
         """Remove packs. Those that are not there are fine."""

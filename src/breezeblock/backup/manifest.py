@@ -138,6 +138,15 @@ def segment_bytes(size: int, number: int) -> int:
     return max(0, min(SEGMENT_BYTES, size - number * SEGMENT_BYTES))
 
 
+def token_of(name: str) -> tuple[int, int]:
+    """(seq, epoch) under which a manifest was made, by its name `<backup id>.<seq>.<epoch>`. Raises Damaged when it is none."""
+    try:
+        _, seq, epoch = name.rsplit(".", 2)
+        return int(seq), int(epoch)
+    except ValueError:
+        raise Damaged(name, "it is not the name of a manifest") from None
+
+
 def manifest_prefix(archive_id: str, backup_id: str | None = None) -> str:
     """What the keys of the manifests begin with: of a backup, or of all."""
     return f"{archive_id}/manifests/" + (f"{backup_id}." if backup_id is not None else "")

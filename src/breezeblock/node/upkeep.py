@@ -1,12 +1,14 @@
 """What a worker does now and then besides its work: forget what is old, and see what nobody serves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
+from breezeblock.model.origin import Origin
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.locks import LockSpace
 from breezeblock.node.observer import Watch
@@ -14,6 +16,7 @@ from breezeblock.protocol import queue, waiting
 from breezeblock.protocol.queue import Claim, Wanted
 from breezeblock.protocol.waiting import Waiting
 from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
+from breezeblock.resources.garbage import begin_due, end_forgotten_pin, has_due, has_forgotten_pins
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
 from breezeblock.store.type_accounts import has_named, move_to_ids
@@ -23,6 +26,8 @@ log = structlog.get_logger(__name__)
 PRUNE_EVERY_S: Final = 30.0
 PRUNE_ROUNDS: Final = 50
 PARK_MOST: Final = 100
+# Who asks for what nobody asked for.
+SYSTEM: Final = "breezeblock"
 
 
 class Upkeep:
@@ -42,6 +47,8 @@ class Upkeep:
         locks: Mapping[str, LockSpace],
         on_unserved: Callable[[list[Wanted]], None],
         on_open: Callable[[list[str]], None],
+        queues: Sequence[str],
+        stores: Collection[str],
     ) -> None:
         self._env = env
         self._store = store
@@ -51,6 +58,8 @@ class Upkeep:
         self._locks = locks
         self._on_unserved = on_unserved
         self._on_open = on_open
+        self._queues = tuple(queues)
+        self._stores = stores
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -58,6 +67,7 @@ class Upkeep:
             await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
             await self._attempt(self._find_unserved)
             await self._attempt(self._reopen)
+            await self._attempt(self._collect)
             await self._attempt(self._prune)
             for space in self._locks.values():
                 await self._attempt(space.sweep)
@@ -82,6 +92,36 @@ class Upkeep:
             queues = await self._store.run(end_forgotten_failovers, now_us=self._env.clock.now_us())
             log.error("backend.failover_forgotten", queues=queues)
             self._on_open(queues)
+
+    async def _collect(self) -> None:
+        """Let archives be looked through that are due, in the stores that we have; in our own queue, since we have them."""
+        now_us = self._env.clock.now_us
+        while await self._store.read(has_forgotten_pins):
+            if (backup_id := await self._store.run(end_forgotten_pin, now_us=now_us())) is None:
+                break
+            log.error("backup.forgotten", backup_id=backup_id)
+        if not self._stores or not self._queues:
+            return
+        while await self._store.read(has_due, stores=self._stores, now_us=now_us()):
+            begun = await self._store.run(
+                begin_due, origin=self._own_word(), where=self._queues[0], stores=self._stores, now_us=now_us()
+            )
+            if not begun:
+                break
+            self._on_open([self._queues[0]])
+
+    def _own_word(self) -> Origin:
+        """For work that nobody asked for."""
+        ids = self._env.ids
+        return Origin(
+            project_id=ProjectId(""),
+            user_id=UserId(SYSTEM),
+            is_admin=True,
+            request_id=f"req-{ids.uuid()}",
+            at_us=self._env.clock.now_us(),
+            operation_id=OperationId(ids.uuid()),
+            message_id=MessageId(ids.uuid()),
+        )
 
     async def _find_unserved(self) -> None:
         """Note operations that no live node has been able to run for too long: a delete must not wait behind them for ever.

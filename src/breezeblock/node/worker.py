@@ -139,6 +139,8 @@ class Worker:
             locks=self._locks,
             on_unserved=self._park_soon,
             on_open=self._ring,
+            queues=list(self._backends),
+            stores=self._archives.stores if self._archives is not None else (),
         )
 
     @property

@@ -1,8 +1,8 @@
 """Which packs of an archive may be used, and which are garbage: pins, publications, and the collection in two steps.
 
 `docs/explanation/backup.md` argues why nothing that a backup needs is ever removed, `models/archive.pml` checks it. Every
-transaction here that decides anything writes the archive's row first, so they come one after another for each archive; where it is about
-a backup, the backup's row before that.
+transaction here that decides anything writes the archive's row, so they come one after another for each archive; where it
+is about a backup, the backup's row before that.
 
     pending ──publish──▶ live ◀──▶ condemned ──▶ doomed ──▶ (no row)
         └──────────────── leave, or not named ────▲
@@ -19,6 +19,9 @@ from breezeblock.model.errors import BackendFailed, Contended
 from breezeblock.store.tables import archives, backups, packs
 from breezeblock.store.transitions import lock_row
 
+# The kind of operation that looks an archive through.
+COLLECTION: Final = "collect_garbage"
+
 PENDING: Final = "pending"
 LIVE: Final = "live"
 CONDEMNED: Final = "condemned"
@@ -30,6 +33,8 @@ AT_ONCE: Final = 500
 DECIDED_MOST: Final = 2_000
 # How long after the end of a backup or a deletion its archive is looked through: many end together.
 COLLECT_AFTER_US: Final = 60 * 1_000_000
+# After a collection that has failed: what is wrong is for an operator to mend.
+TRY_AGAIN_US: Final = 3600 * 1_000_000
 # An upload by a node that was fenced may still land, for as long as anything can be on its way.
 SWEPT_AGAIN_AFTER_US: Final = 24 * 3600 * 1_000_000
 
@@ -218,10 +223,10 @@ def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
         _collect(tx, archive_id, at_us=now_us if swept_us is None else swept_us + SWEPT_AGAIN_AFTER_US + 1)
 
 
-def put_off(tx: Connection, *, archive_id: str, at_us: int) -> None:
-    """A collection has failed: the next one is due then."""
+def put_off(tx: Connection, *, archive_id: str, now_us: int) -> None:
+    """A collection has failed: say when the next one is due."""
     _hold(tx, archive_id)
-    _collect(tx, archive_id, at_us=at_us)
+    _collect(tx, archive_id, at_us=now_us + TRY_AGAIN_US)
 
 
 def due(tx: Connection, *, now_us: int) -> list[tuple[str, str]]:

@@ -15,10 +15,10 @@ from breezeblock.model.ids import BackupId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup
 from breezeblock.placement import allocate
-from breezeblock.protocol import queue
+from breezeblock.protocol import archives, queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import archives, quotas
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -307,9 +307,9 @@ def fail_create(
     tx: Connection, claim: Claim, payload: CreateBackup, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
     """The backup stays, in `error`, charged as any other, until its owner deletes it. The volume is what it was."""
+    lock_rows(tx, _held(payload))
     archives.unpublish(tx, backup_id=payload.backup_id, now_us=now_us)
     archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
-    lock_rows(tx, _held(payload))
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     facts: dict[str, Any] = {"fail_reason": failure.message, "updated_at_us": now_us}
     if state.get("aside_dropped"):
@@ -359,8 +359,8 @@ def _begin_delete(
 
 def finish_delete(tx: Connection, claim: Claim, payload: DeleteBackup, state: dict[str, Any], *, now_us: int) -> None:
     """Its manifest is gone: row and accounts go. The packs that only it needed are garbage, which is collected."""
-    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
     lock_row(tx, backups, payload.backup_id)
+    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     row = read_row(tx, backups, payload.backup_id)
     assert row is not None, "its lock names the row"

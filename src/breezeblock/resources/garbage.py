@@ -10,7 +10,6 @@ import msgspec
 from sqlalchemy import Connection, bindparam, exists, select, update
 
 from breezeblock.model import states
-from breezeblock.model.errors import NotFound
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import archives, queue
 from breezeblock.protocol.queue import Claim, Job, Lock
@@ -19,10 +18,7 @@ from breezeblock.store.tables import archives as archives_table
 from breezeblock.store.tables import backups, operation_locks
 from breezeblock.store.transitions import lock_row, read_row
 
-KIND: Final = "collect_garbage"
-# After one that has failed: what is wrong is for an operator to mend.
-TRY_AGAIN_US: Final = 3600 * 1_000_000
-FORGOTTEN_MOST: Final = 100
+KIND: Final = archives.COLLECTION
 
 
 class CollectGarbage(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +26,11 @@ class CollectGarbage(msgspec.Struct, frozen=True, kw_only=True):
 
     archive_id: str
     store: str
+
+
+def has_due(tx: Connection, *, stores: Collection[str], now_us: int) -> bool:
+    """Whether there is anything to begin, in one of these stores. One read of an index."""
+    return any(store in stores for _, store in archives.due(tx, now_us=now_us))
 
 
 def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[str], now_us: int) -> bool:
@@ -61,7 +62,7 @@ def fail_collection(
     tx: Connection, claim: Claim, payload: CollectGarbage, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
     """Nothing was decided on half a picture. Another one will try."""
-    archives.put_off(tx, archive_id=payload.archive_id, at_us=now_us + TRY_AGAIN_US)
+    archives.put_off(tx, archive_id=payload.archive_id, now_us=now_us)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
 
 
@@ -73,24 +74,19 @@ def has_forgotten_pins(tx: Connection) -> bool:
     return tx.execute(_FORGOTTEN.limit(1)).first() is not None
 
 
-def end_forgotten_pins(tx: Connection, *, now_us: int) -> list[str]:
-    """The standing rule: a backup that is pinned with nobody in its line is over, in `error`.
+def end_forgotten_pin(tx: Connection, *, now_us: int) -> str | None:
+    """The standing rule: a backup that is pinned with nobody in its line is over, in `error`. One of them; None: there is none.
 
-    So it is left by a node of a release that parks what it does not understand and knows of no backups. Lock first, ask later:
-    a request that has just enqueued something is seen with its operation. Returns the backups.
+    So it is left by a node of a release that parks what it does not understand, and knows of no backups. Lock first, ask later:
+    a request that has just enqueued something is seen with its operation.
     """
-    ended = []
-    for backup_id in tx.execute(_FORGOTTEN.limit(FORGOTTEN_MOST)).scalars().all():
-        try:
-            lock_row(tx, backups, backup_id)
-        except NotFound:
-            continue
-        if tx.execute(_FORGOTTEN.where(backups.c.id == backup_id)).first() is None:
-            continue
-        archives.leave(tx, backup_id=backup_id, now_us=now_us)
-        tx.execute(_END, {"backup": backup_id, "now_us": now_us})
-        ended.append(backup_id)
-    return ended
+    for backup_id in tx.execute(_FORGOTTEN.limit(1)).scalars().all():
+        lock_row(tx, backups, backup_id)
+        if tx.execute(_FORGOTTEN.where(backups.c.id == backup_id)).first() is not None:
+            archives.leave(tx, backup_id=backup_id, now_us=now_us)
+            tx.execute(_END, {"backup": backup_id, "now_us": now_us})
+            return str(backup_id)
+    return None
 
 
 _FORGOTTEN: Final = (

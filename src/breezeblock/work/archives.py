@@ -11,7 +11,7 @@ from breezeblock.backup.engine import Archive
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Ids, Random
 from breezeblock.model.errors import BackendFailed
-from breezeblock.resources import archives
+from breezeblock.protocol import archives
 from breezeblock.work.tools import Working
 
 T = TypeVar("T")
@@ -30,6 +30,8 @@ class Archives:
     archive: Callable[[str, str], Archive]
     ids: Ids
     random: Random
+    stores: frozenset[str] = frozenset()
+    """The configured names of those stores."""
 
 
 async def open_archive(run: Working, archive_id: str, *, begin: bool = True) -> Archive:

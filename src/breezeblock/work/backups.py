@@ -9,8 +9,9 @@ from breezeblock.backup.contract import StoreUnavailable
 from breezeblock.backup.engine import Header, Segment
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol import archives
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import archives, backups, restores
+from breezeblock.resources import backups, restores
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.store.transitions import read_row
@@ -113,8 +114,7 @@ async def _publish(run: Working) -> None:
     archive = await open_archive(run, run.state["archive"])
     seq, epoch = run.claim.token(wanted.backup_id)
     name = f"{wanted.backup_id}.{seq}.{epoch}"
-    if epoch > 1:
-        await archive.delete_manifests(wanted.backup_id)
+    await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch - 1))
     row = await run.read(read_row, tables.backups, wanted.backup_id)
     assert row is not None, "its lock names the row"
     segments = msgspec.convert(run.state["segments"], list[Segment])
@@ -125,7 +125,7 @@ async def _publish(run: Working) -> None:
         archives.publish,
         backup_id=wanted.backup_id,
         manifest=name,
-        named=published.named,
+        named=frozenset(published.named),
         now_us=run.tools.clock.now_us(),
     )
 
@@ -154,7 +154,7 @@ async def withdraw_backup(run: Working) -> None:
     await run.write(archives.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
     try:
         archive = await open_archive(run, run.state["archive"])
-        await archive.delete_manifests(wanted.backup_id)
+        await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
     except StoreUnavailable as error:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
 
@@ -177,7 +177,7 @@ async def delete_backup(run: Working) -> None:
 
 async def _delete_manifests(run: Working, archive_id: str) -> None:
     archive = await open_archive(run, archive_id)
-    await archive.delete_manifests(run.payload.backup_id)
+    await archive.delete_manifests(run.payload.backup_id, up_to=run.claim.token(run.payload.backup_id))
 
 
 # --- restoring one --------------------------------------------------------------------------------------------------

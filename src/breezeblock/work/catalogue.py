@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, backups, nodes, snapshots, volumes
+from breezeblock.work import backends, backups, garbage, nodes, snapshots, volumes
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -19,6 +19,7 @@ CATALOGUE: Final[dict[str, Operation]] = {
         backups.DELETE_BACKUP,
         backups.RESTORE_BACKUP,
         backups.CREATE_FROM_BACKUP,
+        garbage.COLLECT_GARBAGE,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
     )

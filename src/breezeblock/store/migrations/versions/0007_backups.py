@@ -59,6 +59,7 @@ def _backups() -> None:
     op.create_index("ix_backups_volume", "backups", ["volume_id"])
     op.create_index("ix_backups_parent", "backups", ["parent_id"])
     op.create_index("ix_backups_archive", "backups", ["archive_id"])
+    op.create_index("ix_backups_pin", "backups", ["pin"])
     op.create_index("ix_backups_status", "backups", ["status"])
     op.create_index("ix_backups_name", "backups", ["name", "project_id"])
 
