@@ -3,7 +3,7 @@
 What a backup consists of, and when it may go, is in `docs/explanation/backup.md`; the packs are `archives`' affair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -15,10 +15,10 @@ from breezeblock.model.ids import BackupId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup
 from breezeblock.placement import allocate
-from breezeblock.protocol import queue
+from breezeblock.protocol import archives, queue
 from breezeblock.protocol.queue import Claim, Job, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import archives, quotas
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -292,6 +292,25 @@ def _new_row(
     }
 
 
+def enter(tx: Connection, *, payload: CreateBackup, project_id: str, now_us: int) -> str:
+    """Pin the project's archive, which is made where there is none, and return its id. Runs inside a step."""
+    lock_row(tx, backups, payload.backup_id)
+    asked = {"store": payload.store, "project_id": project_id, "archive_id": payload.archive_id}
+    return archives.enter(tx, backup_id=payload.backup_id, **asked, now_us=now_us)
+
+
+def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> None:
+    """From here on the backup exists. Runs inside a step; one that an earlier claim has published keeps its manifest."""
+    lock_row(tx, backups, backup_id)
+    archives.publish(tx, backup_id=backup_id, manifest=manifest, named=named, now_us=now_us)
+
+
+def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
+    """From here on its manifest may go. Runs inside a step."""
+    lock_row(tx, backups, backup_id)
+    archives.unpublish(tx, backup_id=backup_id, now_us=now_us)
+
+
 def finish_create(tx: Connection, claim: Claim, payload: CreateBackup, state: dict[str, Any], *, now_us: int) -> None:
     """The backup is published: it exists."""
     lock_rows(tx, _held(payload))
@@ -307,9 +326,9 @@ def fail_create(
     tx: Connection, claim: Claim, payload: CreateBackup, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
     """The backup stays, in `error`, charged as any other, until its owner deletes it. The volume is what it was."""
+    lock_rows(tx, _held(payload))
     archives.unpublish(tx, backup_id=payload.backup_id, now_us=now_us)
     archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
-    lock_rows(tx, _held(payload))
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     facts: dict[str, Any] = {"fail_reason": failure.message, "updated_at_us": now_us}
     if state.get("aside_dropped"):
@@ -359,8 +378,8 @@ def _begin_delete(
 
 def finish_delete(tx: Connection, claim: Claim, payload: DeleteBackup, state: dict[str, Any], *, now_us: int) -> None:
     """Its manifest is gone: row and accounts go. The packs that only it needed are garbage, which is collected."""
-    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
     lock_row(tx, backups, payload.backup_id)
+    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     row = read_row(tx, backups, payload.backup_id)
     assert row is not None, "its lock names the row"

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Table, and_, case
 from breezeblock.model import states
 from breezeblock.model.errors import NotFound
 from breezeblock.placement import allocate
-from breezeblock.protocol import queue
-from breezeblock.resources import archives, quotas
+from breezeblock.protocol import archives, queue
+from breezeblock.resources import quotas
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tables_of, tell_the_truth
 from breezeblock.resources.backend_changes import park_failover
 from breezeblock.store.tables import backups, volumes
@@ -40,9 +40,6 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
     held = [at.resource_id for at in claim.locks if at.exclusive]
     ours = [(table, row_id) for row_id in held for table in tables_of(claim) if read_row(tx, table, row_id) is not None]
-    for table, row_id in ours:
-        if table is backups:
-            archives.leave(tx, backup_id=row_id, now_us=now_us)
     try:
         lock_rows(tx, ours)
     except NotFound:
@@ -50,6 +47,9 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
         raise
     if claim.kind == queue.FAILOVER:
         park_failover(tx, claim, now_us=now_us)
+    for table, row_id in ours:
+        if table is backups:
+            archives.leave(tx, backup_id=row_id, now_us=now_us)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:

@@ -11,7 +11,7 @@ from breezeblock.backup.engine import Archive
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Ids, Random
 from breezeblock.model.errors import BackendFailed
-from breezeblock.resources import archives
+from breezeblock.protocol import archives
 from breezeblock.work.tools import Working
 
 T = TypeVar("T")
