@@ -3,7 +3,7 @@
 What a backup consists of, and when it may go, is in `docs/explanation/backup.md`; the packs are `archives`' affair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -290,6 +290,25 @@ def _new_row(
         "charged_gib": source["size_gib"],
         "consumes_quota": True,
     }
+
+
+def enter(tx: Connection, *, payload: CreateBackup, project_id: str, now_us: int) -> str:
+    """Pin the project's archive, which is made where there is none, and return its id. Runs inside a step."""
+    lock_row(tx, backups, payload.backup_id)
+    asked = {"store": payload.store, "project_id": project_id, "archive_id": payload.archive_id}
+    return archives.enter(tx, backup_id=payload.backup_id, **asked, now_us=now_us)
+
+
+def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> None:
+    """From here on the backup exists. Runs inside a step; one that an earlier claim has published keeps its manifest."""
+    lock_row(tx, backups, backup_id)
+    archives.publish(tx, backup_id=backup_id, manifest=manifest, named=named, now_us=now_us)
+
+
+def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
+    """From here on its manifest may go. Runs inside a step."""
+    lock_row(tx, backups, backup_id)
+    archives.unpublish(tx, backup_id=backup_id, now_us=now_us)
 
 
 def finish_create(tx: Connection, claim: Claim, payload: CreateBackup, state: dict[str, Any], *, now_us: int) -> None:

@@ -50,12 +50,7 @@ async def enter_archive(run: Working) -> None:
     """Make the project's archive where there is none, and pin it. A repeat keeps the pin."""
     wanted: backups.CreateBackup = run.payload
     run.state["archive"] = await run.write(
-        archives.enter,
-        backup_id=wanted.backup_id,
-        store=wanted.store,
-        project_id=run.claim.project_id,
-        archive_id=wanted.archive_id,
-        now_us=run.tools.clock.now_us(),
+        backups.enter, payload=wanted, project_id=run.claim.project_id, now_us=run.tools.clock.now_us()
     )
 
 
@@ -122,7 +117,7 @@ async def _publish(run: Working) -> None:
     # Saved before it counts: a repeat that finds it published has no other way to know.
     await run.checkpoint(object_count=published.object_count, stored_bytes=published.stored_bytes)
     await run.write(
-        archives.publish,
+        backups.publish,
         backup_id=wanted.backup_id,
         manifest=name,
         named=frozenset(published.named),
@@ -151,7 +146,7 @@ async def withdraw_backup(run: Working) -> None:
     wanted: backups.CreateBackup = run.payload
     if "archive" not in run.state:
         return
-    await run.write(archives.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
+    await run.write(backups.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
     try:
         archive = await open_archive(run, run.state["archive"])
         await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
@@ -171,7 +166,7 @@ async def delete_backup(run: Working) -> None:
         await drop_all(run, doomed.backup_id)
     if row["archive_id"] is None:
         return
-    await run.write(archives.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
+    await run.write(backups.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
     await patiently(run, lambda: _delete_manifests(run, row["archive_id"]), cancellable=False)
 
 
