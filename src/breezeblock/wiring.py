@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from breezeblock.backup.contract import ObjectStore
+from breezeblock.backup.engine import Archive
+from breezeblock.backup.engine import Options as ArchiveOptions
+from breezeblock.backup.key_file import read_key
+from breezeblock.backup.shares import Shares
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
@@ -17,6 +21,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
+from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fence_agent import External
@@ -36,6 +41,7 @@ from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 from breezeblock.store.servers import Session
+from breezeblock.work.archives import Archives
 
 # For the chaos harness and for authors of drivers, so not among the options: a folder in which each worker writes down its
 # storage calls, and how many seconds each changing one waits first.
@@ -43,6 +49,8 @@ RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
 SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
 # With the driver `fenced_file`: how many seconds each effect on storage is on its way.
 SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
+# For how long an archive itself asks a store again. After that the operation does, which can be cancelled and handed on.
+STORE_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,31 @@ def fence_folder(settings: Settings, backend: str) -> Path:
 def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
     """Every configured store of backups by its name. No I/O yet."""
     return {name: _open_store(name, chosen, env) for name, chosen in settings.backup_stores.items()}
+
+
+def open_archives(settings: Settings, env: Env) -> Archives:
+    """What a node needs for backups in all configured stores. Raises ValueError, OSError: a key cannot be read."""
+    stores = open_stores(settings, env)
+    options = {name: _options(chosen, env) for name, chosen in settings.backup_stores.items()}
+    cache = Path(settings.service.data_dir).absolute() / "archives"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def archive(name: str, archive_id: str) -> Archive:
+        if name not in stores:
+            raise BackendFailed(f"No backup store {name} is configured on the node that the operation ran on.")
+        return Archive(store=stores[name], archive_id=archive_id, env=env, options=options[name], cache_folder=cache)
+
+    return Archives(archive=archive, ids=env.ids, random=env.random, stores=stores)
+
+
+def _options(chosen: BackupStoreSettings, env: Env) -> ArchiveOptions:
+    key = chosen.encryption_key_file
+    return ArchiveOptions(
+        shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
+        master_key=None if key is None else read_key(key),
+        level=chosen.compression_level if chosen.compression == "zstd" else 0,
+        patience_s=STORE_PATIENCE_S,
+    )
 
 
 def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:

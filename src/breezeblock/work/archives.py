@@ -1,12 +1,12 @@
 """What steps need of archives: one of them opened, the book of its packs, a volume as its source, and patience."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import structlog
 
-from breezeblock.backup.contract import StoreUnavailable
+from breezeblock.backup.contract import ObjectStore, StoreUnavailable
 from breezeblock.backup.engine import Archive
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Ids, Random
@@ -30,8 +30,10 @@ class Archives:
     archive: Callable[[str, str], Archive]
     ids: Ids
     random: Random
-    stores: frozenset[str] = frozenset()
-    """The configured names of those stores."""
+    stores: Mapping[str, ObjectStore] = field(default_factory=dict)
+    """By their configured names."""
+    checked: set[str] = field(default_factory=set)
+    """Those that were found to be there, and ours, since this process began."""
 
 
 async def open_archive(run: Working, archive_id: str, *, begin: bool = True) -> Archive:
@@ -39,7 +41,11 @@ async def open_archive(run: Working, archive_id: str, *, begin: bool = True) -> 
 
     Raises BackendFailed (this node has no such store, or the store will not), StoreUnavailable.
     """
-    archive = _tools(run).archive(run.payload.store, archive_id)
+    tools, name = _tools(run), run.payload.store
+    archive = tools.archive(name, archive_id)
+    if name in tools.stores and name not in tools.checked:
+        await tools.stores[name].check(known=await run.read(archives.is_used, store=name))
+        tools.checked.add(name)
     await archive.open(begin=begin)
     return archive
 

@@ -9,7 +9,6 @@ from breezeblock.backup.contract import StoreUnavailable
 from breezeblock.backup.engine import Header, Segment
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
-from breezeblock.protocol import archives
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import backups, restores
 from breezeblock.resources.accepted import published_object

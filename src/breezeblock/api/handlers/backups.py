@@ -18,6 +18,7 @@ from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewBackup, NewVolume
 from breezeblock.resources import backup_edits, backup_records, backups, listing, restores
+from breezeblock.settings import BackupStore
 
 LISTS: Final = Lists(
     collection="backups",
@@ -40,8 +41,8 @@ LISTS: Final = Lists(
     sort_keys=frozenset(listing.BACKUPS.attributes) - {"metadata"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
-# Until there are sections for stores in the settings.
-STORES: Final = ("default",)
+
+DEFAULT: Final = "default"
 
 
 async def create(call: Call) -> Response:
@@ -203,11 +204,12 @@ def _asked(call: Call) -> tuple[schemas.CreateBackup, dict[str, str], str | None
 def _wanted(call: Call) -> NewBackup:
     """What is asked for. A container that is the name of a store chooses it; any other is only shown. Raises BadRequest."""
     asked, metadata, zone = _asked(call)
-    container = stripped(asked.container) or STORES[0]
+    stores = call.settings.backup_stores
+    container = stripped(asked.container) or default_store(stores, zone)
     return NewBackup(
         id=BackupId(call.new_id()),
         volume_id=VolumeId(str(asked.volume_id)),
-        store=container if container in STORES else STORES[0],
+        store=container if container in stores else default_store(stores, zone),
         container=container,
         archive_id=call.new_id(),
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
@@ -218,6 +220,17 @@ def _wanted(call: Call) -> NewBackup:
         metadata=metadata,
         availability_zone=zone,
     )
+
+
+def default_store(stores: Mapping[str, BackupStore], zone: str | None) -> str:
+    """Where a backup goes whose request names no store: one of the zone that it names; `default`, if it may be that one.
+
+    Raises BadRequest: there is none in that zone.
+    """
+    there = sorted(name for name, store in stores.items() if zone in (None, store.availability_zone))
+    if not there:
+        raise BadRequest(f"There is no backup store in availability zone {zone}.")
+    return DEFAULT if DEFAULT in there else there[0]
 
 
 def _new_volume(call: Call, name: str | None) -> NewVolume:
