@@ -215,7 +215,7 @@ class Archive:
             return pack, await self._reader.read_index(pack)
         except Damaged as damage:
             # Our own, which an earlier attempt did not get to upload; or one that is damaged, and is not built upon.
-            log.info("archive.pack_not_used", pack=pack, why=damage.what)
+            log.debug("archive.pack_not_used", pack=pack, why=damage.what)
             return None
 
     async def _list(self, prefix: str) -> list[Stored]:
