@@ -85,6 +85,7 @@ class Writer:
         self._shares = shares
         self._level = level
         self.written = Written()
+        self._spending = asyncio.Lock()
 
     async def store_segment(
         self, source: Source, number: int, *, parent: Segment | None, changed: Sequence[tuple[int, int]] | None
@@ -156,7 +157,8 @@ class Writer:
 
     async def _digest(self, work: _Work, source: Source, piece: Piece) -> Digest:
         start, end = piece.first * BLOCK_BYTES, min(piece.stop * BLOCK_BYTES, work.length)
-        await self._shares.spend(end - start)
+        async with self._spending:  # one request at a time, or whoever began first would have asked for all of it
+            await self._shares.spend(end - start)
         data = await source.read(work.number * SEGMENT_BYTES + start, end - start)
         if len(data) != end - start:
             raise Damaged("the volume", f"it ended at byte {work.number * SEGMENT_BYTES + start + len(data)}")
