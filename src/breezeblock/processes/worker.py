@@ -15,6 +15,7 @@ from breezeblock.doorbells.tally import LISTENER, Rings
 from breezeblock.env.commands import RealCommands
 from breezeblock.env.contract import Env
 from breezeblock.env.machine import boot_id, machine_id
+from breezeblock.env.memory import keep_freed_memory
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.gate import Gate
@@ -32,6 +33,7 @@ from breezeblock.work.catalogue import CATALOGUE
 async def work(brief: NodeBrief) -> None:
     """Be the worker of one incarnation until it is drained or its keeper is gone."""
     chosen = settings.from_json(brief.settings_json)
+    keep_freed_memory()
     env = real_env()
     opened = wiring.open_database(chosen, env)
     backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
