@@ -40,12 +40,12 @@ TAG_BYTES: Final = 16
 _MANIFEST_NONCE: Final = bytes(12)
 _NONCE: Final = struct.Struct("<4xQ")
 
-_ARCHIVE: Final = "breezeblock archive 2026-11-21 archive key"
-_PUBLIC: Final = "breezeblock archive 2026-11-21 hash key of an archive that is not encrypted"
-_HASH: Final = "breezeblock archive 2026-11-21 hash key"
-_PACK: Final = "breezeblock archive 2026-11-21 pack key"
-_MANIFEST: Final = "breezeblock archive 2026-11-21 manifest key"
-_CHECK: Final = "breezeblock archive 2026-11-21 key check"
+_ARCHIVE: Final = "breezeblock.archive 2026-11-21 archive key"
+_PUBLIC: Final = "breezeblock.archive 2026-11-21 hash key of an archive that is not encrypted"
+_HASH: Final = "breezeblock.archive 2026-11-21 hash key"
+_PACK: Final = "breezeblock.archive 2026-11-21 pack key"
+_MANIFEST: Final = "breezeblock.archive 2026-11-21 manifest key"
+_CHECK: Final = "breezeblock.archive 2026-11-21 key check"
 
 
 class MasterKeyError(ValueError):

@@ -86,7 +86,7 @@ def extract(place: Place, archive_id: str, backup: str, target: Path, *, skip_da
                         await env.threads.run(partial(_write, file.fileno(), data, offset))
                 await env.threads.run(partial(os.fsync, file.fileno()))
             except BaseException:
-                target.unlink()  # nobody is to take a part of a volume for all of it
+                await env.threads.run(target.unlink)  # nobody is to take a part of a volume for all of it
                 raise
         return damage
 

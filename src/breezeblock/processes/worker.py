@@ -33,7 +33,6 @@ from breezeblock.work.catalogue import CATALOGUE
 async def work(brief: NodeBrief) -> None:
     """Be the worker of one incarnation until it is drained or its keeper is gone."""
     chosen = settings.from_json(brief.settings_json)
-    keep_freed_memory()
     env = real_env()
     opened = wiring.open_database(chosen, env)
     backends = wiring.open_backends(chosen, env, incarnation=brief.incarnation)
@@ -100,6 +99,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.configure(brief.log_level, brief.log_format)
     structlog.contextvars.bind_contextvars(node=brief.name, incarnation=brief.incarnation)
+    keep_freed_memory()
     asyncio.run(work(brief))
     sys.stderr.flush()
     os._exit(0)  # threads inside a system call that hangs must not keep a drained process
