@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
-from breezeblock.backup.contract import ObjectMissing, Stored, StoreRefused, StoreUnavailable
+from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreRefused, StoreUnavailable
 from breezeblock.backup.stores.errnos import explained
 from breezeblock.backup.stores.keys import check_key, check_prefix, check_size, is_part_of_a_key
 from breezeblock.env.contract import Ids, Threads
@@ -80,7 +80,7 @@ class FolderStore:
 
         await self._run("check", check)
 
-    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+    async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         check_key(key)
         check_size(parts, at_most=self.max_object_bytes, store=self._name)
         part = self._new_part()
@@ -146,7 +146,7 @@ class FolderStore:
     def _new_part(self) -> Path:
         return self._root / PARTS / self._ids.uuid()
 
-    def _write(self, part: Path, parts: Sequence[bytes], *, to: Path) -> None:
+    def _write(self, part: Path, parts: Sequence[Buffer], *, to: Path) -> None:
         """Make `to` a file of these parts."""
         try:
             self._make_folder(part.parent)
@@ -289,7 +289,7 @@ def _sync(folder: Path) -> None:
         os.fsync(fd)
 
 
-def _write_all(fd: int, parts: Sequence[bytes]) -> None:
+def _write_all(fd: int, parts: Sequence[Buffer]) -> None:
     """Without joining them: an object may be a large part of the memory that a node has."""
     left = [memoryview(part) for part in parts if part]
     at = 0

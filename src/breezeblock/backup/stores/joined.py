@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from breezeblock.backup.contract import Buffer
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -16,7 +18,7 @@ __all__ = ["Joined"]
 class Joined(io.RawIOBase):
     """The joined pieces from `start` to `end`, by default all of them."""
 
-    def __init__(self, pieces: Sequence[bytes], *, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, pieces: Sequence[Buffer], *, start: int = 0, end: int | None = None) -> None:
         super().__init__()
         self._pieces = [memoryview(piece) for piece in pieces if piece]
         self._ends = list(accumulate(len(piece) for piece in self._pieces))

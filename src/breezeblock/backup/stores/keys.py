@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from breezeblock.backup.contract import StoreRefused
+from breezeblock.backup.contract import Buffer, StoreRefused
 
 __all__ = ["check_key", "check_prefix", "check_size", "is_key", "is_part_of_a_key"]
 
@@ -27,7 +27,7 @@ def check_prefix(prefix: str) -> None:
         raise StoreRefused(f"{prefix[:LONGEST]!r} cannot be how the name of an object in a backup store begins.")
 
 
-def check_size(parts: Sequence[bytes], *, at_most: int, store: str) -> int:
+def check_size(parts: Sequence[Buffer], *, at_most: int, store: str) -> int:
     """The joined parts' length. Raises StoreRefused when it is more than the store takes."""
     size_bytes = sum(len(part) for part in parts)
     if size_bytes > at_most:

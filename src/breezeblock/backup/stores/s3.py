@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from breezeblock.backup.contract import ObjectMissing, Stored, StoreRefused
+from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreRefused
 from breezeblock.backup.stores.credentials import read_credentials
 from breezeblock.backup.stores.joined import Joined
 from breezeblock.backup.stores.keys import check_key, check_prefix, check_size, is_key
@@ -96,7 +96,7 @@ class S3Store:
 
         await self._run("check", check)
 
-    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+    async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         check_key(key)
         size_bytes = check_size(parts, at_most=self.max_object_bytes, store=self._name)
 
@@ -201,7 +201,7 @@ class S3Store:
             client.create_bucket(Bucket=self._at.bucket)
         log.info("store.initialised", store=self._name, bucket=self._at.bucket)
 
-    def _put_in_parts(self, client: Any, key: str, parts: Sequence[bytes], size_bytes: int) -> None:
+    def _put_in_parts(self, client: Any, key: str, parts: Sequence[Buffer], size_bytes: int) -> None:
         place = self._place(key)
         upload = {"UploadId": client.create_multipart_upload(**place)["UploadId"]}
         step = max(self._multipart_bytes, -(-size_bytes // _MAX_PARTS))

@@ -20,7 +20,7 @@ import httpx
 import msgspec
 import structlog
 
-from breezeblock.backup.contract import ObjectMissing, Stored, StoreRefused, StoreUnavailable
+from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreRefused, StoreUnavailable
 from breezeblock.backup.stores.keys import check_key, check_prefix, check_size, is_key
 from breezeblock.backup.stores.swift_login import Login, Session
 from breezeblock.env.contract import Threads
@@ -118,7 +118,7 @@ class SwiftStore:
         await self.delete(_PROBE)  # another node's check may have done it
         await self._must("GET", None, params={"limit": "1"})
 
-    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+    async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         check_key(key)
         check_size(parts, at_most=self.max_object_bytes, store=self._name)
         await self._must("PUT", key, parts=parts)
@@ -183,7 +183,7 @@ class SwiftStore:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        parts: Sequence[bytes] = (),
+        parts: Sequence[Buffer] = (),
         or_else: int = 0,
     ) -> httpx.Response:
         """An answer that says yes, or `or_else`. Raises ObjectMissing and the contract's errors."""
@@ -205,7 +205,7 @@ class SwiftStore:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        parts: Sequence[bytes] = (),
+        parts: Sequence[Buffer] = (),
     ) -> httpx.Response:
         """Any answer. A token that has expired is renewed once."""
         session = await self._logged_in(None)
@@ -278,10 +278,10 @@ class SwiftStore:
         return told
 
 
-async def _each(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def _each(parts: Sequence[Buffer]) -> AsyncIterator[bytes]:
     """The parts one after the other: nobody joins them."""
     for part in parts:
-        yield part
+        yield part if isinstance(part, bytes) else bytes(part)
 
 
 def explained(status: int, *, store: str, container: str) -> StoreUnavailable | StoreRefused:
