@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Archive
 from breezeblock.backup.engine import Options as ArchiveOptions
-from breezeblock.backup.key_file import read_key
+from breezeblock.backup.seal import master_key
 from breezeblock.backup.shares import Shares
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
@@ -154,7 +154,7 @@ def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
 
 
 def open_archives(settings: Settings, env: Env) -> Archives:
-    """What a node needs for backups in all configured stores. Raises ValueError, OSError: a key cannot be read."""
+    """What a node needs for backups in all configured stores. Raises MasterKeyError, OSError: a key cannot be read."""
     stores = open_stores(settings, env)
     options = {name: _options(chosen, env) for name, chosen in settings.backup_stores.items()}
     cache = Path(settings.service.data_dir).absolute() / "archives"
@@ -172,7 +172,7 @@ def _options(chosen: BackupStoreSettings, env: Env) -> ArchiveOptions:
     key = chosen.encryption_key_file
     return ArchiveOptions(
         shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
-        master_key=None if key is None else read_key(key),
+        master_key=None if key is None else master_key(key.read_bytes()),
         level=chosen.compression_level if chosen.compression == "zstd" else 0,
         patience_s=STORE_PATIENCE_S,
     )

@@ -82,7 +82,7 @@ async def live(seed: str, key: bytes | None) -> None:
         await back_up_after_crashes(archive, store, book, life)
         if life.kept and chance.random() < 0.4:
             gone, _ = life.kept.pop(chance.randrange(len(life.kept)))
-            await archive.delete_manifests(gone.header.backup_id)
+            await archive.delete_manifests(gone.header.backup_id, up_to=(1, 1))
         if chance.random() < 0.4:
             book.allotted.clear()
             await collect(archive, store, book, life.kept)
