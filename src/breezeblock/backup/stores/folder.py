@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 import structlog
 
 from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreRefused, StoreUnavailable
+from breezeblock.backup.stores.direct import SMALLEST, write_direct
 from breezeblock.backup.stores.errnos import explained
 from breezeblock.backup.stores.keys import check_key, check_prefix, check_size, is_part_of_a_key
 from breezeblock.env.contract import Ids, Threads
@@ -159,7 +160,8 @@ class FolderStore:
             self._make_folder(part.parent)
             self._make_folder(to.parent)
             with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd, self._leaving_no_part(part):
-                _write_all(fd, parts)
+                write = write_direct if sum(map(len, parts)) >= SMALLEST else _write_all
+                write(fd, parts)
                 os.fsync(fd)
                 part.rename(to)
             _sync(to.parent)
