@@ -93,5 +93,5 @@ def _packs() -> None:
         sa.Column("created_at_us", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_packs"),
     )
-    op.create_index("ix_packs_archive", "packs", ["archive_id", "state"])
+    op.create_index("ix_packs_archive", "packs", ["archive_id", "state", "id"])
     op.create_index("ix_packs_backup", "packs", ["backup_id"])
