@@ -71,6 +71,8 @@ In the environment a key is written in capitals with two underscores between its
 NAMED_SECTIONS = {
     "backends": "One section for each backend. Without any there is one, called `file`, with every default.",
     "fences": "One section for each fence agent; [fencing](../howto/fencing.md) says how they are called. None by default.",
+    "backup_stores": "One section for each store of backups; [the how-to](../howto/back-up-to-s3.md) has examples. Without any "
+    "there is one, called `default`, a folder.",
 }
 
 
@@ -111,7 +113,14 @@ def _unwrapped(kind: Any) -> tuple[Any, list[Meta]]:
 def _kind(bare: Any, metas: Sequence[Meta]) -> str:
     if get_origin(bare) is Literal:
         return " or ".join(code(word) for word in get_args(bare))
-    names = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
+    names = {
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        str: "text",
+        Path: "path",
+        Path | None: "path",
+    }
     name = names.get(bare) or _collection(bare)
     bounds = [
         f"{sign} {value}"
@@ -130,7 +139,7 @@ def _collection(bare: Any) -> str:
 
 
 def _default(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    return msgspec.json.encode("" if value is None else value, enc_hook=str).decode()
 
 
 # --- states -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from breezeblock import __version__, settings
+from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.failure import Failed
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ config_app = typer.Typer(help="The settings in effect.", no_args_is_help=True, r
 app.add_typer(node_app, name="node")
 app.add_typer(db_app, name="db")
 app.add_typer(config_app, name="config")
+app.add_typer(archive_app, name="archive")
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
 Config = Annotated[

@@ -23,7 +23,7 @@ __all__ = ["configure", "hide_secrets"]
 MAX_DEPTH = 6
 
 # Libraries that tell, at info, each thing they do; what they do for us has events of its own.
-CHATTY = ("sqlalchemy", "alembic", "asyncio", "httpx", "httpcore", "urllib3")
+CHATTY = ("sqlalchemy", "alembic", "asyncio", "httpx", "httpcore", "urllib3", "boto3", "botocore")
 
 
 def configure(level: str = "info", fmt: str = "json", stream: TextIO | None = None) -> None:

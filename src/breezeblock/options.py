@@ -168,6 +168,62 @@ class FenceAgent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
+class BackupStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A place for backups: a folder, a bucket of S3, or a container of Swift."""
+
+    type: Annotated[
+        Literal["folder", "s3", "swift"], Meta(description="What keeps the objects; a folder may be on NFS.")
+    ] = "folder"
+    path: Annotated[
+        Path | None,
+        Meta(
+            description="folder: where; default data_dir/backups, and data_dir/backups-NAME for those not called default."
+        ),
+    ] = None
+    endpoint: Annotated[
+        str,
+        Meta(
+            max_length=1024,
+            description="s3: its URL; empty is Amazon. swift: the URL for authentication, Keystone's when it ends in /v3.",
+        ),
+    ] = ""
+    bucket: Annotated[
+        str, Meta(max_length=255, description="The bucket, or Swift's container; made when it is not there.")
+    ] = ""
+    prefix: Annotated[str, Meta(max_length=255, description="s3, swift: what all keys begin with, before a slash.")] = (
+        ""
+    )
+    region: Annotated[str, Meta(max_length=64, description="s3, swift: the region, where there are several.")] = ""
+    path_style: Annotated[bool, Meta(description="s3: the bucket is in the path of URLs, not in the host's name.")] = (
+        False
+    )
+    interface: Annotated[
+        Literal["public", "internal", "admin"], Meta(description="swift: which endpoint of Keystone's catalog.")
+    ] = "public"
+    ca_file: Annotated[
+        Path | None, Meta(description="s3, swift: who vouches for the server, in PEM; default the system's.")
+    ] = None
+    credentials_file: Annotated[
+        Path | None,
+        Meta(description="s3, swift: a TOML file with the keys; without, s3 looks where Amazon's tools look."),
+    ] = None
+    timeout_s: Annotated[
+        Seconds, Meta(description="s3, swift: how long an answer may take before it is asked again.")
+    ] = 60.0
+    availability_zone: Annotated[
+        str, Meta(max_length=255, description="The zone of its backups; default service.availability_zone.")
+    ]
+    encryption_key_file: Annotated[
+        Path | None, Meta(description="A file with the key that seals what is stored; without, it is not encrypted.")
+    ] = None
+    compression: Annotated[Literal["zstd", "none"], Meta(description="How blocks are made smaller.")] = "zstd"
+    compression_level: Annotated[int, Meta(ge=1, le=19, description="zstd: 1 is fast, 19 is small.")] = 1
+    rate_limit: Annotated[
+        int, Meta(ge=0, description='Bytes per second of each node, or "100 MiB"; 0 is no limit.')
+    ] = 0
+    slots: Annotated[int, Meta(ge=1, le=1024, description="Backups and restores of a node at the same time.")] = 4
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     service: Service
     api: Api
@@ -178,6 +234,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: Log
     backends: dict[Name, Backend]
     fences: dict[Name, FenceAgent] = {}
+    backup_stores: dict[Name, BackupStore] = {}
 
     @property
     def one_machine(self) -> bool:
@@ -227,7 +284,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "log": Log,
 }
 # Sections of which there may be many, each with a name: `[backends.fast]`.
-NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent}
+NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent, "backup_stores": BackupStore}
 
 
 def is_one_machine(database_url: str, nodes: Nodes) -> bool:

@@ -24,6 +24,7 @@ from breezeblock.options import (
     SECTIONS,
     Api,
     Backend,
+    BackupStore,
     Database,
     Doorbell,
     FenceAgent,
@@ -41,6 +42,7 @@ from breezeblock.settings_rules import contradictions
 __all__ = [
     "Api",
     "Backend",
+    "BackupStore",
     "Database",
     "Doorbell",
     "FenceAgent",
@@ -61,7 +63,11 @@ __all__ = [
 ]
 
 PREFIX = "BREEZEBLOCK_"
-_BACKENDS, _FENCES = "backends", "fences"
+_BACKENDS, _FENCES, _STORES = "backends", "fences", "backup_stores"
+# What stands for a table without keys, which asks for every default: its kind, written out, keeps it in sight.
+_EMPTY: Mapping[str, Mapping[str, object]] = {_BACKENDS: {"driver": "file"}, _STORES: {"type": "folder"}}
+_RATES = ("copy_rate_limit", "rate_limit")
+_DEFAULT_STORE = "default"
 HIDDEN = "***"
 
 
@@ -180,8 +186,7 @@ def _from_file(file: Path, problems: list[Problem]) -> Iterator[_Given]:
                 yield _Given((section, key), value, source, folder, strict=True)
         else:
             for name, table in content.items():
-                # A table without keys is a backend with every default: its driver, written out, keeps it in sight.
-                given = table if table or section != _BACKENDS else {"driver": "file"}
+                given = table or _EMPTY.get(section, table)
                 if not isinstance(given, dict):
                     yield _Given((section, name), given, source, folder, strict=True)
                     continue
@@ -230,7 +235,7 @@ def _convert(given: _Given) -> object:
     """The value as the option's type. Raises ValueError that says what was expected."""
     kind = _type_of(given.key)
     value = given.value
-    if given.key[-1] == "copy_rate_limit" and isinstance(value, str):
+    if given.key[-1] in _RATES and isinstance(value, str):
         value = _parse_bytes(value)
     origin = get_origin(_bare(kind))
     if origin is dict and isinstance(value, str):
@@ -242,7 +247,9 @@ def _convert(given: _Given) -> object:
         value = _words(value)
     if origin is dict and get_args(_bare(kind))[1] is Path:
         return _paths(value, given.folder)
-    if _bare(kind) is Path:
+    if _bare(kind) == Path | None and value == "":
+        return None
+    if _bare(kind) in (Path, Path | None):
         if not isinstance(value, str | Path) or not str(value):
             raise ValueError("expected a path")
         return given.folder / value
@@ -350,6 +357,9 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
             for name in names(_BACKENDS) or ["file"]
         },
         fences={name: FenceAgent(**({"scope": scope} | section(_FENCES, name))) for name in names(_FENCES)},
+        backup_stores={
+            name: _store(name, section(_STORES, name), service) for name in names(_STORES) or [_DEFAULT_STORE]
+        },
     )
 
 
@@ -372,6 +382,14 @@ def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes
     return Backend(**(default | dict(given) | {"fence_agent": agent}))
 
 
+def _store(name: str, given: Mapping[str, Any], service: Service) -> BackupStore:
+    default: dict[str, Any] = {"availability_zone": service.availability_zone}
+    if given.get("type", "folder") == "folder":
+        default["path"] = service.data_dir / ("backups" if name == _DEFAULT_STORE else f"backups-{name}")
+    # What is empty, as a path may be written to mean none, is the default.
+    return BackupStore(**(default | {key: value for key, value in given.items() if value not in (None, "")}))
+
+
 def _decode_path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
@@ -381,6 +399,8 @@ def _decode_path(kind: type, value: object) -> object:
 # --- showing, without secrets -----------------------------------------------------------------------------------------
 
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|secret|token|authorization|credential", re.IGNORECASE)
+# Where a secret is, is none.
+_PLACE_OF_SECRET = re.compile(r"_file$")
 # Greedy up to the last @: hiding too much costs a moment, showing a part of a password costs the password.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@\"'<>]*):[^\s\"'<>]*@")
 _URL_QUERY_SECRET = re.compile(r"([?&][\w.-]*(?:passw(?:or)?d|secret|token)[\w.-]*=)[^\s&\"'<>]+", re.IGNORECASE)
@@ -389,7 +409,7 @@ _URL_QUERY_SECRET = re.compile(r"([?&][\w.-]*(?:passw(?:or)?d|secret|token)[\w.-
 @lru_cache(maxsize=1024)  # the names in log lines are few and come again for every line
 def names_a_secret(name: str) -> bool:
     """Whether a value under this name is hidden wherever we show it."""
-    return _SECRET_NAME.search(name) is not None
+    return _SECRET_NAME.search(name) is not None and _PLACE_OF_SECRET.search(name) is None
 
 
 def mask_url_secrets(text: str) -> str:
@@ -422,4 +442,6 @@ def _shown(name: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
+    if value is None:
+        return json.dumps("")
     return json.dumps(mask_url_secrets(str(value)), ensure_ascii=False)

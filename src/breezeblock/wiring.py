@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from breezeblock.backup.contract import ObjectStore
+from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
 from breezeblock.doorbells.local import DatagramBell, DatagramListener
@@ -26,6 +28,7 @@ from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import node_queue
 from breezeblock.settings import Backend as BackendSettings
+from breezeblock.settings import BackupStore as BackupStoreSettings
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.endpoints import Endpoints
@@ -135,6 +138,45 @@ def _appending(folder: str, incarnation: str, kind: str) -> Callable[[bytes], in
 def fence_folder(settings: Settings, backend: str) -> Path:
     """Where the storage of a `fenced_file` keeps its list: not on the storage itself, which may be full."""
     return Path(settings.service.data_dir).absolute() / "fences" / backend
+
+
+def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
+    """Every configured store of backups by its name. No I/O yet."""
+    return {name: _open_store(name, chosen, env) for name, chosen in settings.backup_stores.items()}
+
+
+def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:
+    if chosen.type == "s3":
+        from breezeblock.backup.stores.s3 import Bucket, S3Store
+
+        bucket = Bucket(
+            bucket=chosen.bucket,
+            prefix=chosen.prefix,
+            endpoint=chosen.endpoint,
+            region=chosen.region,
+            path_style=chosen.path_style,
+            ca_file=chosen.ca_file,
+            credentials_file=chosen.credentials_file,
+            timeout_s=chosen.timeout_s,
+        )
+        return S3Store(bucket, name=name, threads=env.threads)
+    if chosen.type == "swift":
+        from breezeblock.backup.stores.swift import Container, SwiftStore
+
+        assert chosen.credentials_file is not None, f"backup_stores.{name}: settings without credentials were accepted"
+        container = Container(
+            endpoint=chosen.endpoint,
+            container=chosen.bucket,
+            credentials_file=chosen.credentials_file,
+            prefix=chosen.prefix,
+            region=chosen.region,
+            interface=chosen.interface,
+            ca_file=chosen.ca_file,
+            timeout_s=chosen.timeout_s,
+        )
+        return SwiftStore(container, name=name, threads=env.threads)
+    assert chosen.path is not None, f"backup_stores.{name}: settings without a folder were accepted"
+    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=env.threads)
 
 
 def open_fences(

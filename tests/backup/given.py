@@ -42,7 +42,7 @@ class MemoryStore:
     def max_object_bytes(self) -> int:
         return self._max_object_bytes
 
-    async def check(self) -> None:
+    async def check(self, *, known: bool = False) -> None:
         self._called("check", "")
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:

@@ -16,7 +16,7 @@ import zstandard
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-CONTEXT = "breezeblock archive 2026-11-21 "
+CONTEXT = "breezeblock.archive 2026-11-21 "
 BLOCK = 65_536
 SEGMENT = 1_073_741_824
 

@@ -79,7 +79,7 @@ async def what_comes_back(one: Stored, store: MemoryStore, key: bytes | None) ->
         return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(kind=kinds, number=st.integers(0, 100), harm=harm())
 def test_damaged_objects_are_told_or_do_not_matter(kind: str, number: int, harm: Callable[[bytes], bytes]) -> None:
     """Any object of the archive, in any place. What is read is right, or there is Damaged."""
@@ -95,7 +95,7 @@ def test_damaged_objects_are_told_or_do_not_matter(kind: str, number: int, harm:
     assert got in (None, one.volume.data())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(kind=kinds, harm=harm())
 def test_a_manifest_is_whole_or_damaged(kind: str, harm: Callable[[bytes], bytes]) -> None:
     """No other exception, whatever its bytes are."""
@@ -109,7 +109,7 @@ def test_a_manifest_is_whole_or_damaged(kind: str, harm: Callable[[bytes], bytes
         parse_manifest("b.1.1", bad, keys, "it")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(harm=harm(), content=st.booleans())
 def test_an_index_is_whole_or_damaged(harm: Callable[[bytes], bytes], content: bool) -> None:
     """Harmed, or of another pack."""
@@ -134,7 +134,7 @@ async def archive_index(archive: Archive, pack: str):  # type: ignore[no-untyped
     return await archive._reader.read_index(pack)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(harm=harm(), junk=st.binary(max_size=2000))
 def test_a_map_that_is_read_is_a_possible_one(harm: Callable[[bytes], bytes], junk: bytes) -> None:
     """A map's hash is checked before; without that, it still gives blocks of the segment, in order, or Damaged."""

@@ -76,7 +76,7 @@ def test_zeros_and_holes_cost_nothing() -> None:
     manifest = run(back_up(archive, volume, book=ListBook()))
 
     assert store.packs() == set()
-    assert manifest.packs == manifest.segments == []
+    assert (manifest.packs, manifest.segments) == ([], [])
     assert sum(length for _, length in volume.reads) == MIB
 
 

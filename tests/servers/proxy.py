@@ -1,7 +1,8 @@
 """A TCP proxy that stands between a client and a database server and does to the connection what networks do.
 
 It understands just enough of both protocols to lose a commit's answer: the server has committed, and the client does not know.
-Only connections that are neither encrypted nor compressed, which is what the private servers speak.
+Only connections that are neither encrypted nor compressed, which is what the private servers speak. Of other protocols it
+understands nothing, and can cut a connection in the middle of what is sent.
 """
 
 import contextlib
@@ -167,6 +168,9 @@ class _Connection:
     def _to_server(self) -> None:
         while data := self._client.recv(_CHUNK):
             self._proxy.wait_open("to server")
+            if (allowed := self._proxy.allowed_of(len(data))) < len(data):
+                self._server.sendall(data[:allowed])
+                return
             if self._reader.asks_to_commit(data):
                 fate = self._proxy.fate_of_commit()
                 if fate == "undelivered":
@@ -184,14 +188,24 @@ class _Connection:
                 return
 
 
+class _Plain:
+    """Any other protocol: nothing in it is a commit."""
+
+    def asks_to_commit(self, data: bytes) -> bool:
+        return False
+
+    def is_answer(self, data: bytes) -> bool:
+        return True
+
+
 _Way = Literal["to server", "to client"]
-_READERS: Final[dict[str, type[_Reader]]] = {"postgresql": _PostgreSQL, "mysql": _MySQL}
+_READERS: Final[dict[str, type[_Reader]]] = {"postgresql": _PostgreSQL, "mysql": _MySQL, "plain": _Plain}
 
 
 class Proxy(Closing):
     """Listens on a port of its own in front of `server`. Implements `server.Address`; all verbs may be called at any time."""
 
-    def __init__(self, server: Address, *, protocol: Literal["postgresql", "mysql"]) -> None:
+    def __init__(self, server: Address, *, protocol: Literal["postgresql", "mysql", "plain"]) -> None:
         self.host: Final = LOOPBACK
         self.port: Final = free_port()
         self.lost = 0
@@ -203,6 +217,7 @@ class Proxy(Closing):
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
         self._fates: list[Literal["unanswered", "undelivered"]] = []
+        self._left: int | None = None
         self._open: dict[_Way, threading.Event] = {"to server": threading.Event(), "to client": threading.Event()}
         self.hang(to_server=False, to_client=False)
         self._listener: socket.socket | None = None
@@ -238,6 +253,21 @@ class Proxy(Closing):
         """The next COMMITs are carried out and their connection is reset instead of answered; or they never arrive either."""
         with self._lock:
             self._fates += ["unanswered" if delivered else "undelivered"] * count
+
+    def cut_after(self, count: int | None) -> None:
+        """Let so many more bytes through to the server, of all connections together, and reset whoever sends more. None ends
+        it."""
+        with self._lock:
+            self._left = count
+
+    def allowed_of(self, count: int) -> int:
+        """How many of these bytes may pass."""
+        with self._lock:
+            if self._left is None:
+                return count
+            allowed = min(count, self._left)
+            self._left -= allowed
+            return allowed
 
     def close(self) -> None:
         """End everything."""

@@ -39,6 +39,9 @@ class Stored:
 class ObjectStore(Protocol):
     """A place for objects. Keys are ASCII letters, digits, `-`, `_`, `.` and `/`, at most 200 of them.
 
+    The parts of a key between slashes are not empty and do not begin with `.`, and no key goes on after a `/` where another one
+    ends: a folder keeps keys as the paths of files. What is not a key is refused, whoever wrote it.
+
     An object is whole or absent, and durable once `put` returns. Every call may be repeated. All raise StoreUnavailable
     and StoreRefused.
     """
@@ -48,8 +51,12 @@ class ObjectStore(Protocol):
         """The largest object that it takes."""
         ...
 
-    async def check(self) -> None:
-        """Make sure that it is there and may be written to; makes what is missing on first use, where it can."""
+    async def check(self, *, known: bool = False) -> None:
+        """Make sure that it is there and may be written to; makes what is missing on first use, where it can.
+
+        `known` says that something of ours is in it already: then a place that is empty is one that is not there, such as a
+        filesystem that is not mounted, and nothing is made.
+        """
         ...
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
@@ -57,7 +64,7 @@ class ObjectStore(Protocol):
         ...
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """The object's bytes from `offset`, all or at most `length` of them. Raises ObjectMissing."""
+        """The object's bytes from `offset`, all or at most `length` of them; none behind its end. Raises ObjectMissing."""
         ...
 
     async def size(self, key: str) -> int:
@@ -69,7 +76,7 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """All objects whose keys begin with `prefix`, in the order of their keys."""
+        """All objects whose keys begin with `prefix`, in the order of their keys; of those that come or go meanwhile, any."""
         ...
 
     async def close(self) -> None:

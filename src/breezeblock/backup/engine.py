@@ -24,7 +24,7 @@ from breezeblock.backup.manifest import (
     parse_manifest,
 )
 from breezeblock.backup.packer import Names, Target
-from breezeblock.backup.packs import Entry, pack_key
+from breezeblock.backup.packs import Entry, pack_id_of, pack_key
 from breezeblock.backup.read import Damage, Reader, Verified
 from breezeblock.backup.seal import Keys
 from breezeblock.backup.shares import Shares, patiently, together
@@ -146,7 +146,7 @@ class Archive:
 
         data = await self._env.threads.run(build)
         await self._patiently(lambda: self._store.put(manifest_key(self.id, name), [data]))
-        named = list(dict.fromkeys(pack for segment in segments for pack in segment.packs))
+        named = [pack_id_of(raw) for raw in dict.fromkeys(raw for segment in segments for raw in segment.raw_packs)]
         uploaded = sum(segment.uploaded for segment in segments)
         return Published(named, object_count=len(named) + 1, stored_bytes=uploaded + len(data))
 
@@ -215,7 +215,7 @@ class Archive:
             return pack, await self._reader.read_index(pack)
         except Damaged as damage:
             # Our own, which an earlier attempt did not get to upload; or one that is damaged, and is not built upon.
-            log.info("archive.pack_not_used", pack=pack, why=damage.what)
+            log.debug("archive.pack_not_used", pack=pack, why=damage.what)
             return None
 
     async def _list(self, prefix: str) -> list[Stored]:

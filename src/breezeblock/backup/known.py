@@ -36,6 +36,7 @@ _SCHEMA: Final = (
     " codec INTEGER, PRIMARY KEY (hash, pack)) WITHOUT ROWID",
 )
 _FIND: Final = "SELECT hash, pack, offset, stored, plain, codec FROM blocks WHERE hash IN ({}) ORDER BY hash, pack"
+_ADD: Final = "INSERT OR IGNORE INTO blocks VALUES (?, {}, ?, ?, ?, ?)"
 # The result codes for a file that is no sound database.
 _UNSOUND: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -128,8 +129,7 @@ class Known:
         for pack, entries in packs:
             database.execute("INSERT OR IGNORE INTO packs (id) VALUES (?)", (pack,))
             (number,) = database.execute("SELECT number FROM packs WHERE id = ?", (pack,)).fetchone()
-            rows = ((hash_, number, offset, stored, plain, codec) for hash_, offset, stored, plain, codec in entries)
-            database.executemany("INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?, ?)", rows)
+            database.executemany(_ADD.format(int(number)), entries)
             numbers[pack] = number
         database.execute("COMMIT")
         self._numbers |= numbers

@@ -93,7 +93,12 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     @property
     def packs(self) -> list[str]:
         """All packs that are needed to read it."""
-        return [pack_id_of(self.needs[at : at + _ID_BYTES]) for at in range(0, len(self.needs), _ID_BYTES)]
+        return [pack_id_of(raw) for raw in self.raw_packs]
+
+    @property
+    def raw_packs(self) -> list[bytes]:
+        """The same, as 16 bytes each."""
+        return [self.needs[at : at + _ID_BYTES] for at in range(0, len(self.needs), _ID_BYTES)]
 
     @property
     def place(self) -> Place:
@@ -151,12 +156,12 @@ def manifest_key(archive_id: str, name: str) -> str:
 def build_manifest(header: Header, segments: Sequence[Segment], *, manifest_id: str, keys: Keys) -> bytes:
     """The manifest's bytes. `manifest_id` is a fresh UUID. `segments` may include those of zeros."""
     stored = sorted((segment for segment in segments if not segment.is_zeros), key=lambda segment: segment.number)
-    packs = {pack: index for index, pack in enumerate(dict.fromkeys(one for each in stored for one in each.packs))}
+    packs = {pack: index for index, pack in enumerate(dict.fromkeys(one for each in stored for one in each.raw_packs))}
     head = msgspec.json.encode(header)
     parts = [struct.pack("<III", len(head), len(packs), len(stored)), head]
-    parts.extend(pack_bytes_id(pack) for pack in packs)
+    parts.extend(packs)
     for one in stored:
-        needs = [packs[pack] for pack in one.packs]
+        needs = [packs[raw] for raw in one.raw_packs]
         fields = (one.number, one.offset, one.stored, one.plain, one.codec, one.hash, len(needs))
         parts.append(_SEGMENT.pack(*fields) + struct.pack(f"<{len(needs)}I", *needs))
     content = b"".join(parts)

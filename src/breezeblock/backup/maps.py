@@ -51,20 +51,22 @@ def block_bytes(length: int, number: int) -> int:
 
 
 def build_map(number: int, length: int, blocks: Sequence[Block]) -> bytes:
-    """The map's bytes. The same blocks at the same places give the same bytes."""
+    """The map's bytes, of at least one block. The same blocks at the same places give the same bytes."""
     assert 0 < length <= SEGMENT_BYTES and len(blocks) <= blocks_of(length)
-    packs = {pack: index for index, pack in enumerate(dict.fromkeys(block.place.pack for block in blocks))}
     count = len(blocks)
+    numbers, hashes, places = zip(*blocks, strict=True)
+    names, offsets, stored, _, codecs = zip(*places, strict=True)
+    packs = {pack: index for index, pack in enumerate(dict.fromkeys(names))}
     columns = (
-        struct.pack(f"<{count}H", *(block.number for block in blocks)),
-        struct.pack(f"<{count}H", *(packs[block.place.pack] for block in blocks)),
-        struct.pack(f"<{count}I", *(block.place.offset for block in blocks)),
-        struct.pack(f"<{count}I", *(block.place.stored for block in blocks)),
-        bytes(block.place.codec for block in blocks),
-        *(block.hash for block in blocks),
+        struct.pack(f"<{count}H", *numbers),
+        struct.pack(f"<{count}H", *map(packs.__getitem__, names)),
+        struct.pack(f"<{count}I", *offsets),
+        struct.pack(f"<{count}I", *stored),
+        bytes(codecs),
+        *hashes,
     )
     head = _HEAD.pack(MAGIC, number, length, len(packs), count)
-    return head + b"".join(pack_bytes_id(pack) for pack in packs) + b"".join(columns)
+    return head + b"".join(map(pack_bytes_id, packs)) + b"".join(columns)
 
 
 def parse_map(data: bytes, *, number: int, length: int, where: str) -> SegmentMap:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,7 @@ from breezeblock.backup.packs import (
     pack_index,
     pack_key,
 )
+from breezeblock.backup.pieces import Fresh
 from breezeblock.backup.seal import TAG_BYTES, Keys
 from breezeblock.backup.shares import patiently, stop
 from breezeblock.env.contract import Env
@@ -83,23 +84,36 @@ class Packer:
         self._names = names
         self._known = known
         self._uploads = uploads
+        self._room = target.room
+        self._sealing = TAG_BYTES if target.keys.encrypted else 0
         self._open: _Pack | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: list[asyncio.Task[None]] = []
         self.uploaded_bytes = 0
 
-    async def place(self, hash_: bytes, data: Buffer, *, plain: int, codec: int) -> Place:
-        """Put a block into the open pack. Waits when enough is on its way."""
-        if self._open is None:
-            self._open = _Pack(await self._names.one())
-        pack = self._open
-        stored = len(data) + (TAG_BYTES if self._target.keys.encrypted else 0)
-        entry = Entry(hash_, pack.end, stored, plain, codec)
-        pack.entries.append(entry)
-        pack.data.append(data)
-        pack.end += stored
-        if pack.end >= self._target.room or len(pack.entries) == MAX_BLOCKS:
-            await self._close()
-        return Place(pack.name, *entry[1:])
+    async def place(self, blocks: Sequence[Fresh]) -> dict[bytes, Place]:
+        """Put blocks into packs, in order, and tell where they are. Waits when enough is on its way."""
+        places: dict[bytes, Place] = {}
+        left = iter(blocks)
+        while len(places) < len(blocks):
+            if self._open is None:
+                self._open = _Pack(await self._names.one())
+            if self._fill(self._open, left, places):
+                await self._close()
+        return places
+
+    def _fill(self, pack: _Pack, blocks: Iterator[Fresh], places: dict[bytes, Place]) -> bool:
+        """Put in what there is; True when the pack is full, and there may be more."""
+        name, end, entries, data = pack.name, pack.end, pack.entries, pack.data
+        for hash_, small, plain, codec in blocks:
+            stored = len(small) + self._sealing
+            entries.append(Entry(hash_, end, stored, plain, codec))
+            data.append(small)
+            places[hash_] = Place(name, end, stored, plain, codec)
+            end += stored
+            if end >= self._room or len(entries) >= MAX_BLOCKS:
+                break
+        pack.end = end
+        return end >= self._room or len(entries) >= MAX_BLOCKS
 
     async def flush(self) -> None:
         """Return when everything is in the store."""
@@ -114,14 +128,14 @@ class Packer:
         if self._open is not None:
             pack, self._open = self._open, None
             await self._wait_below(self._uploads())
-            self._under_way.add(asyncio.create_task(self._upload(pack)))
+            self._under_way.append(asyncio.create_task(self._upload(pack)))
 
     async def _wait_below(self, most: int) -> None:
         """Wait until fewer than `most` are on their way. Raises the first error of those that ended."""
         while len(self._under_way) >= most:
-            done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-            self._under_way -= done
-            for task in done:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in self._under_way if task.done()]:
+                self._under_way.remove(task)
                 task.result()
 
     async def _upload(self, pack: _Pack) -> None:
@@ -130,7 +144,7 @@ class Packer:
         key = pack_key(target.archive_id, pack.name)
         put: Callable[[], Awaitable[None]] = lambda: target.store.put(key, parts)  # noqa: E731 - to be asked again
         await patiently(target.env, put, patience_s=target.patience_s)
-        self.uploaded_bytes += sum(len(part) for part in parts)
+        self.uploaded_bytes += sum(map(len, parts))
         await target.env.threads.run(lambda: self._known.add([(pack.name, pack.entries)]))
 
 

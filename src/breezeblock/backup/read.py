@@ -178,7 +178,7 @@ class Reader:
     def _affected(self, manifest: Manifest, missing: set[str], told: set[str]) -> Iterator[Damage]:
         """The segments that need packs which are missing, where reading has not told of those."""
         for segment in manifest.segments:
-            for pack in missing.intersection(segment.packs):
+            for pack in sorted(missing.intersection(segment.packs)):
                 if (key := pack_key(self._archive_id, pack)) not in told:
                     begin = segment.number * SEGMENT_BYTES
                     yield Damage(begin, begin + segment.length, key, "it is missing")

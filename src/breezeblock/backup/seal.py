@@ -15,7 +15,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from breezeblock.backup.damage import Damaged
 
-__all__ = ["CODECS", "MASTER_KEY_BYTES", "PLAIN", "TAG_BYTES", "ZSTD", "Compressor", "Keys", "Sealer", "unpacked"]
+__all__ = [
+    "CODECS",
+    "MASTER_KEY_BYTES",
+    "PLAIN",
+    "TAG_BYTES",
+    "ZSTD",
+    "Compressor",
+    "Keys",
+    "MasterKeyError",
+    "Sealer",
+    "master_key",
+    "unpacked",
+]
 
 Bytes = bytes | memoryview
 
@@ -28,12 +40,29 @@ TAG_BYTES: Final = 16
 _MANIFEST_NONCE: Final = bytes(12)
 _NONCE: Final = struct.Struct("<4xQ")
 
-_ARCHIVE: Final = "breezeblock archive 2026-11-21 archive key"
-_PUBLIC: Final = "breezeblock archive 2026-11-21 hash key of an archive that is not encrypted"
-_HASH: Final = "breezeblock archive 2026-11-21 hash key"
-_PACK: Final = "breezeblock archive 2026-11-21 pack key"
-_MANIFEST: Final = "breezeblock archive 2026-11-21 manifest key"
-_CHECK: Final = "breezeblock archive 2026-11-21 key check"
+_ARCHIVE: Final = "breezeblock.archive 2026-11-21 archive key"
+_PUBLIC: Final = "breezeblock.archive 2026-11-21 hash key of an archive that is not encrypted"
+_HASH: Final = "breezeblock.archive 2026-11-21 hash key"
+_PACK: Final = "breezeblock.archive 2026-11-21 pack key"
+_MANIFEST: Final = "breezeblock.archive 2026-11-21 manifest key"
+_CHECK: Final = "breezeblock.archive 2026-11-21 key check"
+
+
+class MasterKeyError(ValueError):
+    """What should be a master key is none. The text says what was expected, and nothing of what was found."""
+
+
+def master_key(text: bytes) -> bytes:
+    """A master key from a file's content: 32 bytes as they are, or as 64 hexadecimal digits. Raises MasterKeyError."""
+    if len(text) == MASTER_KEY_BYTES:
+        return text
+    try:
+        made = bytes.fromhex(text.decode("ascii").strip())
+    except ValueError:
+        made = b""
+    if len(made) != MASTER_KEY_BYTES:
+        raise MasterKeyError(f"a key is {MASTER_KEY_BYTES} random bytes, or {2 * MASTER_KEY_BYTES} hexadecimal digits")
+    return made
 
 
 class Keys:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -24,7 +24,7 @@ from breezeblock.backup.manifest import Segment, segment_bytes
 from breezeblock.backup.maps import Block, blocks_of, build_map
 from breezeblock.backup.packer import Names, Packer, Target
 from breezeblock.backup.packs import BLOCK_BYTES, SEGMENT_BYTES, Place, pack_bytes_id
-from breezeblock.backup.pieces import SHORT_HOLE_BYTES, Digest, Piece, digested, joined, piece_runs, within
+from breezeblock.backup.pieces import SHORT_HOLE_BYTES, Digest, Fresh, Piece, digested, joined, piece_runs, within
 from breezeblock.backup.read import Reader
 from breezeblock.backup.seal import Compressor
 from breezeblock.backup.shares import Shares, stop
@@ -68,8 +68,8 @@ class _Work:
 
     def blocks(self) -> list[Block]:
         """All that is not zeros, by number."""
-        fresh = (Block(number, hash_, self.placed[hash_]) for number, hash_ in self.hashes)
-        return sorted(chain(self.kept.values(), fresh))
+        read = [Block(number, hash_, self.placed[hash_]) for number, hash_ in self.hashes]
+        return sorted([*self.kept.values(), *read], key=itemgetter(0)) if self.kept else read
 
 
 class Writer:
@@ -85,6 +85,7 @@ class Writer:
         self._shares = shares
         self._level = level
         self.written = Written()
+        self._spending = asyncio.Lock()
 
     async def store_segment(
         self, source: Source, number: int, *, parent: Segment | None, changed: Sequence[tuple[int, int]] | None
@@ -156,7 +157,8 @@ class Writer:
 
     async def _digest(self, work: _Work, source: Source, piece: Piece) -> Digest:
         start, end = piece.first * BLOCK_BYTES, min(piece.stop * BLOCK_BYTES, work.length)
-        await self._shares.spend(end - start)
+        async with self._spending:  # one request at a time, or whoever began first would have asked for all of it
+            await self._shares.spend(end - start)
         data = await source.read(work.number * SEGMENT_BYTES + start, end - start)
         if len(data) != end - start:
             raise Damaged("the volume", f"it ended at byte {work.number * SEGMENT_BYTES + start + len(data)}")
@@ -174,10 +176,9 @@ class Writer:
     async def _pack(self, work: _Work, digest: Digest) -> None:
         work.hashes.extend(digest.blocks)
         work.placed.update(digest.found)
-        for hash_, data, plain, codec in digest.fresh:
-            work.placed[hash_] = await work.packer.place(hash_, data, plain=plain, codec=codec)
-            self.written.new += plain
+        work.placed.update(await work.packer.place(digest.fresh))
         fresh = sum(one.plain for one in digest.fresh)
+        self.written.new += fresh
         self.written.read += digest.read_bytes
         self.written.skipped += len(digest.blocks) * BLOCK_BYTES - fresh
 
@@ -186,17 +187,19 @@ class Writer:
         if not blocks:
             return Segment(work.number, work.length)
         target = self._target
-        content, hash_, codec, data = await target.env.threads.run(lambda: self._build_map(work, blocks))
-        found = await target.env.threads.run(lambda: self._known.find([hash_]))
-        place = found.get(hash_) or await work.packer.place(hash_, data, plain=len(content), codec=codec)
+        fresh, place = await target.env.threads.run(lambda: self._build_map(work, blocks))
+        if place is None:
+            place = (await work.packer.place([fresh]))[fresh.hash]
         packs = dict.fromkeys((place.pack, *(block.place.pack for block in blocks)))
         needs = b"".join(pack_bytes_id(pack) for pack in packs)
-        return Segment(work.number, work.length, hash_, *place[1:], needs)
+        return Segment(work.number, work.length, fresh.hash, *place[1:], needs)
 
-    def _build_map(self, work: _Work, blocks: Sequence[Block]) -> tuple[bytes, bytes, int, bytes | memoryview]:
+    def _build_map(self, work: _Work, blocks: Sequence[Block]) -> tuple[Fresh, Place | None]:
+        """The map as a block, and where it is when the archive has it already."""
         content = build_map(work.number, work.length, blocks)
+        hash_ = self._target.keys.hash(content)
         codec, data = Compressor(self._level).shrink(content)
-        return content, self._target.keys.hash(content), codec, data
+        return Fresh(hash_, data, len(content), codec), self._known.find([hash_]).get(hash_)
 
 
 def _blocks_changed(changed: Sequence[tuple[int, int]], number: int, length: int) -> Runs:

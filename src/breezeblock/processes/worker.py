@@ -15,6 +15,7 @@ from breezeblock.doorbells.tally import LISTENER, Rings
 from breezeblock.env.commands import RealCommands
 from breezeblock.env.contract import Env
 from breezeblock.env.machine import boot_id, machine_id
+from breezeblock.env.memory import keep_freed_memory
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.gate import Gate
@@ -98,6 +99,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.configure(brief.log_level, brief.log_format)
     structlog.contextvars.bind_contextvars(node=brief.name, incarnation=brief.incarnation)
+    keep_freed_memory()
     asyncio.run(work(brief))
     sys.stderr.flush()
     os._exit(0)  # threads inside a system call that hangs must not keep a drained process
