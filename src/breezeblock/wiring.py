@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from breezeblock.backup.contract import ObjectStore
+from breezeblock.backup.engine import Shares
+from breezeblock.backup.seal import MasterKeyError, master_key
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
@@ -17,6 +19,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
+from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fence_agent import External
@@ -36,6 +39,7 @@ from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 from breezeblock.store.servers import Session
+from breezeblock.work.archives import Archives, Shelf
 
 # For the chaos harness and for authors of drivers, so not among the options: a folder in which each worker writes down its
 # storage calls, and how many seconds each changing one waits first.
@@ -143,6 +147,33 @@ def fence_folder(settings: Settings, backend: str) -> Path:
 def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
     """Every configured store of backups by its name. No I/O yet."""
     return {name: _open_store(name, chosen, env) for name, chosen in settings.backup_stores.items()}
+
+
+def open_archives(settings: Settings, env: Env) -> Archives:
+    """The stores of backups as a worker uses them. Makes the folder in which it keeps what it knows of their archives."""
+    folder = Path(settings.service.data_dir).absolute() / "run" / "archives"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stores = open_stores(settings, env)
+    shelves = {
+        name: Shelf(
+            objects=stores[name],
+            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
+            level=0 if chosen.compression == "none" else chosen.compression_level,
+            read_key=functools.partial(_read_key, name, chosen.encryption_key_file),
+        )
+        for name, chosen in settings.backup_stores.items()
+    }
+    return Archives(shelves, env, folder)
+
+
+def _read_key(name: str, path: Path | None) -> bytes | None:
+    """A store's master key, read anew for each backup. Raises BackendFailed."""
+    try:
+        return None if path is None else master_key(path.read_bytes())
+    except OSError as error:
+        raise BackendFailed(f"The key of backup store {name} cannot be read: {error.strerror}.") from error
+    except MasterKeyError as error:
+        raise BackendFailed(f"The key file of backup store {name} has no key: {error}.") from error
 
 
 def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:

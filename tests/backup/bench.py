@@ -17,7 +17,7 @@ from tests.backup.given import BLOCK, GIB, MemoryStore
 from tests.drivers.guards import WithoutLocks
 from tests.store.given import QUEUE, UNLIMITED, Base, origin
 
-from breezeblock.backup.engine import Archive, Options, Shares
+from breezeblock.backup.engine import Shares
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.real import real_env
@@ -30,7 +30,7 @@ from breezeblock.protocol.steps import Run
 from breezeblock.resources import backups, restores, snapshots, volumes
 from breezeblock.store import tables
 from breezeblock.store.run import Store
-from breezeblock.work.archives import Archives
+from breezeblock.work.archives import Archives, Shelf
 from breezeblock.work.catalogue import CATALOGUE
 from breezeblock.work.tools import Tools
 
@@ -102,6 +102,7 @@ class Bench:
         )
         asyncio.run(self.driver.check(known=False))
         self.nodes = 0
+        self.shelf = Shelf(self.objects, Shares(ENV.clock), 1, lambda: None)
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class Bench:
         return False
 
     async def _work(self, me: Incarnation, lane: Mortal, during: Callable[[], Any] | None) -> None:
-        store = Store(lane, ENV)  # type: ignore[arg-type]
+        store = Store(lane, ENV)
         while found := self.base.claimable(most=1):
             await self._perform(self.base.claim(found[0], me), store, during)
             during = None
@@ -140,16 +141,12 @@ class Bench:
             driver=self.driver.bind(WithoutLocks(guard)),
             clock=ENV.clock,
             continues=True,
-            archives=Archives(self.archive, ENV.ids, ENV.random),
+            archives=Archives({"default": self.shelf}, ENV, None),
         )
         run = Run(claim, msgspec.json.decode(claim.payload_json, type=operation.payload), tools, store, leaving=_never)
         if during is not None:
             during()
         await steps.execute(operation, run, store, Always(), ENV.clock.now_us)
-
-    def archive(self, store: str, archive_id: str) -> Archive:
-        options = Options(shares=Shares(ENV.clock), patience_s=0.0)
-        return Archive(store=self.objects, archive_id=archive_id, env=ENV, options=options, cache_folder=None)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +163,7 @@ class Bench:
     def back_up(self, id_: str = BACKUP, **asked: Any) -> None:
         """Only the request."""
         given = {"store": "default", "container": "default", "archive_id": ARCHIVE, "volume_id": VolumeId(VOLUME)}
-        wanted = NewBackup(id=BackupId(id_), **(given | asked))  # type: ignore[arg-type]
+        wanted = NewBackup(id=BackupId(id_), **(given | asked))
         self.base.run(backups.begin_create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
 
     def delete(self, id_: str = BACKUP, *, force: bool = False) -> None:
@@ -191,8 +188,7 @@ class Bench:
 
     def path(self, id_: str = VOLUME) -> Path:
         """The file that a volume is."""
-        name = self.volume(id_)["object_name"]
-        assert name is not None
+        name: str = self.volume(id_)["object_name"]
         return self.folder / "volumes" / id_[:2] / name
 
     def write(self, offset: int, data: bytes, id_: str = VOLUME) -> None:

@@ -284,10 +284,11 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
 ) -> None:
     """Whatever was asked is asked again: nothing fails for that."""
     monkeypatch.setattr("breezeblock.work.archives.PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr("breezeblock.work.archives.PATIENCE_S", 0.0)
     seen: set[str] = set()
 
     def once(asked: str, key: str) -> bool:
-        kind = key.split("/")[1]  # packs, manifests, or what the archive is
+        kind = key.partition("/")[2].partition("/")[0]  # packs, manifests, or what the archive is
         new = asked == call and kind not in seen
         seen.update([kind] if asked == call else [])
         return new

@@ -74,6 +74,7 @@ async def work(brief: NodeBrief) -> None:
         ),
         fences=fences,
         locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
+        archives=wiring.open_archives(chosen, env),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()

@@ -40,8 +40,6 @@ LISTS: Final = Lists(
     sort_keys=frozenset(listing.BACKUPS.attributes) - {"metadata"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
-# Until there are sections for stores in the settings.
-STORES: Final = ("default",)
 
 
 async def create(call: Call) -> Response:
@@ -203,12 +201,12 @@ def _asked(call: Call) -> tuple[schemas.CreateBackup, dict[str, str], str | None
 def _wanted(call: Call) -> NewBackup:
     """What is asked for. A container that is the name of a store chooses it; any other is only shown. Raises BadRequest."""
     asked, metadata, zone = _asked(call)
-    container = stripped(asked.container) or STORES[0]
+    store = _store(call, stripped(asked.container), zone)
     return NewBackup(
         id=BackupId(call.new_id()),
         volume_id=VolumeId(str(asked.volume_id)),
-        store=container if container in STORES else STORES[0],
-        container=container,
+        store=store,
+        container=stripped(asked.container) or store,
         archive_id=call.new_id(),
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         name=stripped(asked.name),
@@ -216,8 +214,20 @@ def _wanted(call: Call) -> NewBackup:
         incremental=bool(asked.incremental),
         force=bool(asked.force),
         metadata=metadata,
-        availability_zone=zone,
+        availability_zone=call.settings.backup_stores[store].availability_zone,
     )
+
+
+def _store(call: Call, container: str | None, zone: str | None) -> str:
+    """The store that is meant: by its name, else the first one in the zone; `default` comes before all. Raises BadRequest."""
+    stores = call.settings.backup_stores
+    fitting = [name for name, store in stores.items() if zone in (None, store.availability_zone)]
+    if not fitting:
+        zones = ", ".join(sorted({store.availability_zone for store in stores.values()}))
+        raise BadRequest(f"Availability zone '{zone}' has no backup store; expected one of: {zones}.")
+    if container in stores and container not in fitting:
+        raise BadRequest(f"Backup store {container} is not in availability zone '{zone}'.")
+    return container if container in fitting else min(fitting, key=lambda name: (name != "default", name))
 
 
 def _new_volume(call: Call, name: str | None) -> NewVolume:
