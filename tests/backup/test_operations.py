@@ -1,18 +1,20 @@
 """Backups made, restored and deleted by nodes that may die anywhere: what a backup is of is what comes back."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.backup.bench import BACKUP, BLOCK, GIB, NEW_VOLUME, SNAPSHOT, VOLUME, Bench, bench, id_of
+from tests.backup.bench import ARCHIVE, BACKUP, BLOCK, ENV, GIB, NEW_VOLUME, SNAPSHOT, VOLUME, Bench, bench, id_of
 from tests.store.given import origin
 
 from breezeblock.backup.contract import StoreRefused
 from breezeblock.model.ids import BackupId, VolumeId
 from breezeblock.resources import backups, volume_changes, volumes
 from breezeblock.store import tables
+from breezeblock.work.archives import Archives
 
 OTHER = id_of(4, 2)
 THIRD = id_of(4, 3)
@@ -202,6 +204,24 @@ def test_a_cancelled_backup_leaves_nothing(made: Bench, at: int, after: bool) ->
     assert made.volume()["status"] == "in-use"
     assert set(made.pack_states().values()) <= {"doomed", "live"}
     made.check()
+
+
+def test_a_lost_node_removes_nothing_that_its_survivor_has_published(made: Bench) -> None:
+    """Nothing keeps it from the store: it may come back to life there when everything is over."""
+    made.back_up()
+    made.die(at=4, after=True)
+    made.work()
+    published = made.manifests()
+    archive = asyncio.run(
+        Archives({"default": made.shelf}, ENV, None).open("default", ARCHIVE, known=True, begin=False)
+    )
+    seq = int(next(iter(published)).split(".")[1])
+    asyncio.run(archive.delete_manifests(BACKUP, up_to=(seq, 1)))
+    kept = made.manifests()
+    asyncio.run(archive.delete_manifests(BACKUP, up_to=(seq, 2)))
+
+    assert kept == published == {f"{BACKUP}.{seq}.2"}
+    assert made.manifests() == set()
 
 
 # --- what others ask for meanwhile -----------------------------------------------------------------------------------

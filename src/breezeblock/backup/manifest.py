@@ -31,6 +31,7 @@ __all__ = [
     "build_manifest",
     "manifest_key",
     "manifest_prefix",
+    "manifest_token",
     "parse_manifest",
     "segment_bytes",
     "segments_of",
@@ -146,6 +147,12 @@ def segment_bytes(size: int, number: int) -> int:
 def manifest_prefix(archive_id: str, backup_id: str | None = None) -> str:
     """What the keys of the manifests begin with: of a backup, or of all."""
     return f"{archive_id}/manifests/" + (f"{backup_id}." if backup_id is not None else "")
+
+
+def manifest_token(name: str) -> tuple[int, int]:
+    """The token (seq, epoch) of whoever made a manifest, from its name. What has none is older than all."""
+    _, *token = name.split(".")
+    return (int(token[0]), int(token[1])) if len(token) == 2 and all(map(str.isdecimal, token)) else (0, 0)
 
 
 def manifest_key(archive_id: str, name: str) -> str:

@@ -95,7 +95,8 @@ async def publish_backup(run: Working) -> None:
     """Upload the manifest, and name it in the row. Publishing twice is publishing once.
 
     Each claim uploads it under a name of its own. One that an earlier claim has left unnamed is removed first; if it
-    arrives later than that, the backup's deletion finds it.
+    arrives later than that, the backup's deletion finds it. A node that was lost may still do the same: it removes nothing
+    that a later claim has made.
     """
     wanted: backups.CreateBackup = run.payload
     if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
@@ -109,7 +110,7 @@ async def _publish(run: Working) -> None:
     seq, epoch = run.claim.token(wanted.backup_id)
     name = f"{wanted.backup_id}.{seq}.{epoch}"
     if epoch > 1:
-        await archive.delete_manifests(wanted.backup_id)
+        await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch))
     row = await run.read(read_row, tables.backups, wanted.backup_id)
     assert row is not None, "its lock names the row"
     segments = msgspec.convert(run.state["segments"], list[Segment])
@@ -149,7 +150,7 @@ async def withdraw_backup(run: Working) -> None:
     await run.write(backups.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
     try:
         archive = await open_archive(run, run.state["archive"])
-        await archive.delete_manifests(wanted.backup_id)
+        await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
     except StoreUnavailable as error:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
 
@@ -172,7 +173,8 @@ async def delete_backup(run: Working) -> None:
 
 async def _delete_manifests(run: Working, archive_id: str) -> None:
     archive = await open_archive(run, archive_id)
-    await archive.delete_manifests(run.payload.backup_id)
+    backup_id = run.payload.backup_id
+    await archive.delete_manifests(backup_id, up_to=run.claim.token(backup_id))
 
 
 # --- restoring one --------------------------------------------------------------------------------------------------
