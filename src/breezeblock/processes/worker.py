@@ -73,8 +73,8 @@ async def work(brief: NodeBrief) -> None:
             park_after_s=chosen.nodes.park_after_s,
         ),
         fences=fences,
-        archives=wiring.open_archives(chosen, env),
         locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
+        archives=wiring.open_archives(chosen, env),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()

@@ -95,7 +95,8 @@ async def publish_backup(run: Working) -> None:
     """Upload the manifest, and name it in the row. Publishing twice is publishing once.
 
     Each claim uploads it under a name of its own. One that an earlier claim has left unnamed is removed first; if it
-    arrives later than that, the backup's deletion finds it.
+    arrives later than that, the backup's deletion finds it. A node that was lost may still do the same: it removes nothing
+    that a later claim has made.
     """
     wanted: backups.CreateBackup = run.payload
     if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
@@ -108,7 +109,8 @@ async def _publish(run: Working) -> None:
     archive = await open_archive(run, run.state["archive"])
     seq, epoch = run.claim.token(wanted.backup_id)
     name = f"{wanted.backup_id}.{seq}.{epoch}"
-    await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch - 1))
+    if epoch > 1:
+        await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch))
     row = await run.read(read_row, tables.backups, wanted.backup_id)
     assert row is not None, "its lock names the row"
     segments = msgspec.convert(run.state["segments"], list[Segment])
@@ -119,7 +121,7 @@ async def _publish(run: Working) -> None:
         backups.publish,
         backup_id=wanted.backup_id,
         manifest=name,
-        named=frozenset(published.named),
+        named=published.named,
         now_us=run.tools.clock.now_us(),
     )
 
@@ -171,7 +173,8 @@ async def delete_backup(run: Working) -> None:
 
 async def _delete_manifests(run: Working, archive_id: str) -> None:
     archive = await open_archive(run, archive_id)
-    await archive.delete_manifests(run.payload.backup_id, up_to=run.claim.token(run.payload.backup_id))
+    backup_id = run.payload.backup_id
+    await archive.delete_manifests(backup_id, up_to=run.claim.token(backup_id))
 
 
 # --- restoring one --------------------------------------------------------------------------------------------------
