@@ -59,6 +59,7 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     },
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
+    "collect_garbage": {},  # nor does it, of what users see
 }
 
 
