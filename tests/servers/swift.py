@@ -2,9 +2,11 @@
 
 import os
 import pwd
+import socket
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import ClassVar, Final
 
 from tests.servers.home import Daemon, Home
@@ -61,6 +63,8 @@ pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
 replication_server = true
+conn_timeout = 10
+node_timeout = 60
 """
 _PROXY: Final = """\
 [pipeline:main]
@@ -68,6 +72,8 @@ pipeline = catch_errors gatekeeper healthcheck cache tempauth proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = 10
+node_timeout = 60
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]
@@ -140,6 +146,9 @@ class Swift(Server):
             ring = (str(self.folder / f"{kind}.ring.gz"), LOOPBACK, str(port))
             subprocess.run([_PYTHON, "-c", _RING, *ring], check=True, capture_output=True, timeout=self.READY_S)
             daemon.start(*self._program(kind))
+        for daemon, port in self._storage.values():
+            # The proxy is well without them, and answers 503 to everything.
+            daemon.wait_ready(partial(_connect, port), seconds=self.READY_S, unless=(OSError,))
 
     def _common(self, port: int) -> str:
         return _COMMON.format(host=LOOPBACK, port=port, user=_user(), folder=self.folder)
@@ -153,6 +162,10 @@ class Swift(Server):
             f"{kind}-server",
             str(self.folder / "swift.conf"),
         )
+
+
+def _connect(port: int) -> None:
+    socket.create_connection((LOOPBACK, port), timeout=1.0).close()
 
 
 def _user() -> str:

@@ -171,7 +171,7 @@ class SwiftStore:
     def _read_page(self, content: bytes) -> Sequence[_Listed]:
         try:
             return msgspec.json.decode(content, type=list[_Listed])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the second for text that is not UTF-8
             raise StoreUnavailable(f"Backup store {self._name} gave a listing that cannot be read.") from error
 
     # Requests.
