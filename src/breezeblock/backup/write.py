@@ -8,7 +8,7 @@ way: blocks in packs that arrived are found again by who goes on.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -20,7 +20,7 @@ import structlog
 from breezeblock.backup.contract import Source
 from breezeblock.backup.damage import Damaged
 from breezeblock.backup.known import Known
-from breezeblock.backup.manifest import Segment, segment_bytes
+from breezeblock.backup.manifest import Segment, segment_bytes, segments_of
 from breezeblock.backup.maps import Block, blocks_of, build_map
 from breezeblock.backup.packer import Names, Packer, Target
 from breezeblock.backup.packs import BLOCK_BYTES, SEGMENT_BYTES, Place, pack_bytes_id
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 MOST_UPLOADS: Final = 4
 MOST_PIECES: Final = 6
 LEAST_PIECES: Final = 2
+# One whose last packs are on their way, and one that is read.
+SEGMENTS_AT_ONCE: Final = 2
 # So far short runs of data are joined before the first of it is read.
 LOOK_AHEAD_BYTES: Final = 32 * 1024**2
 
@@ -107,6 +109,31 @@ class Writer:
         kept, unsure = await self._kept(parent, runs)
         self.written.skipped += len(kept) * BLOCK_BYTES
         return await self._stored(source, number, length, joined([*runs, *unsure]), kept)
+
+    async def segments(
+        self,
+        source: Source,
+        *,
+        start: int = 0,
+        parent: Callable[[int], Segment] | None = None,
+        changed: Sequence[tuple[int, int]] | None = None,
+    ) -> AsyncGenerator[Segment, None]:
+        """All segments from `start` on, in order. While the last packs of one are uploaded, the next one is read.
+
+        Each is complete when it is given, and may be saved as done; whoever takes them stops this by closing it.
+        """
+        ahead: deque[asyncio.Task[Segment]] = deque()
+        try:
+            for number in range(start, segments_of(source.size_bytes)):
+                if len(ahead) == SEGMENTS_AT_ONCE:
+                    yield await ahead.popleft()
+                old = parent(number) if parent is not None else None
+                job = self.store_segment(source, number, parent=old, changed=changed)
+                ahead.append(asyncio.create_task(job))
+            while ahead:
+                yield await ahead.popleft()
+        finally:
+            await stop(ahead)
 
     async def _kept(self, parent: Segment, runs: Runs) -> tuple[dict[int, Block], Runs]:
         """The blocks that are as they were, and the runs that must be read though nothing changed in them."""

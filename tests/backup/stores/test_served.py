@@ -76,6 +76,44 @@ def test_a_put_that_is_cut_leaves_what_was_there(served: ServedPlace, proxy: Pro
     assert on(served, scenario) == b"former"
 
 
+@pytest.mark.parametrize("length", [None, 3 * MIB])
+def test_a_get_that_is_cut_is_an_outage(served: ServedPlace, proxy: Proxy, length: int | None) -> None:
+    """Not an object that is shorter."""
+    data = bytes(range(256)) * (4 * MIB // 256)
+
+    async def scenario(store: ObjectStore) -> bytes:
+        await store.put("a", [data])
+        proxy.cut_after(2 * MIB, "to client")
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await store.get("a", offset=1, length=length)
+        proxy.cut_after(None, "to client")
+        return await store.get("a", offset=1, length=length)
+
+    assert on(served, scenario) == data[1:][:length]
+
+
+def test_a_put_that_is_cancelled_leaves_nothing_half(served: ServedPlace, proxy: Proxy) -> None:
+    """Its sender has lost the operation. What is there later, if anything, is whole."""
+    data = b"x" * 12 * MIB
+
+    async def scenario(store: ObjectStore) -> tuple[list[int], bytes]:
+        proxy.hang(to_server=True, to_client=False)
+        put = asyncio.create_task(store.put("a", [data]))
+        await asyncio.sleep(0.5)
+        put.cancel()
+        proxy.hang(to_server=False, to_client=False)
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        sizes = [found.size_bytes for found in await listed(store)]
+        await store.put("a", [data])
+        return sizes, await store.get("a")
+
+    sizes, whole = on(served, scenario)
+
+    assert sizes in ([], [len(data)])
+    assert whole == data
+
+
 def test_a_server_that_is_silent_is_an_outage(served: ServedPlace, proxy: Proxy) -> None:
     """The connection is there, and nothing comes: it is given up in time."""
     served.timeout_s = 1.0
