@@ -19,8 +19,8 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
-from breezeblock.model.errors import BackendFailed
 from breezeblock.env.real import RealThreads
+from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fence_agent import External

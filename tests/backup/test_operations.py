@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from tests.backup.bench import ARCHIVE, BACKUP, BLOCK, ENV, GIB, NEW_VOLUME, SNAPSHOT, VOLUME, Bench, bench, id_of
-from tests.store.given import origin
+from tests.store.given import POOL, UNLIMITED, origin
 
 from breezeblock.backup.contract import StoreRefused
 from breezeblock.model.ids import BackupId, VolumeId
-from breezeblock.resources import backups, volume_changes, volumes
+from breezeblock.resources import backup_records, backups, volume_changes, volumes
 from breezeblock.store import tables
 from breezeblock.work.archives import Archives
 
@@ -360,3 +361,70 @@ def test_storage_that_cannot_be_read_fails_the_backup(made: Bench, monkeypatch: 
 
     assert (made.backup()["status"], made.volume()["status"]) == ("error", "available")
     made.check()
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def forgotten(made: Bench) -> backup_records.Content:
+    """The record of a backup whose database is lost: nothing is known of it, or of its archive."""
+    finished(made)
+    record = made.base.run(backup_records.export, backup_id=BackupId(BACKUP), project_id="p1")
+    with made.base.tx() as tx:
+        for table in (tables.packs, tables.archives, tables.backups, tables.quota_usage):
+            tx.execute(delete(table))
+    made.base.change(tables.pools, POOL, allocated_gib=0)
+    made.base.change(tables.volumes, VOLUME, charged_gib=0)
+    return backup_records.read_record(record)
+
+
+def known_again(made: Bench, content: backup_records.Content) -> None:
+    made.base.run(backup_records.begin_import, origin=origin(), content=content, quota_defaults=UNLIMITED)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, 4))
+def test_a_backup_that_was_forgotten_is_known_again(made: Bench, at: int, after: bool) -> None:
+    """Wherever a node dies meanwhile. Its packs are live, so its deletion leaves garbage that is known."""
+    before = made.content()
+    known_again(made, forgotten(made))
+    made.die(at=at, after=after)
+    made.work()
+    states = set(made.pack_states().values())
+    made.restore()
+    made.work()
+
+    assert made.content(NEW_VOLUME) == before
+    assert states == {"live"}
+    assert made.objects.packs() <= made.pack_states().keys()
+
+
+def test_an_import_that_fails_leaves_the_store_alone(made: Bench) -> None:
+    """Also when what is left of it is deleted: it can be imported later."""
+    content = forgotten(made)
+    there = dict(made.objects.objects)
+    manifest = next(key for key in there if "/manifests/" in key)
+    made.objects.objects[manifest] = b"damaged"
+    known_again(made, content)
+    made.work()
+    status = made.backup()["status"]
+    made.delete()
+    made.work()
+    left = made.objects.objects.keys()
+    made.objects.objects[manifest] = there[manifest]
+    known_again(made, content)
+    made.work()
+
+    assert status == "error"
+    assert left == there.keys()
+    assert made.backup()["status"] == "available"
+
+
+def test_another_projects_archive_is_not_taken_over(made: Bench) -> None:
+    content = forgotten(made)
+    made.base.add(tables.archives, id=content.archive_id, op_seq=1, store="default", project_id="p2", created_at_us=1)
+    known_again(made, content)
+    made.work()
+
+    assert made.backup()["status"] == "error"
+    assert made.pack_states() == {}

@@ -154,6 +154,8 @@ def test_lists_changes_and_an_operators_words(cinder: Any, volume: Any) -> None:
     status = cinder.backups.get(first.id).status
     cinder.backups.reset_state(first, "available")
     record = cinder.backups.export_record(first.id)
+    with pytest.raises(exceptions.BadRequest, match="is here already"):
+        cinder.backups.import_record(record["backup_service"], record["backup_url"])
 
     assert [one.name for one in listed] == ["one", "two"]
     assert [one.id for one in page] == [first.id]

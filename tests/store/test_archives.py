@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.store.databases import urls
+from tests.databases import urls
 from tests.store.given import NOW_US, Base
 
 from breezeblock.model.errors import BackendFailed

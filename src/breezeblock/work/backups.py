@@ -10,7 +10,7 @@ from breezeblock.backup.engine import Header, Segment
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import backups, restores
+from breezeblock.resources import backup_records, backups, restores
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.store.transitions import read_row
@@ -155,6 +155,31 @@ async def withdraw_backup(run: Working) -> None:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
 
 
+# --- knowing one again ----------------------------------------------------------------------------------------------
+
+
+async def import_backup(run: Working) -> None:
+    """Read the manifest that a record names, and let the backup exist with its packs. A repeat finds it done."""
+    await patiently(run, lambda: _import(run))
+
+
+async def _import(run: Working) -> None:
+    wanted: backup_records.ImportBackup = run.payload
+    archive = await open_archive(run, wanted.archive_id, begin=False)
+    manifest = await archive.read_manifest(wanted.manifest)
+    row = await run.read(read_row, tables.backups, wanted.backup_id)
+    assert row is not None, "its lock names the row"
+    if manifest.header.size_bytes != row["size_gib"] * GIB:
+        raise BackendFailed(f"The manifest of backup {wanted.backup_id} is of another size than its record says.")
+    await run.write(
+        backup_records.adopt,
+        payload=wanted,
+        project_id=run.claim.project_id,
+        named=manifest.packs,
+        now_us=run.tools.clock.now_us(),
+    )
+
+
 # --- deleting one ---------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +270,14 @@ DELETE_BACKUP = Operation(
     steps=(delete_backup,),
     finish=backups.finish_delete,
     fail=backups.fail_delete,
+)
+IMPORT_BACKUP = Operation(
+    kind="import_backup",
+    version=1,
+    payload=backup_records.ImportBackup,
+    steps=(import_backup,),
+    finish=backup_records.finish_import,
+    fail=backup_records.fail_import,
 )
 RESTORE_BACKUP = Operation(
     kind="restore_backup",

@@ -125,6 +125,20 @@ async def export_record(call: Call) -> Response:
     return answers.json(views.record(found))
 
 
+async def import_record(call: Call) -> Response:
+    """POST /backups/import_record. 201, the backup's id and name; it is there when a node has found its manifest."""
+    call.permit("backup:backup-import")
+    body = call.body(schemas.ImportedRecordBody).record
+    content = backup_records.read_record(backup_records.Record(body.backup_service, body.backup_url))
+    if content.store not in call.settings.backup_stores:
+        raise BadRequest(f"Invalid backup_url: there is no backup store {content.store} here.")
+    accepted = await call.store.run(
+        backup_records.begin_import, origin=call.origin, content=content, quota_defaults=call.quota_defaults
+    )
+    call.ring(accepted.queue)
+    return answers.json(views.summary(call, {**accepted.row, "dependent_backups": 0}), 201)
+
+
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +170,7 @@ ROUTES: Final = (
     Route("POST", "backups", create),
     Route("GET", "backups", list_summary),
     Route("GET", "backups/detail", list_detail),
+    Route("POST", "backups/import_record", import_record),
     Route("GET", "backups/{backup_id}", show),
     Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE),
     Route("DELETE", "backups/{backup_id}", delete),
