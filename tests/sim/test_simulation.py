@@ -31,6 +31,7 @@ FLOORS: Final = {
     "struck fence": 0.03,
     "takeovers": 0.3,
     "resumed": 0.005,
+    "waited": 0.5,
 }
 # What there is to strike at only when something else goes wrong, too.
 WITH: Final = {"fence": ["crash", "rename"]}

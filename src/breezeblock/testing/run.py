@@ -38,6 +38,8 @@ DRIFT: Final = 0.05
 # Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
 # postponed attempts, and the work itself.
 SETTLE_S: Final = 240.0
+# The share of runs whose storage makes drivers take locks.
+LOCKING: Final = 0.15
 # The share of runs that begin without faults, and for how long at most.
 CALM: Final = 0.9
 CALM_MOST_S: Final = 5.0
@@ -171,6 +173,7 @@ class _Run:
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
             fence=fence,
+            locks=Random(f"{seed} locks").random() < LOCKING,
             beyond_drift=options["beyond_drift"],
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
@@ -195,6 +198,9 @@ class _Run:
         cluster.on_stale = lambda what: watcher.violated("Once", what)
         cluster.on_forced = watcher.rules.forced.add
         watcher.excuses.poison_limit = cluster.limits.poison_limit
+        watcher.excuses.presence.park_after_s = cluster.limits.park_after_s / (1 + DRIFT)
+        watcher.excuses.presence.began = START_S
+        watcher.shelves.are_locked = cluster.locks_drivers
         watcher.is_published, watcher.state_of = self._is_published, self._state_of
 
     def go(self) -> Report:
