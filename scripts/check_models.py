@@ -26,7 +26,18 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MODELS: Final = ROOT / "models"
 PAGE: Final = ROOT / "docs" / "explanation" / "protocol.md"
 INSTALLER: Final = ROOT / "tests" / "servers" / "packages.py"
-INVARIANTS: Final = ("Exclusion", "Order", "Once", "Termination", "Linearizable", "Transitions", "Lease", "Calm")
+INVARIANTS: Final = (
+    "Exclusion",
+    "Order",
+    "Once",
+    "Termination",
+    "Linearizable",
+    "Transitions",
+    "Lease",
+    "Calm",
+    "Named",
+    "Gone",
+)
 
 # A search of the usual bounds takes a few seconds and a few hundred MiB. More than this is a mistake in a model.
 SEARCH_LIMIT_S: Final = 240
@@ -108,6 +119,8 @@ CORRECT: Final = (
     Case("request", "a request: two lost answers, copies that lag", thorough=True),
     Case("clock", "the clocks: *Calm*, and *Lease*", thorough=True),
     Case("clock", "the clocks: *Lease*, more harshly", "LEASE_ONLY", thorough=True),
+    Case("archive", "two backups, deletions, a collection", "COLLECTORS=1", thorough=True),
+    Case("archive", "a backup, deletions, two collections at once", "BACKUPS=2"),
 )
 RULES: Final = (
     Case("request", "a transaction has an id", "NO_TXID", "Once"),
@@ -160,6 +173,18 @@ RULES: Final = (
     Case("clock", "a margin for the clocks' rates", "MARGIN=0 LEASE_ONLY", "Lease"),
     Case("clock", "silence counts only across an observer's own readings", "NO_GAP_RULE", "Calm"),
     Case("clock", "a reading is a writing transaction", "READ_WITHOUT_WRITING", "Calm"),
+    Case("archive", "packs go in two steps", "ONE_STEP COLLECTORS=1 BACKUPS=2", "Named"),
+    Case(
+        "archive", "what is condemned waits for the backups that had entered", "NO_PIN COLLECTORS=1 BACKUPS=2", "Named"
+    ),
+    Case("archive", "… for all of them", "NEWEST_PIN_ONLY COLLECTORS=1", "Named"),
+    Case("archive", "what is condemned is not used any more", "USE_CONDEMNED COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "a backup looks only after it has entered", "LOOK_BEFORE_PIN COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "the pin goes in the transaction that publishes", "PIN_ENDS_EARLY COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "whoever goes on keeps the pin", "PIN_MOVES COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "a publication counts", "NO_COUNT COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "a collection compares the count", "NO_COMPARISON COLLECTORS=1 BACKUPS=2", "Named"),
+    Case("archive", "a backup that fails gives its packs up", "LEAVE_BEHIND COLLECTORS=1 BACKUPS=2", "Gone"),
 )
 ASSUMPTIONS: Final = (
     Case("lease", "a fence that reports success keeps writes out", "NO_FENCE NODES=2", "Exclusion"),

@@ -15,24 +15,15 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
 )
 
 from breezeblock.store.kinds import ID, LONG, NAME, text_of
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "pk": "pk_%(table_name)s",
-}
-metadata = MetaData(naming_convention=NAMING)
-
-
-def _id(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[str]:
-    return Column(name, ID, primary_key=primary_key, nullable=nullable)
-
+from breezeblock.store.naming import id_column as _id
+from breezeblock.store.naming import metadata as metadata
+from breezeblock.store.tables_backup import archives as archives
+from breezeblock.store.tables_backup import backups as backups
+from breezeblock.store.tables_backup import packs as packs
 
 # --- resources ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,286 @@
+"""Which packs of an archive may be used, and which are garbage: pins, publications, and the collection in two steps.
+
+`docs/explanation/backup.md` argues why nothing that a backup needs is ever removed, `models/archive.pml` checks it. Every
+transaction here that decides anything writes the archive's row first, so they come one after another for each archive.
+
+    pending ──publish──▶ live ◀──▶ condemned ──▶ doomed ──▶ (no row)
+        └──────────────── leave, or not named ────▲
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
+
+from breezeblock.model.errors import BackendFailed, Contended
+from breezeblock.store.tables import archives, backups, packs
+
+PENDING: Final = "pending"
+LIVE: Final = "live"
+CONDEMNED: Final = "condemned"
+DOOMED: Final = "doomed"
+
+# Ids in one statement.
+AT_ONCE: Final = 500
+# Rows of packs that one transaction of a collection decides on.
+DECIDED_MOST: Final = 2_000
+# How long after the end of a backup or a deletion its archive is looked through: many end together.
+COLLECT_AFTER_US: Final = 60 * 1_000_000
+# An upload by a node that was fenced may still land, for as long as anything can be on its way.
+SWEPT_AGAIN_AFTER_US: Final = 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was to be seen of an archive's backups at one instant: `manifests` are the names in the rows."""
+
+    publications: int
+    manifests: frozenset[str]
+
+
+class Outdated(Exception):
+    """Something was published since the picture was taken: the new manifests have to be read first."""
+
+
+# --- backups --------------------------------------------------------------------------------------------------------
+
+
+def enter(tx: Connection, *, backup_id: str, store: str, project_id: str, archive_id: str, now_us: int) -> str:
+    """Pin the archive for a backup, whose row the caller has locked. Returns the archive's id.
+
+    `archive_id` is the id of the archive if this makes it. Whoever enters again keeps the pin: what was found usable
+    since then is protected by it.
+    """
+    there = tx.execute(select(archives.c.id).where(archives.c.store == store, archives.c.project_id == project_id))
+    found = there.scalar_one_or_none()
+    if found is None:
+        row = {"id": archive_id, "store": store, "project_id": project_id, "created_at_us": now_us}
+        tx.execute(insert(archives).values(row | {"op_seq": 1, "tombstone": False, "publications": 0}))
+        found = archive_id
+    else:
+        _hold(tx, found)
+    pin = tx.execute(select(archives.c.op_seq).where(archives.c.id == found)).scalar_one()
+    tx.execute(
+        update(backups).where(backups.c.id == backup_id).values(archive_id=found, pin=func.coalesce(backups.c.pin, pin))
+    )
+    return str(found)
+
+
+def allot(tx: Connection, *, archive_id: str, backup_id: str, ids: Iterable[str], now_us: int) -> None:
+    """Note packs before they are uploaded. Not repeated but by a transaction that runs again: their ids are fresh."""
+    row = {"archive_id": archive_id, "backup_id": backup_id, "state": PENDING, "seq": 0, "created_at_us": now_us}
+    tx.execute(insert(packs), [row | {"id": one} for one in ids])
+
+
+def usable(tx: Connection, *, archive_id: str, backup_id: str) -> list[str]:
+    """The packs that a backup which has entered may refer to: the live ones and its own."""
+    return list(tx.execute(_USABLE, {"archive": archive_id, "backup": backup_id}).scalars())
+
+
+def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> str:
+    """Let a backup exist: its manifest names these packs, of which some are its own. Returns the manifest that it has.
+
+    That is another one when an earlier claim has published it already. The caller has locked the backup's row, and guards with
+    the operation's epoch. Raises BackendFailed when packs are missing that cannot be.
+    """
+    row = tx.execute(_BACKUP, {"backup": backup_id}).one()
+    if row.manifest is not None:
+        return str(row.manifest)
+    assert row.pin is not None, "a backup enters before it is published"
+    _hold(tx, row.archive_id)
+    own = tx.execute(_OWN, {"backup": backup_id}).scalars()
+    seq = tx.execute(select(archives.c.op_seq).where(archives.c.id == row.archive_id)).scalar_one()
+    _turn(tx, [one for one in own if one in named], LIVE, seq=seq)
+    tx.execute(_DOOM_OWN, {"backup": backup_id})
+    _require_there(tx, backup_id, named)
+    counted = archives.c.publications + 1
+    tx.execute(update(archives).where(archives.c.id == row.archive_id).values(publications=counted))
+    _collect(tx, row.archive_id, at_us=now_us + COLLECT_AFTER_US)
+    tx.execute(update(backups).where(backups.c.id == backup_id).values(manifest=manifest, pin=None))
+    return manifest
+
+
+def leave(tx: Connection, *, backup_id: str, now_us: int) -> None:
+    """Give up the pin of a backup that is not going to be published, and all that it has uploaded.
+
+    Part of every end of a backup; changes nothing for one that was published, or has never entered.
+    """
+    row = tx.execute(_BACKUP, {"backup": backup_id}).one_or_none()
+    if row is None or row.archive_id is None or row.pin is None:
+        return
+    _hold(tx, row.archive_id)
+    tx.execute(_DOOM_OWN, {"backup": backup_id})
+    tx.execute(update(backups).where(backups.c.id == backup_id).values(pin=None))
+    _collect(tx, row.archive_id, at_us=now_us + COLLECT_AFTER_US)
+
+
+def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
+    """Let a backup name no manifest any more, before the manifest goes: no collection may miss one that a row names."""
+    row = tx.execute(_BACKUP, {"backup": backup_id}).one()
+    if row.manifest is None:
+        return
+    tx.execute(update(backups).where(backups.c.id == backup_id).values(manifest=None))
+    _hold(tx, row.archive_id)
+    _collect(tx, row.archive_id, at_us=now_us + COLLECT_AFTER_US)
+
+
+# --- the collection -------------------------------------------------------------------------------------------------
+
+
+def picture(tx: Connection, *, archive_id: str) -> Picture:
+    """What to read the manifests of. It may be of the past: whatever is decided by it is decided by `settle`."""
+    publications = tx.execute(select(archives.c.publications).where(archives.c.id == archive_id)).scalar_one()
+    names = select(backups.c.manifest).where(backups.c.archive_id == archive_id, backups.c.manifest.is_not(None))
+    return Picture(publications, frozenset(tx.execute(names).scalars()))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one transaction has decided. `last`: behind it the next one begins; None where it was the last one."""
+
+    last: str | None
+    condemned: int = 0
+    saved: int = 0
+    doomed: int = 0
+
+
+def settle(
+    tx: Connection, *, archive_id: str, publications: int, named: Collection[str], state: str, after: str = ""
+) -> Settled:
+    """Decide on packs in one state, LIVE or CONDEMNED, behind `after` in the order of their ids.
+
+    `named` is what all manifests of that many publications name. Raises Outdated when there are more by now. What was condemned
+    waits for every backup that had entered before: it may have seen the pack live, and be about to name it.
+    """
+    _hold(tx, archive_id)
+    row = tx.execute(select(archives.c.op_seq, archives.c.publications).where(archives.c.id == archive_id)).one()
+    if row.publications != publications:
+        raise Outdated(archive_id)
+    seen = tx.execute(_TO_SETTLE, {"archive": archive_id, "state": state, "after": after}).all()
+    last = seen[-1].id if len(seen) == DECIDED_MOST else None
+    if state == LIVE:
+        unnamed = [one.id for one in seen if one.id not in named]
+        _turn(tx, unnamed, CONDEMNED, seq=row.op_seq)
+        return Settled(last, condemned=len(unnamed))
+    oldest = tx.execute(_OLDEST_PIN, {"archive": archive_id}).scalar_one()
+    over = [one.id for one in seen if oldest is None or one.seq < oldest]
+    saved = [one for one in over if one in named]
+    doomed = [one for one in over if one not in named]
+    _turn(tx, saved, LIVE, seq=row.op_seq)
+    _turn(tx, doomed, DOOMED, seq=row.op_seq)
+    return Settled(last, saved=len(saved), doomed=len(doomed))
+
+
+def to_sweep(tx: Connection, *, archive_id: str, now_us: int) -> list[str]:
+    """Doomed packs whose objects are to be deleted: for the first time, or once more. At most `AT_ONCE` of them."""
+    due = or_(packs.c.swept_at_us.is_(None), packs.c.swept_at_us < now_us - SWEPT_AGAIN_AFTER_US)
+    found = select(packs.c.id).where(packs.c.archive_id == archive_id, packs.c.state == DOOMED, due)
+    return list(tx.execute(found.order_by(packs.c.id).limit(AT_ONCE)).scalars())
+
+
+def note_swept(tx: Connection, *, archive_id: str, ids: Sequence[str], now_us: int) -> None:
+    """Their objects are deleted. Those for which that was the second time, a day after the first, are forgotten."""
+    _hold(tx, archive_id)
+    mine = and_(packs.c.id.in_(ids), packs.c.state == DOOMED)
+    tx.execute(delete(packs).where(mine, packs.c.swept_at_us < now_us - SWEPT_AGAIN_AFTER_US))
+    tx.execute(update(packs).where(mine, packs.c.swept_at_us.is_(None)).values(swept_at_us=now_us))
+
+
+def begin_collection(tx: Connection, *, archive_id: str, now_us: int) -> bool:
+    """Take it on to look an archive through, if that is (still) due. Whoever ends something meanwhile makes it due again."""
+    _hold(tx, archive_id)
+    wanted = tx.execute(select(archives.c.collect_after_us).where(archives.c.id == archive_id)).scalar_one()
+    if wanted is None or wanted > now_us:
+        return False
+    tx.execute(update(archives).where(archives.c.id == archive_id).values(collect_after_us=None))
+    return True
+
+
+def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
+    """Say when the next one is due, if this one has left anything to do.
+
+    Condemned packs wait for backups that are under way, whose ends make it due; or, where there are none, for a second look.
+    """
+    _hold(tx, archive_id)
+    left = dict(tx.execute(_LEFT, {"archive": archive_id}).all())
+    if CONDEMNED in left and tx.execute(_OLDEST_PIN, {"archive": archive_id}).scalar_one() is None:
+        _collect(tx, archive_id, at_us=now_us + COLLECT_AFTER_US)
+    if DOOMED in left:
+        swept_us = left[DOOMED]
+        _collect(tx, archive_id, at_us=now_us if swept_us is None else swept_us + SWEPT_AGAIN_AFTER_US + 1)
+
+
+def due(tx: Connection, *, now_us: int) -> list[tuple[str, str]]:
+    """Archives that are to be looked through, as (id, store)."""
+    found = select(archives.c.id, archives.c.store).where(archives.c.collect_after_us <= now_us)
+    return [(row.id, row.store) for row in tx.execute(found.order_by(archives.c.id))]
+
+
+def _hold(tx: Connection, archive_id: str) -> None:
+    """Write the archive's row: whoever decides anything else about it waits, or runs again."""
+    if tx.execute(_HOLD, {"archive": archive_id}).rowcount == 0:
+        raise Contended(f"archive {archive_id} was not there a moment ago")
+
+
+def _require_there(tx: Connection, backup_id: str, named: Collection[str]) -> None:
+    """Refuse a manifest that names what may be gone. By the protocol there is no such one, and a backup must not be believed in
+    for that alone: tables may have been restored from yesterday's.
+    """
+    there: set[str] = set()
+    for some in _slices(named):
+        there.update(tx.execute(_THERE, {"ids": some}).scalars())
+    if missing := set(named) - there:
+        raise BackendFailed(f"Backup {backup_id} needs {len(missing)} packs that its archive does not have any more.")
+
+
+def _collect(tx: Connection, archive_id: str, *, at_us: int) -> None:
+    """Make a collection due, at the latest then: a stream of backups must not put it off for ever."""
+    earlier = case((archives.c.collect_after_us < at_us, archives.c.collect_after_us), else_=at_us)
+    tx.execute(update(archives).where(archives.c.id == archive_id).values(collect_after_us=earlier))
+
+
+def _turn(tx: Connection, ids: Sequence[str], state: str, *, seq: int) -> None:
+    for some in _slices(ids):
+        tx.execute(update(packs).where(packs.c.id.in_(some)).values(state=state, seq=seq))
+
+
+def _slices(ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(ids)
+    while some := list(islice(rest, AT_ONCE)):
+        yield some
+
+
+_HOLD: Final = update(archives).where(archives.c.id == bindparam("archive")).values(op_seq=archives.c.op_seq + 1)
+_BACKUP: Final = select(backups.c.archive_id, backups.c.manifest, backups.c.pin).where(
+    backups.c.id == bindparam("backup")
+)
+_OWN: Final = select(packs.c.id).where(packs.c.backup_id == bindparam("backup"), packs.c.state == PENDING)
+_DOOM_OWN: Final = (
+    update(packs).where(packs.c.backup_id == bindparam("backup"), packs.c.state == PENDING).values(state=DOOMED)
+)
+_THERE: Final = select(packs.c.id).where(
+    packs.c.id.in_(bindparam("ids", expanding=True)), packs.c.state.in_((LIVE, CONDEMNED))
+)
+_USABLE: Final = select(packs.c.id).where(
+    packs.c.archive_id == bindparam("archive"),
+    or_(packs.c.state == LIVE, and_(packs.c.state == PENDING, packs.c.backup_id == bindparam("backup"))),
+)
+_OLDEST_PIN: Final = select(func.min(backups.c.pin)).where(backups.c.archive_id == bindparam("archive"))
+_LEFT: Final = (
+    # A doomed pack that was not swept yet is first: NULL sorts as it likes, so it becomes 0.
+    select(packs.c.state, func.nullif(func.min(func.coalesce(packs.c.swept_at_us, 0)), 0))
+    .where(packs.c.archive_id == bindparam("archive"), packs.c.state.in_((CONDEMNED, DOOMED)))
+    .group_by(packs.c.state)
+)
+_TO_SETTLE: Final = (
+    select(packs.c.id, packs.c.seq)
+    .where(
+        packs.c.archive_id == bindparam("archive"),
+        packs.c.state == bindparam("state"),
+        packs.c.id > bindparam("after"),
+    )
+    .order_by(packs.c.id)
+    .limit(DECIDED_MOST)
+)
