@@ -29,7 +29,7 @@ from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.orders import prepare
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
-__all__ = ["Failed", "Report", "simulate"]
+__all__ = ["Failed", "Report", "simulate", "takes_locks"]
 
 T = TypeVar("T")
 
@@ -139,6 +139,11 @@ def simulate(
             own.close()
 
 
+def takes_locks(seed: int) -> bool:
+    """Whether the storage of a seed's run makes drivers take locks."""
+    return Random(f"{seed} locks").random() < LOCKING
+
+
 class _Run:
     """Everything of one run."""
 
@@ -173,7 +178,7 @@ class _Run:
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
             fence=fence,
-            locks=Random(f"{seed} locks").random() < LOCKING,
+            locks=takes_locks(seed),
             beyond_drift=options["beyond_drift"],
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
