@@ -71,7 +71,17 @@ LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
 TRANSACTIONS = tuple(
     f"tests/store/test_{name}.py"
-    for name in ("queue", "membership", "resources", "fencing", "interleavings", "traps", "archives", "garbage")
+    for name in (
+        "queue",
+        "versions",
+        "membership",
+        "resources",
+        "fencing",
+        "interleavings",
+        "traps",
+        "archives",
+        "garbage",
+    )
 )
 # What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
 INSIDE = (*TRANSACTIONS, "tests/api")

@@ -18,9 +18,9 @@ from breezeblock.model.ids import BackupId, is_canonical_uuid
 from breezeblock.model.origin import Origin
 from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import Accepted, clear_tombstones, message_for_failure, settle, tell_the_truth
 from breezeblock.resources.backups import CREATE_FAILED, CREATED
 from breezeblock.resources.listing import BACKUPS, one
@@ -157,7 +157,7 @@ def begin_import(tx: Connection, *, origin: Origin, content: Content, quota_defa
     payload = ImportBackup(
         backup_id=content.id, store=content.store, archive_id=content.archive_id, manifest=content.manifest
     )
-    job = Job("import_backup", 1, live[0], "backup", content.id, payload)
+    job = kinds.job("import_backup", live[0], "backup", content.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(content.id, 1, exclusive=True),))
     return Accepted(job.queue, row)
 

@@ -16,9 +16,9 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup
 from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -222,7 +222,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
         snapshot_id=wanted.snapshot_id,
         aside=aside,
     )
-    job = Job("create_backup", 1, host, "backup", wanted.id, payload)
+    job = kinds.job("create_backup", host, "backup", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), lock))
     return Accepted(host, row)
 
@@ -377,7 +377,7 @@ def _begin_delete(
     # Any node that has the store can do it; those of the volume's backend come first, since a copy may be left there.
     where = row["host"] if row["host"] in live or not live else live[0]
     payload = DeleteBackup(backup_id=backup_id, store=row["store"], forced=force)
-    job = Job("delete_backup", 1, where, "backup", backup_id, payload)
+    job = kinds.job("delete_backup", where, "backup", backup_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row),))
     return Accepted(where, row)
 
