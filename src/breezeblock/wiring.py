@@ -17,6 +17,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
+from breezeblock.env.real import RealThreads
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fence_agent import External
@@ -43,6 +44,10 @@ RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
 SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
 # With the driver `fenced_file`: how many seconds each effect on storage is on its way.
 SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
+
+
+# A filesystem that hangs keeps the threads that wait for it. So each store has its own: fences must not run out of them.
+_STORE_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
 
 
 def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:
+    threads = RealThreads(max_threads=_STORE_THREADS)
     if chosen.type == "s3":
         from breezeblock.backup.stores.s3 import Bucket, S3Store
 
@@ -159,7 +165,7 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             credentials_file=chosen.credentials_file,
             timeout_s=chosen.timeout_s,
         )
-        return S3Store(bucket, name=name, threads=env.threads)
+        return S3Store(bucket, name=name, threads=threads)
     if chosen.type == "swift":
         from breezeblock.backup.stores.swift import Container, SwiftStore
 
@@ -174,9 +180,9 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             ca_file=chosen.ca_file,
             timeout_s=chosen.timeout_s,
         )
-        return SwiftStore(container, name=name, threads=env.threads)
+        return SwiftStore(container, name=name, threads=threads)
     assert chosen.path is not None, f"backup_stores.{name}: settings without a folder were accepted"
-    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=env.threads)
+    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=threads)
 
 
 def open_fences(
