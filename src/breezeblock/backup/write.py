@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 # Of one segment alone. What runs beside it takes its share of these.
 MOST_UPLOADS: Final = 4
-MOST_PIECES: Final = 6
+MOST_PIECES: Final = 4
 LEAST_PIECES: Final = 2
 # One whose last packs are on their way, and one that is read.
 SEGMENTS_AT_ONCE: Final = 2
