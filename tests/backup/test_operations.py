@@ -299,6 +299,27 @@ def test_a_store_that_refuses_fails_the_backup_alone(made: Bench) -> None:
     finished(made, OTHER)
 
 
+def test_a_store_that_refuses_everything_leaves_no_copy_behind(made: Bench) -> None:
+    """Nothing of the backup can be removed from it, and the copy of the volume goes all the same."""
+
+    def shut(call: str, key: str) -> bool:
+        if "/packs/" in key and call == "put":
+            made.objects.away = refuse
+        return False
+
+    def refuse(call: str, key: str) -> bool:
+        raise StoreRefused("The right to use the bucket was taken away.")
+
+    made.base.change(tables.volumes, VOLUME, status="in-use")
+    made.back_up(force=True)
+    made.objects.away = shut
+    made.work()
+
+    assert (made.backup()["status"], made.volume()["status"]) == ("error", "in-use")
+    assert made.backup()["temp_volume_id"] is None
+    made.check()
+
+
 @pytest.mark.parametrize("call", ["get", "put", "list", "delete"])
 def test_a_store_that_is_away_for_a_moment_is_waited_for(
     made: Bench, call: str, monkeypatch: pytest.MonkeyPatch
