@@ -225,6 +225,38 @@ def test_a_lost_node_removes_nothing_that_its_survivor_has_published(made: Bench
     assert made.manifests() == set()
 
 
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("at", [1, 4, 6, 8, 10])
+def test_a_parked_backup_holds_nothing(made: Bench, at: int, unknown: bool) -> None:
+    """Neither its volume nor its pin nor its packs; and what is left of it goes with its deletion."""
+    made.base.change(tables.volumes, VOLUME, status="in-use")
+    made.back_up(force=True)
+    made.die(at=at, after=True)
+    made.park(unknown=unknown)
+
+    assert (made.volume()["status"], made.backup()["status"]) == ("in-use", "error")
+    assert made.backup()["pin"] is None
+    assert "pending" not in made.pack_states().values()
+    made.delete()
+    made.work()
+    assert made.manifests() == set()
+    made.check()
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_parked_restore_leaves_the_backup_usable(made: Bench, unknown: bool) -> None:
+    finished(made)
+    before = made.content()
+    made.restore()
+    made.park(unknown=unknown)
+
+    assert (made.volume(NEW_VOLUME)["status"], made.volume()["status"]) == ("error", "available")
+    assert made.backup()["status"] == "available"
+    made.restore(to=VOLUME)
+    made.work()
+    assert made.content() == before
+
+
 # --- what others ask for meanwhile -----------------------------------------------------------------------------------
 
 

@@ -194,6 +194,7 @@ def test_a_backup_goes_on_when_its_node_is_killed(
     before = storage.content_of("volumes", volume.id)
     made = cinder.backups.create(volume.id, container="slow")
     first = eventually(lambda: _begun(storage, service, made.id), within_s=30, message="nothing was uploaded")
+    assert first is not None
     os.kill(storage.worker_of(first), signal.SIGKILL)
     shown = settled(cinder.backups, made, within_s=60)
     ended = storage.latest_end(made.id)
