@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Shares
 from breezeblock.backup.seal import MasterKeyError, master_key
+from breezeblock.backup.shares import AT_ONCE
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
@@ -19,6 +20,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
+from breezeblock.env.real import RealThreads
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
@@ -47,6 +49,10 @@ RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
 SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
 # With the driver `fenced_file`: how many seconds each effect on storage is on its way.
 SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
+
+
+# A filesystem that hangs keeps the threads that wait for it. So each store has its own: fences must not run out of them.
+_STORE_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ def open_archives(settings: Settings, env: Env) -> Archives:
     shelves = {
         name: Shelf(
             objects=stores[name],
-            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
+            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=min(chosen.slots, AT_ONCE)),
             level=0 if chosen.compression == "none" else chosen.compression_level,
             read_key=functools.partial(_read_key, name, chosen.encryption_key_file),
         )
@@ -177,6 +183,7 @@ def _read_key(name: str, path: Path | None) -> bytes | None:
 
 
 def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:
+    threads = RealThreads(max_threads=_STORE_THREADS)
     if chosen.type == "s3":
         from breezeblock.backup.stores.s3 import Bucket, S3Store
 
@@ -190,7 +197,7 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             credentials_file=chosen.credentials_file,
             timeout_s=chosen.timeout_s,
         )
-        return S3Store(bucket, name=name, threads=env.threads)
+        return S3Store(bucket, name=name, threads=threads)
     if chosen.type == "swift":
         from breezeblock.backup.stores.swift import Container, SwiftStore
 
@@ -205,9 +212,9 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             ca_file=chosen.ca_file,
             timeout_s=chosen.timeout_s,
         )
-        return SwiftStore(container, name=name, threads=env.threads)
+        return SwiftStore(container, name=name, threads=threads)
     assert chosen.path is not None, f"backup_stores.{name}: settings without a folder were accepted"
-    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=env.threads)
+    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=threads)
 
 
 def open_fences(

@@ -175,7 +175,7 @@ async def _read_json(store: ObjectStore, key: str, kind: type[T], which: str) ->
         return msgspec.json.decode(await store.get(key), type=kind)
     except ObjectMissing:
         raise _damaged(which, f"{key} is not there") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the second for text that is not UTF-8
         raise _damaged(which, f"{key} cannot be read") from error
 
 

@@ -62,7 +62,7 @@ class Options:
     """How an archive is written and read."""
 
     shares: Shares
-    """Those of the process."""
+    """Those of the store in this process."""
     master_key: bytes | None = field(default=None, repr=False)
     """32 bytes; an archive that was begun without one stays as it is, and is not opened with one."""
     level: int = 1

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import random
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -211,6 +212,24 @@ def test_what_is_damaged_is_named(made: Made, damage: Callable[[Made], object], 
     damage(made)
 
     assert expected in made.refusal(2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_bit_that_changed_is_found_or_does_not_matter(made: Made, seed: int) -> None:
+    """In any file: what is read is what the volume held, or the error is one of ours."""
+    chance = random.Random(seed)
+    files = sorted(path for path in made.root.rglob("volume_*") if path.is_file())
+
+    for _ in range(25):
+        path = chance.choice(files)
+        whole = path.read_bytes()
+        at = chance.randrange(len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chance.randrange(8)]) + whole[at + 1 :])
+        try:
+            assert made.read(3) == volume(3), f"{path.name}, byte {at}"
+        except BackendFailed as error:
+            assert str(error)
+        path.write_bytes(whole)
 
 
 def test_an_object_that_never_ends_is_given_up_at_its_length(made: Made) -> None:
