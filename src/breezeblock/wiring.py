@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Shares
 from breezeblock.backup.seal import MasterKeyError, master_key
+from breezeblock.backup.shares import AT_ONCE
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
@@ -162,7 +163,7 @@ def open_archives(settings: Settings, env: Env) -> Archives:
     shelves = {
         name: Shelf(
             objects=stores[name],
-            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
+            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=min(chosen.slots, AT_ONCE)),
             level=0 if chosen.compression == "none" else chosen.compression_level,
             read_key=functools.partial(_read_key, name, chosen.encryption_key_file),
         )

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 from tests.backup.given import BLOCK, GIB, MemoryStore
 from tests.drivers.guards import WithoutLocks
-from tests.store.given import QUEUE, UNLIMITED, Base, origin
+from tests.store.given import NOW_US, QUEUE, UNLIMITED, Base, origin
 
 from breezeblock.backup.engine import Shares
 from breezeblock.drivers.contract import ObjectName
@@ -26,8 +26,9 @@ from breezeblock.model.requests import NewBackup, NewSnapshot, NewVolume
 from breezeblock.node.gate import Gate
 from breezeblock.protocol import steps
 from breezeblock.protocol.queue import Claim
-from breezeblock.protocol.steps import Run
+from breezeblock.protocol.steps import Failure, Run
 from breezeblock.resources import backups, restores, snapshots, volumes
+from breezeblock.resources.charges import park_unknown
 from breezeblock.store import tables
 from breezeblock.store.run import Store
 from breezeblock.work.archives import Archives, Shelf
@@ -147,6 +148,18 @@ class Bench:
         if during is not None:
             during()
         await steps.execute(operation, run, store, Always(), ENV.clock.now_us)
+
+    def park(self, *, unknown: bool = False) -> None:
+        """End what there is to do without doing it: no node serves it, or none understands it."""
+        self.nodes += 1
+        claim = self.base.claim(self.base.claimable(most=1)[0], self.base.node(f"node-{self.nodes}"))
+        if unknown:
+            self.base.run(park_unknown, claim, text="Nobody understands it.", now_us=NOW_US)
+            return
+        fail, payload = CATALOGUE[claim.kind].fail, CATALOGUE[claim.kind].payload
+        failure = Failure(message="Nobody serves it.", detail_id="parked", outcome="parked")
+        given = {"payload": msgspec.json.decode(claim.payload_json, type=payload), "failure": failure}
+        self.base.run(fail, claim, state=msgspec.json.decode(claim.state_json), now_us=NOW_US, **given)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 

@@ -225,6 +225,38 @@ def test_a_lost_node_removes_nothing_that_its_survivor_has_published(made: Bench
     assert made.manifests() == set()
 
 
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("at", [1, 4, 6, 8, 10])
+def test_a_parked_backup_holds_nothing(made: Bench, at: int, unknown: bool) -> None:
+    """Neither its volume nor its pin nor its packs; and what is left of it goes with its deletion."""
+    made.base.change(tables.volumes, VOLUME, status="in-use")
+    made.back_up(force=True)
+    made.die(at=at, after=True)
+    made.park(unknown=unknown)
+
+    assert (made.volume()["status"], made.backup()["status"]) == ("in-use", "error")
+    assert made.backup()["pin"] is None
+    assert "pending" not in made.pack_states().values()
+    made.delete()
+    made.work()
+    assert made.manifests() == set()
+    made.check()
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_parked_restore_leaves_the_backup_usable(made: Bench, unknown: bool) -> None:
+    finished(made)
+    before = made.content()
+    made.restore()
+    made.park(unknown=unknown)
+
+    assert (made.volume(NEW_VOLUME)["status"], made.volume()["status"]) == ("error", "available")
+    assert made.backup()["status"] == "available"
+    made.restore(to=VOLUME)
+    made.work()
+    assert made.content() == before
+
+
 # --- what others ask for meanwhile -----------------------------------------------------------------------------------
 
 
@@ -297,6 +329,27 @@ def test_a_store_that_refuses_fails_the_backup_alone(made: Bench) -> None:
     assert set(made.pack_states().values()) == {"doomed"}
     made.check()
     finished(made, OTHER)
+
+
+def test_a_store_that_refuses_everything_leaves_no_copy_behind(made: Bench) -> None:
+    """Nothing of the backup can be removed from it, and the copy of the volume goes all the same."""
+
+    def shut(call: str, key: str) -> bool:
+        if "/packs/" in key and call == "put":
+            made.objects.away = refuse
+        return False
+
+    def refuse(call: str, key: str) -> bool:
+        raise StoreRefused("The right to use the bucket was taken away.")
+
+    made.base.change(tables.volumes, VOLUME, status="in-use")
+    made.back_up(force=True)
+    made.objects.away = shut
+    made.work()
+
+    assert (made.backup()["status"], made.volume()["status"]) == ("error", "in-use")
+    assert made.backup()["temp_volume_id"] is None
+    made.check()
 
 
 @pytest.mark.parametrize("call", ["get", "put", "list", "delete"])

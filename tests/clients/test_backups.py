@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import random
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +15,11 @@ from tests.clients.conftest import CinderAt
 from tests.clients.programs import Programs
 from tests.clients.storage import GIB, Storage, fill
 from tests.clients.waiting import gone, settled
-from tests.service import Service
+from tests.service import Service, eventually
 
 OFTEN_S = 0.1
+# Takes the slow store some seconds.
+LONG = 96 << 20
 
 
 @pytest.fixture
@@ -163,6 +167,51 @@ def test_lists_changes_and_an_operators_words(cinder: Any, volume: Any) -> None:
     assert (changed.name, changed.description, changed.metadata) == ("1", "d", {"a": "b"})
     assert status == "error"
     assert json.loads(base64.b64decode(record["backup_url"]))["id"] == first.id
+
+
+def test_a_record_of_what_is_not_there_ends_in_an_error(cinder: Any, volume: Any) -> None:
+    """Which says why; and it can be deleted."""
+    backup = backed_up(cinder, volume)
+    told = json.loads(base64.b64decode(cinder.backups.export_record(backup.id)["backup_url"]))
+    lost = str(uuid.uuid4())
+    told |= {"id": lost, "manifest": f"{lost}.1.1"}
+
+    made = cinder.backups.import_record("breezeblock.backup", base64.b64encode(json.dumps(told).encode()).decode())
+    shown = settled(cinder.backups, cinder.backups.get(lost), "error")
+    cinder.backups.delete(shown)
+    gone(cinder.backups, shown)
+
+    assert made["id"] == lost
+    assert "damaged" in shown.fail_reason
+    assert cinder.backups.get(backup.id).status == "available"
+
+
+def test_a_backup_goes_on_when_its_node_is_killed(
+    cinder: Any, volume: Any, storage: Storage, service: Service, numbers: random.Random
+) -> None:
+    """Under a new claim, with what was uploaded already; and it is what the volume is."""
+    fill(storage.file_of("volumes", volume.id), numbers, offset=1 << 26, length=LONG)
+    before = storage.content_of("volumes", volume.id)
+    made = cinder.backups.create(volume.id, container="slow")
+    first = eventually(lambda: _begun(storage, service, made.id), within_s=30, message="nothing was uploaded")
+    assert first is not None
+    os.kill(storage.worker_of(first), signal.SIGKILL)
+    shown = settled(cinder.backups, made, within_s=60)
+    ended = storage.latest_end(made.id)
+    new = cinder.volumes.create(1, backup_id=shown.id)
+    after = storage.content_of("volumes", settled(cinder.volumes, new, within_s=60).id)
+    cinder.volumes.delete(new)
+
+    assert (ended["kind"], ended["outcome"]) == ("create_backup", "done")
+    assert ended["owner"] != first
+    assert after == before
+
+
+def _begun(storage: Storage, service: Service, backup_id: str) -> str | None:
+    """Who works on a backup, once it has uploaded something that is not all."""
+    packs = service.database.rows("SELECT id FROM packs WHERE backup_id = ?", backup_id)
+    found = storage.operation_on(backup_id)
+    return found.owner if found is not None and len(packs) >= 2 else None
 
 
 def test_openstacksdk_backs_up_and_restores(cloud: Any, cinder: Any, volume: Any, storage: Storage) -> None:

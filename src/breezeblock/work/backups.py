@@ -142,7 +142,8 @@ def _header(row: dict[str, Any]) -> Header:
 async def withdraw_backup(run: Working) -> None:
     """Let the row name no manifest, and remove what was uploaded of it.
 
-    A store that does not answer keeps it until the backup is deleted: the volume is not to wait for that.
+    A store that does not answer, or will not, keeps it until the backup is deleted: neither the volume nor the copy that was
+    made aside is to wait for that.
     """
     wanted: backups.CreateBackup = run.payload
     if "archive" not in run.state:
@@ -151,7 +152,7 @@ async def withdraw_backup(run: Working) -> None:
     try:
         archive = await open_archive(run, run.state["archive"])
         await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, BackendFailed) as error:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
 
 
