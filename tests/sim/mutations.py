@@ -444,7 +444,7 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     leases_that_count_from_the_answer: By(21, "Lease", only=("slow",)),
     own_marks_remembered: By(14, "Termination"),
     reads_without_the_barrier: By(1, "Order", only=("lag",)),
-    poison_is_never_parked: By(35, "Termination"),
+    poison_is_never_parked: By(32, "Termination"),
     failovers_that_revoke_nothing: By(14, "Once"),
     revoked_tasks_that_go_on: By(171, "Exclusion", only=("array",)),
     locks_released_before_the_fence: By(32, "Fence"),
