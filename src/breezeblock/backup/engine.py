@@ -1,6 +1,6 @@
 """One archive in one store: what operations and commands use. `docs/explanation/backup.md` tells how it is used."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +37,7 @@ __all__ = [
     "Damage",
     "Header",
     "Manifest",
+    "NoArchive",
     "Options",
     "Published",
     "Segment",
@@ -86,6 +87,10 @@ def root_key(archive_id: str) -> str:
     return f"{archive_id}/archive.json"
 
 
+class NoArchive(StoreRefused):
+    """The store has nothing of the archive, not even what says that it is one."""
+
+
 class Archive:
     """All that one project keeps in one store. `open` comes first."""
 
@@ -107,7 +112,7 @@ class Archive:
         """
         if (found := await self._root()) is None:
             if not begin:
-                raise StoreRefused(f"There is no archive {self.id} in this store.")
+                raise NoArchive(f"There is no archive {self.id} in this store.")
             root = Root(format=FORMAT, archive=self.id, encrypted=self._keys.encrypted, key_check=self._keys.check)
             await self._patiently(lambda: self._store.put(root_key(self.id), [msgspec.json.encode(root)]))
             found = await self._root()  # somebody else may have begun it at the same time, with another key
@@ -176,15 +181,37 @@ class Archive:
         found = await self._list(manifest_prefix(self.id, backup_id))
         return [stored.key.removeprefix(prefix) for stored in found]
 
-    async def delete_manifests(self, backup_id: str, *, up_to: tuple[int, int] | None = None) -> None:
+    async def delete_manifests(
+        self, backup_id: str, *, up_to: tuple[int, int] | None = None, named: Sequence[str] = ()
+    ) -> None:
         """Remove the manifests of a backup, those of earlier attempts too: all, or those whose token is no higher.
 
         Whoever has a token tells it: nothing keeps a node that was lost from a store, and the manifest that its survivor has
-        published since must not be among those that it finds there.
+        published since must not be among those that it finds there. `named`: those that are known by name, also where a
+        listing of the store does not show them yet.
         """
-        names = await self.manifest_names(backup_id)
+        names = dict.fromkeys((*named, *await self.manifest_names(backup_id)))
         doomed = [name for name in names if up_to is None or manifest_token(name) <= up_to]
         await self._delete([manifest_key(self.id, name) for name in doomed])
+
+    async def missing_packs(self, ids: Iterable[str]) -> list[str]:
+        """Which of these packs are not in the store.
+
+        Those that a listing shows are there. It may lag behind: the others are asked for one by one.
+        """
+        listed = {stored.key.rpartition("/")[2] for stored in await self._list(f"{self.id}/packs/")}
+        unseen = sorted(set(ids) - listed)
+        found: list[bool] = []
+        for at in range(0, len(unseen), DELETIONS_AT_ONCE):
+            found += await together(self._has(pack) for pack in unseen[at : at + DELETIONS_AT_ONCE])
+        return [pack for pack, there in zip(unseen, found, strict=True) if not there]
+
+    async def _has(self, pack: str) -> bool:
+        try:
+            await self._patiently(lambda: self._store.size(pack_key(self.id, pack)))
+        except ObjectMissing:
+            return False
+        return True
 
     async def delete_packs(self, ids: Sequence[str]) -> None:
         """Remove packs. Those that are not there are fine."""

@@ -22,6 +22,7 @@ from breezeblock.backup.packs import (
     pack_id_of,
 )
 from breezeblock.backup.seal import CODECS, ZSTD, Keys, unpacked
+from breezeblock.model.errors import BackendFailed
 
 __all__ = [
     "Header",
@@ -172,6 +173,8 @@ def build_manifest(header: Header, segments: Sequence[Segment], *, manifest_id: 
         fields = (one.number, one.offset, one.stored, one.plain, one.codec, one.hash, len(needs))
         parts.append(_SEGMENT.pack(*fields) + struct.pack(f"<{len(needs)}I", *needs))
     content = b"".join(parts)
+    if len(content) > MAX_CONTENT_BYTES:
+        raise BackendFailed(f"The backup needs too many packs: its manifest would take {len(content) >> 20} MiB.")
     small = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(content)
     own = pack_bytes_id(manifest_id)
     front = _HEAD.pack(MAGIC, FORMAT, keys.encrypted, own, len(content), len(small), keys.hash(content))

@@ -6,7 +6,7 @@ from typing import Any, Final
 import structlog
 
 from breezeblock.env.contract import Env
-from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.model.errors import Ambiguous, Contended, NotYet, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
 from breezeblock.model.origin import Origin
 from breezeblock.node.identity import Identity, Limits
@@ -75,7 +75,7 @@ class Upkeep:
     async def _attempt(self, work: Callable[[], Any]) -> None:
         try:
             await work()
-        except (Contended, Ambiguous, Unavailable) as error:
+        except (Contended, Ambiguous, Unavailable, NotYet) as error:
             log.info("worker.put_off", reason=str(error))
 
     async def _prune(self) -> None:

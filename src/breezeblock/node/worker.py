@@ -5,6 +5,7 @@ tables at every poll; an operation that is marked ours and does not run here is 
 """
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -304,7 +305,12 @@ class Worker:
                     every = range(queue.ATTEMPTS_MOST)
                     failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=every)
             elif slots > 0 and (name == self._own_queue or self._backends[name].knows(targets.get(name))):
-                found = queue.claimable_apart(tx, queue=name, kinds=kinds, most=slots, risky_from=half)
+                look = functools.partial(queue.claimable_apart, tx, queue=name, most=slots, risky_from=half)
+                found = look(kinds=kinds)
+                patient = [one for one in found[0] if self._is_patient(one.kind)]
+                if len(patient) > (room := self._room_for_patient(name)):
+                    hasty, _ = look(kinds={kind: kinds[kind] for kind in kinds if not self._is_patient(kind)})
+                    found = ((patient[:room] + hasty)[:slots], found[1])
                 normal += found[0]
                 risky += found[1]
         ours = queue.owned(tx, incarnation=self._me.incarnation)
@@ -330,6 +336,15 @@ class Worker:
                     guard.revoke()
                 self._revoked.setdefault(one.operation_id, []).append(self._running.pop(one.operation_id))
                 self._alone = self._alone and bool(self._running)
+
+    def _is_patient(self, kind: str) -> bool:
+        return kind in self._catalogue and self._catalogue[kind].is_patient
+
+    def _room_for_patient(self, name: str) -> int:
+        """How many more of a backend's slots may go to what may wait for hours: half of them, in all."""
+        most = max(1, self._backends[name].slots // 2) if name in self._backends else 1
+        running = sum(one.queue == name and self._is_patient(one.kind) for one in self._running.values())
+        return max(0, most - running)
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())

@@ -6,6 +6,9 @@ is about a backup, the backup's row before that.
 
     pending ──publish──▶ live ◀──▶ condemned ──▶ doomed ──▶ (no row)
         └──────────────── leave, or not named ────▲
+
+A pack whose object is not in the store although it should be is `lost`: nobody refers to it any more, and it is doomed when
+nothing names it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -26,6 +29,7 @@ PENDING: Final = "pending"
 LIVE: Final = "live"
 CONDEMNED: Final = "condemned"
 DOOMED: Final = "doomed"
+LOST: Final = "lost"
 
 # Ids in one statement.
 AT_ONCE: Final = 500
@@ -111,6 +115,15 @@ def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[
     return manifest
 
 
+def lose(tx: Connection, *, archive_id: str, ids: Collection[str]) -> None:
+    """These packs are not in the store: no backup is to build upon them."""
+    _hold(tx, archive_id)
+    seq = tx.execute(select(archives.c.op_seq).where(archives.c.id == archive_id)).scalar_one()
+    for some in _slices(ids):
+        there = and_(packs.c.id.in_(some), packs.c.archive_id == archive_id, packs.c.state.in_((LIVE, CONDEMNED)))
+        tx.execute(update(packs).where(there).values(state=LOST, seq=seq))
+
+
 def leave(tx: Connection, *, backup_id: str, now_us: int) -> None:
     """Give up the pin of a backup that is not going to be published, and all that it has uploaded.
 
@@ -160,7 +173,7 @@ class Settled:
 def settle(
     tx: Connection, *, archive_id: str, publications: int, named: Collection[str], state: str, after: str = ""
 ) -> Settled:
-    """Decide on packs in one state, LIVE or CONDEMNED, behind `after` in the order of their ids.
+    """Decide on packs in one state, LIVE, CONDEMNED or LOST, behind `after` in the order of their ids.
 
     `named` is what all manifests of that many publications name. Raises Outdated when there are more by now. What was condemned
     waits for every backup that had entered before: it may have seen the pack live, and be about to name it.
@@ -177,7 +190,7 @@ def settle(
         return Settled(last, condemned=len(unnamed))
     oldest = tx.execute(_OLDEST_PIN, {"archive": archive_id}).scalar_one()
     over = [one.id for one in seen if oldest is None or one.seq < oldest]
-    saved = [one for one in over if one in named]
+    saved = [one for one in over if one in named and state == CONDEMNED]
     doomed = [one for one in over if one not in named]
     _turn(tx, saved, LIVE, seq=row.op_seq)
     _turn(tx, doomed, DOOMED, seq=row.op_seq)
@@ -221,6 +234,14 @@ def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
     if DOOMED in left:
         swept_us = left[DOOMED]
         _collect(tx, archive_id, at_us=now_us if swept_us is None else swept_us + SWEPT_AGAIN_AFTER_US + 1)
+
+
+def holds_packs(tx: Connection, *, store: str) -> bool:
+    """Whether anything of ours may be in a store: one that is empty then is not there."""
+    of_store = archives.c.store == store
+    packed = select(packs.c.id).join(archives, archives.c.id == packs.c.archive_id).where(of_store).limit(1)
+    published = select(archives.c.id).where(of_store, archives.c.publications > 0).limit(1)
+    return tx.execute(published).first() is not None or tx.execute(packed).first() is not None
 
 
 def put_off(tx: Connection, *, archive_id: str, now_us: int) -> None:

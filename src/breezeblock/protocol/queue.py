@@ -73,6 +73,8 @@ class Job:
     payload: Any
     older: tuple[versions.Rewrite, ...] = ()
     """How it is written in the versions before (`versions.Kind.older`)."""
+    is_new: bool = False
+    """As `versions.Kind.is_new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,10 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
     """
     assert locks, "an operation without a lock has no order"
     version, payload = job.version, job.payload
-    if job.older:
+    if job.older or job.is_new:
         read_by = versions.read_by(tx, kind=job.kind, queue=job.queue, own_queue=node_queue)
+        if job.is_new:
+            versions.require_a_reader(read_by)
         version, payload = versions.written(payload, version=version, older=job.older, read_by=read_by)
     tx.execute(
         _INSERT_OPERATION,
@@ -313,9 +317,12 @@ def save(
         raise Cancelled(claimed.operation_id)
 
 
-def guard(tx: Connection, claimed: Claim) -> None:
-    """Assert inside a step's transaction that the operation is still ours, by changing its row. Raises Fenced."""
-    if tx.execute(_GUARD, _own(claimed)).rowcount == 0:
+def guard(tx: Connection, claimed: Claim, *, progress: bool = True) -> None:
+    """Assert inside a step's transaction that the operation is still ours, by changing its row. Raises Fenced.
+
+    `progress` as in `save`: without it an operation that brings its node down each time after this has got nowhere.
+    """
+    if tx.execute(_GUARD if progress else _OWNED, _own(claimed)).rowcount == 0:
         raise Fenced(claimed.operation_id)
 
 

@@ -108,6 +108,16 @@ class Run(Generic[P, T]):
 
         return await self._store.insist(_ours_or_fenced, self.claim, guarded)
 
+    async def note(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
+        """As `write`, of what is done in each claim anew: it is no progress. Raises Fenced."""
+
+        def guarded(tx: Connection) -> R:
+            result = f(tx, *args, **kwargs)
+            queue.guard(tx, self.claim, progress=False)
+            return result
+
+        return await self._store.insist(_ours_or_fenced, self.claim, guarded)
+
     async def read(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
         return await self._store.insist_read(f, *args, **kwargs)
@@ -156,6 +166,8 @@ class Operation:
     finish: Finish
     fail: Fail
     undo: tuple[Step, ...] = ()
+    is_patient: bool = False
+    """It may wait for hours, for something that is not the backend's storage: so it never takes all slots of a backend."""
 
 
 async def execute(

@@ -205,12 +205,17 @@ def finish_import(tx: Connection, claim: Claim, payload: ImportBackup, state: di
 def fail_import(
     tx: Connection, claim: Claim, payload: ImportBackup, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
-    """The backup stays, in `error`, and deleting it touches nothing in the store: it may be imported again."""
+    """The backup stays, in `error`, and deleting it touches nothing in the store: it may be imported again.
+
+    One that was adopted already stays so: what an import was to rescue must not become garbage by its failure.
+    """
     lock_row(tx, backups, payload.backup_id)
-    archives.unpublish(tx, backup_id=payload.backup_id, now_us=now_us)
     archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    change_row(tx, backups, payload.backup_id, archive_id=None)
+    row = read_row(tx, backups, payload.backup_id)
+    assert row is not None, "a locked row is there"
+    if row["manifest"] is None:
+        change_row(tx, backups, payload.backup_id, archive_id=None)
     if settle(tx, CREATE_FAILED, payload.backup_id, also={"fail_reason": failure.message, "updated_at_us": now_us}):
         message_for_failure(tx, claim, event="import_backup", text=failure.message, now_us=now_us)
     tell_the_truth(tx, claim)

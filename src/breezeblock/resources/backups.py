@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, insert, select
+from sqlalchemy import Connection, case, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -31,7 +31,6 @@ from breezeblock.resources.accepted import (
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.store import tables
 from breezeblock.store.tables import backups, snapshots, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -70,11 +69,6 @@ class DeleteBackup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INSERT = insert(backups)
-_PUBLISHED_IN = (
-    select(tables.archives.c.id)
-    .where(tables.archives.c.store == bindparam("store"), tables.archives.c.publications > 0)
-    .limit(1)
-)
 DELETABLE = (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)
 _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
@@ -346,11 +340,6 @@ def _held(payload: CreateBackup) -> list[tuple[Any, str]]:
     """The rows whose status is the operation's."""
     rows: list[tuple[Any, str]] = [(backups, payload.backup_id)]
     return rows if payload.snapshot_id is not None else [*rows, (volumes, payload.volume_id)]
-
-
-def was_published_in(tx: Connection, *, store: str) -> bool:
-    """Whether there has ever been a backup in a store: then it is not empty."""
-    return tx.execute(_PUBLISHED_IN, {"store": store}).first() is not None
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------

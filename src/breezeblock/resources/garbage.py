@@ -31,7 +31,10 @@ class CollectGarbage(msgspec.Struct, frozen=True, kw_only=True):
 
 def has_due(tx: Connection, *, stores: Collection[str], now_us: int) -> bool:
     """Whether there is anything to begin, in one of these stores. One read of an index."""
-    return any(store in stores for _, store in archives.due(tx, now_us=now_us))
+    return any(
+        store in stores and not queue.someone_waits(tx, resource_id=archive_id)
+        for archive_id, store in archives.due(tx, now_us=now_us)
+    )
 
 
 def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[str], now_us: int) -> bool:
@@ -41,7 +44,9 @@ def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[
     whether there was one.
     """
     for archive_id, store in archives.due(tx, now_us=now_us):
-        if store in stores and archives.begin_collection(tx, archive_id=archive_id, now_us=now_us):
+        if store not in stores or queue.someone_waits(tx, resource_id=archive_id):
+            continue  # one that is in line sees what has become garbage meanwhile, or the next one does
+        if archives.begin_collection(tx, archive_id=archive_id, now_us=now_us):
             row = read_row(tx, archives_table, archive_id)
             assert row is not None, "a row that was just written is there"
             payload = CollectGarbage(archive_id=archive_id, store=store)

@@ -21,11 +21,11 @@ KINDS: Final = {
         Kind("retype_volume"),
         Kind("create_snapshot"),
         Kind("delete_snapshot"),
-        Kind("create_backup"),
-        Kind("delete_backup"),
-        Kind("restore_backup"),
-        Kind("create_from_backup"),
-        Kind("import_backup"),
+        Kind("create_backup", is_new=True),
+        Kind("delete_backup", is_new=True),
+        Kind("restore_backup", is_new=True),
+        Kind("create_from_backup", is_new=True),
+        Kind("import_backup", is_new=True),
         Kind(COLLECTION),
         Kind(FAILOVER),
         Kind("check_node"),
@@ -36,4 +36,4 @@ KINDS: Final = {
 def job(kind: str, queue: str, resource_type: str, resource_id: str, payload: Any) -> Job:
     """What to enqueue, in the newest version of its kind."""
     declared = KINDS[kind]
-    return Job(kind, declared.newest, queue, resource_type, resource_id, payload, declared.older)
+    return Job(kind, declared.newest, queue, resource_type, resource_id, payload, declared.older, declared.is_new)

@@ -14,6 +14,7 @@ from breezeblock.model.states import (
     VOLUME_TRANSITIONAL,
 )
 from breezeblock.store.tables import (
+    archives,
     backends,
     backups,
     nodes,
@@ -49,6 +50,7 @@ class Rows:
         self.volumes = [dict(row) for row in tx.execute(select(volumes)).mappings()]
         self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
         self.backups = [dict(row) for row in tx.execute(select(backups)).mappings()]
+        self.archives = [dict(row) for row in tx.execute(select(archives)).mappings()]
         self.backends = [dict(row) for row in tx.execute(select(backends)).mappings()]
         self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
         self.locks = [dict(row) for row in tx.execute(select(operation_locks)).mappings()]
@@ -109,7 +111,10 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
         for lock in rows.locks
         if lock["operation_id"] not in rows.operations
     ]
-    there = {row["id"]: row["op_seq"] for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.backends)}
+    there = {
+        row["id"]: row["op_seq"]
+        for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.archives, *rows.backends)
+    }
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
         for lock in rows.locks

@@ -13,7 +13,6 @@ from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import archives
-from breezeblock.resources.backups import was_published_in
 from breezeblock.work.tools import Working
 
 T = TypeVar("T")
@@ -46,14 +45,16 @@ class Archives:
     cache_folder: Path | None
 
     async def open(self, store: str, archive_id: str, *, known: bool, begin: bool) -> Archive:
-        """An archive, ready to be used. `known`: there is something in its store; `begin`: it may be new.
+        """An archive, ready to be used. `known`: there is something in its store; `begin`: it may be new, and is written to.
 
-        Raises BackendFailed (this node has no such store, or that will not), StoreUnavailable.
+        A store is tried only by who writes: one that is full must still let go of what is deleted. Raises BackendFailed (this
+        node has no such store, or that will not), StoreUnavailable.
         """
         shelf = self.shelves.get(store)
         if shelf is None:
             raise BackendFailed(f"Backup store {store} is not in the settings of the node that was to use it.")
-        await shelf.objects.check(known=known)
+        if begin:
+            await shelf.objects.check(known=known)
         key = await self.env.threads.run(shelf.read_key)
         options = Options(shares=shelf.shares, master_key=key, level=shelf.level, patience_s=PATIENCE_S)
         archive = Archive(
@@ -70,10 +71,10 @@ class Archives:
 async def open_archive(run: Working, archive_id: str, *, begin: bool = True) -> Archive:
     """The archive of the operation's backup; without `begin` only where there is one.
 
-    A store that something was published in is never begun anew: one that looks empty is one whose filesystem is not mounted.
+    A store that has anything of ours is never begun anew: one that looks empty is one whose filesystem is not mounted.
     """
     store = run.payload.store
-    known = await run.read(was_published_in, store=store)
+    known = await run.read(archives.holds_packs, store=store)
     return await _tools(run).open(store, archive_id, known=known, begin=begin)
 
 
@@ -107,7 +108,7 @@ class OperationBook:
     async def allot(self, count: int) -> Sequence[str]:
         """Rows for new packs, before any of them is uploaded."""
         ids = [_tools(self._run).env.ids.uuid() for _ in range(count)]
-        await self._run.write(archives.allot, **self._ours, ids=ids, now_us=self._run.tools.clock.now_us())
+        await self._run.note(archives.allot, **self._ours, ids=ids, now_us=self._run.tools.clock.now_us())
         return ids
 
     async def usable(self) -> Sequence[str]:

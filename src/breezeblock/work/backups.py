@@ -6,9 +6,10 @@ import msgspec
 import structlog
 
 from breezeblock.backup.contract import StoreUnavailable
-from breezeblock.backup.engine import Header, Segment
+from breezeblock.backup.engine import Header, NoArchive, Segment
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
+from breezeblock.protocol import archives
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import backup_records, backups, restores
 from breezeblock.resources.accepted import published_object
@@ -33,13 +34,18 @@ log = structlog.get_logger(__name__)
 
 
 async def copy_aside(run: Working) -> None:
-    """Copy a volume that is in use: the copy does not change while it is read. A repeat continues the copy.
+    """Copy a volume that is in use: the copy does not change while it is read.
 
-    It is made under the backup's own id, so that nothing else ever takes it for a volume.
+    A repeat begins anew: half of it would be of another moment. It is made under the backup's own id, so that nothing else ever
+    takes it for a volume.
     """
     wanted: backups.CreateBackup = run.payload
     if not wanted.aside:
         return
+    if run.state.get("object") is not None and run.state.get("aside_epoch") != run.claim.epoch:
+        await drop_own(run, wanted.backup_id)
+        run.state["object"] = None
+    run.state["aside_epoch"] = run.claim.epoch
     source = await object_of(run, tables.volumes, wanted.volume_id)
     name = await own_name(run, wanted.backup_id, long=True)
     await run.tools.driver.copy(source, name, size_bytes=wanted.size_gib * GIB, progress=CopyProgress(run))
@@ -48,13 +54,16 @@ async def copy_aside(run: Working) -> None:
 async def enter_archive(run: Working) -> None:
     """Make the project's archive where there is none, and pin it. A repeat keeps the pin."""
     wanted: backups.CreateBackup = run.payload
-    run.state["archive"] = await run.write(
+    run.state["archive"] = await run.note(
         backups.enter, payload=wanted, project_id=run.claim.project_id, now_us=run.tools.clock.now_us()
     )
 
 
 async def store_segments(run: Working) -> None:
-    """Store what is not there yet, one GiB after the other. A repeat begins with the one after the last checkpoint."""
+    """Store what is not there yet, one GiB after the other. A repeat begins with the one after the last checkpoint.
+
+    After a failover all of it is read again: the storage in use may lag behind the one that the first half was read from.
+    """
     await patiently(run, lambda: _store_segments(run))
 
 
@@ -62,13 +71,14 @@ async def _store_segments(run: Working) -> None:
     wanted: backups.CreateBackup = run.payload
     source = ObjectSource(run.tools.driver, await _source(run), wanted.size_gib * GIB)
     archive = await open_archive(run, run.state["archive"])
-    segments: list[Any] = list(run.state.get("segments", ()))
+    same = run.state.get("read_in") == run.claim.generation
+    segments: list[Any] = list(run.state.get("segments", ())) if same else []
     async with archive.writing(OperationBook(run, run.state["archive"])) as writer:
         for number in range(len(segments), wanted.size_gib):
             # No driver tells yet what has changed since the parent, so everything is read, and only what is new is stored.
             segment = await writer.store_segment(source, number, parent=None, changed=None)
             segments.append(msgspec.to_builtins(segment))
-            await run.checkpoint(segments=segments)
+            await run.checkpoint(segments=segments, read_in=run.claim.generation)
 
 
 async def _source(run: Working) -> ObjectName:
@@ -115,6 +125,12 @@ async def _publish(run: Working) -> None:
     assert row is not None, "its lock names the row"
     segments = msgspec.convert(run.state["segments"], list[Segment])
     published = await archive.put_manifest(name, _header(row), segments)
+    if missing := await archive.missing_packs(published.named):
+        await run.note(archives.lose, archive_id=archive.id, ids=missing)
+        raise BackendFailed(
+            f"{len(missing)} packs that the backup shares with earlier ones are not in store {wanted.store}: those backups "
+            "are damaged. A new one will not build upon them."
+        )
     # Saved before it counts: a repeat that finds it published has no other way to know.
     await run.checkpoint(object_count=published.object_count, stored_bytes=published.stored_bytes)
     await run.write(
@@ -148,9 +164,9 @@ async def withdraw_backup(run: Working) -> None:
     wanted: backups.CreateBackup = run.payload
     if "archive" not in run.state:
         return
-    await run.write(backups.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
+    await run.note(backups.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
     try:
-        archive = await open_archive(run, run.state["archive"])
+        archive = await open_archive(run, run.state["archive"], begin=False)
         await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
     except (StoreUnavailable, BackendFailed) as error:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
@@ -166,12 +182,16 @@ async def import_backup(run: Working) -> None:
 
 async def _import(run: Working) -> None:
     wanted: backup_records.ImportBackup = run.payload
+    if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
+        return
     archive = await open_archive(run, wanted.archive_id, begin=False)
     manifest = await archive.read_manifest(wanted.manifest)
     row = await run.read(read_row, tables.backups, wanted.backup_id)
     assert row is not None, "its lock names the row"
     if manifest.header.size_bytes != row["size_gib"] * GIB:
         raise BackendFailed(f"The manifest of backup {wanted.backup_id} is of another size than its record says.")
+    if missing := await archive.missing_packs(manifest.packs):
+        raise BackendFailed(f"{len(missing)} packs of backup {wanted.backup_id} are not in store {wanted.store}.")
     await run.write(
         backup_records.adopt,
         payload=wanted,
@@ -193,14 +213,32 @@ async def delete_backup(run: Working) -> None:
         await drop_all(run, doomed.backup_id)
     if row["archive_id"] is None:
         return
-    await run.write(backups.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
-    await patiently(run, lambda: _delete_manifests(run, row["archive_id"]), cancellable=False)
+    if row["manifest"] is not None:
+        run.state["manifest"] = row["manifest"]  # a listing may lag behind, and then this is all that is known of it
+        await run.record()
+    await run.note(backups.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
+    if doomed.forced:
+        await _delete_or_leave(run, row["archive_id"])
+    else:
+        await patiently(run, lambda: _delete_manifests(run, row["archive_id"]), cancellable=False)
+
+
+async def _delete_or_leave(run: Working, archive_id: str) -> None:
+    """By force: a store that is gone for good keeps nobody's row. What is left there is told."""
+    try:
+        await _delete_manifests(run, archive_id)
+    except (StoreUnavailable, BackendFailed) as error:
+        log.warning("backup.manifest_left", backup_id=run.payload.backup_id, reason=str(error))
 
 
 async def _delete_manifests(run: Working, archive_id: str) -> None:
-    archive = await open_archive(run, archive_id)
+    try:
+        archive = await open_archive(run, archive_id, begin=False)
+    except NoArchive:
+        return  # nothing of it was ever stored
     backup_id = run.payload.backup_id
-    await archive.delete_manifests(backup_id, up_to=run.claim.token(backup_id))
+    named = [run.state["manifest"]] if "manifest" in run.state else []
+    await archive.delete_manifests(backup_id, up_to=run.claim.token(backup_id), named=named)
 
 
 # --- restoring one --------------------------------------------------------------------------------------------------
@@ -263,6 +301,7 @@ CREATE_BACKUP = Operation(
     finish=backups.finish_create,
     undo=(withdraw_backup, drop_aside),
     fail=backups.fail_create,
+    is_patient=True,
 )
 DELETE_BACKUP = Operation(
     kind="delete_backup",
@@ -271,6 +310,7 @@ DELETE_BACKUP = Operation(
     steps=(delete_backup,),
     finish=backups.finish_delete,
     fail=backups.fail_delete,
+    is_patient=True,
 )
 IMPORT_BACKUP = Operation(
     kind="import_backup",
@@ -279,6 +319,7 @@ IMPORT_BACKUP = Operation(
     steps=(import_backup,),
     finish=backup_records.finish_import,
     fail=backup_records.fail_import,
+    is_patient=True,
 )
 RESTORE_BACKUP = Operation(
     kind="restore_backup",
@@ -288,6 +329,7 @@ RESTORE_BACKUP = Operation(
     finish=restores.finish_restore,
     undo=(drop_unpublished,),
     fail=restores.fail_restore,
+    is_patient=True,
 )
 CREATE_FROM_BACKUP = Operation(
     kind="create_from_backup",
@@ -297,4 +339,5 @@ CREATE_FROM_BACKUP = Operation(
     finish=restores.finish_create,
     undo=(drop_filled,),
     fail=restores.fail_create,
+    is_patient=True,
 )

@@ -1,14 +1,15 @@
 """Looking an archive through, as steps: what no manifest names goes, in two collections."""
 
+import contextlib
 from typing import Final
 
 import structlog
 
 from breezeblock.backup.damage import Damaged
-from breezeblock.backup.engine import Archive
+from breezeblock.backup.engine import Archive, NoArchive
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import archives
-from breezeblock.protocol.archives import CONDEMNED, LIVE, Outdated, Settled
+from breezeblock.protocol.archives import CONDEMNED, LIVE, LOST, Outdated, Settled
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import garbage
 from breezeblock.work.archives import open_archive, patiently
@@ -17,7 +18,7 @@ from breezeblock.work.tools import Working
 log = structlog.get_logger(__name__)
 
 # Those that were condemned before are decided on first, so that a collection never dooms what it has condemned itself.
-ORDER: Final = (CONDEMNED, LIVE)
+ORDER: Final = (CONDEMNED, LOST, LIVE)
 
 
 class Marks:
@@ -52,11 +53,12 @@ class Marks:
 
 async def settle_packs(run: Working) -> None:
     """Condemn what no manifest names, and doom what was condemned and still is not named. A repeat begins anew."""
-    await patiently(run, lambda: _settle_packs(run))
+    with contextlib.suppress(NoArchive):  # its only backup has failed before anything was stored
+        await patiently(run, lambda: _settle_packs(run))
 
 
 async def _settle_packs(run: Working) -> None:
-    archive = await open_archive(run, run.payload.archive_id)
+    archive = await open_archive(run, run.payload.archive_id, begin=False)
     marks = Marks(run, archive)
     await marks.refresh()
     for state in ORDER:
@@ -65,13 +67,13 @@ async def _settle_packs(run: Working) -> None:
             settled = await _settle(run, marks, state=state, after=after)
             log.info("archive.settled", archive=archive.id, found=state, **_counts(settled))
             after = settled.last
-            await run.checkpoint()
+            await run.checkpoint(progress=False)
 
 
 async def _settle(run: Working, marks: Marks, *, state: str, after: str) -> Settled:
     while True:
         try:
-            return await run.write(
+            return await run.note(
                 archives.settle,
                 archive_id=run.payload.archive_id,
                 publications=marks.publications,
@@ -89,11 +91,12 @@ def _counts(settled: Settled) -> dict[str, int]:
 
 async def sweep_packs(run: Working) -> None:
     """Delete the objects of packs that are doomed: for the first time, or once more."""
-    await patiently(run, lambda: _sweep_packs(run))
+    with contextlib.suppress(NoArchive):
+        await patiently(run, lambda: _sweep_packs(run))
 
 
 async def _sweep_packs(run: Working) -> None:
-    archive = await open_archive(run, run.payload.archive_id)
+    archive = await open_archive(run, run.payload.archive_id, begin=False)
     of = {"archive_id": archive.id}
     while ids := await run.read(archives.to_sweep, **of, now_us=run.tools.clock.now_us()):
         await archive.delete_packs(ids)
@@ -108,4 +111,5 @@ COLLECT_GARBAGE: Final = Operation(
     steps=(settle_packs, sweep_packs),
     finish=garbage.finish_collection,
     fail=garbage.fail_collection,
+    is_patient=True,
 )
