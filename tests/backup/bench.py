@@ -95,6 +95,7 @@ class Bench:
     folder: Path
     base: Base = field(default_factory=Base)
     objects: MemoryStore = field(default_factory=MemoryStore)
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         self.base.pool()
@@ -142,7 +143,7 @@ class Bench:
             driver=self.driver.bind(WithoutLocks(guard)),
             clock=ENV.clock,
             continues=True,
-            archives=Archives({"default": self.shelf}, ENV, None),
+            archives=Archives({"default": self.shelf}, ENV, self.cache),
         )
         run = Run(claim, msgspec.json.decode(claim.payload_json, type=operation.payload), tools, store, leaving=_never)
         if during is not None:
