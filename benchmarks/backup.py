@@ -1,6 +1,6 @@
 """Back up, back up again and restore a volume in every way side by side: Breezeblock, Cinder, restic, borg and Benji.
 
-    python benchmarks/backup.py --cinder-python PYTHON --benji PROGRAM    the whole table: 20 minutes at most when idle
+    python benchmarks/backup.py --cinder-python PYTHON --benji PROGRAM    the whole table: some 20 minutes when idle
     python benchmarks/backup.py --quick                                   volumes of 64 MiB: two minutes at most
     python benchmarks/backup.py --size 1024 --only breezeblock,restic --data mixed
     python benchmarks/backup.py --write …                                 the whole table, into the documentation
@@ -167,7 +167,7 @@ class Course:
         seconds = {}
         for what in page.BOUNDS:
             self._drop_caches()
-            words = [sys.executable, str(BOUND), what, "--image", str(image)]
+            words = [sys.executable, str(BOUND), what, "--image", str(image), "--folder", str(self._folder)]
             seconds[what] = measure(Command(words, self._folder, tells=True)).seconds
             _say(f"bound, {what}: {seconds[what]:.1f} s")
         return seconds

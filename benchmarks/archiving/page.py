@@ -14,7 +14,7 @@ __all__ = ["shown", "speed", "tables", "targets", "write"]
 GIB: Final = 1024**3
 MIB: Final = 1024**2
 OTHERS: Final = ("restic", "borg", "benji")
-BOUNDS: Final = {"read": "read", "hash": "read and hash", "compress": "read, hash and compress"}
+BOUNDS: Final = {"read": "read", "hash": "read and hash", "compress": "read, hash and compress", "write": "and write"}
 # What is to be reached: times Cinder's, the share of the bound, and memory.
 FULL_TIMES: Final = {CINDER: 10.0, CINDER_ZSTD: 3.0}
 INCREMENTAL_TIMES: Final = 20.0
@@ -79,7 +79,7 @@ def _table(results: Results, data: str, act: str, figures: Mapping[str, Figure])
 
 def _bounds(results: Results) -> str:
     """Of full backups; the last column is ours."""
-    lines = [f"| GiB/s | {' | '.join(BOUNDS.values())} | Breezeblock, full |", "|---|--:|--:|--:|--:|"]
+    lines = [f"| GiB/s | {' | '.join(BOUNDS.values())} | Breezeblock, full |", "|---|--:|--:|--:|--:|--:|"]
     for data, took in results.bound.items():
         ours = results.figures[data]["full"].get(OURS)
         numbers = [f"{speed(results, took[what]):.2f}" for what in BOUNDS]

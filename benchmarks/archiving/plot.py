@@ -28,7 +28,7 @@ PICTURES: Final[Mapping[str, tuple[str, Value]]] = {
     "stored": ("Stored, MiB", lambda results, one: one.stored_bytes / MIB),
 }
 # What a bar has at least, where something takes nothing at all.
-_LEAST: Final = 0.01
+_LEAST: Final = 0.001
 
 
 def links() -> str:

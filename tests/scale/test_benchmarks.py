@@ -145,7 +145,7 @@ def _backup_report(*, failures: list[str], ours_s: float) -> dict[str, Any]:
     return {
         "setting": setting | {"caches_dropped": True},
         "figures": {"random": acts},
-        "bound": {"random": {"read": 1.0, "hash": 2.0, "compress": 8.5}},
+        "bound": {"random": {"read": 1.0, "hash": 2.0, "compress": 8.5, "write": 9.0}},
         "missing": {"benji": "--benji was not given"},
         "failures": failures,
     }
