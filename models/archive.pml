@@ -21,9 +21,7 @@
 #ifndef COLLECTORS
 #define COLLECTORS 2
 #endif
-#ifndef ROUNDS
 #define ROUNDS 2 /* of each collector while backups are made */
-#endif
 
 /* packs.state */
 #define NONE 0

@@ -82,6 +82,8 @@ CLIENTS = tuple(f"tests/clients/test_{name}.py" for name in ("cinderclient", "op
 PROCESSES = ("tests/race/test_stores.py", "tests/race/test_conflicts.py", *KILLS, *CLIENTS)
 IN_TURN = "tests/race=1|tests/chaos=1|tests/clients=4"
 SOME = "tests/race=3,tests/chaos=3,tests/clients=12"
+# Two tests at a time.
+PAIRS = ("-n", "2", "--dist", "worksteal")
 # The share in `make test` of what runs in proofs alone.
 IN_PROOFS = 0
 
@@ -135,7 +137,9 @@ SUITES = (
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
-    Suite("chaos", ("tests/chaos",), seconds=490, proof_seconds=1600, lane="alone"),
+    Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),
+    # Mostly they wait for leases to end, so two of them fit the machine.
+    Suite("kills", ("tests/chaos",), 200, 900, arguments=(*PAIRS, "--ignore=tests/chaos/test_chaos.py"), lane="alone"),
     on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("mariadb", PROCESSES, 30, 150, name="mariadb-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("galera", PROCESSES, 40, 200, name="galera-processes", pick=IN_TURN, proof_pick=SOME, spread="turns"),
