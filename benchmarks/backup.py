@@ -9,7 +9,8 @@
 Three volumes as files: random bytes, this machine's own files, and one that is mostly holes. Each is backed up whole; then a
 hundredth of it is written over, here and there; then it is backed up again, and restored, and what came back is compared by its
 hash. All ways take their turns in each act, on the same disk, each in processes of its own and with nothing of the disk but the
-programs in memory. It ends with 1 when any restore differs. PYTHON is an interpreter that has `cinder`, PROGRAM is `benji`.
+programs in memory. It ends with 1 when a way fails, or restores something else. PYTHON is an interpreter that has `cinder`,
+PROGRAM is `benji`.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from archiving import data, page, plot
-from archiving.meter import Command, Used, drop_caches, measure
+from archiving.meter import Command, Failed, Used, drop_caches, measure
 from archiving.plan import ACTS, DATA, TITLES, USUAL
 from archiving.results import Results, middle, read
 from archiving.ways import Tools, Way, found, keep_ranges, ways
@@ -132,33 +133,45 @@ class Course:
             # Whoever came first in one round comes later in the next.
             names = self._options.only[number:] + self._options.only[:number]
             self._round(kind, ways(names, self._folder, image, self._tools), image, number)
-        names = [name for name in self._options.only if name not in self._tools.missing]
-        self._results.figures[kind] = {act: {name: middle(self._taken[act, name]) for name in names} for act in ACTS}
+        self._results.figures[kind] = {
+            act: {name: middle(taken) for name in self._options.only if (taken := self._taken.get((act, name)))}
+            for act in ACTS
+        }
 
     def _round(self, kind: str, turns: list[Way], image: Path, number: int) -> None:
         before = {}
-        for way in turns:
-            self._measure(kind, "full", way, way.full())
+        for way in list(turns):
+            self._measure(kind, "full", way, way.full(), turns)
             before[way.name] = way.stored_bytes()
         changed = self._folder / "changed.json"
         keep_ranges(changed, data.change(image, round_number=number))
         wanted = data.digest(image)
-        for way in turns:
-            self._measure(kind, "incremental", way, way.incremental(changed), stored=before[way.name])
-        for way in turns:
+        for way in list(turns):
+            self._measure(kind, "incremental", way, way.incremental(changed), turns, stored=before[way.name])
+        for way in list(turns):
             way.target.mkdir()
-            self._measure(kind, "restore", way, way.restore())
-            if data.digest(way.restored()) != wanted:
-                self._results.failures.append(f"{TITLES[way.name]} restored something else, {DATA[kind]}")
+            self._measure(kind, "restore", way, way.restore(), turns)
+            if way in turns and data.digest(way.restored()) != wanted:
+                self._failed(kind, way, "restored something else")
             shutil.rmtree(way.folder)
 
-    def _measure(self, kind: str, act: str, way: Way, command: Command, *, stored: int = 0) -> None:
+    def _measure(self, kind: str, act: str, way: Way, command: Command, turns: list[Way], *, stored: int = 0) -> None:
+        """One act. A way that fails in it is out for this round: the others go on."""
         self._drop_caches()
         if not command.tells:  # the program itself is not what is to be read from the disk
             subprocess.run([command.words[0], "--help"], stdout=subprocess.DEVNULL, check=True)
-        used = measure(command)
+        try:
+            used = measure(command)
+        except Failed as error:
+            self._failed(kind, way, f"failed in {ACTS[act].lower()}: {error}")
+            turns.remove(way)
+            return
         self._taken[act, way.name].append((used, way.stored_bytes() - stored))
         _say(f"{kind}, {act}, {way.name}: {used.seconds:.1f} s, CPU {used.cpu_s:.1f} s, {used.peak_mib:.0f} MiB")
+
+    def _failed(self, kind: str, way: Way, what: str) -> None:
+        _say(f"{kind}, {way.name}: {what}")
+        self._results.failures.append(f"{TITLES[way.name]}, {DATA[kind]}: {what.splitlines()[0]}")
 
     def _drop_caches(self) -> None:
         self.dropped = self.dropped and drop_caches(self._folder)

@@ -15,10 +15,12 @@ from typing import Final
 
 from tests.servers.guard import descendants_of
 
-__all__ = ["Command", "Used", "drop_caches", "measure"]
+__all__ = ["Command", "Failed", "Used", "drop_caches", "measure"]
 
 LOOK_EVERY_S: Final = 0.05
 LONGEST_S: Final = 1800.0
+# Of what a program that failed has printed, so many characters are told.
+PRINTED: Final = 2000
 DROP_CACHES: Final = Path("/proc/sys/vm/drop_caches")
 _MIB: Final = 1024**2
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -59,8 +61,12 @@ def _flush(folder: Path) -> None:
     subprocess.run(["sync", "--file-system", str(folder)], check=True)
 
 
+class Failed(Exception):
+    """A program did not do it. Says how it ended, and what it printed last."""
+
+
 def measure(command: Command) -> Used:
-    """Run it to its end. Raises SystemExit, with what it printed, when it fails."""
+    """Run it to its end. Raises Failed."""
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as complaints:
         began = time.monotonic()
         process = subprocess.Popen(
@@ -83,7 +89,7 @@ def measure(command: Command) -> Used:
         complaints.seek(0)
         if process.returncode:
             why = complaints.read().decode(errors="replace") + printed.read().decode(errors="replace")
-            raise SystemExit(f"{' '.join(command.words)}: ended with {process.returncode}\n{why[-4000:]}")
+            raise Failed(f"{' '.join(command.words)}: ended with {process.returncode}\n{why[-PRINTED:]}")
         if command.tells:
             told = json.loads(printed.read().splitlines()[-1])
             seconds, cpu_s = told["seconds"], told["cpu_s"]

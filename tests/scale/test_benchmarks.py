@@ -132,6 +132,24 @@ def test_backups_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [kept.name]
 
 
+def test_a_way_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    """One program that breaks does not cost the figures of all others."""
+    kept = tmp_path / "backup.json"
+    broken = ("--only", "cinder_zlib,breezeblock", "--cinder-python", "/bin/false")
+
+    printed = run(
+        *("benchmarks/backup.py", "--size", 4, "--data", "random", *broken),
+        *("--folder", tmp_path, "--warm", "--json", kept),
+        fails=True,
+    )
+
+    report = json.loads(kept.read_text())
+    assert len(report["failures"]) == 1
+    assert "failed in full" in report["failures"][0]
+    assert [list(by_way) for by_way in report["figures"]["random"].values()] == [["breezeblock"]] * 3
+    assert "**Failed:** Cinder" in printed
+
+
 def _backup_report(*, failures: list[str], ours_s: float) -> dict[str, Any]:
     def figure(seconds: float) -> dict[str, float]:
         return {"seconds": seconds, "cpu_s": 1.0, "peak_mib": 200.0, "flush_s": 0.0, "stored_bytes": 1}
