@@ -16,6 +16,7 @@ PROGRAM is `benji`.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ FILES: Final = (Path("/usr"),)
 def main() -> int:
     """Run what the command line asks for."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: nothing is left behind
     results = read(options.read) if options.read else run(options)
     text = page.tables(results)
     print(text)

@@ -79,7 +79,12 @@ def measure(command: Command) -> Used:
             start_new_session=True,
         )
         with _Watch(process.pid) as watch:
-            _, status, usage = os.wait4(process.pid, 0)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:  # whoever ends this run ends what it measures
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
         seconds = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         _flush(command.folder)
