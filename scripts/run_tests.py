@@ -70,7 +70,18 @@ class Suite:
 LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 # What the transactions do, on whatever database.
 TRANSACTIONS = tuple(
-    f"tests/store/test_{name}.py" for name in ("queue", "membership", "resources", "fencing", "interleavings", "traps")
+    f"tests/store/test_{name}.py"
+    for name in (
+        "queue",
+        "versions",
+        "membership",
+        "resources",
+        "fencing",
+        "interleavings",
+        "traps",
+        "archives",
+        "garbage",
+    )
 )
 # What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
 INSIDE = (*TRANSACTIONS, "tests/api")
@@ -131,7 +142,7 @@ SUITES = (
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1500),
     Suite("backup", ("tests/backup",), seconds=40, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     Suite("drivers", ("tests/drivers",), seconds=105, proof_seconds=120, lane="waits"),
-    Suite("stores", ("tests/backup/stores",), seconds=100, proof_seconds=150, lane="waits"),
+    Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),

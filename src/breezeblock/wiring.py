@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from breezeblock.backup.contract import ObjectStore
-from breezeblock.backup.engine import Archive
-from breezeblock.backup.engine import Options as ArchiveOptions
-from breezeblock.backup.seal import master_key
-from breezeblock.backup.shares import Shares
+from breezeblock.backup.engine import Shares
+from breezeblock.backup.seal import MasterKeyError, master_key
+from breezeblock.backup.shares import AT_ONCE
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
 from breezeblock.doorbells.contract import Doorbell, Listener, Tally
@@ -21,6 +20,7 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
+from breezeblock.env.real import RealThreads
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
@@ -41,7 +41,7 @@ from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 from breezeblock.store.servers import Session
-from breezeblock.work.archives import Archives
+from breezeblock.work.archives import Archives, Shelf
 
 # For the chaos harness and for authors of drivers, so not among the options: a folder in which each worker writes down its
 # storage calls, and how many seconds each changing one waits first.
@@ -49,8 +49,10 @@ RECORD_CALLS = "BREEZEBLOCK_RECORD_CALLS"
 SLOW_CALLS = "BREEZEBLOCK_SLOW_CALLS"
 # With the driver `fenced_file`: how many seconds each effect on storage is on its way.
 SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
-# For how long an archive itself asks a store again. After that the operation does, which can be cancelled and handed on.
-STORE_PATIENCE_S = 20.0
+
+
+# A filesystem that hangs keeps the threads that wait for it. So each store has its own: fences must not run out of them.
+_STORE_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,31 +156,34 @@ def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
 
 
 def open_archives(settings: Settings, env: Env) -> Archives:
-    """What a node needs for backups in all configured stores. Raises MasterKeyError, OSError: a key cannot be read."""
+    """The stores of backups as a worker uses them. Makes the folder in which it keeps what it knows of their archives."""
+    folder = Path(settings.service.data_dir).absolute() / "run" / "archives"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stores = open_stores(settings, env)
-    options = {name: _options(chosen, env) for name, chosen in settings.backup_stores.items()}
-    cache = Path(settings.service.data_dir).absolute() / "archives"
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shelves = {
+        name: Shelf(
+            objects=stores[name],
+            shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=min(chosen.slots, AT_ONCE)),
+            level=0 if chosen.compression == "none" else chosen.compression_level,
+            read_key=functools.partial(_read_key, name, chosen.encryption_key_file),
+        )
+        for name, chosen in settings.backup_stores.items()
+    }
+    return Archives(shelves, env, folder)
 
-    def archive(name: str, archive_id: str) -> Archive:
-        if name not in stores:
-            raise BackendFailed(f"No backup store {name} is configured on the node that the operation ran on.")
-        return Archive(store=stores[name], archive_id=archive_id, env=env, options=options[name], cache_folder=cache)
 
-    return Archives(archive=archive, ids=env.ids, random=env.random, stores=stores)
-
-
-def _options(chosen: BackupStoreSettings, env: Env) -> ArchiveOptions:
-    key = chosen.encryption_key_file
-    return ArchiveOptions(
-        shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=chosen.slots),
-        master_key=None if key is None else master_key(key.read_bytes()),
-        level=chosen.compression_level if chosen.compression == "zstd" else 0,
-        patience_s=STORE_PATIENCE_S,
-    )
+def _read_key(name: str, path: Path | None) -> bytes | None:
+    """A store's master key, read anew for each backup. Raises BackendFailed."""
+    try:
+        return None if path is None else master_key(path.read_bytes())
+    except OSError as error:
+        raise BackendFailed(f"The key of backup store {name} cannot be read: {error.strerror}.") from error
+    except MasterKeyError as error:
+        raise BackendFailed(f"The key file of backup store {name} has no key: {error}.") from error
 
 
 def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore:
+    threads = RealThreads(max_threads=_STORE_THREADS)
     if chosen.type == "s3":
         from breezeblock.backup.stores.s3 import Bucket, S3Store
 
@@ -192,7 +197,7 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             credentials_file=chosen.credentials_file,
             timeout_s=chosen.timeout_s,
         )
-        return S3Store(bucket, name=name, threads=env.threads)
+        return S3Store(bucket, name=name, threads=threads)
     if chosen.type == "swift":
         from breezeblock.backup.stores.swift import Container, SwiftStore
 
@@ -207,9 +212,9 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
             ca_file=chosen.ca_file,
             timeout_s=chosen.timeout_s,
         )
-        return SwiftStore(container, name=name, threads=env.threads)
+        return SwiftStore(container, name=name, threads=threads)
     assert chosen.path is not None, f"backup_stores.{name}: settings without a folder were accepted"
-    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=env.threads)
+    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=threads)
 
 
 def open_fences(

@@ -378,6 +378,58 @@ def test_an_export_that_cannot_be(api: Api, status: str, token: str, answered: i
     assert api("GET", f"/v3/backups/{backup_id}/export_record", token=token).status_code == answered
 
 
+def record_of(**changes: Any) -> dict[str, Any]:
+    """A record as an export makes it, of a backup that is not here."""
+    content = {
+        "record_version": 1, "id": NOBODY, "volume_id": NOBODY, "size": 2, "store": "default", "archive_id": NOBODY,
+        "manifest": f"{NOBODY}.1.1", "created_at_us": START_US, "display_name": "old", "metadata": {"a": "b"},
+    }  # fmt: skip
+    return {"backup_service": "breezeblock.backup", "backup_url": encoded(content | changes)}
+
+
+def encoded(content: Any) -> str:
+    return base64.b64encode(json.dumps(content).encode()).decode()
+
+
+def test_an_import_makes_a_backup_that_is_looked_for(api: Api) -> None:
+    answer = api("POST", "/v3/backups/import_record", {"backup-record": record_of()}, token=ADMIN)
+    again = api("POST", "/v3/backups/import_record", {"backup-record": record_of()}, token=ADMIN)
+
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["backup"]["id"], answer.json()["backup"]["name"]) == (NOBODY, "old")
+    row = api.row(tables.backups, NOBODY)
+    assert (row["status"], row["manifest"], row["archive_id"], row["size_gib"]) == ("creating", None, None, 2)
+    assert api.bell.rung == [QUEUE]
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("record", "token", "status"),
+    [
+        (record_of(), "user:p1", 403),
+        (record_of() | {"backup_service": "cinder.backup.drivers.posix"}, ADMIN, 400),
+        (record_of() | {"backup_url": "*"}, ADMIN, 400),
+        (record_of() | {"backup_url": "ü"}, ADMIN, 400),
+        (record_of(display_name="a\0"), ADMIN, 400),
+        (record_of(metadata={"a": "\0"}), ADMIN, 400),
+        (record_of() | {"backup_url": encoded([])}, ADMIN, 400),
+        (record_of() | {"backup_url": encoded({"id": NOBODY})}, ADMIN, 400),
+        (record_of(id="../../etc"), ADMIN, 400),
+        (record_of(archive_id="x"), ADMIN, 400),
+        (record_of(manifest="x.1.1"), ADMIN, 400),
+        (record_of(record_version=2), ADMIN, 400),
+        (record_of(size=0), ADMIN, 400),
+        (record_of(store="other"), ADMIN, 400),
+        ({"backup_service": "breezeblock.backup"}, ADMIN, 400),
+    ],
+)
+def test_an_import_that_cannot_be(api: Api, record: Any, token: str, status: int) -> None:
+    answer = api("POST", "/v3/backups/import_record", {"backup-record": record}, token=token)
+
+    assert answer.status_code == status, answer.text
+    assert api.count(tables.backups) == 0
+
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 

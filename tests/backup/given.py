@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreUnavailable
 from breezeblock.backup.engine import Archive, Header, Manifest, Options, Segment, Shares, Writer
 from breezeblock.backup.manifest import segments_of
+from breezeblock.backup.pieces import joined
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 
@@ -215,7 +216,8 @@ async def back_up(
         segments: list[Segment] = []
         for number in range(segments_of(volume.size_bytes)):
             old = parent.segment(number) if parent else None
-            segments.append(await writer.store_segment(volume, number, parent=old, changed=changed))
+            ranges = joined(list(changed)) if changed is not None else None
+            segments.append(await writer.store_segment(volume, number, parent=old, changed=ranges))
     header = Header(backup_id=backup_id, volume_id="volume-1", size_bytes=volume.size_bytes, created_us=1)
     published = await archive.put_manifest(f"{backup_id}.1.1", header, segments)
     book.live = sorted({*book.live, *published.named})

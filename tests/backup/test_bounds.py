@@ -133,7 +133,7 @@ def test_reading_waits_for_uploads() -> None:
 def test_backups_share_the_bandwidth_fairly() -> None:
     """Three volumes of one size, begun together, end within a piece's time of each other, and not before their time."""
     env = virtual_env()
-    shares = Shares(env.clock, bytes_per_s=MIB)
+    shares = Shares(env.clock, bytes_per_s=MIB, at_once=3)
     ended = []
 
     async def one(seed: int) -> None:

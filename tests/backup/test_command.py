@@ -144,12 +144,15 @@ def test_a_key_that_is_none_is_refused(kept: Kept, command: Command, tmp_path: P
 
 
 def test_a_store_of_the_settings_is_taken_by_its_name(kept: Kept, command: Command, tmp_path: Path) -> None:
-    """And one that they do not have is refused with those that they have."""
-    (tmp_path / "settings.toml").write_text(f'[backup_stores.mine]\ntype = "folder"\npath = "{kept.folder}"\n')
-    config = ["--config", str(tmp_path / "settings.toml"), *kept.arguments[2:]]
+    """With its key; and one that they do not have is refused with those that they have."""
+    key = f'encryption_key_file = "{kept.arguments[3]}"' if len(kept.arguments) > 2 else ""
+    (tmp_path / "settings.toml").write_text(f'[backup_stores.mine]\ntype = "folder"\npath = "{kept.folder}"\n{key}\n')
+    config = ["--config", str(tmp_path / "settings.toml")]
 
-    status, told, _ = command("list", "--store", "mine", *config)
+    _, archives, _ = command("list", "--store", "mine", *config)
+    status, backups, _ = command("list", ARCHIVE, "--store", "mine", *config)
     refused, _, error = command("list", "--store", "yours", *config)
 
-    assert (status, told.strip()) == (0, ARCHIVE)
+    assert (status, archives.strip()) == (0, ARCHIVE)
+    assert backups.startswith("b0c.1.1")
     assert (refused, "mine" in error) == (1, True)

@@ -18,7 +18,7 @@ from tests.backup.given import (
 )
 
 from breezeblock.backup.contract import StoreRefused, StoreUnavailable
-from breezeblock.backup.engine import Segment
+from breezeblock.backup.engine import Header, Segment
 from breezeblock.backup.packs import pack_key
 
 KINDS = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
@@ -244,3 +244,28 @@ def test_deleting_removes_what_is_named() -> None:
 
     assert (kept, run(archive.manifest_names())) == (["b1.1.1"], ["b10.1.1"])
     assert not store.packs() & set(manifest.packs)
+
+
+def test_segments_come_in_order_while_the_next_is_read() -> None:
+    """Each is complete when it is given, from wherever one begins; and both ways give the same data."""
+    store, book = MemoryStore(), ListBook()
+    volume = Volume(4 * GIB)
+    for number in range(4):
+        volume.write(number * GIB, random_volume(2 * MIB, seed=number).content(0, 2 * MIB))
+    archive = archive_in(store, pack_bytes=MIB)
+
+    async def make() -> list[Segment]:
+        given = []
+        async with writing(archive, book) as writer:
+            async for segment in writer.segments(volume, start=1):
+                assert set(segment.packs) <= store.packs()
+                given.append(segment)
+        return given
+
+    segments = run(make())
+
+    assert [segment.number for segment in segments] == [1, 2, 3]
+    header = Header(backup_id="b", volume_id="v", size_bytes=volume.size_bytes, created_us=1)
+    run(archive.put_manifest("b.1.1", header, segments))
+    read = run(read_back(archive, run(archive.read_manifest("b.1.1"))))
+    assert read == {number: data for number, data in volume.data().items() if number >= GIB // BLOCK}

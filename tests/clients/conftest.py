@@ -29,6 +29,8 @@ OPTIONS = {
     "BREEZEBLOCK_BACKENDS__FAST__DRIVER": "file",
     "BREEZEBLOCK_BACKENDS__SLOW__DRIVER": "file",
     "BREEZEBLOCK_BACKENDS__SLOW__COPY_RATE_LIMIT": str(SLOW_BYTES_PER_S),
+    "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
+    "BREEZEBLOCK_BACKUP_STORES__SLOW__RATE_LIMIT": str(2 * SLOW_BYTES_PER_S),
 }
 
 HERE = Path(__file__).parent
@@ -52,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, database_proxy: Address | None) -> Iterator[Service]:
-    """Two nodes, two API processes, two backends: `fast`, and `slow`, which copies at SLOW_BYTES_PER_S."""
+    """Two nodes, two API processes, two backends and two stores: of each a fast one, and `slow`."""
     data = tmp_path_factory.mktemp("service") / "data"
     with ExitStack() as stack:
         given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=OPTIONS)

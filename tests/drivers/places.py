@@ -1,11 +1,12 @@
 """Somewhere to keep a backend, whatever is below it."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tests.drivers.guards import FakeClock
 
-from breezeblock.drivers.contract import ObjectName
+from breezeblock.drivers.contract import ObjectName, Pieces
 from breezeblock.drivers.file import FileDriver
 from breezeblock.env.contract import Clock, Files
 from breezeblock.env.real import RealIds
@@ -35,3 +36,15 @@ class Place:
 
     def part(self, name: ObjectName) -> PurePosixPath:
         return self.root / name.resource_id[:2] / f"{name}.part"
+
+
+def pieces_of(*all_of_them: tuple[int, bytes]) -> Pieces:
+    """These pieces, from any offset on."""
+
+    async def pieces(start: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        for offset, data in all_of_them:
+            if offset + len(data) > start:
+                skipped = max(0, start - offset)
+                yield offset + skipped, data[skipped:]
+
+    return pieces

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.drivers import filesystems
 from tests.drivers.guards import ClosingGate, Crash, CrashAt, FakeClock, Meanwhile, Saved, until_it_does_not_crash
-from tests.drivers.places import MIB, Place
+from tests.drivers.places import MIB, Place, pieces_of
 
 from breezeblock.drivers.contract import Driver, FenceScope, ObjectName
 from breezeblock.drivers.file import MARKER, PIECE_BYTES, SAVE_EVERY_BYTES, SENTENCES, FileDriver
@@ -544,11 +544,16 @@ async def _copy(driver: Driver, source: ObjectName, target: ObjectName) -> None:
     await driver.copy(source, target, size_bytes=2 * MIB, progress=Saved())
 
 
-SIZES: dict[Act, int] = {_create: MIB, _copy: 2 * MIB}
+async def _fill(driver: Driver, _source: ObjectName, target: ObjectName) -> None:
+    await driver.fill(target, size_bytes=2 * MIB, pieces=pieces_of((3, b"data"), (MIB, b"more")), progress=Saved())
+
+
+SIZES: dict[Act, int] = {_create: MIB, _copy: 2 * MIB, _fill: 2 * MIB}
+ACTS = pytest.mark.parametrize("act", [_create, _copy, _fill], ids=["create", "copy", "fill"])
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("act", [_create, _copy], ids=["create", "copy"])
+@ACTS
 def test_a_crash_at_any_effect_leaves_the_object_whole_or_absent(place: Place, act: Act, after: bool) -> None:
     """And calling again completes it, whatever the crash left."""
 
@@ -566,7 +571,7 @@ def test_a_crash_at_any_effect_leaves_the_object_whole_or_absent(place: Place, a
                 assert await place.driver().exists(target)
                 assert await place.files.size(place.path(target)) == SIZES[act]
                 assert await place.driver().names_of(target.resource_id) == (target,)
-                expected = b"data" if act is _copy else bytes(4)
+                expected = bytes(4) if act is _create else b"data"
                 assert await place.files.read_at(place.path(target), offset=3, length=4) == expected
                 with pytest.raises(FileNotFoundError):
                     await place.files.size(place.part(target))
@@ -638,7 +643,7 @@ def test_a_crash_at_any_effect_of_the_first_check_is_completed_by_the_next(place
     run(story())
 
 
-@pytest.mark.parametrize("act", [_create, _copy], ids=["create", "copy"])
+@ACTS
 def test_a_power_cut_at_any_effect_leaves_the_object_whole_or_absent(act: Act) -> None:
     """What was not synced is lost; what exists then is whole, and what was called done is there."""
 
@@ -667,7 +672,7 @@ def test_a_power_cut_at_any_effect_leaves_the_object_whole_or_absent(act: Act) -
     run(story())
 
 
-@pytest.mark.parametrize("act", [_create, _copy], ids=["create", "copy"])
+@ACTS
 def test_what_a_repeat_calls_done_survives_a_power_cut(act: Act) -> None:
     """Also when the first attempt died between the rename and the sync of the folder."""
 

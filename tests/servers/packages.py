@@ -33,6 +33,8 @@ PACKAGES: Final = {
     "ceph-osd": "ceph-osd",
     "ceph-common": "ceph-authtool",
     "radosgw": "radosgw",
+    "python3-swift": "/usr/lib/python3/dist-packages/swift/proxy/server.py",
+    "memcached": "memcached",
     "xfsprogs": "mkfs.xfs",
     "e2fsprogs": "mkfs.ext4",
     "mount": "mount",

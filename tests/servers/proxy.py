@@ -168,7 +168,7 @@ class _Connection:
     def _to_server(self) -> None:
         while data := self._client.recv(_CHUNK):
             self._proxy.wait_open("to server")
-            if (allowed := self._proxy.allowed_of(len(data))) < len(data):
+            if (allowed := self._proxy.allowed_of(len(data), "to server")) < len(data):
                 self._server.sendall(data[:allowed])
                 return
             if self._reader.asks_to_commit(data):
@@ -181,6 +181,9 @@ class _Connection:
     def _to_client(self) -> None:
         while data := self._server.recv(_CHUNK):
             self._proxy.wait_open("to client")
+            if (allowed := self._proxy.allowed_of(len(data), "to client")) < len(data):
+                self._client.sendall(data[:allowed])
+                return
             if not self._loses:
                 self._client.sendall(data)
             elif self._reader.is_answer(data):
@@ -217,7 +220,7 @@ class Proxy(Closing):
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
         self._fates: list[Literal["unanswered", "undelivered"]] = []
-        self._left: int | None = None
+        self._left: dict[_Way, int | None] = {"to server": None, "to client": None}
         self._open: dict[_Way, threading.Event] = {"to server": threading.Event(), "to client": threading.Event()}
         self.hang(to_server=False, to_client=False)
         self._listener: socket.socket | None = None
@@ -254,19 +257,19 @@ class Proxy(Closing):
         with self._lock:
             self._fates += ["unanswered" if delivered else "undelivered"] * count
 
-    def cut_after(self, count: int | None) -> None:
-        """Let so many more bytes through to the server, of all connections together, and reset whoever sends more. None ends
-        it."""
+    def cut_after(self, count: int | None, way: _Way = "to server") -> None:
+        """Let so many more bytes through one way, of all connections together, and reset whoever sends more. None ends it."""
         with self._lock:
-            self._left = count
+            self._left[way] = count
 
-    def allowed_of(self, count: int) -> int:
+    def allowed_of(self, count: int, way: _Way) -> int:
         """How many of these bytes may pass."""
         with self._lock:
-            if self._left is None:
+            left = self._left[way]
+            if left is None:
                 return count
-            allowed = min(count, self._left)
-            self._left -= allowed
+            allowed = min(count, left)
+            self._left[way] = left - allowed
             return allowed
 
     def close(self) -> None:

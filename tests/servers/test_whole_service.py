@@ -100,24 +100,30 @@ def told(load: Load, site: Site) -> list[str]:
     return wrongs
 
 
-def test_a_server_that_fails_in_every_way(site: Site, server: DatabaseServer) -> None:
-    """Killed and started again; stopped for a while; read-only for longer than a lease."""
+def wrongs_of_failing(
+    site: Site, server: DatabaseServer, *, killed_s: float, paused_s: float, read_only_s: float
+) -> list[str]:
+    """What goes wrong under load when a server is killed and started again, stopped, and read-only, for so long each."""
     with site.load() as load:
         load.goes_on()
         server.kill()
-        time.sleep(1.0)
+        time.sleep(killed_s)
         server.start()
         print("after a kill", load.goes_on())
         server.pause()
-        time.sleep(2.0)
+        time.sleep(paused_s)
         server.resume()
         print("after a pause", load.goes_on())
         server.read_only(True)
-        time.sleep(6.0)
+        time.sleep(read_only_s)
         server.read_only(False)
         print("after read-only", load.goes_on())
+    return told(load, site)
 
-    assert told(load, site) == []
+
+def test_a_server_that_fails_in_every_way(site: Site, server: DatabaseServer) -> None:
+    """Read-only for longer than a lease."""
+    assert wrongs_of_failing(site, server, killed_s=1.0, paused_s=2.0, read_only_s=6.0) == []
 
 
 @pytest.mark.proof
@@ -218,19 +224,4 @@ def test_services_on_nodes_of_their_own_leave_one_that_is_stopped(
 @pytest.mark.proof
 def test_a_server_that_is_away_for_long(site: Site, server: DatabaseServer) -> None:
     """Several times as long as a request waits, and several leases."""
-    with site.load() as load:
-        load.goes_on()
-        server.kill()
-        time.sleep(40.0)
-        server.start()
-        print("after a long absence", load.goes_on())
-        server.pause()
-        time.sleep(25.0)
-        server.resume()
-        print("after a long pause", load.goes_on())
-        server.read_only(True)
-        time.sleep(25.0)
-        server.read_only(False)
-        print("after long read-only", load.goes_on())
-
-    assert told(load, site) == []
+    assert wrongs_of_failing(site, server, killed_s=40.0, paused_s=25.0, read_only_s=25.0) == []

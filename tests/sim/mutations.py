@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Table, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, update
 
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
@@ -16,13 +16,14 @@ from breezeblock.model.states import NODE_DEAD, NODE_LIVE
 from breezeblock.node.gate import Gate, OperationGuard
 from breezeblock.node.observer import Watch
 from breezeblock.node.worker import Worker
-from breezeblock.protocol import membership, queue, recovery, steps
+from breezeblock.protocol import driver_locks, membership, queue, recovery, steps
 from breezeblock.protocol.leases import GATE_MARGIN, Lease, Terms
 from breezeblock.protocol.membership import NodeRow
 from breezeblock.resources import quotas, snapshots, volumes
 from breezeblock.store import transitions
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.run import Store, _Attempt
+from breezeblock.store.tables import driver_locks as driver_locks_table
 from breezeblock.store.tables import node_backends, nodes, operation_locks, operations, volume_types
 from breezeblock.store.tables import volumes as volumes_table
 from breezeblock.testing.database import SimLane
@@ -361,6 +362,36 @@ def operations_that_wait_for_others(patch: Patch) -> None:
     patch.setattr(steps, "execute", patient)
 
 
+def locks_released_before_the_fence(patch: Patch) -> None:
+    """What an expired node has locked for its drivers is free for others, who may use it while it still writes."""
+    dead = select(nodes.c.incarnation).where(nodes.c.state.in_((*NODE_DEAD, "expired")))
+    lost = select(driver_locks_table.c.line, driver_locks_table.c.place).where(
+        driver_locks_table.c.incarnation.in_(dead)
+    )
+    patch.setattr(driver_locks, "_OF_THE_LOST", lost)
+    patch.setattr(driver_locks, "_ONE_OF_THE_LOST", lost.limit(1))
+
+
+def locks_of_the_dead_that_stay(patch: Patch) -> None:
+    """Nobody releases what the dead have locked for their drivers."""
+    patch.setattr(driver_locks, "release_dead", lambda tx: [])
+    patch.setattr(driver_locks, "has_dead", lambda tx: False)
+
+
+def locks_out_of_turn(patch: Patch) -> None:
+    """A driver's lock is granted to whoever has a place in line, whoever stands before it."""
+    count = driver_locks.count_before
+    patch.setattr(driver_locks, "count_before", lambda tx, claimed, **said: min(0, count(tx, claimed, **said)))
+
+
+def shared_locks_that_keep_nobody_out(patch: Patch) -> None:
+    """Who wants a driver's lock alone waits for others who want that, and not for those who share it."""
+    mine, before = driver_locks_table.alias("mine"), driver_locks_table.alias("earlier")
+    earlier = and_(before.c.line == mine.c.line, before.c.place < mine.c.place, mine.c.exclusive, before.c.exclusive)
+    count = select(func.count(before.c.call_id.distinct())).select_from(mine.join(before, earlier))
+    patch.setattr(driver_locks, "_COUNT_BEFORE", count.where(mine.c.call_id == bindparam("call")))
+
+
 @dataclass(frozen=True)
 class By:
     """What finds a mutation: a seed, and for those that need a rare meeting of faults, which kinds alone are on."""
@@ -382,7 +413,7 @@ class By:
 
 
 FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
-    transactions_without_an_id: By(32, "Once"),
+    transactions_without_an_id: By(36, "Once"),
     no_order: By(1, "Order"),
     readers_at_the_head_of_the_line: By(1, "Order"),
     sources_that_are_only_read: By(1, "Order"),
@@ -396,7 +427,7 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     fences_remembered: By(57, "Termination", only=("crash", "cut", "fence", "rename")),
     fences_of_the_dead: By(38, "Termination"),
     burials_without_proof: By(8, "Fence"),
-    announcements_of_the_expired: By(33, "Fence", only=("crash", "evict")),
+    announcements_of_the_expired: By(44, "Fence", only=("crash", "evict")),
     refunds_forgotten: By(1, "Accounts"),
     charges_forgotten: By(1, "Accounts"),
     charges_in_a_transaction_of_their_own: By(1, "Accounts"),
@@ -413,7 +444,11 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     leases_that_count_from_the_answer: By(21, "Lease", only=("slow",)),
     own_marks_remembered: By(14, "Termination"),
     reads_without_the_barrier: By(1, "Order", only=("lag",)),
-    poison_is_never_parked: By(35, "Termination"),
+    poison_is_never_parked: By(32, "Termination"),
     failovers_that_revoke_nothing: By(14, "Once"),
     revoked_tasks_that_go_on: By(171, "Exclusion", only=("array",)),
+    locks_released_before_the_fence: By(32, "Fence"),
+    locks_of_the_dead_that_stay: By(32, "Termination"),
+    locks_out_of_turn: By(32, "Exclusion"),
+    shared_locks_that_keep_nobody_out: By(32, "Exclusion"),
 }

@@ -19,5 +19,6 @@ def test_a_history_is_counted() -> None:
         tell("", kind="ended", operation=operation, operation_kind="extend_volume", outcome="done")
     tell("", kind="ended", operation="never owned", operation_kind="extend_volume", outcome="done")
     tell("", kind="resumed", resource="r", name="n")
+    tell("", kind="waits", operation="one")
 
-    assert counted(tell.entries) == {"accepted extend": 2, "struck crash": 1, "takeovers": 1, "resumed": 1}
+    assert counted(tell.entries) == {"accepted extend": 2, "struck crash": 1, "takeovers": 1, "resumed": 1, "waited": 1}

@@ -12,6 +12,7 @@ from tests.store.given import QUEUE, Base
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
 from breezeblock.model.errors import BackendFailed
+from breezeblock.node.observer import Watch
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import DO, UNDO
 from breezeblock.resources import snapshots, targets, volume_changes, volumes
@@ -91,6 +92,66 @@ def test_only_who_lost_enough_owners_is_parked() -> None:
     assert judged.end("parked", lost_owners=2) == [
         f"Once: extend_volume {ONE} was accepted and is parked, and lost 2 owners"
     ]
+
+
+# What became of a node since the run began at 0, when a check of it was asked for, and whether one that is parked at 200 is
+# excused: who waits for a node waits for a minute.
+@pytest.mark.parametrize(
+    ("moves", "asked_at", "excused"),
+    [
+        pytest.param([], 150.0, True, id="it never came"),
+        pytest.param([("a", "up", 10.0)], 20.0, False, id="it was there all the time"),
+        pytest.param([("a", "up", 10.0), ("a", "expired", 139.0)], 20.0, True, id="it was lost a minute ago"),
+        pytest.param([("a", "up", 10.0), ("a", "expired", 141.0)], 20.0, False, id="it was lost later"),
+        pytest.param([("a", "up", 10.0), ("a", "draining", 20.0)], 20.0, False, id="it is leaving"),
+        pytest.param([("a", "up", 10.0), ("a", "gone", 20.0), ("b", "up", 100.0)], 30.0, True, id="it came back later"),
+        pytest.param([("a", "up", 10.0), ("a", "gone", 20.0), ("b", "up", 60.0)], 30.0, False, id="it came back soon"),
+        pytest.param(
+            [("a", "up", 10.0), ("a", "gone", 20.0), ("b", "up", 100.0)], 101.0, False, id="before it was asked"
+        ),
+        pytest.param([("a", "up", 10.0), ("b", "up", 11.0), ("a", "gone", 20.0)], 30.0, False, id="another is there"),
+        pytest.param(
+            [("a", "up", 10.0), ("a", "gone", 120.0), ("b", "up", 170.0), ("b", "gone", 174.0)],
+            30.0,
+            True,
+            id="a moment",
+        ),
+    ],
+)
+def test_work_for_a_node_is_parked_only_when_the_node_was_not_there(
+    moves: list[tuple[str, str, float]], asked_at: float, excused: bool
+) -> None:
+    judged = Judged()
+    judged.poison_limit = 3
+    judged.presence.began, judged.presence.park_after_s = 0.0, 60.0
+    for incarnation, state, at in moves:
+        if state == "up":
+            judged.presence.came(incarnation, "node0", at)
+        judged.presence.moved(incarnation, state, at)
+    judged.presence.asked(ONE, "node0", asked_at)
+
+    judged.ended(ONE, "check_node", "parked", lost_owners=1, at=200.0)
+
+    assert (judged.found == []) is excused
+
+
+def test_a_node_that_is_given_up_too_early_is_found_out(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was parked of what only one node can do used to pass."""
+    unserved_for = Watch.unserved_for
+
+    def soon(self: Watch, queue: str, *what: Any) -> float:
+        return float("inf") if "@@" in queue else unserved_for(self, queue, *what)
+
+    monkeypatch.setattr(Watch, "unserved_for", soon)
+
+    for seed in range(60):
+        try:
+            simulate(seed, database=database, only=["crash", "rename"], brief=True)
+        except Failed as failed:
+            assert failed.violations[0].startswith("Once: check_node ")
+            assert " was accepted and is parked, and lost " in failed.violations[0]
+            return
+    pytest.fail("60 seeds did not find it")
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,15 @@ def create_volume(base: Base, id_: str = "v1", **values: Any) -> Accepted:
     return base.run(volumes.begin_create, origin=origin(), wanted=new_volume(id_, **values), quota_defaults=UNLIMITED)
 
 
+def available_volume(base: Base, **values: Any) -> None:
+    """A volume `v1` that was made long ago, by a node that is up."""
+    base.node(**values)
+    base.pool()
+    create_volume(base)
+    base.change(tables.volumes, "v1", status="available", object_name="v1.1.1")
+    base.run(lambda tx: [tx.execute(table.delete()) for table in (tables.operation_locks, tables.operations)])
+
+
 def create_snapshot(base: Base, id_: str = "s1", volume_id: str = "v1", **values: Any) -> Accepted:
     asked = new_snapshot(id_, volume_id, **values)
     return base.run(snapshots.begin_create, origin=origin(), wanted=asked, quota_defaults=UNLIMITED)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.databases import urls
 from tests.store.given import NOW_US, Base
 
 from breezeblock.model.errors import BackendFailed
@@ -420,5 +421,5 @@ class AnyOrder(RuleBasedStateMachine):
                 assert pack not in self.backups.deleted
 
 
-AnyOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=20 if urls() else 80, stateful_step_count=25, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

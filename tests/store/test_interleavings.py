@@ -4,92 +4,41 @@ hold holds. Each of these was wrong once, but the first, which is what it is all
 They run where `BREEZEBLOCK_TEST_DATABASE` names servers. On SQLite there are no two transactions at once.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
 from tests.databases import urls
-from tests.store.given import NOW_US, POOL, QUEUE, UNLIMITED, Base, create_volume, new_snapshot, note, origin
+from tests.store.beside import Body, beside, insist
+from tests.store.given import (
+    NOW_US,
+    POOL,
+    QUEUE,
+    UNLIMITED,
+    Base,
+    available_volume,
+    create_volume,
+    new_snapshot,
+    note,
+    origin,
+)
 
-from breezeblock.model.errors import Contended, Fenced, NotFound, Rejected
+from breezeblock.model.errors import Fenced, NotFound, Rejected
 from breezeblock.model.ids import TypeId, VolumeId
 from breezeblock.node.reports import _report
 from breezeblock.protocol import membership, queue
 from breezeblock.protocol.queue import Lock
 from breezeblock.resources import quotas, services, snapshots, types, volumes
 from breezeblock.store import tables
-from breezeblock.store.dialects import translate
 
 pytestmark = pytest.mark.skipif(
     not urls(), reason="takes two transactions at once: BREEZEBLOCK_TEST_DATABASE names servers"
 )
 
-Body = Callable[[Connection], Any]
-ATTEMPTS = 10
-# How long the second of two has to come to its end, or to a row that the first one holds.
-HEAD_START_S = 0.5
-
-
-@pytest.fixture
-def base() -> Iterator[Base]:
-    base = Base()
-    yield base
-    base.close()
-
-
-def attempt(connection: Connection, body: Body) -> Any:
-    """One attempt, as a lane makes it."""
-    try:
-        result = body(connection)
-        connection.commit()
-    except Exception as error:
-        connection.rollback()
-        raise translate(error, committing=False) from error
-    return result
-
-
-def insist(connection: Connection, body: Body) -> Any:
-    """As the store runs it: again, for as long as others are in the way. What it refuses is its result."""
-    for _ in range(ATTEMPTS):
-        try:
-            return attempt(connection, body)
-        except Contended:
-            continue
-        except (Rejected, Fenced) as refused:
-            return refused
-    raise AssertionError("nobody can be in the way for so long")
-
-
-def beside(base: Base, first: Body, second: Body) -> tuple[Any, Any, bool]:
-    """Run `first` to just before its commit, then `second`. Returns both results, and whether the second came first."""
-
-    overtaken, running = False, list[Any]()
-
-    def stops(tx: Connection) -> Any:
-        nonlocal overtaken
-        result = first(tx)
-        running.append(pool.submit(insist, other, second))
-        wait(running, timeout=HEAD_START_S)
-        overtaken = running[0].done()
-        return result
-
-    with base.database.beside() as mine, base.database.beside() as other, ThreadPoolExecutor(1) as pool:
-        try:
-            result = attempt(mine, stops)
-        except Contended:
-            result = insist(mine, first)
-        return result, running[0].result(), overtaken
-
 
 def test_a_volume_is_deleted_or_gets_a_snapshot_but_not_both(base: Base) -> None:
     """Who asks for snapshots of a volume, and who makes one, write the volume's row first."""
-    base.node()
-    base.pool()
-    create_volume(base)
-    base.change(tables.volumes, "v1", status="available", object_name="v1.1.1")
-    base.run(lambda tx: [tx.execute(table.delete()) for table in (tables.operation_locks, tables.operations)])
+    available_volume(base)
 
     deleted, taken, _ = beside(
         base,

@@ -18,8 +18,8 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from tests.databases import urls
-from tests.store.given import QUEUE, Base, create_volume, new_snapshot, origin
-from tests.store.test_interleavings import beside
+from tests.store.beside import beside
+from tests.store.given import QUEUE, Base, available_volume, new_snapshot, origin
 
 from breezeblock.model.errors import Contended, InvalidState, Rejected
 from breezeblock.model.ids import VolumeId
@@ -37,13 +37,6 @@ on_mariadb = pytest.mark.skipif(KIND == "postgresql", reason="a trap of MariaDB 
 on_galera = pytest.mark.skipif(len(urls()) < 2, reason="a trap of several servers")
 
 TTL_S = 4.0
-
-
-@pytest.fixture
-def base() -> Iterator[Base]:
-    base = Base()
-    yield base
-    base.close()
 
 
 @contextmanager
@@ -70,14 +63,6 @@ def table(base: Base) -> Iterator[str]:
         tx.exec_driver_sql("DROP TABLE trap")
         tx.exec_driver_sql("DROP TABLE trap_of")
     engine.dispose()
-
-
-def available_volume(base: Base) -> None:
-    base.node()
-    base.pool()
-    create_volume(base)
-    base.change(tables.volumes, "v1", status="available", object_name="v1.1.1")
-    base.run(lambda tx: [tx.execute(table.delete()) for table in (tables.operation_locks, tables.operations)])
 
 
 # --- a sub-query that is asked of the old snapshot --------------------------------------------------------------------

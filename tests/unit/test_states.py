@@ -47,6 +47,7 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("backups", "creating"): ("backup.created", "backup.create_failed"),
         ("volumes", "backing-up"): ("volume.backed_up",),
     },
+    "import_backup": {("backups", "creating"): ("backup.created", "backup.create_failed")},
     "delete_backup": {("backups", "deleting"): ("backup.delete_failed",)},
     "restore_backup": {
         ("volumes", "restoring-backup"): ("volume.filled", "volume.replace_failed"),
@@ -59,6 +60,7 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     },
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
+    "collect_garbage": {},  # nor does it, of what users see
 }
 
 

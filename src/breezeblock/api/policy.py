@@ -57,6 +57,7 @@ RULES: Final[dict[str, Audience]] = {
     "backup:delete": _P,
     "backup:restore": _P,
     "backup:export-import": _A,
+    "backup:backup-import": _A,
     "backup:backup_project_attribute": _A,
     "volume_extension:backup_admin_actions:reset_status": _A,
     "volume_extension:backup_admin_actions:force_delete": _A,

@@ -21,8 +21,8 @@ from breezeblock.backup.manifest import (
     build_manifest,
     manifest_key,
     manifest_prefix,
+    manifest_token,
     parse_manifest,
-    token_of,
 )
 from breezeblock.backup.packer import Names, Target
 from breezeblock.backup.packs import Entry, pack_id_of, pack_key
@@ -62,7 +62,7 @@ class Options:
     """How an archive is written and read."""
 
     shares: Shares
-    """Those of the process."""
+    """Those of the store in this process."""
     master_key: bytes | None = field(default=None, repr=False)
     """32 bytes; an archive that was begun without one stays as it is, and is not opened with one."""
     level: int = 1
@@ -176,13 +176,15 @@ class Archive:
         found = await self._list(manifest_prefix(self.id, backup_id))
         return [stored.key.removeprefix(prefix) for stored in found]
 
-    async def delete_manifests(self, backup_id: str, *, up_to: tuple[int, int]) -> None:
-        """Remove the manifests of a backup that were made under this token (seq, epoch) or a lower one.
+    async def delete_manifests(self, backup_id: str, *, up_to: tuple[int, int] | None = None) -> None:
+        """Remove the manifests of a backup, those of earlier attempts too: all, or those whose token is no higher.
 
-        Not those of a higher one: whoever lost the operation may come by here late, when another has published the backup.
+        Whoever has a token tells it: nothing keeps a node that was lost from a store, and the manifest that its survivor has
+        published since must not be among those that it finds there.
         """
         names = await self.manifest_names(backup_id)
-        await self._delete([manifest_key(self.id, name) for name in names if token_of(name) <= up_to])
+        doomed = [name for name in names if up_to is None or manifest_token(name) <= up_to]
+        await self._delete([manifest_key(self.id, name) for name in doomed])
 
     async def delete_packs(self, ids: Sequence[str]) -> None:
         """Remove packs. Those that are not there are fine."""

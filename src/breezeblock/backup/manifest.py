@@ -31,6 +31,7 @@ __all__ = [
     "build_manifest",
     "manifest_key",
     "manifest_prefix",
+    "manifest_token",
     "parse_manifest",
     "segment_bytes",
     "segments_of",
@@ -143,18 +144,15 @@ def segment_bytes(size: int, number: int) -> int:
     return max(0, min(SEGMENT_BYTES, size - number * SEGMENT_BYTES))
 
 
-def token_of(name: str) -> tuple[int, int]:
-    """(seq, epoch) under which a manifest was made, by its name `<backup id>.<seq>.<epoch>`. Raises Damaged when it is none."""
-    try:
-        _, seq, epoch = name.rsplit(".", 2)
-        return int(seq), int(epoch)
-    except ValueError:
-        raise Damaged(name, "it is not the name of a manifest") from None
-
-
 def manifest_prefix(archive_id: str, backup_id: str | None = None) -> str:
     """What the keys of the manifests begin with: of a backup, or of all."""
     return f"{archive_id}/manifests/" + (f"{backup_id}." if backup_id is not None else "")
+
+
+def manifest_token(name: str) -> tuple[int, int]:
+    """The token (seq, epoch) of whoever made a manifest, from its name. What has none is older than all."""
+    _, *token = name.split(".")
+    return (int(token[0]), int(token[1])) if len(token) == 2 and all(map(str.isdecimal, token)) else (0, 0)
 
 
 def manifest_key(archive_id: str, name: str) -> str:

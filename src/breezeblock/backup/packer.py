@@ -27,6 +27,8 @@ from breezeblock.env.contract import Env
 
 __all__ = ["Names", "Packer", "Target"]
 
+# Places in a pack have 32 bits, and a pack is in memory as a whole.
+MOST_PACK_BYTES: Final = 256 * 1024**2
 # Names are rows in a database: the longer a writer goes on, the more it takes at a time.
 FIRST_NAMES: Final = 2
 MOST_NAMES: Final = 32
@@ -47,7 +49,7 @@ class Target:
     def room(self) -> int:
         """How many bytes of blocks a pack takes before it is closed; one more block fits always."""
         most = self.store.max_object_bytes - HEAD_BYTES - TAIL_BYTES - MAX_INDEX_BYTES - MAX_PLAIN_BYTES - TAG_BYTES
-        return max(1, min(self.pack_bytes, most))
+        return max(1, min(self.pack_bytes, most, MOST_PACK_BYTES))
 
 
 class Names:
@@ -88,6 +90,7 @@ class Packer:
         self._sealing = TAG_BYTES if target.keys.encrypted else 0
         self._open: _Pack | None = None
         self._under_way: list[asyncio.Task[None]] = []
+        self._stored: list[tuple[str, list[Entry]]] = []
         self.uploaded_bytes = 0
 
     async def place(self, blocks: Sequence[Fresh]) -> dict[bytes, Place]:
@@ -116,9 +119,12 @@ class Packer:
         return end >= self._room or len(entries) >= MAX_BLOCKS
 
     async def flush(self) -> None:
-        """Return when everything is in the store."""
+        """Return when everything is in the store, and known."""
         await self._close()
         await self._wait_below(1)
+        # All at once: each commit of the cache writes nearly a page for each block, until the same pages take many blocks.
+        stored, self._stored = self._stored, []
+        await self._target.env.threads.run(lambda: self._known.add(stored))
 
     async def stop(self) -> None:
         """End what is under way: its blocks are given up."""
@@ -145,7 +151,7 @@ class Packer:
         put: Callable[[], Awaitable[None]] = lambda: target.store.put(key, parts)  # noqa: E731 - to be asked again
         await patiently(target.env, put, patience_s=target.patience_s)
         self.uploaded_bytes += sum(map(len, parts))
-        await target.env.threads.run(lambda: self._known.add([(pack.name, pack.entries)]))
+        self._stored.append((pack.name, pack.entries))
 
 
 def _sealed(pack: _Pack, keys: Keys) -> list[Buffer]:

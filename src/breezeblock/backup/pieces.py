@@ -77,7 +77,7 @@ def digested(data: bytes, first: int, *, keys: Keys, known: Known, claimed: dict
 def _let_go(digest: Digest, size: int) -> None:
     """Copy the few blocks that look into a piece: each would keep all of it in memory until its pack is uploaded."""
     plain = sum(fresh.plain for fresh in digest.fresh if fresh.codec == PLAIN)
-    if 0 < plain < size // 2:
+    if 0 < plain < size // 8 * 7:
         digest.fresh = [
             fresh._replace(data=bytes(fresh.data)) if fresh.codec == PLAIN else fresh for fresh in digest.fresh
         ]

@@ -33,6 +33,8 @@ STRETCH_BLOCKS: Final = 64
 AHEAD: Final = 8
 # Calls to the store at a time.
 FETCHES: Final = 8
+# Packs that are looked for at a time.
+LOOKS_AT_ONCE: Final = 64
 # Bytes between two blocks that are read through and thrown away: one more call costs more.
 SHORT_GAP_BYTES: Final = 128 * 1024
 # Most packs' indexes are within so many bytes of their end.
@@ -155,9 +157,10 @@ class Reader:
     async def verify(self, manifest: Manifest, *, share: float) -> Verified:
         """Look whether all packs are there, and read and check that share of the blocks, drawn by chance."""
         verified = Verified(packs=len(manifest.packs))
-        missing = set()
-        for found in await together(self._look(pack) for pack in manifest.packs):
-            missing |= found
+        missing: set[str] = set()
+        for at in range(0, len(manifest.packs), LOOKS_AT_ONCE):
+            found = await together(self._look(pack) for pack in manifest.packs[at : at + LOOKS_AT_ONCE])
+            missing.update(*found)
         reading = self._ahead(self._stretches(manifest, 0, share=share))
         async with aclosing(reading):
             async for read in reading:

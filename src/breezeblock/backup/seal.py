@@ -36,6 +36,9 @@ ZSTD: Final = 1
 CODECS: Final = frozenset((PLAIN, ZSTD))
 MASTER_KEY_BYTES: Final = 32
 TAG_BYTES: Final = 16
+# After so many blocks in a row that did not shrink, only each so-manieth is tried.
+TRIES_IN_VAIN: Final = 8
+TRY_EACH: Final = 4
 # Of the manifest's one sealed part; its key is used for nothing else.
 _MANIFEST_NONCE: Final = bytes(12)
 _NONCE: Final = struct.Struct("<4xQ")
@@ -134,17 +137,27 @@ class Sealer:
 
 
 class Compressor:
-    """Compresses blocks, for one thread. Level 0 keeps them as they are."""
+    """Compresses the blocks of one piece, for one thread. Level 0 keeps them as they are.
+
+    What does not shrink comes in long runs: of such a run only some blocks are tried, until one shrinks again.
+    """
 
     def __init__(self, level: int) -> None:
         self._zstd = zstandard.ZstdCompressor(level=level) if level else None
+        self._in_vain = 0
 
     def shrink(self, data: Bytes) -> tuple[int, Bytes]:
-        """The codec and what to store: compressed where that is shorter."""
-        if self._zstd is not None:
-            small = self._zstd.compress(data)
-            if len(small) < len(data):
-                return ZSTD, small
+        """The codec and what to store: compressed where that was tried and is shorter."""
+        if self._zstd is None:
+            return PLAIN, data
+        if self._in_vain >= TRIES_IN_VAIN and self._in_vain % TRY_EACH:
+            self._in_vain += 1
+            return PLAIN, data
+        small = self._zstd.compress(data)
+        if len(small) < len(data):
+            self._in_vain = 0
+            return ZSTD, small
+        self._in_vain += 1
         return PLAIN, data
 
 

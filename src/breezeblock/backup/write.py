@@ -7,10 +7,12 @@ way: blocks in packs that arrived are found again by who goes on.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 from typing import Final
 
@@ -20,7 +22,7 @@ import structlog
 from breezeblock.backup.contract import Source
 from breezeblock.backup.damage import Damaged
 from breezeblock.backup.known import Known
-from breezeblock.backup.manifest import Segment, segment_bytes
+from breezeblock.backup.manifest import Segment, segment_bytes, segments_of
 from breezeblock.backup.maps import Block, blocks_of, build_map
 from breezeblock.backup.packer import Names, Packer, Target
 from breezeblock.backup.packs import BLOCK_BYTES, SEGMENT_BYTES, Place, pack_bytes_id
@@ -35,8 +37,10 @@ log = structlog.get_logger(__name__)
 
 # Of one segment alone. What runs beside it takes its share of these.
 MOST_UPLOADS: Final = 4
-MOST_PIECES: Final = 6
+MOST_PIECES: Final = 4
 LEAST_PIECES: Final = 2
+# One whose last packs are on their way, and one that is read.
+SEGMENTS_AT_ONCE: Final = 2
 # So far short runs of data are joined before the first of it is read.
 LOOK_AHEAD_BYTES: Final = 32 * 1024**2
 
@@ -92,9 +96,10 @@ class Writer:
     ) -> Segment:
         """Store segment `number` of what `source` reads, and return when all of it is in the store.
 
-        `changed` are ranges of bytes of the volume: everything outside of them is as in `parent`, the same segment of
-        another backup of it. Without either, everything is read. Raises BackendFailed, StoreUnavailable when the store
-        was away for too long, and what the book raises.
+        `changed` are ranges of bytes of the volume, in order and apart (`joined` makes them so): everything outside of
+        them is as in `parent`, the same segment of another backup of it. Without either, everything is read.
+
+        Raises BackendFailed, StoreUnavailable when the store was away for too long, and what the book raises.
         """
         length = segment_bytes(source.size_bytes, number)
         assert length, f"a volume of {source.size_bytes} bytes has no segment {number}"
@@ -107,6 +112,31 @@ class Writer:
         kept, unsure = await self._kept(parent, runs)
         self.written.skipped += len(kept) * BLOCK_BYTES
         return await self._stored(source, number, length, joined([*runs, *unsure]), kept)
+
+    async def segments(
+        self,
+        source: Source,
+        *,
+        start: int = 0,
+        parent: Callable[[int], Segment] | None = None,
+        changed: Sequence[tuple[int, int]] | None = None,
+    ) -> AsyncGenerator[Segment, None]:
+        """All segments from `start` on, in order. While the last packs of one are uploaded, the next one is read.
+
+        Each is complete when it is given, and may be saved as done. Who stops taking them closes this (`aclosing`).
+        """
+        ahead: deque[asyncio.Task[Segment]] = deque()
+        try:
+            for number in range(start, segments_of(source.size_bytes)):
+                if len(ahead) == SEGMENTS_AT_ONCE:
+                    yield await ahead.popleft()
+                old = parent(number) if parent is not None else None
+                job = self.store_segment(source, number, parent=old, changed=changed)
+                ahead.append(asyncio.create_task(job))
+            while ahead:
+                yield await ahead.popleft()
+        finally:
+            await stop(ahead)
 
     async def _kept(self, parent: Segment, runs: Runs) -> tuple[dict[int, Block], Runs]:
         """The blocks that are as they were, and the runs that must be read though nothing changed in them."""
@@ -203,10 +233,15 @@ class Writer:
 
 
 def _blocks_changed(changed: Sequence[tuple[int, int]], number: int, length: int) -> Runs:
-    """The blocks of a segment that ranges of a volume's bytes touch."""
+    """The blocks of a segment that ranges of a volume's bytes touch. Looks at no range before the segment, or behind."""
     begin = number * SEGMENT_BYTES
-    inside = ((max(0, start - begin), min(length, end - begin)) for start, end in changed)
-    return joined([(start // BLOCK_BYTES, blocks_of(end)) for start, end in inside if start < end])
+    runs: Runs = []
+    for start, end in islice(changed, bisect_right(changed, begin, key=itemgetter(1)), None):
+        if start >= begin + length:
+            break
+        inside = max(0, start - begin), min(length, end - begin)
+        runs.append((inside[0] // BLOCK_BYTES, blocks_of(inside[1])))
+    return joined(runs)
 
 
 async def _pieces(source: Source, number: int, length: int, runs: Runs) -> AsyncGenerator[Piece, None]:

@@ -104,7 +104,7 @@ def _run(place: Place, ask: Callable[[ObjectStore, Env, bytes | None], Awaitable
 
     async def run() -> T:
         env = real_env()
-        key = _key(place.key_file)
+        key = _key(place.key_file or _configured_key(place))
         store = open_store(place, env)
         try:
             return await ask(store, env, key)
@@ -129,6 +129,12 @@ def open_store(place: Place, env: Env) -> ObjectStore:
         known = ", ".join(sorted(stores)) or "none"
         raise Failed(f"There is no [backup_stores.{place.store}] in the settings, only: {known}.")
     return stores[place.store]
+
+
+def _configured_key(place: Place) -> Path | None:
+    """The key file of a store in the settings."""
+    chosen = None if place.store.startswith(FOLDER) else place.settings().backup_stores.get(place.store)
+    return chosen.encryption_key_file if chosen is not None else None
 
 
 def _key(path: Path | None) -> bytes | None:

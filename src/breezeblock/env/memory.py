@@ -10,7 +10,7 @@ _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
 # Pieces and packs come and go by some MiB: given back to the kernel and taken again, each page is filled with zeros anew,
 # which took as long as hashing what is then put into it.
-_KEPT_BYTES: Final = 128 * 1024**2
+_KEPT_BYTES: Final = 32 * 1024**2
 _LARGE_BYTES: Final = 32 * 1024**2
 # Each further arena keeps freed memory of its own.
 _ARENAS: Final = 2

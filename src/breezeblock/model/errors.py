@@ -8,7 +8,7 @@
     │   ├── NotFound          no such thing, or not for this caller
     │   ├── Conflict          something else holds or already is it
     │   ├── OverQuota         a limit of the project
-    │   └── NotYet            the service has just been installed and knows no storage yet
+    │   └── NotYet            the service has just been installed, or is still being upgraded
     ├── Contended           run the whole transaction again
     ├── Ambiguous           the commit may or may not have happened: look before running again
     ├── Unavailable         the database cannot be reached now; try later
@@ -79,7 +79,7 @@ class OverQuota(Rejected):
 
 
 class NotYet(Rejected):
-    """The service cannot do it yet, and soon will: no backend has ever reported."""
+    """The service cannot do it yet, and soon will: no backend has ever reported, or nodes are still to be upgraded."""
 
 
 class Contended(BreezeblockError):

@@ -41,7 +41,8 @@ class DatabaseLocks:
         self._me = incarnation
         self._scope = scope
         self._calls = calls
-        self._waiting: set[asyncio.Event] = set()
+        # In the order in which they came: that of a set would be another one in each process.
+        self._waiting: dict[asyncio.Event, None] = {}
 
     @asynccontextmanager
     async def hold(
@@ -82,7 +83,7 @@ class DatabaseLocks:
 
     async def _until_granted(self, claim: Claim, call_id: str, places: int, check: Callable[[], None]) -> None:
         rung = asyncio.Event()
-        self._waiting.add(rung)
+        self._waiting[rung] = None
         pause_s = PAUSE_FIRST_S
         try:
             while before := await self._store.insist_read(
@@ -94,7 +95,7 @@ class DatabaseLocks:
                 await ring_or_timeout(rung, self._env.clock, self._env.random.uniform(pause_s / 2, pause_s))
                 rung.clear()
         finally:
-            self._waiting.discard(rung)
+            del self._waiting[rung]
 
     def _ring(self, queues: list[str]) -> None:
         """Those who wait in the lines that we left: of this worker, and of the nodes that serve their queues."""

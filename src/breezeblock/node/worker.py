@@ -140,7 +140,7 @@ class Worker:
             on_unserved=self._park_soon,
             on_open=self._ring,
             queues=list(self._backends),
-            stores=frozenset(self._archives.stores if self._archives is not None else ()),
+            stores=frozenset(self._archives.shelves if self._archives is not None else ()),
         )
 
     @property

@@ -66,21 +66,25 @@ async def work(brief: NodeBrief) -> None:
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         gate=Gate(env.clock, Page(brief.page_file)),
         link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
-        limits=Limits(
-            poll_s=chosen.nodes.poll_s,
-            idle_poll_s=chosen.doorbell.idle_poll_s,
-            poison_limit=chosen.nodes.poison_limit,
-            park_after_s=chosen.nodes.park_after_s,
-        ),
+        limits=_limits(chosen),
         fences=fences,
-        archives=wiring.open_archives(chosen, env),
         locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
+        archives=wiring.open_archives(chosen, env),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     await worker.run()
+
+
+def _limits(chosen: Settings) -> Limits:
+    return Limits(
+        poll_s=chosen.nodes.poll_s,
+        idle_poll_s=chosen.doorbell.idle_poll_s,
+        poison_limit=chosen.nodes.poison_limit,
+        park_after_s=chosen.nodes.park_after_s,
+    )
 
 
 def _open_doorbell(brief: NodeBrief, chosen: Settings, env: Env, queues: list[str]) -> tuple[Doorbell, Listener]:

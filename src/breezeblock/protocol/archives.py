@@ -223,14 +223,6 @@ def end_collection(tx: Connection, *, archive_id: str, now_us: int) -> None:
         _collect(tx, archive_id, at_us=now_us if swept_us is None else swept_us + SWEPT_AGAIN_AFTER_US + 1)
 
 
-def is_used(tx: Connection, *, store: str) -> bool:
-    """Whether anything was ever published in a store: one that is empty then is not there."""
-    return (
-        tx.execute(select(archives.c.id).where(archives.c.store == store, archives.c.publications > 0)).first()
-        is not None
-    )
-
-
 def put_off(tx: Connection, *, archive_id: str, now_us: int) -> None:
     """A collection has failed: say when the next one is due."""
     _hold(tx, archive_id)

@@ -18,6 +18,7 @@ from breezeblock.model.errors import Cancelled, Fenced
 from breezeblock.model.ids import Incarnation, OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import REPLICATION_FAILING_OVER
+from breezeblock.protocol import versions
 from breezeblock.store.dialects import always_null, db_now_us, unindexed
 from breezeblock.store.tables import backends, nodes, operation_locks, operation_log, operations
 
@@ -62,7 +63,7 @@ def shared(row: Mapping[str, Any]) -> Lock:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to enqueue. `payload` is a msgspec struct or plain data; `version` the version of its shape."""
+    """What to enqueue. `payload` is a msgspec struct or plain data; `version` the version of its form."""
 
     kind: str
     version: int
@@ -70,6 +71,8 @@ class Job:
     resource_type: str
     resource_id: str
     payload: Any
+    older: tuple[versions.Rewrite, ...] = ()
+    """How it is written in the versions before (`versions.Kind.older`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +114,28 @@ class Claim:
 
 
 def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) -> None:
-    """Add an operation in the request's own transaction: either all of the request is there, or none of it."""
+    """Add an operation in the request's own transaction: either all of the request is there, or none of it.
+
+    Raises NotYet when a live node of its queue is of a release that cannot be told what is wanted.
+    """
     assert locks, "an operation without a lock has no order"
+    version, payload = job.version, job.payload
+    if job.older:
+        read_by = versions.read_by(tx, kind=job.kind, queue=job.queue, own_queue=node_queue)
+        version, payload = versions.written(payload, version=version, older=job.older, read_by=read_by)
     tx.execute(
         _INSERT_OPERATION,
         {
             "id": origin.operation_id,
             "kind": job.kind,
-            "version": job.version,
+            "version": version,
             "queue": job.queue,
             "resource_type": job.resource_type,
             "resource_id": job.resource_id,
             "project_id": origin.project_id,
             "user_id": origin.user_id,
             "request_id": origin.request_id,
-            "payload_json": msgspec.json.encode(job.payload).decode(),
+            "payload_json": msgspec.json.encode(payload).decode(),
             "created_at_us": origin.at_us,
         },
     )

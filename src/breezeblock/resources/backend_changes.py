@@ -16,9 +16,9 @@ from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue, recovery
-from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import services
+from breezeblock.resources import kinds, services
 from breezeblock.resources.accepted import Accepted, message_for_failure
 from breezeblock.resources.backends import DEFAULT_TARGET, backend_id, introduce, read_states
 from breezeblock.resources.services import VOLUME
@@ -145,7 +145,7 @@ def begin_failover(
         raise InvalidState(f"Backend {name} works on target {wanted} already.")
     changed = FAIL_OVER.apply_locked(tx, row_id, now_us=origin.at_us)
     payload = FailoverBackend(backend_id=row_id, queue=name, target=wanted)
-    job = Job(queue.FAILOVER, 1, name, "backend", row_id, payload)
+    job = kinds.job(queue.FAILOVER, name, "backend", row_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
     return Accepted(name, changed)
 

@@ -1,41 +1,71 @@
-"""What a backup is, as a text that somebody can keep elsewhere: the answer to export_record."""
+"""What a backup is, as a text that somebody can keep elsewhere, and backups made known again by it.
+
+After the loss of a database everything of a backup is still in its store: the record says which archive and which manifest.
+"""
 
 import base64
-from typing import Any, Final, NamedTuple
+import binascii
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection
+from msgspec import Meta
+from sqlalchemy import Connection, insert, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import InvalidState
-from breezeblock.model.ids import BackupId
+from breezeblock.model.errors import BackendFailed, BadRequest, InvalidState, NotYet
+from breezeblock.model.ids import BackupId, is_canonical_uuid
+from breezeblock.model.origin import Origin
+from breezeblock.placement import allocate
+from breezeblock.protocol import archives, queue
+from breezeblock.protocol.queue import Claim, Lock
+from breezeblock.protocol.steps import Failure
+from breezeblock.resources import kinds, quotas
+from breezeblock.resources.accepted import Accepted, clear_tombstones, message_for_failure, settle, tell_the_truth
+from breezeblock.resources.backups import CREATE_FAILED, CREATED
 from breezeblock.resources.listing import BACKUPS, one
+from breezeblock.store import tables
 from breezeblock.store.tables import backups
-from breezeblock.store.transitions import read_row
+from breezeblock.store.transitions import change_row, lock_row, read_row
 
 # Who wrote a record. Cinder has the path of a driver here.
 SERVICE: Final = "breezeblock.backup"
 VERSION: Final = 1
-_COLUMNS: Final = {
-    "id": "id",
-    "project_id": "project_id",
-    "user_id": "user_id",
-    "display_name": "name",
-    "display_description": "description",
-    "volume_id": "volume_id",
-    "snapshot_id": "snapshot_id",
-    "parent_id": "parent_id",
-    "size": "size_gib",
-    "object_count": "object_count",
-    "stored_bytes": "stored_bytes",
-    "store": "store",
-    "container": "container",
-    "availability_zone": "availability_zone",
-    "data_timestamp_us": "data_timestamp_us",
-    "created_at_us": "created_at_us",
-    "archive_id": "archive_id",
-    "manifest": "manifest",
-}
+
+_Text = Annotated[str, Meta(max_length=255)]
+_Count = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record says, in the names that others use for it where there are any."""
+
+    record_version: int
+    id: str
+    volume_id: str
+    size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    store: _Text
+    archive_id: str
+    manifest: Annotated[str, Meta(max_length=80)]
+    created_at_us: _Count
+    display_name: _Text | None = None
+    display_description: str | None = None
+    snapshot_id: str | None = None
+    parent_id: str | None = None
+    container: _Text | None = None
+    availability_zone: _Text | None = None
+    data_timestamp_us: _Count | None = None
+    object_count: _Count = 0
+    stored_bytes: _Count = 0
+    metadata: dict[_Text, _Text] = {}
+
+
+class ImportBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of `import_backup`."""
+
+    backup_id: str
+    store: str
+    archive_id: str
+    manifest: str
 
 
 class Record(NamedTuple):
@@ -45,6 +75,9 @@ class Record(NamedTuple):
     url: str
 
 
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
 def export(tx: Connection, *, backup_id: BackupId, project_id: str | None) -> Record:
     """The record of an available backup. Raises NotFound, InvalidState."""
     one(tx, BACKUPS, id_=backup_id, project_id=project_id)
@@ -52,7 +85,133 @@ def export(tx: Connection, *, backup_id: BackupId, project_id: str | None) -> Re
     assert row is not None, "it was there in the same snapshot"
     if row["status"] != states.AVAILABLE:
         raise InvalidState(f"Backup {backup_id} has status {row['status']}; it must be available to be exported.")
-    content: dict[str, Any] = {"record_version": VERSION}
-    content |= {key: row[column] for key, column in _COLUMNS.items()}
-    content["metadata"] = msgspec.Raw(row["metadata_json"].encode())
+    same = {name: row[name] for name in Content.__struct_fields__ if name in row}
+    content = Content(
+        record_version=VERSION,
+        size=row["size_gib"],
+        display_name=row["name"],
+        display_description=row["description"],
+        metadata=msgspec.json.decode(row["metadata_json"]),
+        **same,
+    )
     return Record(SERVICE, base64.b64encode(msgspec.json.encode(content)).decode())
+
+
+# --- import ---------------------------------------------------------------------------------------------------------
+
+
+def read_record(record: Record) -> Content:
+    """What a record says. Raises BadRequest for one that is not ours, or was changed."""
+    if record.service != SERVICE:
+        raise BadRequest(f"Invalid backup_service = {record.service!r}: expected {SERVICE}.")
+    try:
+        content = msgspec.json.decode(base64.b64decode(record.url.encode(), validate=True), type=Content)
+    except (binascii.Error, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
+        raise BadRequest(f"Invalid backup_url: it is no record of a backup: {error}.") from error
+    texts = [text for text in msgspec.structs.astuple(content) if isinstance(text, str)]
+    if any("\0" in text for text in (*texts, *content.metadata, *content.metadata.values())):
+        raise BadRequest("Invalid backup_url: the character U+0000 cannot be part of a text here.")
+    if content.record_version != VERSION:
+        raise BadRequest(f"Invalid backup_url: it has version {content.record_version}; this release knows {VERSION}.")
+    ids = [content.id, content.volume_id, content.archive_id, content.snapshot_id, content.parent_id]
+    if bad := [id_ for id_ in ids if id_ is not None and not is_canonical_uuid(id_)]:
+        raise BadRequest(f"Invalid backup_url: {bad[0][:80]!r} is no id.")
+    if not content.manifest.startswith(f"{content.id}."):
+        raise BadRequest("Invalid backup_url: its manifest is not of its backup.")
+    return content
+
+
+def begin_import(tx: Connection, *, origin: Origin, content: Content, quota_defaults: Mapping[str, int]) -> Accepted:
+    """Accept a backup that is to be known again, as one of the caller's project. Raises InvalidState, OverQuota, NotYet.
+
+    Nothing that was there is held: the row itself is new, and its id is the key that a second import of it meets.
+    """
+    live = sorted({pool.queue for pool in allocate.read_pools(tx) if pool.live})
+    if not live:
+        raise NotYet("No node is there that could read the backup; try again in a moment.")
+    if read_row(tx, backups, content.id) is not None:
+        raise InvalidState(f"Backup {content.id} is here already.")
+    deltas = quotas.backup_deltas(backups=1, gib=content.size)
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    row: dict[str, Any] = {column.name: None for column in backups.c}
+    row |= {name: value for name, value in msgspec.structs.asdict(content).items() if name in row}
+    row |= {
+        "op_seq": 1,
+        "tombstone": False,
+        "project_id": origin.project_id,
+        "user_id": origin.user_id,
+        "name": content.display_name,
+        "description": content.display_description,
+        "status": states.CREATING,
+        "size_gib": content.size,
+        "charged_gib": content.size,
+        "consumes_quota": True,
+        "metadata_json": msgspec.json.encode(content.metadata).decode(),
+        "host": live[0],
+        "updated_at_us": origin.at_us,
+        # Both when it is found to be there.
+        "archive_id": None,
+        "manifest": None,
+    }
+    tx.execute(insert(backups), row)
+    payload = ImportBackup(
+        backup_id=content.id, store=content.store, archive_id=content.archive_id, manifest=content.manifest
+    )
+    job = kinds.job("import_backup", live[0], "backup", content.id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=(Lock(content.id, 1, exclusive=True),))
+    return Accepted(job.queue, row)
+
+
+def adopt(tx: Connection, *, payload: ImportBackup, project_id: str, named: Collection[str], now_us: int) -> None:
+    """Let the backup exist with all packs that its manifest names. Raises BackendFailed. Runs inside a step.
+
+    One transaction: a pack that an import has noted and not published would be its own, and garbage when that fails.
+    """
+    lock_row(tx, backups, payload.backup_id)
+    ours = archives.enter(
+        tx,
+        backup_id=payload.backup_id,
+        store=payload.store,
+        project_id=project_id,
+        archive_id=_unless_anothers(tx, payload, project_id),
+        now_us=now_us,
+    )
+    if ours != payload.archive_id:
+        raise BackendFailed(f"The project has another archive in backup store {payload.store}: {ours}.")
+    known: set[str] = set()
+    for some in (list(named)[at : at + archives.AT_ONCE] for at in range(0, len(named), archives.AT_ONCE)):
+        known.update(tx.execute(select(tables.packs.c.id).where(tables.packs.c.id.in_(some))).scalars())
+    if new := [pack for pack in named if pack not in known]:
+        archives.allot(tx, archive_id=ours, backup_id=payload.backup_id, ids=new, now_us=now_us)
+    archives.publish(tx, backup_id=payload.backup_id, manifest=payload.manifest, named=named, now_us=now_us)
+
+
+def _unless_anothers(tx: Connection, payload: ImportBackup, project_id: str) -> str:
+    """The record's archive. Raises BackendFailed when another project's, or another store's, is called so."""
+    there = read_row(tx, tables.archives, payload.archive_id)
+    if there is not None and (there["project_id"], there["store"]) != (project_id, payload.store):
+        raise BackendFailed(f"Archive {payload.archive_id} is not of this project and backup store.")
+    return payload.archive_id
+
+
+def finish_import(tx: Connection, claim: Claim, payload: ImportBackup, state: dict[str, Any], *, now_us: int) -> None:
+    """The backup is published: it exists."""
+    lock_row(tx, backups, payload.backup_id)
+    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
+    settle(tx, CREATED, payload.backup_id, also={"updated_at_us": now_us})
+    clear_tombstones(tx, claim)
+
+
+def fail_import(
+    tx: Connection, claim: Claim, payload: ImportBackup, state: dict[str, Any], *, failure: Failure, now_us: int
+) -> None:
+    """The backup stays, in `error`, and deleting it touches nothing in the store: it may be imported again."""
+    lock_row(tx, backups, payload.backup_id)
+    archives.unpublish(tx, backup_id=payload.backup_id, now_us=now_us)
+    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
+    queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
+    change_row(tx, backups, payload.backup_id, archive_id=None)
+    if settle(tx, CREATE_FAILED, payload.backup_id, also={"fail_reason": failure.message, "updated_at_us": now_us}):
+        message_for_failure(tx, claim, event="import_backup", text=failure.message, now_us=now_us)
+    tell_the_truth(tx, claim)
+    clear_tombstones(tx, claim)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, insert, select
+from sqlalchemy import Connection, bindparam, case, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -16,9 +16,9 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup
 from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -31,7 +31,7 @@ from breezeblock.resources.accepted import (
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import check_zone
+from breezeblock.store import tables
 from breezeblock.store.tables import backups, snapshots, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -70,6 +70,11 @@ class DeleteBackup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INSERT = insert(backups)
+_PUBLISHED_IN = (
+    select(tables.archives.c.id)
+    .where(tables.archives.c.store == bindparam("store"), tables.archives.c.publications > 0)
+    .limit(1)
+)
 DELETABLE = (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)
 _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
@@ -193,15 +198,11 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
 
     Raises NotFound, InvalidState (status; nothing to be incremental from), OverQuota.
     """
-    if wanted.availability_zone is not None:
-        check_zone(allocate.read_pools(tx), wanted.availability_zone)
     rows: list[tuple[Any, str]] = [(volumes, wanted.volume_id)]
     if wanted.snapshot_id is not None:
         rows.append((snapshots, wanted.snapshot_id))
     lock_rows(tx, rows, origin=origin)
-    volume = read_row(tx, volumes, wanted.volume_id)
-    assert volume is not None, "a locked row is there"
-    refuse_frozen(tx, volume)
+    refuse_frozen(tx, read_row(tx, volumes, wanted.volume_id))
     source, lock, aside = _hold_source(tx, origin, wanted)
     data_us = source["created_at_us"] if wanted.snapshot_id is not None else origin.at_us
     parent_id = _parent(tx, origin, wanted, data_us) if wanted.incremental else None
@@ -209,7 +210,6 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     host = queue_of(source["pool_name"])
     row = _new_row(wanted, origin, source, host=host, parent_id=parent_id, data_us=data_us)
-    row["availability_zone"] = wanted.availability_zone or volume["availability_zone"]
     row["temp_volume_id"] = wanted.id if aside else None  # the copy of a volume that is in use has the backup's id
     tx.execute(_INSERT, row)
     row["dependent_backups"] = 0  # as a list would show it
@@ -222,7 +222,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
         snapshot_id=wanted.snapshot_id,
         aside=aside,
     )
-    job = Job("create_backup", 1, host, "backup", wanted.id, payload)
+    job = kinds.job("create_backup", host, "backup", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), lock))
     return Accepted(host, row)
 
@@ -283,6 +283,7 @@ def _new_row(
         "stored_bytes": 0,
         "store": wanted.store,
         "container": wanted.container,
+        "availability_zone": wanted.availability_zone,
         "host": host,
         "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
         "data_timestamp_us": data_us,
@@ -347,6 +348,11 @@ def _held(payload: CreateBackup) -> list[tuple[Any, str]]:
     return rows if payload.snapshot_id is not None else [*rows, (volumes, payload.volume_id)]
 
 
+def was_published_in(tx: Connection, *, store: str) -> bool:
+    """Whether there has ever been a backup in a store: then it is not empty."""
+    return tx.execute(_PUBLISHED_IN, {"store": store}).first() is not None
+
+
 # --- delete ---------------------------------------------------------------------------------------------------------
 
 
@@ -371,7 +377,7 @@ def _begin_delete(
     # Any node that has the store can do it; those of the volume's backend come first, since a copy may be left there.
     where = row["host"] if row["host"] in live or not live else live[0]
     payload = DeleteBackup(backup_id=backup_id, store=row["store"], forced=force)
-    job = Job("delete_backup", 1, where, "backup", backup_id, payload)
+    job = kinds.job("delete_backup", where, "backup", backup_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row),))
     return Accepted(where, row)
 

@@ -1,7 +1,7 @@
 """What a volume is charged for, brought back to what it is; and the end of operations that nobody could run."""
 
 import functools
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, and_, case
 
@@ -65,12 +65,16 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
 @functools.cache
 def _park(table: Table) -> Transition:
     moves = tuple((status, states.ERROR) for status in sorted(_TRANSITIONAL[table.name]))
-    if table is not volumes:
-        return Transition(table, name=f"{table.name}.park", musts=(), sets={"status": states.ERROR}, moves=moves)
-    # Whoever backs a volume up only reads it.
-    unharmed = and_(table.c.status == states.BACKING_UP, table.c.previous_status.in_((states.AVAILABLE, states.IN_USE)))
-    sets = {"status": case((unharmed, table.c.previous_status), else_=states.ERROR)}
-    moves += tuple((states.BACKING_UP, status) for status in (states.AVAILABLE, states.IN_USE))
+    sets: dict[str, Any] = {"status": states.ERROR}
+    # Whoever backs a volume up, or restores a backup, only reads it.
+    if table is volumes:
+        before = table.c.previous_status
+        unharmed = and_(table.c.status == states.BACKING_UP, before.in_((states.AVAILABLE, states.IN_USE)))
+        sets = {"status": case((unharmed, before), else_=states.ERROR)}
+        moves += ((states.BACKING_UP, states.AVAILABLE), (states.BACKING_UP, states.IN_USE))
+    if table is backups:
+        sets = {"status": case((table.c.status == states.RESTORING, states.AVAILABLE), else_=states.ERROR)}
+        moves += ((states.RESTORING, states.AVAILABLE),)
     return Transition(table, name=f"{table.name}.park", musts=(), sets=sets, moves=moves)
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, bindparam, exists, select, update
 from breezeblock.model import states
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import archives, queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
+from breezeblock.resources import kinds
 from breezeblock.store.tables import archives as archives_table
 from breezeblock.store.tables import backups, operation_locks
 from breezeblock.store.transitions import lock_row, read_row
@@ -44,7 +45,7 @@ def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[
             row = read_row(tx, archives_table, archive_id)
             assert row is not None, "a row that was just written is there"
             payload = CollectGarbage(archive_id=archive_id, store=store)
-            job = Job(KIND, 1, where, "archive", archive_id, payload)
+            job = kinds.job(KIND, where, "archive", archive_id, payload)
             queue.enqueue(tx, job, origin=origin, locks=(Lock(archive_id, row["op_seq"], exclusive=True),))
             return True
     return False

@@ -13,8 +13,9 @@ from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import OperationId
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
+from breezeblock.resources import kinds
 from breezeblock.resources.accepted import Accepted
 from breezeblock.store.tables import nodes, operation_log
 
@@ -56,7 +57,7 @@ def begin_check(tx: Connection, *, cluster: str, node: str, origin: Origin) -> A
         raise NotFound(f"There is no node {node} in cluster {cluster}.")
     own = queue.node_queue(cluster, node)
     alone = Lock(origin.operation_id, 1, exclusive=True)
-    job = Job(KIND, 1, own, "node", origin.operation_id, CheckNode(node=node))
+    job = kinds.job(KIND, own, "node", origin.operation_id, CheckNode(node=node))
     queue.enqueue(tx, job, origin=origin, locks=(alone,))
     return Accepted(own, {})
 

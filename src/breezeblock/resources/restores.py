@@ -14,9 +14,9 @@ from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Wish
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -147,7 +147,7 @@ def begin_restore(tx: Connection, *, origin: Origin, backup_id: BackupId, volume
     payload = RestoreBackup(
         backup_id=backup_id, volume_id=volume_id, size_gib=volume["size_gib"], store=backup["store"]
     )
-    job = Job("restore_backup", 1, queue_of(volume["pool_name"]), "volume", volume_id, payload)
+    job = kinds.job("restore_backup", queue_of(volume["pool_name"]), "volume", volume_id, payload)
     # Exclusive on the backup, too: its status is ours until the end.
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(volume), queue.exclusive(backup)))
     return Accepted(job.queue, volume)
@@ -243,7 +243,7 @@ def _enqueue_create(
         store=backup["store"],
         restoring=restoring,
     )
-    job = Job("create_from_backup", 1, where, "volume", row["id"], payload)
+    job = kinds.job("create_from_backup", where, "volume", row["id"], payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), lock))
 
 

@@ -13,9 +13,9 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot
 from breezeblock.placement import allocate
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job, Lock
+from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -191,7 +191,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     }
     tx.execute(_INSERT, row)
     payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])
-    job = Job("create_snapshot", 1, queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
+    job = kinds.job("create_snapshot", queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), queue.shared(volume)))
     return Accepted(job.queue, row)
 
@@ -242,7 +242,7 @@ def _begin_delete(
     if force:
         queue.cancel_earlier(tx, resource_id=snapshot_id)
     payload = DeleteSnapshot(snapshot_id=snapshot_id, volume_id=row["volume_id"], forced=force)
-    job = Job("delete_snapshot", 1, queue_of(row["pool_name"]), "snapshot", snapshot_id, payload)
+    job = kinds.job("delete_snapshot", queue_of(row["pool_name"]), "snapshot", snapshot_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.shared(volume)))
     return Accepted(job.queue, row)
 

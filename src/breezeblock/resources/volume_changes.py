@@ -13,9 +13,9 @@ from breezeblock.model.origin import Origin
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Wish
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas, types
+from breezeblock.resources import kinds, quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -232,7 +232,7 @@ def begin_extend(
     quotas.charge(tx, row["project_id"], deltas, defaults=quota_defaults)
     changed = EXTEND.apply_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
     payload = ExtendVolume(volume_id=volume_id, size_gib_new=size_gib_new)
-    job = Job("extend_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    job = kinds.job("extend_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
     return Accepted(job.queue, changed)
 
@@ -281,7 +281,7 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
             "a volume that was extended since cannot be reverted."
         )
     payload = RevertVolume(volume_id=volume_id, snapshot_id=snapshot_id, size_gib=row["size_gib"])
-    job = Job("revert_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    job = kinds.job("revert_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     # Exclusive on the snapshot, too: its status is ours until the end, so nobody else may close it meanwhile.
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.exclusive(snapshot)))
     return Accepted(job.queue, row)
@@ -366,7 +366,7 @@ def begin_retype(
     quotas.charge(tx, row["project_id"], quotas.difference(after, before), defaults=quota_defaults)
     changed = RETYPE.apply_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
     payload = RetypeVolume(volume_id=volume_id, type_id_old=row["volume_type_id"], type_id_new=type_id)
-    job = Job("retype_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    job = kinds.job("retype_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
     return Accepted(job.queue, changed)
 

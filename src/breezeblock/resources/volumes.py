@@ -18,9 +18,9 @@ from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
-from breezeblock.protocol.queue import Claim, Job
+from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import quotas
+from breezeblock.resources import kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -300,7 +300,7 @@ def _enqueue_create(
         source_id=None if source is None else source["id"],
     )
     locks = [queue.exclusive(row)] + ([] if source is None else [queue.shared(source)])
-    queue.enqueue(tx, Job("create_volume", 1, pool.queue, "volume", row["id"], payload), origin=origin, locks=locks)
+    queue.enqueue(tx, kinds.job("create_volume", pool.queue, "volume", row["id"], payload), origin=origin, locks=locks)
 
 
 def finish_create(tx: Connection, claim: Claim, payload: CreateVolume, state: dict[str, Any], *, now_us: int) -> None:
@@ -359,7 +359,7 @@ def _begin_delete(
         return Accepted(None, row)
     locks = [queue.exclusive(row)] + [queue.exclusive(_locked(tx, snapshots, snapshot_id)) for snapshot_id in doomed]
     payload = DeleteVolume(volume_id=volume_id, snapshot_ids=doomed, forced=force)
-    job = Job("delete_volume", 1, queue_of(row["pool_name"]), "volume", volume_id, payload)
+    job = kinds.job("delete_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=locks)
     return Accepted(job.queue, row)
 

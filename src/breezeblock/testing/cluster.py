@@ -7,7 +7,6 @@ worker, the page that they share, the doorbell, and the way a process starts and
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import Context
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
 from typing import Any, Final
@@ -20,6 +19,8 @@ from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
+from breezeblock.node.locks import LockSpace
+from breezeblock.node.locks_database import DatabaseLocks
 from breezeblock.node.worker import Worker
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import GATE_MARGIN, Terms
@@ -28,12 +29,13 @@ from breezeblock.testing.database import Database, KeeperLane, SimLane
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.fenced import TRUST_SETTLE_S, Client, Refusals, open_driver, open_fences
 from breezeblock.testing.history import Tell
+from breezeblock.testing.locking import LockingDriver
 from breezeblock.testing.loop import Machine, Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.replicating import Array
 from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
-from breezeblock.testing.wires import Bell, Link, Page, WorkerHandle, context_of
+from breezeblock.testing.wires import Bell, Link, Node, Page, WorkerHandle, context_of
 from breezeblock.testing.witness import WitnessedStore
 from breezeblock.work.catalogue import CATALOGUE
 
@@ -97,6 +99,7 @@ class Cluster:
         mistake: Callable[[str], None],
         on_effect: OnEffect,
         fence: str = "kill",
+        locks: bool = False,
         beyond_drift: str = "",
     ) -> None:
         self.loop = loop
@@ -108,9 +111,10 @@ class Cluster:
         self.mistake = mistake
         self.on_effect = on_effect
         self.fence = fence
+        self.locks_drivers = locks
         self.beyond_drift = beyond_drift
         self.refusals = Refusals(self._refused)
-        self.nodes: dict[str, _Node] = {}
+        self.nodes: dict[str, Node] = {}
         """All that ever were, by incarnation."""
         self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
         self.locks = LockFiles()
@@ -339,7 +343,7 @@ class Cluster:
         process.incarnation = incarnation
         lock_path, client = f"/run/{incarnation}.lock", f"client-{env.ids.uuid()}"
         boot_id = self.machine_of(clock).boot_id
-        node = _Node(name, number, clock, Incarnation(incarnation), lock_path, client, boot_id, Page(), keeper=process)
+        node = Node(name, number, clock, Incarnation(incarnation), lock_path, client, boot_id, Page(), keeper=process)
         self.nodes[incarnation] = node
         self.locks.take(node.lock_path, lock_id=lock_id, holder=process)
         self.tell(f"{process.name} is incarnation {incarnation}", kind="identity", incarnation=incarnation)
@@ -368,7 +372,7 @@ class Cluster:
         ending = await keeper.run()
         self.tell(f"{process.name} ends: {ending.value}")
 
-    def _launch(self, node: "_Node", keeper: Process) -> WorkerHandle:
+    def _launch(self, node: Node, keeper: Process) -> WorkerHandle:
         ours, theirs = Link.pair()
         worker = self.spawn(f"{node.name}.worker{node.number}", lambda process: self._work(node, process, theirs))
         worker.incarnation, worker.works, worker.machine = node.incarnation, True, keeper.machine
@@ -384,7 +388,7 @@ class Cluster:
         keeper.on_exit.append(die_with_parent)
         return WorkerHandle(worker, ours, lambda: self.locks.calls_to_return(node.lock_path))
 
-    async def _work(self, node: "_Node", process: Process, link: Link) -> None:
+    async def _work(self, node: Node, process: Process, link: Link) -> None:
         env = self.env(process, node.clock, lock_path=node.lock_path, client=node.client)
         base = _base(node.name)
         backends = {queue_of(name): self._backend(name, env, node, process) for name in self.served_by(base)}
@@ -409,11 +413,17 @@ class Cluster:
             link=link,
             limits=self.limits,
             fences=self._fences(node, process, env, store, backends),
+            locks=self._locks(node, env, store, backends),
         ).run()
 
-    def _fences(
-        self, node: "_Node", process: Process, env: Env, store: Store, backends: Mapping[str, Backend]
-    ) -> Fences:
+    def _locks(self, node: Node, env: Env, store: Store, backends: Iterable[str]) -> Mapping[str, LockSpace]:
+        """One space for all backends, as where drivers share what they lock."""
+        if not self.locks_drivers:
+            return {}
+        space = DatabaseLocks(env, store, self.bell, incarnation=node.incarnation, scope=CLUSTER, calls=set())
+        return dict.fromkeys(backends, space)
+
+    def _fences(self, node: Node, process: Process, env: Env, store: Store, backends: Mapping[str, Backend]) -> Fences:
         boot = Boot(
             machine=self.machine_of(node.clock).name,
             boot_id=node.boot_id,
@@ -431,9 +441,10 @@ class Cluster:
             boot=boot if self._reboots else None,
         )
 
-    def _backend(self, name: str, env: Env, node: "_Node", process: Process) -> Backend:
+    def _backend(self, name: str, env: Env, node: Node, process: Process) -> Backend:
         client = Client(node.client, name, process, self.refusals, self.faults)
         driver = open_driver(self.fence, env, name=name, client=client, array=self.arrays.get(name))
+        driver = LockingDriver(driver) if self.locks_drivers else driver
         return Backend(name=name, queue=queue_of(name), driver=driver, slots=self.slots, availability_zone="nova")
 
     def _refused(self, backend: str, client: str) -> None:
@@ -479,21 +490,3 @@ class Cluster:
         if node is None or not node.keeper.alive or node.page.until == float("-inf"):
             return False
         return max(node.keeper.stopped_until, node.keeper.impeded_until) < self.loop.time() - HEALTHY * self.terms.ttl_s
-
-
-@dataclass
-class _Node:
-    """One incarnation of a node, as its keeper and its worker know it."""
-
-    name: str
-    number: int
-    clock: VirtualClock
-    incarnation: Incarnation
-    lock_path: str
-    client: str
-    """What storage knows its worker by."""
-    boot_id: str
-    page: Page
-    keeper: Process
-    worker: Process | None = None
-    used_storage: bool = False

@@ -3,6 +3,7 @@
 accepted <kind>   requests of that kind that were accepted, or answered with what they asked for
 struck <kind>     faults of that kind
 takeovers         operations that were ended by another node than the one that began them
+waited            calls of drivers for locks that others had, or wanted before
 resumed           copies that went on from a checkpoint of an earlier claim
 """
 
@@ -35,8 +36,8 @@ def counted(history: Iterable[Entry]) -> Counter[str]:
         elif entry.kind == "ended":
             had = owners.get(data["operation"], [""])
             counts["takeovers"] += had[0] != had[-1]
-        elif entry.kind == "resumed":
-            counts["resumed"] += 1
+        elif entry.kind in ("resumed", "waits"):
+            counts["waited" if entry.kind == "waits" else "resumed"] += 1
     return counts
 
 

@@ -75,7 +75,8 @@ CREATE TRIGGER seen_save AFTER UPDATE OF saved_epoch ON operations BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('saved', NEW.id, NEW.owner, NEW.saved_epoch || ' ' || NEW.direction || ' ' || ifnull(NEW.step, '')); END;
 CREATE TRIGGER seen_announcement AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NULL BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('announced', NEW.incarnation, NULL, NEW.queue); END;
+  INSERT INTO seen (what, id, before, after) SELECT 'announced', incarnation, name, NEW.queue FROM nodes
+  WHERE incarnation = NEW.incarnation; END;
 CREATE TRIGGER seen_fence_first AFTER INSERT ON node_backends WHEN NEW.fenced_by IS NOT NULL BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('fenced', NEW.incarnation, NEW.queue, NEW.fenced_by); END;
 CREATE TRIGGER seen_fence AFTER UPDATE OF fenced_by ON node_backends WHEN NEW.fenced_by IS NOT OLD.fenced_by BEGIN
@@ -87,6 +88,11 @@ CREATE TRIGGER seen_lock AFTER INSERT ON operation_locks BEGIN
   VALUES ('locked', NEW.operation_id, NEW.resource_id, NEW.seq || ' ' || NEW.exclusive); END;
 CREATE TRIGGER seen_upgrade AFTER UPDATE ON operation_locks BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('moved', NEW.operation_id, NEW.resource_id, NEW.seq); END;
+CREATE TRIGGER seen_place AFTER INSERT ON driver_locks BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('placed', NEW.operation_id, NEW.line, NEW.place || ' ' || NEW.epoch
+  || ' ' || NEW.exclusive || ' ' || NEW.incarnation || ' ' || NEW.queue || ' ' || NEW.shown); END;
+CREATE TRIGGER seen_place_go AFTER DELETE ON driver_locks BEGIN
+  INSERT INTO seen (what, id, before) VALUES ('left', OLD.line, OLD.place); END;
 CREATE TRIGGER seen_close AFTER INSERT ON operation_log BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('closed', NEW.operation_id, NEW.owner, NEW.epoch); END;
 CREATE TRIGGER seen_end AFTER INSERT ON operation_log BEGIN

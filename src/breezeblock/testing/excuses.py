@@ -1,7 +1,8 @@
 """*Once*, for what was accepted and did not come to a good end: each such end needs a reason of its own.
 
 An operation may end as failed only if a fault of the storage met it in the very claim that turned it back; as parked only if
-it lost as many owners as the poison limit says; as cancelled only if a later request cancelled it. A fence that made the
+it lost as many owners as the poison limit says, or asks for a node that was not there for as long as one waits for it; as
+cancelled only if a later request cancelled it. A fence that made the
 storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
 operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is; and so
 may what needs an object that a deletion has removed before it failed, if an operator has called that available since. A
@@ -15,11 +16,11 @@ from typing import Final
 import structlog
 
 from breezeblock.drivers.contract import ObjectName
+from breezeblock.model.states import NODE_LIVE
 from breezeblock.protocol.queue import FAILOVER, UNDO
-from breezeblock.resources import node_checks
 from breezeblock.store.transitions import Transition
 
-__all__ = ["TIDIES", "Applied", "Excuses", "Remains", "may_have_removed"]
+__all__ = ["TIDIES", "Applied", "Excuses", "Presence", "Remains", "may_have_removed"]
 
 Applied = tuple[str, str, Transition]
 # What cancels all that is under way on a resource.
@@ -38,6 +39,59 @@ WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot")
 MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume")
 # It removes every object of its volume but the one that it has published.
 TIDIES: Final = "revert_volume"
+# A node that comes and goes within this time may be missed by all who look: they look at least once a second, on a view of
+# the tables that may be some seconds old.
+MISSED_S: Final = 5.0
+
+
+class Presence:
+    """When each node was there, by its name: announced, and not lost or gone, as the tables say it."""
+
+    def __init__(self) -> None:
+        self.began = float("-inf")
+        """Since when anybody could have been there."""
+        self.park_after_s = 0.0
+        """How long one waits for a node, by the fastest of all clocks."""
+        self._names: dict[str, str] = {}
+        self._there: dict[str, set[str]] = defaultdict(set)
+        self._since: dict[str, float] = {}
+        self._stays: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._asked: dict[str, tuple[str, float]] = {}
+
+    def came(self, incarnation: str, name: str, at: float) -> None:
+        """An incarnation has announced what it runs."""
+        self._names[incarnation] = name
+        if not self._there[name]:
+            self._since[name] = at
+        self._there[name].add(incarnation)
+
+    def moved(self, incarnation: str, state: str, at: float) -> None:
+        """An incarnation's state has changed."""
+        name = self._names.get(incarnation)
+        if name is not None and state not in NODE_LIVE and incarnation in self._there[name]:
+            self._there[name].discard(incarnation)
+            if not self._there[name]:
+                self._stays[name].append((self._since[name], at))
+
+    def asked(self, operation: str, name: str, at: float) -> None:
+        """Somebody wants something of a node."""
+        self._asked[operation] = name, at
+
+    def was_missed(self, operation: str, at: float) -> bool:
+        """Whether an operation asks for a node that nobody has seen for long enough, at some moment since it was asked for.
+
+        Not only until now: who found that out may have been slow to say so, and the node have come back meanwhile.
+        """
+        if operation not in self._asked:
+            return False
+        name, asked_at = self._asked[operation]
+        stays = [(begin, end) for begin, end in self._stays[name] if end - begin > MISSED_S]
+        if self._there[name] and at - self._since[name] > MISSED_S:
+            stays.append((self._since[name], at))
+        ends, begins = [self.began, *(end for _, end in stays)], [*(begin for begin, _ in stays), at]
+        return any(
+            begin > asked_at and begin - end >= self.park_after_s for end, begin in zip(ends, begins, strict=True)
+        )
 
 
 class Excuses:
@@ -56,6 +110,7 @@ class Excuses:
         self._failovers: set[str] = set()
         self._crossed: set[str] = set()
         self.poison_limit = 1
+        self.presence = Presence()
 
     def enqueued(self, operation: str, kind: str) -> None:
         """An operation was accepted. Whatever is under way at any time of a failover is crossed by it."""
@@ -95,6 +150,7 @@ class Excuses:
         lost_owners: int,
         resources: Iterable[str] = (),
         reads: Iterable[str] = (),
+        at: float = 0.0,
     ) -> None:
         """Judge how an operation has ended. It has changed `resources`, and read `reads` besides."""
         resources = tuple(resources)
@@ -108,8 +164,7 @@ class Excuses:
             self._violated(
                 "Once", f"{kind} {operation} was accepted and is failed, though no storage call of it failed"
             )
-        # A node that does not come back is a reason, too, for what only that node can do.
-        if outcome == "parked" and lost_owners < self.poison_limit and kind != node_checks.KIND:
+        if outcome == "parked" and lost_owners < self.poison_limit and not self.presence.was_missed(operation, at):
             self._violated("Once", f"{kind} {operation} was accepted and is parked, and lost {lost_owners} owners")
         if outcome == "cancelled" and operation not in self._cancelled:
             self._violated("Once", f"{kind} {operation} was accepted and is cancelled, and nobody asked for that")

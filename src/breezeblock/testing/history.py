@@ -17,6 +17,7 @@ ended      operation, operation_kind, outcome
 status     table, resource, before, after
 node       incarnation, before, after
 effect     call, name, tokens {resource: (seq, epoch)}
+waits      operation                      for a driver's lock
 resumed    resource, name                 a copy goes on from a checkpoint of an earlier claim
 guest      name                           somebody else wrote to an attached volume
 log        event                          a line of the services' own log

@@ -17,9 +17,20 @@ from sqlalchemy import Connection, select
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
 from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.resources import node_checks
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
-from breezeblock.store.tables import backends, nodes, operation_log, operations, pools, snapshots, volumes
+from breezeblock.store.tables import (
+    backends,
+    driver_lock_lines,
+    driver_locks,
+    nodes,
+    operation_log,
+    operations,
+    pools,
+    snapshots,
+    volumes,
+)
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
@@ -27,6 +38,7 @@ from breezeblock.testing.database import Seen
 from breezeblock.testing.excuses import TIDIES, Excuses, Remains, may_have_removed
 from breezeblock.testing.history import Tell
 from breezeblock.testing.linear import Line, State
+from breezeblock.testing.locking import Shelves
 from breezeblock.testing.loop import Process
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
 from breezeblock.testing.rules import Rules, World
@@ -80,6 +92,7 @@ class Watcher:
         self.contents = Contents()
         self._resumed = Resumed(self._tell_resumed)
         self._payloads: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.shelves = Shelves(self.violated, tell)
         self.excuses = Excuses(self.violated, is_there)
         self.state_of: Callable[[str], State | None] = lambda resource: None
         """What a resource is after the commit that is being looked at."""
@@ -108,6 +121,7 @@ class Watcher:
             tokens=dict(tokens),
         )
         self._resumed.on_effect(call, path, tokens)
+        self.shelves.on_effect(process, call, path, tokens)
         if call == "remove" and self.is_published(path.name) and not self._is_deletion(tokens):
             self.violated("Once", f"{process} removed {path.name}, which is what its row names")
         for resource, token in tokens.items():
@@ -162,7 +176,15 @@ class Watcher:
                     self._claimed(id_)
             elif what == "saved":
                 self.excuses.saved(id_, str(after))
+            elif what == "announced":
+                self.excuses.presence.came(id_, str(before), self._now())
+            elif what == "placed":
+                self.shelves.placed(id_, str(before), str(after))
+            elif what == "left":
+                me = None if writer is None else writer.incarnation
+                self.shelves.left(id_, int(str(before)), me=me, is_silenced=self.rules.is_silenced)
             elif what == "nodes":
+                self.excuses.presence.moved(id_, str(after), self._now())
                 self._tell(f"node {id_}: {before} -> {after}", kind="node", incarnation=id_, before=before, after=after)
         for what, id_, before, after in seen:
             if what == "enqueued":
@@ -228,6 +250,7 @@ class Watcher:
         self._last_seq[resource] = seq
         self.exclusive[resource, seq] = bool(exclusive)
         self.resources_of.setdefault(operation, {})[resource] = seq
+        self.shelves.in_line(operation, resource, seq)
         self._open.setdefault(resource, {})[seq] = operation
 
     def _enqueued(self, id_: str, kind: str, payload: dict[str, Any]) -> None:
@@ -236,6 +259,8 @@ class Watcher:
         self._tell(text, kind="enqueued", operation=id_, operation_kind=kind, places=dict(places))
         self._payloads[id_] = (kind, payload)
         self.excuses.enqueued(id_, kind)
+        if kind == node_checks.KIND:
+            self.excuses.presence.asked(id_, payload["node"], self._now())
         self.contents.enqueued(kind, payload)
 
     def _changers(self, resource: str) -> list[str]:
@@ -260,7 +285,8 @@ class Watcher:
         places = self.resources_of.get(id_, {}).items()
         held = [one for one, seq in places if self.exclusive[one, seq]]
         reads = [one for one, seq in places if not self.exclusive[one, seq]]
-        self.excuses.ended(id_, kind, outcome, lost_owners=self.rules.lost_owners[id_], resources=held, reads=reads)
+        lost_owners = self.rules.lost_owners[id_]
+        self.excuses.ended(id_, kind, outcome, lost_owners=lost_owners, resources=held, reads=reads, at=self._now())
         for resource, seq in self.resources_of.get(id_, {}).items():
             line = self._open.get(resource, {})
             line.pop(seq, None)
@@ -280,7 +306,7 @@ def is_quiet(tx: Connection) -> bool:
 
 
 def unfinished(tx: Connection) -> list[str]:
-    """*Termination*: what is still under way; also a lost node that nobody has fenced, whatever it owned."""
+    """*Termination*: what is still under way; a lost node that nobody has fenced, whatever it owned; locks of drivers."""
     found = [
         f"operation {row.id} {row.kind} of {row.resource_id} (owner {row.owner}, epoch {row.epoch}, attempt {row.attempt})"
         for row in tx.execute(select(operations))
@@ -288,6 +314,9 @@ def unfinished(tx: Connection) -> list[str]:
     for table, transitional in ((volumes, VOLUME_TRANSITIONAL), (snapshots, SNAPSHOT_TRANSITIONAL)):
         wanted = select(table.c.id, table.c.status).where(table.c.status.in_(transitional), ~table.c.tombstone)
         found += [f"{table.name} {row.id} is {row.status}" for row in tx.execute(wanted)]
+    in_line = select(driver_lock_lines.c.id, driver_locks.c.shown, driver_locks.c.operation_id)
+    for row in tx.execute(in_line.outerjoin(driver_locks, driver_locks.c.line == driver_lock_lines.c.id)):
+        found.append(f"the line {row.shown or row.id} is there, operation {row.operation_id} in it")
     lost = select(nodes.c.incarnation, nodes.c.fencer).where(nodes.c.state == "expired")
     return found + [f"node {row.incarnation} is expired (fencer {row.fencer})" for row in tx.execute(lost)]
 

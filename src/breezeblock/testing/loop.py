@@ -157,6 +157,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
+        self._require_open()
         return _Future(loop=self)
 
     def create_task(
@@ -167,11 +168,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.Task[T]:
         assert asyncio.iscoroutine(coro)
+        if self._closed:
+            coro.close()
+        self._require_open()
         task = _Task(coro, loop=self, name=name, context=context)
         # Kept until it has ended: a dead process's task that was collected would run its `finally` blocks.
         self._tasks[task] = None
         task.add_done_callback(self._forget, context=Context())
         return task
+
+    def _require_open(self) -> None:
+        """Whoever is let go and would wait for something in a `finally` is let go there as well."""
+        if self._closed:
+            raise GeneratorExit
 
     def get_debug(self) -> bool:
         return False

@@ -78,10 +78,14 @@ class Rules:
             elif what == "ended":
                 self._reached.pop(id_, None)
 
+    def is_silenced(self, incarnation: str, queue: str) -> bool:
+        """Whether it counts as fenced, for all or on that backend."""
+        return self._states.get(incarnation) in NODE_DEAD or (incarnation, queue) in self._fenced
+
     def on_effect(self, writer: Process, what: str, *, backend: str) -> None:
         """Something landed on storage."""
         me = writer.incarnation
-        if me is not None and (self._states.get(me) in NODE_DEAD or (me, queue_of(backend)) in self._fenced):
+        if me is not None and self.is_silenced(me, queue_of(backend)):
             self._violated("Fence", f"{writer.name} did {what}, although it counts as fenced")
 
     def _node(self, incarnation: str, before: str | None, state: str, me: str | None) -> None:
@@ -116,8 +120,9 @@ class Rules:
         elif owner is not None and owner != was:
             self._violated("Once", f"operation {operation} was given to {owner} by {me}")
         if owner is None and was is not None:
-            dead = self._states.get(was) in NODE_DEAD or (was, queue) in self._fenced
-            if dead:  # released, perhaps by a transaction of its own that was still on its way; else handed back
+            if self.is_silenced(
+                was, queue
+            ):  # released, perhaps by a transaction of its own that was still on its way; else handed back
                 self.lost_owners[operation] += 1
             elif was != me:
                 self._violated("Fence", f"{operation} was released while its owner {was} is {self._states.get(was)}")

@@ -29,7 +29,7 @@ from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.orders import prepare
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
-__all__ = ["Failed", "Report", "simulate"]
+__all__ = ["Failed", "Report", "simulate", "takes_locks"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ DRIFT: Final = 0.05
 # Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
 # postponed attempts, and the work itself.
 SETTLE_S: Final = 240.0
+# The share of runs whose storage makes drivers take locks.
+LOCKING: Final = 0.15
 # The share of runs that begin without faults, and for how long at most.
 CALM: Final = 0.9
 CALM_MOST_S: Final = 5.0
@@ -137,6 +139,11 @@ def simulate(
             own.close()
 
 
+def takes_locks(seed: int) -> bool:
+    """Whether the storage of a seed's run makes drivers take locks."""
+    return Random(f"{seed} locks").random() < LOCKING
+
+
 class _Run:
     """Everything of one run."""
 
@@ -171,6 +178,7 @@ class _Run:
             mistake=lambda what: self._watcher.violated("Mistake", what),
             on_effect=self._on_effect,
             fence=fence,
+            locks=takes_locks(seed),
             beyond_drift=options["beyond_drift"],
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
@@ -195,6 +203,9 @@ class _Run:
         cluster.on_stale = lambda what: watcher.violated("Once", what)
         cluster.on_forced = watcher.rules.forced.add
         watcher.excuses.poison_limit = cluster.limits.poison_limit
+        watcher.excuses.presence.park_after_s = cluster.limits.park_after_s / (1 + DRIFT)
+        watcher.excuses.presence.began = START_S
+        watcher.shelves.are_locked = cluster.locks_drivers
         watcher.is_published, watcher.state_of = self._is_published, self._state_of
 
     def go(self) -> Report:

@@ -1,14 +1,17 @@
-"""What simulated processes are connected by: the line and the page between a keeper and its worker, and the doorbell."""
+"""Nodes as their processes know them, and what connects these: line and page between keeper and worker, and the doorbell."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from dataclasses import dataclass
 from random import Random
 
+from breezeblock.model.ids import Incarnation
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import PROCESS, Process, VirtualLoop
+from breezeblock.testing.virtual import VirtualClock
 
-__all__ = ["Bell", "Link", "Page", "WorkerHandle", "context_of"]
+__all__ = ["Bell", "Link", "Node", "Page", "WorkerHandle", "context_of"]
 
 
 def context_of(process: Process) -> Context:
@@ -29,6 +32,24 @@ class Page:
         """See `node.keeper.Publish`."""
         self.lapses = lapses
         self.until = until
+
+
+@dataclass
+class Node:
+    """One incarnation of a node, as its keeper and its worker know it."""
+
+    name: str
+    number: int
+    clock: VirtualClock
+    incarnation: Incarnation
+    lock_path: str
+    client: str
+    """What storage knows its worker by."""
+    boot_id: str
+    page: Page
+    keeper: Process
+    worker: Process | None = None
+    used_storage: bool = False
 
 
 class Link:

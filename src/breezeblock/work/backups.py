@@ -10,7 +10,7 @@ from breezeblock.backup.engine import Header, Segment
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import backups, restores
+from breezeblock.resources import backup_records, backups, restores
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.store.transitions import read_row
@@ -95,7 +95,8 @@ async def publish_backup(run: Working) -> None:
     """Upload the manifest, and name it in the row. Publishing twice is publishing once.
 
     Each claim uploads it under a name of its own. One that an earlier claim has left unnamed is removed first; if it
-    arrives later than that, the backup's deletion finds it.
+    arrives later than that, the backup's deletion finds it. A node that was lost may still do the same: it removes nothing
+    that a later claim has made.
     """
     wanted: backups.CreateBackup = run.payload
     if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
@@ -108,7 +109,8 @@ async def _publish(run: Working) -> None:
     archive = await open_archive(run, run.state["archive"])
     seq, epoch = run.claim.token(wanted.backup_id)
     name = f"{wanted.backup_id}.{seq}.{epoch}"
-    await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch - 1))
+    if epoch > 1:
+        await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch))
     row = await run.read(read_row, tables.backups, wanted.backup_id)
     assert row is not None, "its lock names the row"
     segments = msgspec.convert(run.state["segments"], list[Segment])
@@ -119,7 +121,7 @@ async def _publish(run: Working) -> None:
         backups.publish,
         backup_id=wanted.backup_id,
         manifest=name,
-        named=frozenset(published.named),
+        named=published.named,
         now_us=run.tools.clock.now_us(),
     )
 
@@ -140,7 +142,8 @@ def _header(row: dict[str, Any]) -> Header:
 async def withdraw_backup(run: Working) -> None:
     """Let the row name no manifest, and remove what was uploaded of it.
 
-    A store that does not answer keeps it until the backup is deleted: the volume is not to wait for that.
+    A store that does not answer, or will not, keeps it until the backup is deleted: neither the volume nor the copy that was
+    made aside is to wait for that.
     """
     wanted: backups.CreateBackup = run.payload
     if "archive" not in run.state:
@@ -149,8 +152,33 @@ async def withdraw_backup(run: Working) -> None:
     try:
         archive = await open_archive(run, run.state["archive"])
         await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, BackendFailed) as error:
         log.warning("backup.manifest_left", backup_id=wanted.backup_id, reason=str(error))
+
+
+# --- knowing one again ----------------------------------------------------------------------------------------------
+
+
+async def import_backup(run: Working) -> None:
+    """Read the manifest that a record names, and let the backup exist with its packs. A repeat finds it done."""
+    await patiently(run, lambda: _import(run))
+
+
+async def _import(run: Working) -> None:
+    wanted: backup_records.ImportBackup = run.payload
+    archive = await open_archive(run, wanted.archive_id, begin=False)
+    manifest = await archive.read_manifest(wanted.manifest)
+    row = await run.read(read_row, tables.backups, wanted.backup_id)
+    assert row is not None, "its lock names the row"
+    if manifest.header.size_bytes != row["size_gib"] * GIB:
+        raise BackendFailed(f"The manifest of backup {wanted.backup_id} is of another size than its record says.")
+    await run.write(
+        backup_records.adopt,
+        payload=wanted,
+        project_id=run.claim.project_id,
+        named=manifest.packs,
+        now_us=run.tools.clock.now_us(),
+    )
 
 
 # --- deleting one ---------------------------------------------------------------------------------------------------
@@ -171,7 +199,8 @@ async def delete_backup(run: Working) -> None:
 
 async def _delete_manifests(run: Working, archive_id: str) -> None:
     archive = await open_archive(run, archive_id)
-    await archive.delete_manifests(run.payload.backup_id, up_to=run.claim.token(run.payload.backup_id))
+    backup_id = run.payload.backup_id
+    await archive.delete_manifests(backup_id, up_to=run.claim.token(backup_id))
 
 
 # --- restoring one --------------------------------------------------------------------------------------------------
@@ -242,6 +271,14 @@ DELETE_BACKUP = Operation(
     steps=(delete_backup,),
     finish=backups.finish_delete,
     fail=backups.fail_delete,
+)
+IMPORT_BACKUP = Operation(
+    kind="import_backup",
+    version=1,
+    payload=backup_records.ImportBackup,
+    steps=(import_backup,),
+    finish=backup_records.finish_import,
+    fail=backup_records.fail_import,
 )
 RESTORE_BACKUP = Operation(
     kind="restore_backup",

@@ -17,6 +17,7 @@ CATALOGUE: Final[dict[str, Operation]] = {
         snapshots.DELETE_SNAPSHOT,
         backups.CREATE_BACKUP,
         backups.DELETE_BACKUP,
+        backups.IMPORT_BACKUP,
         backups.RESTORE_BACKUP,
         backups.CREATE_FROM_BACKUP,
         garbage.COLLECT_GARBAGE,

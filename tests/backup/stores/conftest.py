@@ -8,6 +8,7 @@ from tests.backup.stores.places import FolderPlace, Place, S3Place, ServedPlace,
 from tests.servers.needed import needed
 from tests.servers.proxy import Proxy
 from tests.servers.radosgw import Radosgw, radosgw
+from tests.servers.swift import Swift, swift
 
 from breezeblock.env.real import RealThreads
 
@@ -26,6 +27,13 @@ def gateway() -> Iterator[Radosgw]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def openstack() -> Iterator[Swift]:
+    """The same for the real Swift."""
+    with needed(swift()) as server:
+        yield server
+
+
 @pytest.fixture
 def folder_place(tmp_path: Path, threads: RealThreads) -> FolderPlace:
     return FolderPlace(threads, tmp_path / "backups")
@@ -41,17 +49,30 @@ def swift_place(tmp_path: Path, threads: RealThreads, gateway: Radosgw) -> Swift
     return SwiftPlace(threads, gateway, tmp_path)
 
 
-@pytest.fixture(params=["folder", "s3", "swift"])
+@pytest.fixture
+def openstack_place(tmp_path: Path, threads: RealThreads, openstack: Swift) -> SwiftPlace:
+    return SwiftPlace(threads, openstack, tmp_path)
+
+
+@pytest.fixture(params=["folder", "s3", "swift", "openstack"])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Each kind of store in turn."""
+    """Each kind of store in turn; `swift` is the gateway's, `openstack` the real one."""
     found: Place = request.getfixturevalue(f"{request.param}_place")
     return found
 
 
-@pytest.fixture(params=["s3", "swift"])
+@pytest.fixture(params=["s3", "swift", "openstack"])
 def served(request: pytest.FixtureRequest) -> ServedPlace:
     """Each kind of store that is reached over the network."""
     found: ServedPlace = request.getfixturevalue(f"{request.param}_place")
+    return found
+
+
+@pytest.fixture(params=["s3", "swift"])
+def encrypted(request: pytest.FixtureRequest, gateway: Radosgw) -> ServedPlace:
+    """Over TLS."""
+    found: ServedPlace = request.getfixturevalue(f"{request.param}_place")
+    found.endpoint = found.url(gateway.host, gateway.tls_port, scheme="https")
     return found
 
 

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final, Protocol, TypeVar
 
 from tests.servers.radosgw import Radosgw
+from tests.servers.swift import Swift
 
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.stores.folder import FolderStore
@@ -60,13 +61,24 @@ class FolderPlace(Place):
         return FolderStore(self.root, name="here", ids=RealIds(), threads=self._threads)
 
 
+class Serving(Protocol):
+    """A server that can be taken away and brought back."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    def kill(self) -> None: ...
+    def start(self) -> None: ...
+
+
 class ServedPlace(Place):
     """On a server. `endpoint` may be that of a proxy in front of it."""
 
     secret: ClassVar[str]
     """The owner's."""
 
-    def __init__(self, threads: Threads, server: Radosgw, folder: Path) -> None:
+    def __init__(self, threads: Threads, server: Serving, folder: Path) -> None:
         self.threads: Final = threads
         self.server: Final = server
         self.credentials_file: Final = folder / "credentials.toml"
@@ -129,17 +141,21 @@ class SwiftPlace(ServedPlace):
 
     secret = Radosgw.SWIFT_KEY
 
+    def __init__(self, threads: Threads, server: Radosgw | Swift, folder: Path) -> None:
+        self._users = server
+        super().__init__(threads, server, folder)
+
     def url(self, host: str, port: int, *, scheme: str = "http") -> str:
         """See `ServedPlace`."""
         return f"{scheme}://{host}:{port}/auth/v1.0"
 
     def login(self, secret: str | None = None) -> None:
         """See `ServedPlace`."""
-        self._write(Radosgw.SWIFT_USER, secret or self.secret)
+        self._write(self._users.SWIFT_USER, secret or self._users.SWIFT_KEY)
 
     def be_somebody_else(self) -> None:
         """See `ServedPlace`."""
-        self._write(Radosgw.READER_USER, Radosgw.READER_KEY)
+        self._write(self._users.READER_USER, self._users.READER_KEY)
 
     def _write(self, user: str, key: str) -> None:
         self.credentials_file.write_text(f'user = "{user}"\nkey = "{key}"\n')

@@ -9,6 +9,7 @@ import pytest
 from tests.backup.stores.places import MIB, ServedPlace, on
 from tests.backup.stores.test_contract import keys, listed
 from tests.servers.proxy import Proxy
+from tests.servers.radosgw import Radosgw
 
 from breezeblock import logs
 from breezeblock.backup.contract import ObjectMissing, ObjectStore, StoreRefused, StoreUnavailable
@@ -74,6 +75,44 @@ def test_a_put_that_is_cut_leaves_what_was_there(served: ServedPlace, proxy: Pro
         return await store.get("a")
 
     assert on(served, scenario) == b"former"
+
+
+@pytest.mark.parametrize("length", [None, 3 * MIB])
+def test_a_get_that_is_cut_is_an_outage(served: ServedPlace, proxy: Proxy, length: int | None) -> None:
+    """Not an object that is shorter."""
+    data = bytes(range(256)) * (4 * MIB // 256)
+
+    async def scenario(store: ObjectStore) -> bytes:
+        await store.put("a", [data])
+        proxy.cut_after(2 * MIB, "to client")
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await store.get("a", offset=1, length=length)
+        proxy.cut_after(None, "to client")
+        return await store.get("a", offset=1, length=length)
+
+    assert on(served, scenario) == data[1:][:length]
+
+
+def test_a_put_that_is_cancelled_leaves_nothing_half(served: ServedPlace, proxy: Proxy) -> None:
+    """Its sender has lost the operation. What is there later, if anything, is whole."""
+    data = b"x" * 12 * MIB
+
+    async def scenario(store: ObjectStore) -> tuple[list[int], bytes]:
+        proxy.hang(to_server=True, to_client=False)
+        put = asyncio.create_task(store.put("a", [data]))
+        await asyncio.sleep(0.5)
+        put.cancel()
+        proxy.hang(to_server=False, to_client=False)
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        sizes = [found.size_bytes for found in await listed(store)]
+        await store.put("a", [data])
+        return sizes, await store.get("a")
+
+    sizes, whole = on(served, scenario)
+
+    assert sizes in ([], [len(data)])
+    assert whole == data
 
 
 def test_a_server_that_is_silent_is_an_outage(served: ServedPlace, proxy: Proxy) -> None:
@@ -153,19 +192,18 @@ def test_who_may_not_write_is_told_so_by_the_check(served: ServedPlace) -> None:
     assert "StoreRefused: Backup store there denies access to" in asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("content", ["", "user = 1", 'user = "x"', "]", 'access_key_id = "x"\nhush = "y"'])
-def test_a_file_with_no_credentials_is_refused(served: ServedPlace, content: str) -> None:
+def test_a_file_with_no_credentials_is_refused(served: ServedPlace) -> None:
     """The sentence names the option, and nothing of what is in the file."""
-    served.credentials_file.write_text(content)
 
-    async def scenario() -> str:
-        store = served.store()
-        return await outcome(CALLS["put"], store)
+    async def scenario(content: str) -> str:
+        served.credentials_file.write_text(content)
+        return await outcome(CALLS["put"], served.store())
 
-    told = asyncio.run(scenario())
+    contents = ("", "user = 1", 'user = "x"', "]hush", 'access_key_id = "x"\nhush = "y"')
+    told = [asyncio.run(scenario(content)) for content in contents]
 
-    assert told.startswith("StoreRefused: The credentials_file of backup store there ")
-    assert "hush" not in told
+    assert all(one.startswith("StoreRefused: The credentials_file of backup store there ") for one in told)
+    assert "hush" not in "".join(told)
 
 
 def test_a_file_that_is_not_there_is_refused(served: ServedPlace) -> None:
@@ -200,15 +238,14 @@ def test_a_bucket_is_made_on_first_use_and_never_again(served: ServedPlace) -> N
     assert told[5:] == ["done"] * 4
 
 
-def test_a_certificate_is_checked(served: ServedPlace) -> None:
+def test_a_certificate_is_checked(encrypted: ServedPlace, gateway: Radosgw) -> None:
     """Nobody vouches for it but the file that is named."""
-    served.endpoint = served.url(served.server.host, served.server.tls_port, scheme="https")
 
     async def scenario() -> list[str]:
         told = []
-        for trusted in (None, served.server.trusted):
-            served.ca_file = trusted
-            store = served.store()
+        for trusted in (None, gateway.trusted):
+            encrypted.ca_file = trusted
+            store = encrypted.store()
             told += [await outcome(CALLS["put"], store)]
             await store.close()
         return told

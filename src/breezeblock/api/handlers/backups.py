@@ -18,7 +18,6 @@ from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewBackup, NewVolume
 from breezeblock.resources import backup_edits, backup_records, backups, listing, restores
-from breezeblock.settings import BackupStore
 
 LISTS: Final = Lists(
     collection="backups",
@@ -41,8 +40,6 @@ LISTS: Final = Lists(
     sort_keys=frozenset(listing.BACKUPS.attributes) - {"metadata"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
-
-DEFAULT: Final = "default"
 
 
 async def create(call: Call) -> Response:
@@ -128,6 +125,20 @@ async def export_record(call: Call) -> Response:
     return answers.json(views.record(found))
 
 
+async def import_record(call: Call) -> Response:
+    """POST /backups/import_record. 201, the backup's id and name; it is there when a node has found its manifest."""
+    call.permit("backup:backup-import")
+    body = call.body(schemas.ImportedRecordBody).record
+    content = backup_records.read_record(backup_records.Record(body.backup_service, body.backup_url))
+    if content.store not in call.settings.backup_stores:
+        raise BadRequest(f"Invalid backup_url: there is no backup store {content.store} here.")
+    accepted = await call.store.run(
+        backup_records.begin_import, origin=call.origin, content=content, quota_defaults=call.quota_defaults
+    )
+    call.ring(accepted.queue)
+    return answers.json(views.summary(call, {**accepted.row, "dependent_backups": 0}), 201)
+
+
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +170,7 @@ ROUTES: Final = (
     Route("POST", "backups", create),
     Route("GET", "backups", list_summary),
     Route("GET", "backups/detail", list_detail),
+    Route("POST", "backups/import_record", import_record),
     Route("GET", "backups/{backup_id}", show),
     Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE),
     Route("DELETE", "backups/{backup_id}", delete),
@@ -204,13 +216,12 @@ def _asked(call: Call) -> tuple[schemas.CreateBackup, dict[str, str], str | None
 def _wanted(call: Call) -> NewBackup:
     """What is asked for. A container that is the name of a store chooses it; any other is only shown. Raises BadRequest."""
     asked, metadata, zone = _asked(call)
-    stores = call.settings.backup_stores
-    container = stripped(asked.container) or default_store(stores, zone)
+    store = _store(call, stripped(asked.container), zone)
     return NewBackup(
         id=BackupId(call.new_id()),
         volume_id=VolumeId(str(asked.volume_id)),
-        store=container if container in stores else default_store(stores, zone),
-        container=container,
+        store=store,
+        container=stripped(asked.container) or store,
         archive_id=call.new_id(),
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         name=stripped(asked.name),
@@ -218,19 +229,20 @@ def _wanted(call: Call) -> NewBackup:
         incremental=bool(asked.incremental),
         force=bool(asked.force),
         metadata=metadata,
-        availability_zone=zone,
+        availability_zone=call.settings.backup_stores[store].availability_zone,
     )
 
 
-def default_store(stores: Mapping[str, BackupStore], zone: str | None) -> str:
-    """Where a backup goes whose request names no store: one of the zone that it names; `default`, if it may be that one.
-
-    Raises BadRequest: there is none in that zone.
-    """
-    there = sorted(name for name, store in stores.items() if zone in (None, store.availability_zone))
-    if not there:
-        raise BadRequest(f"There is no backup store in availability zone {zone}.")
-    return DEFAULT if DEFAULT in there else there[0]
+def _store(call: Call, container: str | None, zone: str | None) -> str:
+    """The store that is meant: by its name, else the first one in the zone; `default` comes before all. Raises BadRequest."""
+    stores = call.settings.backup_stores
+    fitting = [name for name, store in stores.items() if zone in (None, store.availability_zone)]
+    if not fitting:
+        zones = ", ".join(sorted({store.availability_zone for store in stores.values()}))
+        raise BadRequest(f"Availability zone '{zone}' has no backup store; expected one of: {zones}.")
+    if container in stores and container not in fitting:
+        raise BadRequest(f"Backup store {container} is not in availability zone '{zone}'.")
+    return container if container in fitting else min(fitting, key=lambda name: (name != "default", name))
 
 
 def _new_volume(call: Call, name: str | None) -> NewVolume:

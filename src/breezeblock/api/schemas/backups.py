@@ -80,3 +80,12 @@ class Status(str):
 
 class ResetStatus(Struct, kw_only=True, forbid_unknown_fields=True):
     status: Status
+
+
+class ImportedRecord(Struct, kw_only=True, forbid_unknown_fields=True):
+    backup_service: Text
+    backup_url: str
+
+
+class ImportedRecordBody(Struct, kw_only=True, forbid_unknown_fields=True, rename={"record": "backup-record"}):
+    record: ImportedRecord

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 import structlog
 
 from breezeblock.backup.contract import Buffer, ObjectMissing, Stored, StoreRefused, StoreUnavailable
+from breezeblock.backup.stores.direct import SMALLEST, write_direct
 from breezeblock.backup.stores.errnos import explained
 from breezeblock.backup.stores.keys import check_key, check_prefix, check_size, is_part_of_a_key
 from breezeblock.env.contract import Ids, Threads
@@ -55,12 +56,16 @@ class _Entry(NamedTuple):
 
 
 class FolderStore:
-    """`contract.ObjectStore` says what each method promises."""
+    """`contract.ObjectStore` says what each method promises.
 
-    def __init__(self, path: Path, *, name: str, ids: Ids, threads: Threads) -> None:
+    A folder that is not `ours`, such as Cinder's, has no marker, and is only read.
+    """
+
+    def __init__(self, path: Path, *, name: str, ids: Ids, threads: Threads, ours: bool = True) -> None:
         assert path.is_absolute(), f"the path of backup store {name} must be absolute: {path}"
         self._root = path
         self._name = name
+        self._ours = ours
         self._ids = ids
         self._threads = threads
         self._folders: set[Path] = set()  # those known to be there
@@ -73,6 +78,9 @@ class FolderStore:
         part, probe = self._new_part(), self._new_part()
 
         def check() -> None:
+            if not self._ours:
+                self._require_marker()
+                return
             if not known and self._marker() is None:
                 self._initialise(part)
             self._require_marker()
@@ -86,7 +94,7 @@ class FolderStore:
         part = self._new_part()
 
         def put() -> None:
-            self._require_marker()
+            self._require_ours()
             self._write(part, parts, to=self._root / key)
 
         await self._run("put", put)
@@ -114,7 +122,7 @@ class FolderStore:
         check_key(key)
 
         def delete() -> None:
-            self._require_marker()
+            self._require_ours()
             path = self._root / key
             try:
                 path.unlink(missing_ok=True)
@@ -152,7 +160,8 @@ class FolderStore:
             self._make_folder(part.parent)
             self._make_folder(to.parent)
             with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd, self._leaving_no_part(part):
-                _write_all(fd, parts)
+                write = write_direct if sum(map(len, parts)) >= SMALLEST else _write_all
+                write(fd, parts)
                 os.fsync(fd)
                 part.rename(to)
             _sync(to.parent)
@@ -231,7 +240,18 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def _require_ours(self) -> None:
+        if not self._ours:
+            raise StoreRefused(f"The folder of backup store {self._name} is somebody else's: it is only read.")
+        self._require_marker()
+
     def _require_marker(self) -> None:
+        if not self._ours:
+            if not self._root.is_dir():
+                raise StoreUnavailable(
+                    f"The folder of backup store {self._name} is missing: it is probably not mounted."
+                )
+            return
         found = self._marker()
         if found is None:
             raise StoreUnavailable(

@@ -109,14 +109,14 @@ class SwiftStore:
         return _MAX_OBJECT_BYTES
 
     async def check(self, *, known: bool = False) -> None:
-        if (await self._ask("HEAD", None)).status_code == HTTPStatus.NOT_FOUND:
-            if known:
-                raise self._explained(HTTPStatus.NOT_FOUND, "check")
+        there = await self._ask_container()
+        if there.status_code == HTTPStatus.NOT_FOUND and not known:
             await self._must("PUT", None)
             log.info("store.initialised", store=self._name, container=self._at.container)
+        elif not there.is_success:
+            raise self._explained(there.status_code, "check")
         await self._must("PUT", _PROBE)
         await self.delete(_PROBE)  # another node's check may have done it
-        await self._must("GET", None, params={"limit": "1"})
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         check_key(key)
@@ -171,7 +171,7 @@ class SwiftStore:
     def _read_page(self, content: bytes) -> Sequence[_Listed]:
         try:
             return msgspec.json.decode(content, type=list[_Listed])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the second for text that is not UTF-8
             raise StoreUnavailable(f"Backup store {self._name} gave a listing that cannot be read.") from error
 
     # Requests.
@@ -192,11 +192,15 @@ class SwiftStore:
             return answer
         if answer.status_code == HTTPStatus.NOT_FOUND and key is not None and method != "PUT":
             # The container may be what is missing: the answer is the same.
-            container = await self._ask("HEAD", None)
+            container = await self._ask_container()
             if container.is_success:
                 raise ObjectMissing(key)
             answer = container
         raise self._explained(answer.status_code, f"{method} {'object' if key else 'container'}")
+
+    async def _ask_container(self) -> httpx.Response:
+        """Whether it is there. Not by HEAD, to which Swift may send a body that nobody expects, and spoil the connection."""
+        return await self._ask("GET", None, params={"limit": "1"})
 
     async def _ask(
         self,

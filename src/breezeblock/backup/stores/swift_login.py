@@ -86,7 +86,7 @@ class Login:
         token = answer.headers.get("X-Subject-Token")
         try:
             given = msgspec.json.decode(answer.content, type=_Given)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             given = None
         if not token or given is None:
             raise StoreRefused(f"Backup store {self.store}: at its endpoint is something else than Keystone.")
