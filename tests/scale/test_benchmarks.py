@@ -10,10 +10,11 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+MIB: Final = 1024**2
 FIGURES: Final = {"per_s": 60.0, "end_to_end_per_s": 48.0, "p50_ms": 1.0, "p99_ms": 2.0}
 
 
-def run(*arguments: object) -> str:
+def run(*arguments: object, fails: bool = False) -> str:
     """What a benchmark prints."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -24,7 +25,7 @@ def run(*arguments: object) -> str:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == int(fails), done.stderr
     return done.stdout
 
 
@@ -109,3 +110,91 @@ def test_the_page_says_which_targets_were_missed(tmp_path: Path, ours: float, mi
     assert {next(word for word in ("tuned", "list") if word in line) for line in lines} == missed
     assert len([line for line in printed.splitlines() if "| reached |" in line]) == 7 - len(missed)
     assert "4 available, 4 creating" in printed
+
+
+def test_backups_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
+    """A small run on a volume that is mostly holes: it is restored as it was, and being told what changed saves reading."""
+    kept = tmp_path / "backup.json"
+    ours = "breezeblock,breezeblock_told"
+
+    printed = run(
+        *("benchmarks/backup.py", "--size", 8, "--data", "sparse", "--only", ours),
+        *("--files", ROOT / "src", "--folder", tmp_path, "--warm", "--json", kept),
+    )
+
+    report = json.loads(kept.read_text())
+    figures = report["figures"]["sparse"]
+    assert report["failures"] == []
+    assert figures.keys() == {"full", "incremental", "restore"}
+    assert all(one["seconds"] > 0 for act in figures.values() for one in act.values())
+    assert 0 < figures["incremental"]["breezeblock_told"]["stored_bytes"] < 2 * MIB
+    assert "| peak memory | all | < 300 MiB |" in printed
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+
+
+def test_a_way_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    """One program that breaks does not cost the figures of all others."""
+    kept = tmp_path / "backup.json"
+    broken = ("--only", "cinder_zlib,breezeblock", "--cinder-python", "/bin/false")
+
+    printed = run(
+        *("benchmarks/backup.py", "--size", 4, "--data", "random", *broken),
+        *("--folder", tmp_path, "--warm", "--json", kept),
+        fails=True,
+    )
+
+    report = json.loads(kept.read_text())
+    assert len(report["failures"]) == 1
+    assert "failed in full" in report["failures"][0]
+    assert [list(by_way) for by_way in report["figures"]["random"].values()] == [["breezeblock"]] * 3
+    assert "**Failed:** Cinder" in printed
+
+
+def _backup_report(*, failures: list[str], ours_s: float) -> dict[str, Any]:
+    def figure(seconds: float) -> dict[str, float]:
+        return {"seconds": seconds, "cpu_s": 1.0, "peak_mib": 200.0, "flush_s": 0.0, "stored_bytes": 1}
+
+    others = {"cinder_zlib": figure(100.0), "cinder_zstd": figure(30.0), "restic": figure(11.0)}
+    acts = {
+        act: {"breezeblock": figure(ours_s), "breezeblock_told": figure(ours_s / 2), **others}
+        for act in ("full", "incremental", "restore")
+    }
+    setting = {"date": "2026-01-01", "took_s": 60, "cpus": 2, "size_bytes": 4 * 1024 * MIB, "rounds": 1, "load": 0.0}
+    return {
+        "setting": setting | {"caches_dropped": True},
+        "figures": {"random": acts},
+        "bound": {"random": {"read": 1.0, "hash": 2.0, "compress": 8.5, "write": 9.0}},
+        "missing": {"benji": "--benji was not given"},
+        "failures": failures,
+    }
+
+
+@pytest.mark.parametrize(
+    ("failures", "ours_s", "missed"),
+    [
+        ([], 10.0, set()),
+        (["restic restored something else, random bytes"], 10.0, {"failures"}),
+        (
+            [],
+            10.5,
+            {
+                "full, by Cinder, chunked driver at its defaults (zlib)",
+                "full, by Cinder, chunked driver with zstd",
+                "incremental, told, by Cinder, chunked driver at its defaults (zlib)",
+            },
+        ),
+    ],
+)
+def test_the_page_says_which_backups_were_too_slow(
+    tmp_path: Path, failures: list[str], ours_s: float, missed: set[str]
+) -> None:
+    """By the figures of one run, kept in a file; a restore that differs is told, and fails the run."""
+    kept = tmp_path / "backup.json"
+    kept.write_text(json.dumps(_backup_report(failures=failures, ours_s=ours_s)))
+
+    printed = run("benchmarks/backup.py", "--from", kept, fails=bool(failures))
+
+    lines = [line for line in printed.splitlines() if "**missed**" in line]
+    assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == missed
+    assert len([line for line in printed.splitlines() if "| reached |" in line]) == 9 - len(missed)
+    assert "Benji: not measured; --benji was not given." in printed

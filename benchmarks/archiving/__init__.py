@@ -1,0 +1,1 @@
+"""What `benchmarks/backup.py` is made of."""
