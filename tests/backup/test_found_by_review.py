@@ -151,9 +151,12 @@ def test_an_import_that_has_adopted_its_backup_cannot_lose_it(made: Bench, tmp_p
     """Its node dies after that, and the store is full when the next one goes on: its packs became garbage."""
     backed_up(made)
     record = made.base.run(backup_records.export, backup_id=BACKUP, project_id=None)
-    with bench(tmp_path / "new") as later:
+    new = tmp_path / "new"
+    new.mkdir()
+    with bench(new) as later:
         later.objects = made.objects
         later.shelf = dataclasses.replace(later.shelf, objects=made.objects)
+        later.create_volume()
         content = backup_records.read_record(record)
         later.base.run(backup_records.begin_import, origin=origin(), content=content, quota_defaults=UNLIMITED)
         at = 1
