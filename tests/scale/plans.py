@@ -1,6 +1,7 @@
 """What each database says of how it would execute a statement: whether it reads all of a big table."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -11,10 +12,20 @@ __all__ = ["BIG", "explain"]
 
 # The tables that grow with what people keep here, or with what they do. All others are as many rows as operators have things.
 BIG: Final = frozenset(
-    {"volumes", "snapshots", "operations", "operation_locks", "operation_log", "tx_done", "messages"}
+    {
+        "volumes",
+        "snapshots",
+        "operations",
+        "operation_locks",
+        "operation_log",
+        "tx_done",
+        "messages",
+        "backups",
+        "packs",
+    }
 )
-# Names under which statements have them a second time.
-_ALIASES: Final = {"mine": "operation_locks", "earlier": "operation_locks"}
+# Under which other names a statement has its tables.
+_ALIAS: Final = re.compile(r"(\w+) (?:AS )?(mine|earlier)\b")
 _PREFIX: Final = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN (FORMAT JSON) ", "mariadb": "EXPLAIN "}
 
 
@@ -50,15 +61,16 @@ def _is_page(text: str) -> bool:
     return " ORDER BY " in text.replace("\n", " ") and "LIMIT" in text
 
 
-def _big(name: str) -> bool:
-    return _ALIASES.get(name, name) in BIG
+def _big(name: str, text: str) -> bool:
+    aliases = {alias: table for table, alias in _ALIAS.findall(text)}
+    return aliases.get(name, name) in BIG
 
 
 def _sqlite(rows: Sequence[Any], text: str) -> Iterator[str]:
     sorts = any("TEMP B-TREE" in row[3] for row in rows)
     for row in rows:
         words = row[3].split()
-        if words[0] == "SCAN" and _big(words[1]) and not ("INDEX" in words and _is_page(text) and not sorts):
+        if words[0] == "SCAN" and _big(words[1], text) and not ("INDEX" in words and _is_page(text) and not sorts):
             yield row[3]
 
 
@@ -68,7 +80,7 @@ def _postgresql(rows: Sequence[Any], text: str) -> Iterator[str]:
     nodes = list(_walk(plan))
     sorts = any("Sort" in node["Node Type"] for node in nodes)
     for node in nodes:
-        if not _big(node.get("Relation Name", "")):
+        if not _big(node.get("Relation Name", ""), text):
             continue
         how = node["Node Type"]
         by_index = "Index" in how and ("Index Cond" in node or (_is_page(text) and not sorts))
@@ -86,7 +98,7 @@ def _mariadb(rows: Sequence[Any], text: str) -> Iterator[str]:
     # id, select_type, table, type, possible_keys, key, key_len, ref, rows, Extra
     sorts = any("filesort" in (row[9] or "") for row in rows)
     for row in rows:
-        if _big(row[2] or "") and (row[3] == "ALL" or (row[3] == "index" and (sorts or not _is_page(text)))):
+        if _big(row[2] or "", text) and (row[3] == "ALL" or (row[3] == "index" and (sorts or not _is_page(text)))):
             yield f"{row[3]} on {row[2]}"
 
 

@@ -69,6 +69,18 @@ ASKED_BY = {
 }
 
 
+# What no client of the simulation asks for yet. The list only shrinks.
+NOT_ASKED = {
+    "POST backups",
+    "POST backups/import_record",
+    "PUT backups/{backup_id}",
+    "DELETE backups/{backup_id}",
+    "POST backups/{backup_id}/restore",
+    "POST backups/{backup_id}/action os-force_delete",
+    "POST backups/{backup_id}/action os-reset_status",
+}
+
+
 def test_all_that_the_api_can_change_is_asked_for() -> None:
     changing = set()
     for route in ROUTES:
@@ -76,7 +88,8 @@ def test_all_that_the_api_can_change_is_asked_for() -> None:
             words = [f" {action}" for action in route.actions or ()] or [""]
             changing |= {f"{route.method} {route.template}{word}" for word in words}
 
-    assert changing == ASKED_BY.keys()
+    assert changing >= NOT_ASKED
+    assert changing - NOT_ASKED == ASKED_BY.keys()
     assert set(ASKED_BY.values()) <= CALLS.keys()
 
 
