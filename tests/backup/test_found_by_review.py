@@ -10,7 +10,8 @@ import pytest
 from tests.backup.bench import ARCHIVE, BACKUP, BLOCK, ENV, GIB, NEW_VOLUME, QUEUE, Bench, Died, bench, id_of
 from tests.store.given import UNLIMITED, Base, origin
 
-from breezeblock.backup.contract import StoreUnavailable
+from breezeblock.backup.contract import StoreRefused, StoreUnavailable
+from breezeblock.model.errors import NotYet
 from breezeblock.protocol import archives
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.recovery import release_dead
@@ -171,3 +172,38 @@ def test_an_import_that_has_adopted_its_backup_cannot_lose_it(made: Bench, tmp_p
         later.restore()
         later.work()
         assert later.content(NEW_VOLUME) == made.content()
+
+
+def test_a_store_that_is_full_still_lets_go(made: Bench) -> None:
+    """Whether it can be written to is tried by who writes; a deletion and a collection do not."""
+    backed_up(made)
+
+    async def full(*, known: bool = False) -> None:
+        raise StoreRefused("Backup store default has no space left.")
+
+    made.objects.check = full  # type: ignore[method-assign]
+    made.delete()
+    made.work()
+    assert made.base.rows(tables.backups) == []
+    values: dict[str, Any] = {"where": QUEUE, "stores": ("default",)}
+    for _ in range(2):
+        made.base.change(tables.archives, ARCHIVE, collect_after_us=1)
+        assert made.base.run(garbage.begin_due, origin=origin(), **values, now_us=ENV.clock.now_us())
+        made.work()
+
+    assert made.objects.packs() == set()
+    assert backed_up(made, OTHER) == "error"
+    assert "no space left" in made.backup(OTHER)["fail_reason"]
+
+
+def test_what_only_nodes_of_the_release_before_could_take_is_refused(made: Bench) -> None:
+    """They would park it, and leave the volume as it was meanwhile: `backing-up`, for ever."""
+    made.base.change(tables.nodes, f"node-{made.nodes}", kinds_json='{"create_volume": 1}')
+
+    with pytest.raises(NotYet, match="newer release"):
+        made.back_up()
+    assert made.volume()["status"] == "available"
+
+    made.base.node("new")
+    made.back_up()
+    assert made.volume()["status"] == "backing-up"
