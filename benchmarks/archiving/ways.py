@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def found(names: Sequence[str], *, cinder_python: Path | None, benji: Path | Non
     return Tools(programs, missing)
 
 
-class Way:
+class Way(ABC):
     """One way, with a folder of its own. `begin` is not measured; what it stores is in `store`."""
 
     def __init__(self, name: str, folder: Path, image: Path, program: str) -> None:
@@ -78,16 +79,17 @@ class Way:
         """Make an empty repository."""
         self.store.mkdir()
 
+    @abstractmethod
     def full(self) -> Command:
-        raise NotImplementedError
+        """The volume as it is, into an empty repository."""
 
+    @abstractmethod
     def incremental(self, changed: Path) -> Command:
         """`changed`: a file with the ranges that changed, for those who may be told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self) -> Command:
         """The last backup, into `target`, which is an empty folder."""
-        raise NotImplementedError
 
     def restored(self) -> Path:
         """The one file that a restore has made, of the volume's size."""
