@@ -1,6 +1,7 @@
 """What a review has found, each as it was found: interleavings in which a backup was lost, mixed, or never ended."""
 
 import dataclasses
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,3 +208,22 @@ def test_what_only_nodes_of_the_release_before_could_take_is_refused(made: Bench
     made.base.node("new")
     made.back_up()
     assert made.volume()["status"] == "backing-up"
+
+
+def test_a_copy_of_a_volume_in_use_is_never_gone_on_with(made: Bench) -> None:
+    """What was copied before the crash is of another moment than what would be copied after it."""
+    made.base.change(tables.volumes, made.volume()["id"], status="in-use")
+    made.back_up(force=True)
+    made.die(at=2, after=True)
+    (row,) = made.base.rows(tables.operations)
+    state = json.loads(row["state_json"])
+    part = made.folder / "volumes" / BACKUP[:2] / f"{state['object']}.part"
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(b"then" * (BLOCK // 4))
+    made.base.change(tables.operations, row["id"], state_json=json.dumps(state | {"done_bytes": BLOCK}))
+    made.work()
+    made.restore()
+    made.work()
+
+    assert made.content(NEW_VOLUME) == made.content()
+    assert made.backup()["status"] == "available"

@@ -97,6 +97,7 @@ def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[
     That is another one when an earlier claim has published it already. The caller guards with the operation's epoch. Raises
     BackendFailed when packs are missing that cannot be, NotFound.
     """
+    needed = frozenset(named)  # a TiB has 64,000 packs, and each of our own is looked for
     lock_row(tx, backups, backup_id)
     row = tx.execute(_BACKUP, {"backup": backup_id}).one()
     if row.manifest is not None:
@@ -105,9 +106,9 @@ def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[
     _hold(tx, row.archive_id)
     own = tx.execute(_OWN, {"backup": backup_id}).scalars()
     seq = tx.execute(select(archives.c.op_seq).where(archives.c.id == row.archive_id)).scalar_one()
-    _turn(tx, [one for one in own if one in named], LIVE, seq=seq)
+    _turn(tx, [one for one in own if one in needed], LIVE, seq=seq)
     tx.execute(_DOOM_OWN, {"backup": backup_id})
-    _require_there(tx, backup_id, named)
+    _require_there(tx, backup_id, needed)
     counted = archives.c.publications + 1
     tx.execute(update(archives).where(archives.c.id == row.archive_id).values(publications=counted))
     _collect(tx, row.archive_id, at_us=now_us + COLLECT_AFTER_US)
@@ -262,14 +263,14 @@ def _hold(tx: Connection, archive_id: str) -> None:
         raise Contended(f"archive {archive_id} was not there a moment ago")
 
 
-def _require_there(tx: Connection, backup_id: str, named: Collection[str]) -> None:
+def _require_there(tx: Connection, backup_id: str, needed: frozenset[str]) -> None:
     """Refuse a manifest that names what may be gone. By the protocol there is no such one, and a backup must not be believed in
     for that alone: tables may have been restored from yesterday's.
     """
     there: set[str] = set()
-    for some in _slices(named):
+    for some in _slices(needed):
         there.update(tx.execute(_THERE, {"ids": some}).scalars())
-    if missing := set(named) - there:
+    if missing := needed - there:
         raise BackendFailed(f"Backup {backup_id} needs {len(missing)} packs that its archive does not have any more.")
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, exists, select, update
 
 from breezeblock.model import states
+from breezeblock.model.errors import Contended, NotFound
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import archives, queue
 from breezeblock.protocol.queue import Claim, Lock
@@ -87,7 +88,10 @@ def end_forgotten_pin(tx: Connection, *, now_us: int) -> str | None:
     a request that has just enqueued something is seen with its operation.
     """
     for backup_id in tx.execute(_FORGOTTEN.limit(1)).scalars().all():
-        lock_row(tx, backups, backup_id)
+        try:
+            lock_row(tx, backups, backup_id)
+        except NotFound as error:
+            raise Contended(f"backup {backup_id} has gone since it was read") from error
         if tx.execute(_FORGOTTEN.where(backups.c.id == backup_id)).first() is not None:
             archives.leave(tx, backup_id=backup_id, now_us=now_us)
             tx.execute(_END, {"backup": backup_id, "now_us": now_us})

@@ -36,16 +36,15 @@ log = structlog.get_logger(__name__)
 async def copy_aside(run: Working) -> None:
     """Copy a volume that is in use: the copy does not change while it is read.
 
-    A repeat begins anew: half of it would be of another moment. It is made under the backup's own id, so that nothing else ever
-    takes it for a volume.
+    A repeat begins anew, also in the same claim: half of it would be of another moment. It is made under the backup's own id,
+    so that nothing else ever takes it for a volume.
     """
     wanted: backups.CreateBackup = run.payload
     if not wanted.aside:
         return
-    if run.state.get("object") is not None and run.state.get("aside_epoch") != run.claim.epoch:
+    if run.state.get("object") is not None:
         await drop_own(run, wanted.backup_id)
         run.state["object"] = None
-    run.state["aside_epoch"] = run.claim.epoch
     source = await object_of(run, tables.volumes, wanted.volume_id)
     name = await own_name(run, wanted.backup_id, long=True)
     await run.tools.driver.copy(source, name, size_bytes=wanted.size_gib * GIB, progress=CopyProgress(run))
