@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -98,15 +99,19 @@ def test_damaged_objects_are_told_or_do_not_matter(kind: str, number: int, harm:
 @settings(max_examples=100, deadline=None)
 @given(kind=kinds, harm=harm())
 def test_a_manifest_is_whole_or_damaged(kind: str, harm: Callable[[bytes], bytes]) -> None:
-    """No other exception, whatever its bytes are."""
+    """No other exception, whatever its bytes are, and never another content.
+
+    Some bits of a plain one mean nothing: its own id, which only a seal is made with, and a few of Zstandard's.
+    """
     one = STORED[kind]
     keys = Keys(one.archive.id, KEY if kind == "encrypted" else None)
     data = one.store.objects[manifest_key(one.archive.id, "b.1.1")]
     bad = harm(data)
-    if bad == data:
+    try:
+        found = parse_manifest("b.1.1", bad, keys, "it")
+    except Damaged:
         return
-    with pytest.raises(Damaged):
-        parse_manifest("b.1.1", bad, keys, "it")
+    assert found == parse_manifest("b.1.1", data, keys, "it")
 
 
 @settings(max_examples=100, deadline=None)
@@ -123,9 +128,8 @@ def test_an_index_is_whole_or_damaged(harm: Callable[[bytes], bytes], content: b
     bad = harm(whole)
 
     assert parse_index(pack, "it", whole, keys) == entries
-    if bad != whole:
-        with pytest.raises(Damaged):
-            parse_index(pack, "it", bad, keys)
+    with suppress(Damaged):  # a few of Zstandard's bits mean nothing
+        assert parse_index(pack, "it", bad, keys) == entries
     with pytest.raises(Damaged):
         parse_index(one.manifest.packs[1], "it", whole, keys)
 
