@@ -289,20 +289,17 @@ def _new_row(
 
 def enter(tx: Connection, *, payload: CreateBackup, project_id: str, now_us: int) -> str:
     """Pin the project's archive, which is made where there is none, and return its id. Runs inside a step."""
-    lock_row(tx, backups, payload.backup_id)
     asked = {"store": payload.store, "project_id": project_id, "archive_id": payload.archive_id}
     return archives.enter(tx, backup_id=payload.backup_id, **asked, now_us=now_us)
 
 
 def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> None:
     """From here on the backup exists. Runs inside a step; one that an earlier claim has published keeps its manifest."""
-    lock_row(tx, backups, backup_id)
     archives.publish(tx, backup_id=backup_id, manifest=manifest, named=named, now_us=now_us)
 
 
 def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
     """From here on its manifest may go. Runs inside a step."""
-    lock_row(tx, backups, backup_id)
     archives.unpublish(tx, backup_id=backup_id, now_us=now_us)
 
 
