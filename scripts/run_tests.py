@@ -93,8 +93,8 @@ CLIENTS = tuple(f"tests/clients/test_{name}.py" for name in ("cinderclient", "op
 PROCESSES = ("tests/race/test_stores.py", "tests/race/test_conflicts.py", *KILLS, *CLIENTS)
 IN_TURN = "tests/race=1|tests/chaos=1|tests/clients=4"
 SOME = "tests/race=3,tests/chaos=3,tests/clients=12"
-# Two tests at a time.
-PAIRS = ("-n", "2", "--dist", "worksteal")
+# So many tests at a time.
+PAIRS, THREES = (("-n", str(count), "--dist", "worksteal") for count in (2, 3))
 # The share in `make test` of what runs in proofs alone.
 IN_PROOFS = 0
 
@@ -140,8 +140,8 @@ SUITES = (
     Suite("scale", ("tests/scale",), seconds=30, proof_seconds=60, lane="waits"),
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1500),
-    Suite("backup", ("tests/backup",), seconds=40, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
-    Suite("drivers", ("tests/drivers",), seconds=105, proof_seconds=120, lane="waits"),
+    Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
+    Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
@@ -149,8 +149,8 @@ SUITES = (
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
     Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),
-    # Mostly they wait for leases to end, so two of them fit the machine.
-    Suite("kills", ("tests/chaos",), 200, 900, arguments=(*PAIRS, "--ignore=tests/chaos/test_chaos.py"), lane="alone"),
+    # Mostly they wait for leases to end, so three of them fit the machine.
+    Suite("kills", ("tests/chaos",), 200, 900, arguments=(*THREES, "--ignore=tests/chaos/test_chaos.py"), lane="alone"),
     on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("mariadb", PROCESSES, 30, 150, name="mariadb-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("galera", PROCESSES, 40, 200, name="galera-processes", pick=IN_TURN, proof_pick=SOME, spread="turns"),

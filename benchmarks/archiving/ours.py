@@ -13,11 +13,11 @@ import resource
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from breezeblock.backup.engine import Archive, Header, Options, Segment, Shares
-from breezeblock.backup.manifest import segments_of
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
@@ -71,11 +71,12 @@ async def back_up(env: Env, folder: Path, image: Path, changed: list[tuple[int, 
     archive = await _open(env, folder)
     parent = await archive.read_manifest(last["manifest"]) if changed is not None else None
     source = Image(env, image)
-    segments: list[Segment] = []
-    async with archive.writing(Book(last["live"])) as writer:
-        for number in range(segments_of(source.size_bytes)):
-            old = parent.segment(number) if parent else None
-            segments.append(await writer.store_segment(source, number, parent=old, changed=changed))
+
+    async def told(number: int) -> tuple[Segment, list[tuple[int, int]]] | None:
+        return (parent.segment(number), changed) if parent is not None and changed is not None else None
+
+    async with archive.writing(Book(last["live"])) as writer, aclosing(writer.segments(source, told=told)) as stored:
+        segments = [segment async for segment in stored]
     backup_id = str(uuid.uuid4())
     header = Header(backup_id=backup_id, volume_id=ARCHIVE, size_bytes=source.size_bytes, created_us=1)
     name = f"{backup_id}.1.1"

@@ -14,6 +14,7 @@ import typer
 
 from breezeblock import __version__, settings
 from breezeblock.commands.archive_app import archive_app
+from breezeblock.commands.backup_app import backup_app
 from breezeblock.commands.failure import Failed
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(db_app, name="db")
 app.add_typer(config_app, name="config")
 app.add_typer(archive_app, name="archive")
+app.add_typer(backup_app, name="backup")
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
 Config = Annotated[

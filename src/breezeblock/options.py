@@ -134,6 +134,12 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="What may prove that a lost node writes no more, in order; default all that apply."),
     ]
     fence_agent: Annotated[str, Meta(description="The `[fences.NAME]` of `external`; default nodes.fence_agent.")] = ""
+    track_changes: Annotated[
+        bool,
+        Meta(
+            description="Keep what a backup was read from until the next one, where files share data: less to read then."
+        ),
+    ] = True
     trust_self_fencing: Annotated[
         bool, Meta(description="Release on the lease alone when nothing else proves it. Can cost data.")
     ] = False
@@ -168,16 +174,24 @@ class FenceAgent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
+CINDER: Final = "cinder-posix"
+
+
 class BackupStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A place for backups: a folder, a bucket of S3, or a container of Swift."""
+    """A place for backups: a folder, a bucket of S3, a container of Swift; or those that Cinder made, which are only read."""
 
     type: Annotated[
-        Literal["folder", "s3", "swift"], Meta(description="What keeps the objects; a folder may be on NFS.")
+        Literal["folder", "s3", "swift", "cinder-posix"],
+        Meta(
+            description="What keeps the objects; a folder may be on NFS. "
+            "cinder-posix: imported from there are what Cinder's drivers posix, nfs and glusterfs made."
+        ),
     ] = "folder"
     path: Annotated[
         Path | None,
         Meta(
-            description="folder: where; default data_dir/backups, and data_dir/backups-NAME for those not called default."
+            description="folder: where; default data_dir/backups, and data_dir/backups-NAME for those not called default. "
+            "cinder-posix: Cinder's backup_posix_path, or where the share is mounted."
         ),
     ] = None
     endpoint: Annotated[
@@ -216,12 +230,24 @@ class BackupStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     encryption_key_file: Annotated[
         Path | None, Meta(description="A file with the key that seals what is stored; without, it is not encrypted.")
     ] = None
+    encryption_key_id: Annotated[
+        str, Meta(max_length=255, description="Instead: the key's id in a key manager, which castellan_file names.")
+    ] = ""
+    castellan_file: Annotated[
+        Path | None, Meta(description="Castellan's configuration file: which key manager, where, and as whom.")
+    ] = None
     compression: Annotated[Literal["zstd", "none"], Meta(description="How blocks are made smaller.")] = "zstd"
     compression_level: Annotated[int, Meta(ge=1, le=19, description="zstd: 1 is fast, 19 is small.")] = 1
     rate_limit: Annotated[
-        int, Meta(ge=0, description='Bytes per second of each node, or "100 MiB"; 0 is no limit.')
+        int, Meta(ge=0, description='Bytes per second of each node\'s backups, or "100 MiB"; 0 is no limit.')
     ] = 0
+    restore_rate_limit: Annotated[int, Meta(ge=0, description="The same of its restores.")] = 0
     slots: Annotated[int, Meta(ge=1, le=1024, description="Backups and restores of a node at the same time.")] = 4
+
+    @property
+    def is_cinders(self) -> bool:
+        """Whether it keeps what Cinder made, and takes nothing."""
+        return self.type == CINDER
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -66,7 +66,7 @@ PREFIX = "BREEZEBLOCK_"
 _BACKENDS, _FENCES, _STORES = "backends", "fences", "backup_stores"
 # What stands for a table without keys, which asks for every default: its kind, written out, keeps it in sight.
 _EMPTY: Mapping[str, Mapping[str, object]] = {_BACKENDS: {"driver": "file"}, _STORES: {"type": "folder"}}
-_RATES = ("copy_rate_limit", "rate_limit")
+_RATES = ("copy_rate_limit", "rate_limit", "restore_rate_limit")
 _DEFAULT_STORE = "default"
 HIDDEN = "***"
 

@@ -18,9 +18,12 @@ Found = tuple[str, object, str]
 
 # Which types an option is for; what is not here is for all.
 _FOR: Final[Mapping[str, tuple[str, ...]]] = {
-    "path": ("folder",),
+    "path": ("folder", "cinder-posix"),
     "path_style": ("s3",),
     "interface": ("swift",),
+    **dict.fromkeys(
+        ("encryption_key_file", "compression", "compression_level", "rate_limit", "slots"), ("folder", "s3", "swift")
+    ),
     **dict.fromkeys(
         ("endpoint", "bucket", "prefix", "region", "ca_file", "credentials_file", "timeout_s"), ("s3", "swift")
     ),
@@ -29,6 +32,7 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "folder": ("path",),
     "s3": ("bucket",),
     "swift": ("endpoint", "bucket", "credentials_file"),
+    "cinder-posix": ("path",),
 }
 # What must be installed, and with which extra.
 _LIBRARY: Final = {"s3": ("boto3", "s3"), "swift": ("httpx", "swift")}
@@ -43,6 +47,7 @@ def contradictions_of_stores(settings: Settings) -> Iterator[Found]:
         yield from _needless(f"backup_stores.{name}", store)
         yield from _needed(f"backup_stores.{name}", store)
         yield from _malformed(f"backup_stores.{name}", store)
+        yield from _unkeyed(f"backup_stores.{name}", store)
     yield from _shared(settings)
 
 
@@ -69,6 +74,23 @@ def _needed(key: str, store: BackupStore) -> Iterator[Found]:
             f"{key}.type",
             store.type,
             f"it needs a library that is not installed: pip install 'breezeblock[{extra}]'",
+        )
+
+
+def _unkeyed(key: str, store: BackupStore) -> Iterator[Found]:
+    """A key is in a file, or in a key manager, and then it has an id there."""
+    by_id = bool(store.encryption_key_id)
+    if by_id and store.encryption_key_file is not None:
+        yield f"{key}.encryption_key_id", store.encryption_key_id, "expected either this or encryption_key_file"
+    if by_id and store.castellan_file is None:
+        yield f"{key}.castellan_file", "", "encryption_key_id needs it"
+    if not by_id and store.castellan_file is not None:
+        yield f"{key}.encryption_key_id", "", "castellan_file needs it"
+    if by_id and find_spec("castellan") is None:
+        yield (
+            f"{key}.encryption_key_id",
+            store.encryption_key_id,
+            "it needs a library that is not installed: pip install 'breezeblock[castellan]'",
         )
 
 
@@ -108,7 +130,7 @@ def _shared(settings: Settings) -> Iterator[Found]:
     buckets: dict[str, tuple[str, ...]] = {}
     for name, store in settings.backup_stores.items():
         key = f"backup_stores.{name}"
-        if store.type == "folder" and store.path is not None:
+        if store.path is not None:
             for other, path in folders.items():
                 if _overlap(store.path.parts, path.parts):
                     yield f"{key}.path", str(store.path), f"{other} has {path}; expected a folder of its own"

@@ -13,10 +13,11 @@ from breezeblock.backup.seal import MasterKeyError, master_key
 from breezeblock.backup.shares import AT_ONCE
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.database_urls import sqlite_path
-from breezeblock.doorbells.contract import Doorbell, Listener, Tally
+from breezeblock.doorbells.contract import Doorbell, Listener, OwnDoorbell, Tally
 from breezeblock.doorbells.local import DatagramBell, DatagramListener
 from breezeblock.doorbells.silent import SilentBell, SilentListener
 from breezeblock.drivers.file import FileDriver
+from breezeblock.env.byte_counts import ByteCounts
 from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
@@ -76,7 +77,7 @@ def open_database(settings: Settings, env: Env) -> Database:
     return Database(Store(lane, env), lane)
 
 
-def open_bell(settings: Settings, env: Env, tally: Tally) -> Doorbell:
+def open_bell(settings: Settings, env: Env, tally: Tally) -> OwnDoorbell:
     """The configured doorbell. Must be called on the event loop that will ring it."""
     kind = settings.doorbell_kind
     if kind == "postgresql":
@@ -155,8 +156,11 @@ def open_stores(settings: Settings, env: Env) -> Mapping[str, ObjectStore]:
     return {name: _open_store(name, chosen, env) for name, chosen in settings.backup_stores.items()}
 
 
-def open_archives(settings: Settings, env: Env) -> Archives:
-    """The stores of backups as a worker uses them. Makes the folder in which it keeps what it knows of their archives."""
+def open_archives(settings: Settings, env: Env, *, counts_file: int = -1) -> Archives:
+    """The stores of backups as a worker uses them. Makes the folder in which it keeps what it knows of their archives.
+
+    `counts_file`: the memory in which it counts what it does.
+    """
     folder = Path(settings.service.data_dir).absolute() / "run" / "archives"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stores = open_stores(settings, env)
@@ -165,15 +169,30 @@ def open_archives(settings: Settings, env: Env) -> Archives:
             objects=stores[name],
             shares=Shares(env.clock, bytes_per_s=chosen.rate_limit or None, at_once=min(chosen.slots, AT_ONCE)),
             level=0 if chosen.compression == "none" else chosen.compression_level,
-            read_key=functools.partial(_read_key, name, chosen.encryption_key_file),
+            read_key=open_key(name, chosen),
+            traffic=ByteCounts(counts_file, name, stores=settings.backup_stores),
+            spend_restoring=Shares(env.clock, bytes_per_s=chosen.restore_rate_limit or None).spend,
         )
         for name, chosen in settings.backup_stores.items()
+        if not chosen.is_cinders
     }
-    return Archives(shelves, env, folder)
+    cinders = {name: stores[name] for name, chosen in settings.backup_stores.items() if chosen.is_cinders}
+    return Archives(shelves, env, folder, cinders)
+
+
+def open_key(name: str, chosen: BackupStoreSettings) -> Callable[[], bytes | None]:
+    """What reads a store's master key, anew each time. It blocks, and raises BackendFailed or StoreUnavailable."""
+    if chosen.encryption_key_id:
+        from breezeblock.backup.castellan_key import CastellanKey
+
+        assert chosen.castellan_file is not None, (
+            f"backup_stores.{name}: settings of a key without a file were accepted"
+        )
+        return CastellanKey(chosen.castellan_file, chosen.encryption_key_id, store=name).read
+    return functools.partial(_read_key, name, chosen.encryption_key_file)
 
 
 def _read_key(name: str, path: Path | None) -> bytes | None:
-    """A store's master key, read anew for each backup. Raises BackendFailed."""
     try:
         return None if path is None else master_key(path.read_bytes())
     except OSError as error:
@@ -214,7 +233,7 @@ def _open_store(name: str, chosen: BackupStoreSettings, env: Env) -> ObjectStore
         )
         return SwiftStore(container, name=name, threads=threads)
     assert chosen.path is not None, f"backup_stores.{name}: settings without a folder were accepted"
-    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=threads)
+    return FolderStore(chosen.path.absolute(), name=name, ids=env.ids, threads=threads, ours=not chosen.is_cinders)
 
 
 def open_fences(
@@ -289,6 +308,7 @@ def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: E
         ids=env.ids,
         copy_rate_limit_bytes_per_s=chosen.copy_rate_limit,
         trusted_shared=chosen.trust_self_fencing,
+        track_changes=chosen.track_changes,
     )
     return Backend(
         name=name,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.api import keys
-from tests.api.builders import QUEUE, START_US
+from tests.api.builders import POOL, QUEUE, START_US
 from tests.api.world import Api
 
 from breezeblock.store import tables
@@ -357,6 +357,78 @@ def test_a_volume_from_a_backup_that_cannot_be(api: Api, volume: dict[str, Any],
     assert answer.status_code == answered, answer.text
 
 
+def test_a_volume_from_a_backup_has_the_type_and_the_zone_that_are_asked_for(api: Api) -> None:
+    """Wherever the backup is kept, and wherever what it is of was."""
+    api.insert(tables.volume_types, {"id": NOBODY, "name": "gold", "created_at_us": START_US})
+    api.insert(tables.pools, POOL | {"name": f"{QUEUE}#up", "availability_zone": "upstairs"})
+    backup_id = api.given("backups", store="far", availability_zone="attic")
+    asked = {"backup_id": backup_id, "volume_type": "gold", "availability_zone": "upstairs", "size": 3}
+
+    made = api("POST", "/v3/volumes", {"volume": asked}, version="3.47").json()["volume"]
+    nowhere = api("POST", "/v3/volumes", {"volume": asked | {"availability_zone": "attic"}}, version="3.47")
+    untyped = api("POST", "/v3/volumes", {"volume": asked | {"volume_type": "silver"}}, version="3.47")
+
+    assert (made["volume_type"], made["availability_zone"], made["size"]) == ("gold", "upstairs", 3)
+    assert api.row(tables.volumes, made["id"])["pool_name"] == f"{QUEUE}#up"
+    assert (nowhere.status_code, untyped.status_code) == (400, 404)
+
+
+def test_a_name_beside_a_volume_changes_nothing(api: Api) -> None:
+    """As in Cinder: it is that of a new one."""
+    backup_id, volume_id = api.given("backups"), api.given_volume(name="mine")
+
+    answer = api("POST", f"/v3/backups/{backup_id}/restore", {"restore": {"volume_id": volume_id, "name": "other"}})
+
+    assert answer.json()["restore"] == {"backup_id": backup_id, "volume_id": volume_id, "volume_name": "mine"}
+    assert api.row(tables.volumes, volume_id)["name"] == "mine"
+
+
+# --- zones -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("zone", "asked", "expected"),
+    [
+        ("nova", {}, ("default", "default", "nova")),
+        ("attic", {}, ("far", "far", "attic")),
+        ("attic", {"container": "shelf"}, ("far", "shelf", "attic")),
+        ("attic", {"container": "default"}, ("default", "default", "nova")),
+        ("attic", {"availability_zone": "nova"}, ("default", "default", "nova")),
+        ("nova", {"availability_zone": "attic"}, ("far", "far", "attic")),
+        ("moon", {}, ("default", "default", "nova")),
+    ],
+)
+def test_a_backup_is_kept_in_its_volumes_zone(
+    api: Api, zone: str, asked: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    """Unless something else is said, or there is no store in it."""
+    answer = backup_of(api, api.given_volume(availability_zone=zone), "3.51", **asked)
+
+    row = api.row(tables.backups, answer.json()["backup"]["id"])
+    assert (row["store"], row["container"], row["availability_zone"]) == expected
+    (operation,) = api.rows(tables.operations)
+    assert json.loads(operation["payload_json"])["store"] == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("parents", "asked", "store"),
+    [
+        ("far", {}, "far"),
+        ("far", {"container": "default"}, "default"),
+        ("gone", {}, "default"),
+        ("cinders", {}, "default"),
+    ],
+)
+def test_an_incremental_is_kept_where_its_parent_is(api: Api, parents: str, asked: dict[str, str], store: str) -> None:
+    """There it finds what need not be stored again; another one is of the whole volume."""
+    volume_id = api.given_volume()
+    api.given("backups", volume_id=volume_id, store=parents)
+
+    answer = backup_of(api, volume_id, "3.51", incremental=True, **asked)
+
+    assert api.row(tables.backups, answer.json()["backup"]["id"])["store"] == store
+
+
 # --- export ----------------------------------------------------------------------------------------------------------
 
 
@@ -407,7 +479,7 @@ def test_an_import_makes_a_backup_that_is_looked_for(api: Api) -> None:
     ("record", "token", "status"),
     [
         (record_of(), "user:p1", 403),
-        (record_of() | {"backup_service": "cinder.backup.drivers.posix"}, ADMIN, 400),
+        (record_of() | {"backup_service": "somebody.else"}, ADMIN, 400),
         (record_of() | {"backup_url": "*"}, ADMIN, 400),
         (record_of() | {"backup_url": "ü"}, ADMIN, 400),
         (record_of(display_name="a\0"), ADMIN, 400),
@@ -419,6 +491,7 @@ def test_an_import_makes_a_backup_that_is_looked_for(api: Api) -> None:
         (record_of(manifest="x.1.1"), ADMIN, 400),
         (record_of(record_version=2), ADMIN, 400),
         (record_of(size=0), ADMIN, 400),
+        (record_of(created_at_us=2**60), ADMIN, 400),
         (record_of(store="other"), ADMIN, 400),
         ({"backup_service": "breezeblock.backup"}, ADMIN, 400),
     ],
@@ -428,6 +501,62 @@ def test_an_import_that_cannot_be(api: Api, record: Any, token: str, status: int
 
     assert answer.status_code == status, answer.text
     assert api.count(tables.backups) == 0
+
+
+CINDERS = {
+    "id": NOBODY, "volume_id": NOBODY, "size": 2, "container": "99/99/9", "display_name": "old", "object_count": 3,
+    "service_metadata": f"volume_{NOBODY}_20251121120000_backup_{NOBODY}", "created_at": "2025-11-21T12:00:00Z",
+    "parent_id": "88888888-8888-8888-8888-888888888888", "data_timestamp": "2025-11-21T11:00:00Z",
+}  # fmt: skip
+POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
+
+
+def test_what_cinder_exported_is_imported(api: Api) -> None:
+    record = {"backup_service": POSIX, "backup_url": encoded(CINDERS)}
+    answer = api("POST", "/v3/backups/import_record", {"backup-record": record}, token=ADMIN)
+    shown = api("GET", f"/v3/backups/{NOBODY}", token=ADMIN).json()["backup"]
+
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["backup"]["id"], answer.json()["backup"]["name"]) == (NOBODY, "old")
+    expected = {
+        "status": "creating", "size": 2, "object_count": 3, "container": "99/99/9", "is_incremental": True,
+        "created_at": "2025-11-21T12:00:00.000000", "data_timestamp": "2025-11-21T11:00:00.000000",
+    }  # fmt: skip
+    assert {name: shown[name] for name in expected} == expected
+    assert api.row(tables.backups, NOBODY)["store"] == "cinders"
+    assert api.bell.rung == [QUEUE]
+
+
+@pytest.mark.parametrize(
+    ("service", "url", "told"),
+    [
+        (POSIX, "*", "not base64"),
+        (POSIX, encoded(CINDERS | {"encryption_key_id": NOBODY}), "encrypted volume"),
+        (
+            "cinder.backup.drivers.ceph.CephBackupDriver",
+            encoded(CINDERS),
+            "only those of its drivers posix, nfs, glusterfs",
+        ),
+        ("cinder.backup", encoded(CINDERS), "expected breezeblock.backup"),
+        ("breezeblock.backup", record_of(store="cinders")["backup_url"], "there is no backup store cinders"),
+    ],
+)
+def test_what_cinder_exported_cannot_be_imported(api: Api, service: str, url: str, told: str) -> None:
+    record = {"backup_service": service, "backup_url": url}
+    answer = api("POST", "/v3/backups/import_record", {"backup-record": record}, token=ADMIN)
+
+    assert answer.status_code == 400
+    assert told in answer.json()["badRequest"]["message"]
+    assert api.count(tables.backups) == 0
+
+
+def test_cinders_backups_are_nothing_to_add_to(api: Api) -> None:
+    """A store of theirs takes no new ones, also when it is named."""
+    answer = backup_of(api, api.given_volume(), container="cinders")
+
+    assert answer.status_code == 202
+    row = api.row(tables.backups, answer.json()["backup"]["id"])
+    assert (row["store"], row["container"]) == ("default", "cinders")
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from breezeblock import settings
 from breezeblock.api import metrics
 from breezeblock.api.app import build_app
 from breezeblock.api.call import Services
+from breezeblock.env.byte_counts import ByteCounts
 from breezeblock.env.real import real_env
 from breezeblock.resources.measures import RECENT_US
 from breezeblock.store import tables
@@ -184,26 +186,44 @@ def test_it_needs_no_project_and_no_administrator(api: Api) -> None:
     assert of(scraped(api, token="user:p1"), "database_up") == 1
 
 
-def test_without_a_database_it_still_tells_what_processes_know(tmp_path: Path) -> None:
-    """That is when somebody looks."""
+def without_a_database(folder: Path, rings: dict[str, int] | None = None) -> httpx.Response:
+    """What an API answers that finds none. `rings`: the files in which processes count."""
 
     async def ask() -> httpx.Response:
         env = real_env()
-        lane = SqliteLane(
-            open_engine(f"sqlite:///{tmp_path}/no/folder/x.db", now_us=env.clock.now_us), str(tmp_path / "x")
-        )
-        services = Services(store=Store(lane, env), env=env, doorbell=Bell(), settings=settings.load(None, {}).settings)
+        lane = SqliteLane(open_engine(f"sqlite:///{folder}/no/folder/x.db", now_us=env.clock.now_us), str(folder / "x"))
+        chosen = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
+        services = Services(store=Store(lane, env), env=env, doorbell=Bell(), settings=chosen, rings=rings or {})
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=build_app(services))) as client:
             answer = await client.get("http://here/metrics")
         lane.close()
         return answer
 
-    answer = asyncio.run(ask())
+    return asyncio.run(ask())
+
+
+def test_without_a_database_it_still_tells_what_processes_know(tmp_path: Path) -> None:
+    """That is when somebody looks."""
+    answer = without_a_database(tmp_path)
 
     assert answer.status_code == 200
     assert "\nbreezeblock_database_up 0.0\n" in answer.text
     assert "\nbreezeblock_build_info{" in answer.text
     assert "breezeblock_nodes" not in answer.text
+
+
+def test_bytes_of_backups_are_summed_over_processes(tmp_path: Path) -> None:
+    """For each store that is configured, also where nothing was moved yet."""
+    files = {name: os.memfd_create(name) for name in ("api-1", "node-1", "node-2")}
+    for name, read in (("node-1", 3), ("node-2", 4)):
+        ByteCounts(files[name], "default", stores=["default"]).add(read=read, stored=1)
+    text = without_a_database(tmp_path, files).text
+    for file in files.values():
+        os.close(file)
+
+    moved = {"read": 7, "stored": 2, "deduplicated": 0, "restored": 0}
+    for what, size in moved.items():
+        assert f'breezeblock_backup_bytes_total{{store="default",what="{what}"}} {size}.0\n' in text, text
 
 
 def test_a_scrape_takes_the_same_few_statements_whatever_there_is(api: Api) -> None:

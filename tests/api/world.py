@@ -55,7 +55,14 @@ class Api:
     def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop, *, believe_everyone: bool = False) -> None:
         self._loop = loop
         self.bell = Bell()
-        self.settings = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
+        environ = {
+            "BREEZEBLOCK_SERVICE__DATA_DIR": str(folder),
+            "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
+            "BREEZEBLOCK_BACKUP_STORES__FAR__AVAILABILITY_ZONE": "attic",
+            "BREEZEBLOCK_BACKUP_STORES__CINDERS__TYPE": "cinder-posix",
+            "BREEZEBLOCK_BACKUP_STORES__CINDERS__PATH": str(folder / "cinder"),
+        }
+        self.settings = settings.load(None, environ).settings
         self._env: Env = real_env()
         # Of the servers of a cluster the application uses one and the test another, or both go round all of them.
         opening = _open_servers() if databases.urls() else _open_file(folder / "test.db")

@@ -17,6 +17,7 @@ from tests.backup.given import BLOCK, GIB, MemoryStore
 from tests.drivers.guards import WithoutLocks
 from tests.store.given import NOW_US, QUEUE, UNLIMITED, Base, origin
 
+from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Shares
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import FileDriver
@@ -27,7 +28,7 @@ from breezeblock.node.gate import Gate
 from breezeblock.protocol import steps
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure, Run
-from breezeblock.resources import backups, restores, snapshots, volumes
+from breezeblock.resources import backups, cinder_records, restores, snapshots, volumes
 from breezeblock.resources.charges import park_unknown
 from breezeblock.store import tables
 from breezeblock.store.run import Store
@@ -96,6 +97,7 @@ class Bench:
     base: Base = field(default_factory=Base)
     objects: MemoryStore = field(default_factory=MemoryStore)
     cache: Path | None = None
+    cinders: dict[str, ObjectStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.base.pool()
@@ -143,7 +145,7 @@ class Bench:
             driver=self.driver.bind(WithoutLocks(guard)),
             clock=ENV.clock,
             continues=True,
-            archives=Archives({"default": self.shelf}, ENV, self.cache),
+            archives=Archives({"default": self.shelf}, ENV, self.cache, self.cinders),
         )
         run = Run(claim, msgspec.json.decode(claim.payload_json, type=operation.payload), tools, store, leaving=_never)
         if during is not None:
@@ -184,13 +186,17 @@ class Bench:
         begin = backups.begin_force_delete if force else backups.begin_delete
         self.base.run(begin, origin=origin(), backup_id=BackupId(id_))
 
-    def restore(self, id_: str = BACKUP, *, to: str | None = None) -> None:
+    def restore(
+        self, id_: str = BACKUP, *, to: str | None = None, restoring: bool = True, skip_damaged: bool = False
+    ) -> None:
+        """Only the request: to an existing volume, to a new one, or, not `restoring`, of a new one made from the backup."""
+        how: dict[str, Any] = {"origin": origin(), "skip_damaged": skip_damaged}
         if to is not None:
-            given = {"backup_id": BackupId(id_), "volume_id": VolumeId(to)}
-            self.base.run(restores.begin_restore, origin=origin(), **given)
+            self.base.run(restores.begin_restore, backup_id=BackupId(id_), volume_id=VolumeId(to), **how)
             return
         wanted = NewVolume(id=VolumeId(NEW_VOLUME), backup_id=BackupId(id_))
-        self.base.run(restores.begin_create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED, restoring=True)
+        how |= {"wanted": wanted, "quota_defaults": UNLIMITED, "restoring": restoring}
+        self.base.run(restores.begin_create, **how)
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -231,13 +237,16 @@ class Bench:
         """What must hold when nothing is under way: *Once*, *Termination*, *Accounts*, and no backup without its data."""
         assert self.base.problems() == []
         assert self.base.rows(tables.operations) == []
+        assert self.base.rows(tables.backup_segments) == []
         published = {
             row["object_name"] for table in (tables.volumes, tables.snapshots) for row in self.base.rows(table)
         }
-        assert self.files() == {name for name in published if name is not None}
+        kept = {row["object_name"] for row in self.base.rows(tables.kept_objects)}
+        assert self.files() - kept == {name for name in published if name is not None}
         for row in self.base.rows(tables.backups):
             assert row["pin"] is None
-            assert row["status"] != "available" or row["manifest"] in self.manifests()
+            known = row["manifest"] in self.manifests() or cinder_records.place_of(row) is not None
+            assert row["status"] != "available" or known
         packs = self.pack_states()
         assert "pending" not in packs.values()
         assert {pack for pack in self.objects.packs() if pack not in packs} == set()

@@ -34,6 +34,7 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
     assert {*report["faults"], *report["options"]["faults_not_available_here"]} >= {*EVERY_KIND} - missed
     assert report["operations_taken_over"] > 0
     assert report["contents_compared"] > report["requests"]["accepted"] / 5
+    assert min(report["backups"].values()) > 0
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 

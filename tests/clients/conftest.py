@@ -2,6 +2,7 @@
 
 import os
 import random
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import keystoneauth1.session
 import openstack
 import pytest
 from cinderclient.contrib.noauth import CinderNoAuthPlugin
+from tests.backup.cinder.made import ARCHIVE as MADE_BY_CINDER
 from tests.clients.programs import Programs
 from tests.clients.requests import Asked
 from tests.servers.database import Address
@@ -31,6 +33,8 @@ OPTIONS = {
     "BREEZEBLOCK_BACKENDS__SLOW__COPY_RATE_LIMIT": str(SLOW_BYTES_PER_S),
     "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
     "BREEZEBLOCK_BACKUP_STORES__SLOW__RATE_LIMIT": str(2 * SLOW_BYTES_PER_S),
+    "BREEZEBLOCK_BACKUP_STORES__SLOW__AVAILABILITY_ZONE": "attic",
+    "BREEZEBLOCK_BACKUP_STORES__CINDERS__TYPE": "cinder-posix",
 }
 
 HERE = Path(__file__).parent
@@ -54,10 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, database_proxy: Address | None) -> Iterator[Service]:
-    """Two nodes, two API processes, two backends and two stores: of each a fast one, and `slow`."""
+    """Two nodes, two API processes, two backends and two stores: of each a fast one, and `slow`; and what Cinder has left."""
     data = tmp_path_factory.mktemp("service") / "data"
+    of_cinder = data.with_name("cinder")
+    with tarfile.open(MADE_BY_CINDER) as archive:
+        archive.extractall(of_cinder, filter="data")
+    environ = OPTIONS | {"BREEZEBLOCK_BACKUP_STORES__CINDERS__PATH": str(of_cinder)}
     with ExitStack() as stack:
-        given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=OPTIONS)
+        given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=environ)
         running = start(data, nodes=2, workers=2, **given)
         stack.callback(running.end)
         yield running

@@ -7,6 +7,7 @@ import random
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from tests.service import Service, eventually
 OFTEN_S = 0.1
 # Takes the slow store some seconds.
 LONG = 96 << 20
+# What a backup consists of.
+BLOCK = 64 << 10
 
 
 @pytest.fixture
@@ -256,3 +259,58 @@ def test_the_programs_back_up_and_restore(programs: Programs, cinder: Any, volum
     assert (shown["name"], shown["volume_id"]) == (name, volume.id)
     assert [one["Name"] for one in listed] == [name]
     assert after == before
+
+
+def test_damage_is_found_told_and_left_out_on_request(
+    cinder: Any, volume: Any, storage: Storage, service: Service
+) -> None:
+    """The command finds it, the owner reads of it, and gets all the rest."""
+    backup = backed_up(cinder, volume)
+    key = _damaged(service, backup.id)
+    ill = service.command("backup", "verify", backup.id, "--json")
+    (found,) = json.loads(ill.stdout)
+    told = [one.user_message for one in cinder.messages.list() if one.resource_uuid == backup.id]
+    cinder.backups.update(backup, metadata={"breezeblock:restore_damaged": "true"})
+    rest = settled(cinder.volumes, cinder.volumes.get(cinder.restores.restore(backup.id, name="rest").volume_id))
+    with storage.file_of("volumes", volume.id).open("r+b") as file:
+        file.write(bytes(BLOCK))
+    contents = [storage.content_of("volumes", one.id) for one in (rest, volume)]
+    cinder.volumes.delete(rest)
+
+    assert (ill.returncode, found["state"], found["lost_bytes"]) == (1, "damaged", BLOCK), ill.stderr
+    assert [one["object"] for one in found["objects"]] == [key]
+    assert found["objects"][0]["ranges"] == [{"first": 0, "last": BLOCK - 1}]
+    assert told == [cinder.backups.get(backup.id).fail_reason]
+    assert key in told[0]
+    assert rest.metadata["breezeblock:lost"] == f"{BLOCK} bytes: 0-{BLOCK - 1}"
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.proof
+def test_an_operator_restores_around_damage(cinder: Any, volume: Any, service: Service) -> None:
+    """Without the word of the owner, whose volume it is; and without that of the operator nothing is restored."""
+    backup = backed_up(cinder, volume)
+    key = _damaged(service, backup.id)
+    refused = service.command("backup", "restore", backup.id, "--name", "whole")
+    answer = service.command("backup", "restore", backup.id, "--name", "rest", "--skip-damaged", "--json")
+    made = json.loads(answer.stdout)
+    volumes = {one.name: one for one in cinder.volumes.list() if one.name in ("whole", "rest")}
+    for one in volumes.values():
+        cinder.volumes.delete(one)
+
+    assert (refused.returncode, key in refused.stderr) == (1, True), refused.stderr
+    assert (answer.returncode, made["outcome"], made["lost_bytes"]) == (1, "done", BLOCK), answer.stderr
+    assert (volumes["whole"].status, volumes["rest"].status) == ("error", "available")
+    assert (volumes["rest"].id, volumes["rest"].metadata["breezeblock:lost"]) == (made["volume"], made["lost"])
+
+
+def _damaged(service: Service, backup_id: str) -> str:
+    """Change some bytes of the first block of a backup. Returns the object's key."""
+    rows = service.database.rows("SELECT id, archive_id FROM packs WHERE backup_id = ?", backup_id)
+    store = service.data / "backups"
+    files: list[Path] = [store / row["archive_id"] / "packs" / row["id"][:2] / row["id"] for row in rows]
+    pack = max((file for file in files if file.exists()), key=lambda file: file.stat().st_size)
+    data = bytearray(pack.read_bytes())
+    data[BLOCK // 2] ^= 0xFF
+    pack.write_bytes(data)
+    return pack.relative_to(store).as_posix()

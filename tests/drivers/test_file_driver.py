@@ -18,7 +18,8 @@ from tests.drivers.guards import ClosingGate, Crash, CrashAt, FakeClock, Meanwhi
 from tests.drivers.places import MIB, Place, pieces_of
 
 from breezeblock.drivers.contract import Driver, FenceScope, ObjectName
-from breezeblock.drivers.file import MARKER, PIECE_BYTES, SAVE_EVERY_BYTES, SENTENCES, FileDriver
+from breezeblock.drivers.file import MARKER, PIECE_BYTES, SAVE_EVERY_BYTES, FileDriver
+from breezeblock.drivers.sentences import SENTENCES
 from breezeblock.env.contract import Files
 from breezeblock.env.files import RealFiles
 from breezeblock.env.real import RealIds, RealThreads

@@ -8,7 +8,7 @@ from typing import Any, Final
 from tests.race.model import Answered
 from tests.service import Service, eventually
 
-from breezeblock.chaos.load import Http
+from breezeblock.chaos.http import Http
 
 THREADS: Final = 32
 PROJECT: Final = "race"

@@ -12,6 +12,7 @@ from breezeblock.chaos.watching import read_events, watch
 TABLES = (
     "CREATE TABLE volumes (id VARCHAR(36), status VARCHAR(36))",
     "CREATE TABLE snapshots (id VARCHAR(36), status VARCHAR(36))",
+    "CREATE TABLE backups (id VARCHAR(36), status VARCHAR(36))",
     "CREATE TABLE operations (id VARCHAR(36), owner VARCHAR(36), epoch BIGINT, direction VARCHAR(8))",
     "CREATE TABLE operation_locks (resource_id VARCHAR(36), seq BIGINT, operation_id VARCHAR(36), exclusive BOOLEAN)",
     "CREATE TABLE operation_log (operation_id VARCHAR(36), outcome VARCHAR(16), kind VARCHAR(64))",

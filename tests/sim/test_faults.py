@@ -353,6 +353,7 @@ def test_a_driver_copies_all_of_a_volume_in_short_pieces(database: Database) -> 
     source, target = (ObjectName(f"aa000000-0000-4000-8000-00000000000{number}", 1, 1) for number in (1, 2))
 
     async def story(scene: Scene) -> bytes:
+        scene.cluster.disk = MemoryFiles()  # one that shares nothing
         files = await files_with(scene, [])
         await scene.cluster.disk.remove(A, B)
         clock = VirtualClock()

@@ -24,7 +24,7 @@ def run_with_a_crash_and_a_fence(database: Database) -> list[Entry]:
     for seed in range(50):
         history = simulate(seed, database=database, only=["crash", "cut", "stop"], fence="kill").history
         states = {entry.data["after"] for entry in history if entry.kind == "node"}
-        faults = {entry.data["fault"] for entry in history if entry.kind == "fault"}
+        faults = {entry.data["fault"] for entry in history if entry.kind == "fault" and "target" in entry.data}
         ended = [entry for entry in history if entry.kind == "ended"]
         node_crashes = any(entry.text.startswith("crash node") for entry in history)
         if "fenced" in states and faults == {"crash", "cut", "stop"} and node_crashes and len(ended) > 5:

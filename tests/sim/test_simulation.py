@@ -18,7 +18,7 @@ from breezeblock.testing.database import Database
 from breezeblock.testing.faults import KINDS
 from breezeblock.testing.run import Failed, simulate, takes_locks
 
-SEEDS = seeds(quick=200 if os.environ.get("BREEZEBLOCK_QUICK") == "1" else 400, proof=5_000)
+SEEDS = seeds(quick=150 if os.environ.get("BREEZEBLOCK_QUICK") == "1" else 250, proof=5_000)
 
 
 # How often each of these happens in a run, at the very least and over all runs; on the average it is two or more times that.

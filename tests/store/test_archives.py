@@ -24,9 +24,17 @@ class Backups:
 
     def __init__(self) -> None:
         self.base = Base()
-        self.now_us = NOW_US
         self.manifests: dict[str, frozenset[str]] = {}
         self.deleted: list[str] = []
+
+    @property
+    def now_us(self) -> int:
+        """By the database's clock: the nodes' own say nothing."""
+        return self.base.now_us
+
+    @now_us.setter
+    def now_us(self, now_us: int) -> None:
+        self.base.now_us = now_us
 
     def run(self, f: Callable[..., Any], **values: Any) -> Any:
         return self.base.run(f, **values)
@@ -42,8 +50,8 @@ class Backups:
         return name
 
     def enter(self, name: str) -> str:
-        values = {"store": "default", "project_id": "p1", "archive_id": ARCHIVE, "now_us": self.now_us}
-        entered: str = self.run(archives.enter, backup_id=name, **values)
+        values = {"store": "default", "project_id": "p1", "archive_id": ARCHIVE}
+        entered: str = self.run(archives.enter, backup_id=name, **values, key_check="key-1", now_us=self.now_us)
         return entered
 
     def allot(self, backup: str, *packs: str) -> None:
@@ -55,7 +63,7 @@ class Backups:
     def publish(self, backup: str, *named: str) -> str:
         manifest = f"{backup}.1.1"
         self.manifests[manifest] = frozenset(named)
-        values = {"manifest": manifest, "named": frozenset(named), "now_us": self.now_us}
+        values = {"manifest": manifest, "named": frozenset(named)}
         published: str = self.run(archives.publish, backup_id=backup, **values)
         return published
 
@@ -67,10 +75,10 @@ class Backups:
         return backup
 
     def leave(self, backup: str) -> None:
-        self.run(archives.leave, backup_id=backup, now_us=self.now_us)
+        self.run(archives.leave, backup_id=backup)
 
     def delete(self, backup: str) -> None:
-        self.run(archives.unpublish, backup_id=backup, now_us=self.now_us)
+        self.run(archives.unpublish, backup_id=backup)
 
     def picture(self) -> Picture:
         found: Picture = self.run(archives.picture, archive_id=ARCHIVE)
@@ -88,18 +96,18 @@ class Backups:
         return settled
 
     def sweep(self) -> list[str]:
-        ids: list[str] = self.run(archives.to_sweep, archive_id=ARCHIVE, now_us=self.now_us)
+        ids: list[str] = self.run(archives.to_sweep, archive_id=ARCHIVE)
         self.deleted += ids
-        self.run(archives.note_swept, archive_id=ARCHIVE, ids=ids, now_us=self.now_us)
+        self.run(archives.note_swept, archive_id=ARCHIVE, ids=ids)
         return ids
 
     def collect(self) -> list[str]:
         """A whole collection. What it swept."""
-        self.run(archives.begin_collection, archive_id=ARCHIVE, now_us=self.now_us)
+        self.run(archives.begin_collection, archive_id=ARCHIVE)
         self.settle(CONDEMNED)
         self.settle(LIVE)
         swept = self.sweep()
-        self.run(archives.end_collection, archive_id=ARCHIVE, now_us=self.now_us)
+        self.run(archives.end_collection, archive_id=ARCHIVE)
         return swept
 
     def states(self) -> dict[str, str]:
@@ -123,10 +131,10 @@ def backups() -> Iterator[Backups]:
 def test_the_first_backup_of_a_project_makes_its_archive_and_the_next_one_finds_it(backups: Backups) -> None:
     backups.begin("b1")
     backups.begin("b2", enters=False)
-    other = {"store": "default", "project_id": "p1", "archive_id": "archive-2", "now_us": NOW_US}
+    other = {"store": "default", "project_id": "p1", "archive_id": "archive-2", "key_check": "key-2", "now_us": NOW_US}
 
     assert backups.run(archives.enter, backup_id="b2", **other) == ARCHIVE
-    assert [row["id"] for row in backups.base.rows(tables.archives)] == [ARCHIVE]
+    assert [(row["id"], row["key_check"]) for row in backups.base.rows(tables.archives)] == [(ARCHIVE, "key-1")]
 
 
 def test_a_backup_may_use_live_packs_and_its_own(backups: Backups) -> None:
@@ -149,12 +157,29 @@ def test_a_backup_that_is_published_keeps_what_it_names_of_its_own(backups: Back
     assert backups.base.row(tables.backups, "b1")["pin"] is None
 
 
+def test_a_backup_of_many_packs_is_published_as_a_whole(backups: Backups, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are looked at some at a time, beside those of another backup that is under way."""
+    monkeypatch.setattr(archives, "DECIDED_MOST", 2)
+    monkeypatch.setattr(archives, "_OWN", archives._OWN.limit(2))
+    monkeypatch.setattr(archives, "AT_ONCE", 2)
+    backups.begin("b1")
+    backups.begin("b2")
+    backups.allot("b2", "p00", "p04", "p99")
+    own = [f"p{number:02}" for number in (1, 2, 3, 5, 6, 7)]
+    backups.allot("b1", *own)
+    backups.publish("b1", *own[1:])
+
+    states = backups.states()
+    assert {states[pack] for pack in own[1:]} == {"live"}
+    assert (states["p01"], states["p00"], states["p04"], states["p99"]) == ("doomed", "pending", "pending", "pending")
+
+
 def test_a_backup_is_published_once(backups: Backups) -> None:
     """By whom it was first: a repeat, or a later claim, learns the name that it has."""
     backups.begin("b1")
     backups.allot("b1", "p1")
     backups.publish("b1", "p1")
-    later = {"manifest": "b1.1.2", "named": frozenset(["p1"]), "now_us": NOW_US}
+    later = {"manifest": "b1.1.2", "named": frozenset(["p1"])}
 
     assert backups.run(archives.publish, backup_id="b1", **later) == "b1.1.1"
     assert backups.picture().publications == 1
@@ -286,9 +311,9 @@ def test_a_collection_is_not_due_for_what_waits_for_a_backup(backups: Backups) -
 def test_what_ends_during_a_collection_makes_the_next_one_due(backups: Backups) -> None:
     backups.made("b1", "p1")
     backups.now_us += archives.COLLECT_AFTER_US
-    assert backups.run(archives.begin_collection, archive_id=ARCHIVE, now_us=backups.now_us)
+    assert backups.run(archives.begin_collection, archive_id=ARCHIVE)
     backups.delete("b1")
-    backups.run(archives.end_collection, archive_id=ARCHIVE, now_us=backups.now_us)
+    backups.run(archives.end_collection, archive_id=ARCHIVE)
 
     assert backups.due_us() == backups.now_us + archives.COLLECT_AFTER_US
 
@@ -296,11 +321,11 @@ def test_what_ends_during_a_collection_makes_the_next_one_due(backups: Backups) 
 def test_two_nodes_that_find_an_archive_due_look_through_it_once(backups: Backups) -> None:
     backups.made("b1", "p1")
     backups.now_us += archives.COLLECT_AFTER_US
-    assert backups.run(archives.due, now_us=backups.now_us) == [(ARCHIVE, "default")]
+    assert backups.run(archives.due) == [(ARCHIVE, "default")]
 
-    taken = [backups.run(archives.begin_collection, archive_id=ARCHIVE, now_us=backups.now_us) for _ in range(2)]
+    taken = [backups.run(archives.begin_collection, archive_id=ARCHIVE) for _ in range(2)]
 
-    assert (taken, backups.run(archives.due, now_us=backups.now_us)) == ([True, False], [])
+    assert (taken, backups.run(archives.due)) == ([True, False], [])
 
 
 # --- anything in any order --------------------------------------------------------------------------------------------

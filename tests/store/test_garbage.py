@@ -29,7 +29,7 @@ def backups() -> Iterator[Backups]:
 
 
 def begin(backups: Backups, *stores: str) -> bool:
-    values = {"where": QUEUE, "stores": stores or ("default",), "now_us": backups.now_us}
+    values = {"where": QUEUE, "stores": stores or ("default",)}
     begun: bool = backups.run(garbage.begin_due, origin=origin(), **values)
     return begun
 
@@ -46,7 +46,7 @@ def test_a_collection_that_is_due_is_begun_once(backups: Backups) -> None:
 
 def test_who_does_not_have_the_store_leaves_it_to_others(backups: Backups) -> None:
     assert begin(backups, "elsewhere") is False
-    assert backups.run(garbage.has_due, stores=("default",), now_us=backups.now_us)
+    assert backups.run(garbage.has_due, stores=("default",))
 
 
 def test_a_collection_that_has_ended_says_when_the_next_one_is_due(backups: Backups) -> None:
@@ -94,3 +94,17 @@ def test_a_pin_is_kept_while_anybody_works_on_its_backup(backups: Backups) -> No
 
     assert backups.run(garbage.has_forgotten_pins) is False
     assert backups.run(garbage.end_forgotten_pin, now_us=NOW_US) is None
+
+
+def test_when_a_collection_is_due_is_asked_of_the_database_alone(backups: Backups) -> None:
+    """A request whose node is a year ahead makes nothing due, and one that is a year behind keeps nothing from it."""
+    year_us = 365 * 24 * 3600 * 1_000_000
+    backups.now_us -= 1
+    found = []
+    for wrong_us in (year_us, -year_us):
+        there = origin(at_us=backups.now_us + wrong_us)
+        values = {"where": QUEUE, "stores": ("default",)}
+        found.append(backups.run(garbage.begin_due, origin=there, **values))
+        backups.now_us += 1
+
+    assert found == [False, True]

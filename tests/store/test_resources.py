@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.databases import urls
+from tests.proof import PROOF
 from tests.store.given import (
     ME,
     NOW_US,
@@ -635,7 +637,9 @@ class Anything(RuleBasedStateMachine):
         assert self.base.problems() == []
 
 
-Anything.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Anything.TestCase.settings = settings(
+    max_examples=20 if urls() and not PROOF else 60, stateful_step_count=40, deadline=None
+)
 TestAnything = Anything.TestCase
 
 

@@ -17,7 +17,7 @@ from breezeblock.chaos.contents import ZEROS, holds, pattern, write
 from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.evidence import Call, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Client, Volume
+from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Backup, Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
@@ -27,6 +27,7 @@ from breezeblock.chaos.witness import NodeSeen, Owned
 
 V = "11111111-1111-1111-1111-111111111111"
 S = "22222222-2222-2222-2222-222222222222"
+B = "33333333-3333-3333-3333-333333333333"
 NAME = f"{V}.1.1"
 GIB = 1024**3
 ALWAYS = [Outage(float("-inf"), float("inf"))]
@@ -108,6 +109,16 @@ def test_a_change_without_a_token_is_found() -> None:
     switch = replace(without, call="failover", object="secondary")
 
     assert [len(checker.exclusion([one], NOBODY)) for one in (without, source, switch)] == [1, 1, 0]
+
+
+def test_anybody_may_remove_what_a_backup_has_kept() -> None:
+    """And do nothing else with it; nor remove what is no backup's."""
+    removal = replace(call((1, 1), 0, 1, what="delete"), tokens={})
+    resource = removal.object.split(".")[0]
+
+    assert checker.exclusion([removal], NOBODY, {resource}) == []
+    assert len(checker.exclusion([removal], NOBODY, {"another"})) == 1
+    assert len(checker.exclusion([replace(removal, call="create")], NOBODY, {resource})) == 1
 
 
 # --- Order and Transitions --------------------------------------------------------------------------------------------
@@ -254,6 +265,47 @@ def test_each_wrong_end_of_a_request_is_found(one: Asked, log: list[dict[str, An
 def test_each_difference_at_rest_is_found(at_rest: Rest) -> None:
     """Rows that are gone, twice, wrong or nobody's; files that are gone, short, left over; and wrong contents."""
     assert everything(client(), at_rest)
+
+
+def backup_row(**more: Any) -> dict[str, Any]:
+    return {"id": B, "name": "backup-0-2", "status": "available", "size_gib": 1} | more
+
+
+def with_backup() -> Client:
+    found = client()
+    found.backups = [
+        Backup("backup-0-2", B, sizes={1}, there={True}, content={"tag"}, sizes_ever={1, 2}, of="volume-0-1")
+    ]
+    return found
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [backup_row(), backup_row()],
+        [backup_row(id=S)],
+        [backup_row(status="creating")],
+        [backup_row(status="error")],
+        [backup_row(size_gib=2)],
+        [backup_row(), backup_row(id=S, name="stranger")],
+    ],
+)
+def test_each_difference_of_a_backup_at_rest_is_found(rows: list[dict[str, Any]]) -> None:
+    assert everything(with_backup(), rest(backups=[backup_row()])) == []
+    assert everything(with_backup(), rest(backups=rows))
+
+
+def test_a_backup_of_a_volume_whose_extension_found_no_room_may_have_its_former_size() -> None:
+    one = asked()
+    small = client()
+    small.asked = [one]
+    small.backups = with_backup().backups
+    at_rest = rest(backups=[backup_row(size_gib=2)])
+
+    assert one.request_id is not None
+    assert checker.expectations([small], at_rest, NONE, {one.request_id}) == []
+    assert len(checker.expectations([small], at_rest, NONE, set())) == 1
 
 
 def test_a_volume_that_came_back_is_found() -> None:
@@ -438,7 +490,7 @@ def test_a_lost_node_that_nobody_fences_is_not_at_rest(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.executescript(
             "CREATE TABLE operations (id); CREATE TABLE volumes (id, status); CREATE TABLE snapshots (id, status);"
-            "CREATE TABLE nodes (incarnation, state, fencer);"
+            "CREATE TABLE backups (id, status); CREATE TABLE nodes (incarnation, state, fencer);"
             "INSERT INTO nodes VALUES ('a', 'up', NULL), ('b', 'expired', 'a'), ('c', 'gone', NULL)"
         )
         before = unsettled(SqliteFile(path))

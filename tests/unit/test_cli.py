@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, insert
 
 from breezeblock import __version__, cli
 from breezeblock.settings import Settings
-from breezeblock.store import schema
+from breezeblock.store import schema, tables
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -144,6 +146,44 @@ def test_the_status_of_a_fresh_database_is_empty(
     assert status == 0
     assert found["running"] is False
     assert [found[key] for key in ("api", "nodes", "operations", "queues", "failovers")] == [[], [], [], [], []]
+
+
+def test_the_status_tells_how_far_backups_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """At 50 MiB/s, 125 s before the end; what waits has neither rate nor end, and what is no backup has none of it."""
+    url = f"sqlite:///{tmp_path}/breezeblock.db"
+    schema.upgrade(url)
+    row: dict[str, Any] = {
+        "version": 1, "queue": "c@b", "resource_type": "backup", "project_id": "p", "user_id": "u", "request_id": "r",
+        "payload_json": '{"store":"offsite"}', "created_at_us": 1,
+    }  # fmt: skip
+    told = {"told": {"done": 3750 * 1024**2, "total": 10_000 * 1024**2, "rate": 50 * 1024**2}}
+    rows: list[dict[str, Any]] = [
+        {"id": "o1", "kind": "create_backup", "resource_id": "b1", "owner": "n-1", "state_json": json.dumps(told)},
+        {"id": "o2", "kind": "restore_backup", "resource_id": "v2", "owner": None, "state_json": "{}"},
+        {"id": "o3", "kind": "delete_backup", "resource_id": "b3", "owner": None, "state_json": "{}"},
+    ]
+    engine = create_engine(url)
+    with engine.begin() as tx:
+        tx.execute(insert(tables.operations), [row | one for one in rows])
+    engine.dispose()
+
+    run(monkeypatch, "status", "--json", "--data", str(tmp_path))
+    one, waiting, other = (found["progress"] for found in json.loads(capsys.readouterr().out)["operations"])
+    run(monkeypatch, "status", "--data", str(tmp_path))
+    shown = " ".join(capsys.readouterr().out.split())
+
+    assert (one["percent"], one["bytes_per_s"], one["eta_s"], one["store"]) == (37, 50 * 1024**2, 125, "offsite")
+    assert (waiting["percent"], waiting["bytes_per_s"], waiting["eta_s"], waiting["total_bytes"]) == (
+        0,
+        None,
+        None,
+        None,
+    )
+    assert other is None
+    assert "│ create_backup │ backup b1 │ offsite │ 37 % │ 50.0 MiB/s │ 2 min 5 s │ n-1 │" in shown
+    assert "│ restore_backup │ backup v2 │ offsite │ 0 % │ │ │ │" in shown
 
 
 def test_a_drain_without_a_service_counts_at_the_next_start(

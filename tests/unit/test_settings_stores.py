@@ -17,6 +17,7 @@ from breezeblock.wiring import open_stores
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "back-up-to-s3.md"
 S3 = '[backup_stores.a]\ntype = "s3"\nbucket = "backups"\n'
+CINDER = '[backup_stores.a]\ntype = "cinder-posix"\npath = "/old"\n'
 SWIFT = '[backup_stores.a]\ntype = "swift"\nendpoint = "http://h/v3"\nbucket = "b"\ncredentials_file = "c"\n'
 
 
@@ -59,12 +60,14 @@ def test_folders_without_a_path_have_one_each(tmp_path: Path) -> None:
 
 def test_paths_start_at_the_file_and_rates_have_units(tmp_path: Path) -> None:
     """As everywhere else."""
-    more = 'credentials_file = "s3.toml"\nca_file = "/etc/ca.pem"\nrate_limit = "10 MiB"\n'
+    more = (
+        'credentials_file = "s3.toml"\nca_file = "/etc/ca.pem"\nrate_limit = "10 MiB"\nrestore_rate_limit = "1 GiB"\n'
+    )
 
     store = load(written(tmp_path, S3 + more), {}).settings.backup_stores["a"]
 
     assert (store.credentials_file, store.ca_file, store.path) == (tmp_path / "s3.toml", Path("/etc/ca.pem"), None)
-    assert store.rate_limit == 10 << 20
+    assert (store.rate_limit, store.restore_rate_limit) == (10 << 20, 1 << 30)
 
 
 def test_the_environment_reaches_a_store(tmp_path: Path) -> None:
@@ -90,13 +93,16 @@ def test_the_effective_settings_mean_the_same_again(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[backup_stores.a]\ntype = "tape"\n', "expected one of folder, s3, swift"),
+        ('[backup_stores.a]\ntype = "tape"\n', "expected one of folder, s3, swift, cinder-posix"),
         ('[backup_stores.a]\nbucket = "b"\n', "only s3 and swift have this option"),
         ("[backup_stores.a]\npath_style = true\n", "only s3 have this option"),
         ("[backup_stores.a]\ncompression_level = 20\n", "expected int <= 19"),
         ('[backup_stores.a]\nrate_limit = "fast"\n', "expected bytes per second"),
         ('[backup_stores.a]\ntype = "s3"\n', "a store of the type s3 needs it"),
-        (S3 + 'path = "/x"\n', "only folder have this option"),
+        (S3 + 'path = "/x"\n', "only folder and cinder-posix have this option"),
+        (S3 + 'encryption_key_id = "k"\n', "encryption_key_id needs it"),
+        (S3 + 'castellan_file = "c"\n', "castellan_file needs it"),
+        (S3 + 'encryption_key_id = "k"\ncastellan_file = "c"\nencryption_key_file = "f"\n', "either this or"),
         (S3 + 'interface = "admin"\n', "only swift have this option"),
         (S3 + 'endpoint = "rgw.example.org"\n', "expected a URL such as"),
         (S3 + 'endpoint = "http://h:0/"\n', "expected a URL such as"),
@@ -111,6 +117,9 @@ def test_the_effective_settings_mean_the_same_again(tmp_path: Path, text: str) -
         (SWIFT.replace('credentials_file = "c"\n', ""), "a store of the type swift needs it"),
         ('[backup_stores.a]\npath = "/x"\n[backup_stores.b]\npath = "/x"\n', "backup_stores.a has /x"),
         ('[backup_stores.a]\npath = "/x"\n[backup_stores.b]\npath = "/x/y"\n', "backup_stores.a has /x"),
+        ('[backup_stores.a]\ntype = "cinder-posix"\n', "a store of the type cinder-posix needs it"),
+        (CINDER + "slots = 2\n", "only folder and s3 and swift have this option"),
+        (CINDER + '[backup_stores.b]\npath = "/old/b"\n', "backup_stores.a has /old"),
         ('[backends.f]\npath = "/x"\n[backup_stores.b]\npath = "/x"\n', "backends.f has /x"),
         (S3 + S3.replace(".a]", ".b]"), "backup_stores.a is in the same place"),
         (S3 + S3.replace(".a]", ".b]") + 'prefix = "p"\n', "backup_stores.a is in the same place"),
@@ -169,7 +178,7 @@ def test_what_the_documentation_shows_can_be_used(tmp_path: Path, text: str) -> 
     """Each example, as it is written, is opened."""
     loaded = load(written(tmp_path, text), {}).settings
 
-    kinds = {"folder": FolderStore, "s3": S3Store, "swift": SwiftStore}
+    kinds = {"folder": FolderStore, "s3": S3Store, "swift": SwiftStore, "cinder-posix": FolderStore}
     stores = open_stores(loaded, real_env())
     assert stores.keys() == loaded.backup_stores.keys()
     for name, store in stores.items():
@@ -179,4 +188,4 @@ def test_what_the_documentation_shows_can_be_used(tmp_path: Path, text: str) -> 
 def test_the_documentation_has_examples() -> None:
     """Of each type, or the test above has nothing to do."""
     assert len(examples()) >= 5
-    assert all(f'type = "{kind}"' in "".join(examples()) for kind in ("folder", "s3", "swift"))
+    assert all(f'type = "{kind}"' in "".join(examples()) for kind in ("folder", "s3", "swift", "cinder-posix"))

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, volume_changes, volumes
+from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 TRANSITIONS: Final = {
     value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets)
+    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
     for value in vars(module).values()
     if isinstance(value, Transition)
 }
@@ -48,6 +48,7 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("volumes", "backing-up"): ("volume.backed_up",),
     },
     "import_backup": {("backups", "creating"): ("backup.created", "backup.create_failed")},
+    "import_cinder_backup": {("backups", "creating"): ("backup.created", "backup.create_failed")},
     "delete_backup": {("backups", "deleting"): ("backup.delete_failed",)},
     "restore_backup": {
         ("volumes", "restoring-backup"): ("volume.filled", "volume.replace_failed"),
@@ -60,7 +61,9 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     },
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
+    "verify_backup": {},  # nor does it, but for what the backup says about itself
     "collect_garbage": {},  # nor does it, of what users see
+    "run_backup_policy": {},  # nor does it: it asks for backups and deletions, which are operations of their own
 }
 
 
@@ -94,7 +97,7 @@ def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
     declared = [
         value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets)
+        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
         for value in vars(module).values()
         if isinstance(value, Transition)
     ]

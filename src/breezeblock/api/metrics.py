@@ -20,6 +20,8 @@ from breezeblock import __version__
 from breezeblock.api.call import Call
 from breezeblock.api.counts import BUCKETS_S, Answered
 from breezeblock.doorbells.tally import WHAT, counted_in
+from breezeblock.env.byte_counts import WHAT as MOVED
+from breezeblock.env.byte_counts import bytes_counted_in
 from breezeblock.model.errors import Unavailable
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.resources import measures
@@ -56,6 +58,11 @@ DOORBELL: Final = Declared(
     "breezeblock_doorbell_connected",
     ("kind", "process"),
     "Whether a process here is connected to the doorbell; with 0, work is found later, and nothing else is wrong.",
+)
+BACKUP_BYTES: Final = Declared(
+    "breezeblock_backup_bytes",
+    ("store", "what"),
+    "Bytes since `up` started, of all processes here: read from volumes, stored, deduplicated (were there), restored.",
 )
 OPERATIONS: Final = Declared(
     "breezeblock_operations",
@@ -129,6 +136,7 @@ async def show(call: Call) -> Response:
     """GET /metrics. 200, also when the database does not answer."""
     call.permit("discovery")
     families = [_gauge(BUILD, [((__version__,), 1)]), _requests(call.services.counts.total()), *_of_doorbell(call)]
+    families.append(_of_backups(call))
     try:
         found = await call.store.read(measures.measure)
     except Unavailable:
@@ -169,6 +177,18 @@ def _of_doorbell(call: Call) -> Iterator[Metric]:
     yield family
     known = {process: counted.connected for process, counted in seen.items() if counted.connected is not None}
     yield _gauge(DOORBELL, (((kind, process), connected) for process, connected in known.items()))
+
+
+def _of_backups(call: Call) -> Metric:
+    stores = call.settings.backup_stores
+    sums: Counter[tuple[str, str]] = Counter({(store, what): 0 for store in stores for what in MOVED})
+    for file in call.services.rings.values():
+        for store, counted in bytes_counted_in(file, stores=stores).items():
+            sums.update({(store, what): size for what, size in counted.items()})
+    family = CounterMetricFamily(BACKUP_BYTES.name, BACKUP_BYTES.help, labels=BACKUP_BYTES.labels)
+    for labels, size in sums.items():
+        family.add_metric(labels, size)
+    return family
 
 
 def _from_database(found: Measures) -> Iterator[Metric]:

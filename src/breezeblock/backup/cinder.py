@@ -6,13 +6,15 @@ parent's.
 
 All backups of a chain are read side by side, from the beginning of the volume to its end, and where several have a byte the
 newest one counts. So each byte of the volume comes once, in order, and is checked twice: by its object's MD5 and by its block's
-SHA-256.
+SHA-256. The hashes come in order, too, and are read as they are needed: those of a TiB are 2.4 GB of text.
 """
 
 import bz2
 import hashlib
+import re
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +27,7 @@ from breezeblock.backup.contract import ObjectMissing, ObjectStore
 from breezeblock.env.contract import Threads
 from breezeblock.model.errors import BackendFailed
 
-__all__ = ["CinderBackup", "open_chain", "read_volume"]
+__all__ = ["CinderBackup", "look_through", "open_chain", "read_volume"]
 
 T = TypeVar("T")
 
@@ -34,8 +36,15 @@ HASHES: Final = "_sha256file"
 _VERSION: Final = "1.0.0"
 # Chains of operators have dozens; one without end is a circle.
 _LONGEST_CHAIN: Final = 1000
-# How much of an object is asked for at once: objects have up to two gigabytes.
+# How much of an object is asked for at once: objects have up to two gigabytes. All backups of a chain share it, since they are
+# read side by side.
 _PIECE_BYTES: Final = 4 << 20
+_LEAST_BYTES: Final = 64 << 10
+# What is zeros in so many bytes is left out: Cinder keeps the holes of volumes as data.
+_HOLE_BYTES: Final = 64 << 10
+_ZEROS: Final = bytes(_HOLE_BYTES)
+# What is around the hashes: a name, a description, two ids.
+_MOST_AROUND_BYTES: Final = 1 << 20
 # How much is decompressed at once. A format's most extreme input (zstd: 128 KiB from four bytes) makes 32 MiB of this.
 _SLICE_BYTES: Final = 1 << 10
 
@@ -58,10 +67,16 @@ class _Metadata(msgspec.Struct, frozen=True):
     volume_meta: str | None = None
 
 
-class _Hashes(msgspec.Struct, frozen=True):
-    version: str
+class _BlockLength(msgspec.Struct, frozen=True):
+    """What is before the list of hashes."""
+
     chunk_size: int
-    sha256s: list[str]
+
+
+class _Hashes(msgspec.Struct, frozen=True):
+    """What is around it."""
+
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +138,37 @@ async def open_chain(store: ObjectStore, *, container: str, prefix: str) -> Sequ
     return chain
 
 
-def read_volume(
-    store: ObjectStore, chain: Sequence[CinderBackup], threads: Threads
-) -> AsyncIterator[tuple[int, bytes]]:
-    """The volume as it was when the first backup of the chain was made: (offset, bytes), in order, without a gap.
+async def look_through(store: ObjectStore, chain: Sequence[CinderBackup]) -> int:
+    """Whether all files of a chain are there. Returns how many bytes those of its first backup have. Raises BackendFailed."""
+    sizes: list[int] = []
+    for backup in chain:
+        there = {one.key: one.size_bytes async for one in store.list(f"{backup.container}/{backup.prefix}")}
+        for name in (*(name for name, _ in backup.objects), backup.prefix + HASHES):
+            if f"{backup.container}/{name}" not in there:
+                raise _damaged(backup.backup_id, f"{name} is not there")
+        sizes.append(sum(there.values()))
+    return sizes[0]
 
-    Raises BackendFailed when anything is missing or damaged, which may be after most of it was given.
+
+async def read_volume(
+    store: ObjectStore, chain: Sequence[CinderBackup], threads: Threads, *, start: int = 0
+) -> AsyncGenerator[tuple[int, bytes], None]:
+    """The volume as it was when the first backup of the chain was made, from byte `start` on: (offset, bytes), in order.
+
+    What is not given is zeros. Raises BackendFailed when anything is missing or damaged, perhaps after most of it was given.
     """
-    layers = [_read_layer(store, backup, threads) for backup in chain]
-    pieces = layers[-1]
-    for layer in reversed(layers[:-1]):
-        pieces = _over(pieces, layer)
-    return _checked(store, chain[0], pieces, threads)
+    async with aclosing(_HashFile(store, chain[0]).read()) as hashes:
+        blocks = _Blocks(hashes, chain[0].backup_id)
+        await blocks.begin(start)
+        piece_bytes = max(_LEAST_BYTES, _PIECE_BYTES // len(chain))
+        layers = [_read_layer(store, backup, threads, blocks.at, piece_bytes) for backup in chain]
+        pieces = layers[-1]
+        for layer in reversed(layers[:-1]):
+            pieces = _over(pieces, layer)
+        async with aclosing(_checked(chain[0], pieces, blocks, threads)) as checked:
+            async for piece in checked:
+                for run in await threads.run(partial(_runs, piece, start)):
+                    yield run
 
 
 async def _open(store: ObjectStore, container: str, prefix: str) -> CinderBackup:
@@ -182,24 +216,32 @@ async def _read_json(store: ObjectStore, key: str, kind: type[T], which: str) ->
 # The bytes of one backup.
 
 
-async def _read_layer(store: ObjectStore, backup: CinderBackup, threads: Threads) -> _Pieces:
+async def _read_layer(
+    store: ObjectStore, backup: CinderBackup, threads: Threads, start: int, piece_bytes: int
+) -> _Pieces:
     for name, it in backup.objects:
-        async with aclosing(_read_object(store, backup, name, it, threads)) as pieces:
+        if it.offset + it.length <= start:
+            continue
+        async with aclosing(_read_object(store, backup, name, it, threads, piece_bytes)) as pieces:
             async for piece in pieces:
-                yield piece
+                if piece.end > start:
+                    before = max(0, start - piece.offset)
+                    yield _Piece(piece.offset + before, piece.data[before:])
 
 
-async def _read_object(store: ObjectStore, backup: CinderBackup, name: str, it: _Object, threads: Threads) -> _Pieces:
+async def _read_object(
+    store: ObjectStore, backup: CinderBackup, name: str, it: _Object, threads: Threads, piece_bytes: int
+) -> _Pieces:
     """Its plain bytes in pieces of bounded size, whatever it says and contains; the last one after the whole was checked."""
     key = f"{backup.container}/{name}"
     plain = _DECOMPRESSORS[it.compression.lower()]()
     md5 = hashlib.md5(usedforsecurity=False)
     at, stored, held = it.offset, 0, None
     try:
-        while data := await store.get(key, offset=stored, length=_PIECE_BYTES):
+        while data := await store.get(key, offset=stored, length=piece_bytes):
             stored += len(data)
             slices = _slices(plain, data)
-            while made := await threads.run(partial(_some, slices, md5.update)):
+            while made := await threads.run(partial(_some, slices, md5.update, piece_bytes)):
                 if at + len(made) > it.offset + it.length:
                     raise _damaged(backup.backup_id, f"object {name} is longer than it should be")
                 if held is not None:
@@ -222,13 +264,13 @@ def _slices(plain: _Decompressor, data: bytes) -> Iterator[bytes]:
         yield plain.decompress(data[start : start + step])
 
 
-def _some(slices: Iterator[bytes], seen: Callable[[bytes], None]) -> bytes:
+def _some(slices: Iterator[bytes], seen: Callable[[bytes], None], piece_bytes: int) -> bytes:
     """The next of them, enough to be worth a thread; nothing at the end."""
     made, size = [], 0
     for one in slices:
         made.append(one)
         size += len(one)
-        if size >= _PIECE_BYTES:
+        if size >= piece_bytes:
             break
     joined = b"".join(made)
     seen(joined)
@@ -259,63 +301,160 @@ async def _over(lower: _Pieces, upper: _Pieces) -> _Pieces:
                     low = _Piece(up.offset, low.data[up.offset - low.offset :])
 
 
-class _Blocks:
-    """Compares what it sees with the hashes of a volume's blocks."""
+class _HashFile:
+    """The hashes of a backup's blocks, read in parts: they are a list in the middle of a JSON text."""
 
-    def __init__(self, hashes: _Hashes, backup_id: str) -> None:
+    # In a string its quotes would have backslashes, and as a string it would be followed by no colon.
+    _BEGIN: Final = re.compile(rb'"sha256s"\s*:\s*\[')
+    _HASH: Final = re.compile(rb'\s*"([0-9a-f]{64})"\s*(?:,|(?=\]))')
+
+    def __init__(self, store: ObjectStore, backup: CinderBackup) -> None:
+        self._store = store
+        self._backup_id = backup.backup_id
+        self._key = f"{backup.container}/{backup.prefix}{HASHES}"
+        self._at = 0
+        self._text = b""
+
+    async def read(self) -> AsyncGenerator[tuple[int, list[bytes]], None]:
+        """The length of the blocks, and the next hashes, some of them at a time. Raises BackendFailed, also behind the last."""
+        while (begin := self._BEGIN.search(self._text)) is None:
+            await self._more()
+        head, self._text = self._text[: begin.end()], self._text[begin.end() :]
+        length = self._decoded(head + b"]}", _BlockLength).chunk_size
+        if length <= 0:
+            raise _damaged(self._backup_id, "its hashes are of blocks without a length")
+        while not self._text.lstrip().startswith(b"]"):
+            if found := self._take():
+                yield length, found
+            else:
+                await self._more()
+        while await self._more(needed=False):
+            pass
+        if self._decoded(head + self._text, _Hashes).version != _VERSION:
+            raise _damaged(self._backup_id, f"its hashes are of another version than {_VERSION}")
+
+    def _take(self) -> list[bytes]:
+        found, at = [], 0
+        while (one := self._HASH.match(self._text, at)) is not None:
+            found.append(one[1])
+            at = one.end()
+        self._text = self._text[at:]
+        return found
+
+    async def _more(self, *, needed: bool = True) -> bool:
+        """Read on. What is not taken by now is no list of hashes."""
+        try:
+            data = await self._store.get(self._key, offset=self._at, length=_PIECE_BYTES)
+        except ObjectMissing:
+            raise _damaged(self._backup_id, f"{self._key} is not there") from None
+        if (needed and not data) or len(self._text) > _MOST_AROUND_BYTES:
+            raise _damaged(self._backup_id, f"{self._key} cannot be read")
+        self._at += len(data)
+        self._text += data
+        return bool(data)
+
+    def _decoded(self, text: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _damaged(self._backup_id, f"{self._key} cannot be read") from error
+
+
+class _Blocks:
+    """Compares what it sees with the hashes of a volume's blocks. `at` is the offset of what it is to see next."""
+
+    def __init__(self, hashes: AsyncGenerator[tuple[int, list[bytes]], None], backup_id: str) -> None:
         self._hashes = hashes
         self._backup_id = backup_id
-        self._number = 0
+        self._length = 0
+        self._ahead: deque[bytes] = deque()
         self._filled = 0
         self._block = hashlib.sha256()
+        self.at = 0
+
+    async def begin(self, start: int) -> None:
+        """At the block with that byte, or behind the last one. Raises BackendFailed."""
+        while await self._more() and self.at < start:
+            skipped = min(len(self._ahead), (start - self.at) // self._length)
+            for _ in range(skipped):
+                self._ahead.popleft()
+            self.at += skipped * self._length
+            if self._ahead:
+                return
+
+    async def cut(self, data: bytes) -> bytes:
+        """As much of it as there are blocks for; the rest was behind the volume's end. Raises BackendFailed."""
+        while (room := len(self._ahead) * self._length - self._filled) < len(data):
+            if not await self._more():
+                return data[:room]
+        return data
 
     def see(self, data: bytes) -> None:
         """The next bytes. Raises BackendFailed at the end of a block that is another."""
         view = memoryview(data)
         while view:
-            taken = view[: self._hashes.chunk_size - self._filled]
+            taken = view[: self._length - self._filled]
             self._block.update(taken)
             self._filled += len(taken)
-            if self._filled == self._hashes.chunk_size:
+            self.at += len(taken)
+            if self._filled == self._length:
                 self._end_block()
             view = view[len(taken) :]
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """There are no more bytes: the last block may be a short one. Raises BackendFailed."""
         if self._filled:
             self._end_block()
-        if self._number != len(self._hashes.sha256s):
-            raise _damaged(self._backup_id, f"its last blocks are missing, from the {self._number + 1}th on")
+        while not self._ahead and await self._more():
+            pass
+        if self._ahead:
+            raise _damaged(self._backup_id, f"its last blocks are missing, from byte {self.at} on")
+
+    async def _more(self) -> bool:
+        """Whether there are any more hashes."""
+        found = await anext(self._hashes, None)
+        if found is not None:
+            self._length = found[0]
+            self._ahead.extend(found[1])
+        return found is not None
 
     def _end_block(self) -> None:
-        if self._block.hexdigest() != self._hashes.sha256s[self._number]:
-            where = self._number * self._hashes.chunk_size
+        if self._block.hexdigest().encode() != self._ahead.popleft():
+            where = self.at - self._filled
             raise _damaged(self._backup_id, f"the volume's bytes from {where} on are not those that were backed up")
-        self._number += 1
         self._filled = 0
         self._block = hashlib.sha256()
 
 
-async def _checked(
-    store: ObjectStore, backup: CinderBackup, pieces: _Pieces, threads: Threads
-) -> AsyncIterator[tuple[int, bytes]]:
+async def _checked(backup: CinderBackup, pieces: _Pieces, blocks: _Blocks, threads: Threads) -> _Pieces:
     """The pieces, of which each block has the hash that it had when it was read from the volume."""
-    key = f"{backup.container}/{backup.prefix}{HASHES}"
-    hashes = await _read_json(store, key, _Hashes, backup.backup_id)
-    if hashes.version != _VERSION or hashes.chunk_size <= 0:
-        raise _damaged(backup.backup_id, "its hashes are of another version, or of blocks without a length")
-    blocks, end, limit = _Blocks(hashes, backup.backup_id), 0, hashes.chunk_size * len(hashes.sha256s)
     async with aclosing(pieces):
         async for piece in pieces:
-            if end == limit:
+            data = await blocks.cut(piece.data)
+            if not data:
                 break  # the volume was larger when an earlier backup was made
-            if piece.offset != end:
-                raise _damaged(backup.backup_id, f"nothing has its bytes from {end} on")
-            data = piece.data[: limit - end]
+            if piece.offset != blocks.at:
+                raise _damaged(backup.backup_id, f"nothing has its bytes from {blocks.at} on")
             await threads.run(partial(blocks.see, data))
-            yield end, data
-            end += len(data)
-    blocks.finish()
+            yield _Piece(piece.offset, data)
+    await blocks.finish()
+
+
+def _runs(piece: _Piece, start: int) -> list[tuple[int, bytes]]:
+    """What of a piece is behind `start` and is not zeros."""
+    before = max(0, start - piece.offset)
+    data = piece.data[before:]
+    found: list[tuple[int, bytes]] = []
+    begin = 0
+    for at in range(0, len(data), _HOLE_BYTES):
+        end = min(at + _HOLE_BYTES, len(data))
+        if data.startswith(_ZEROS[: end - at], at):
+            if begin < at:
+                found.append((piece.offset + before + begin, data[begin:at]))
+            begin = end
+    if begin < len(data):
+        found.append((piece.offset + before + begin, data[begin:]))
+    return found
 
 
 def _damaged(which: str, why: str) -> BackendFailed:

@@ -1,8 +1,13 @@
 """What is wrong with stored bytes. Readers raise this and nothing else, whatever they are given."""
 
+from typing import Final
+
 from breezeblock.model.errors import BackendFailed
 
-__all__ = ["Damaged"]
+__all__ = ["MISSING", "Damaged"]
+
+# What is wrong with an object that is not there.
+MISSING: Final = "it is missing"
 
 
 class Damaged(BackendFailed):

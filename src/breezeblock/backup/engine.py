@@ -1,6 +1,6 @@
 """One archive in one store: what operations and commands use. `docs/explanation/backup.md` tells how it is used."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,14 +25,15 @@ from breezeblock.backup.manifest import (
     parse_manifest,
 )
 from breezeblock.backup.packer import Names, Target
-from breezeblock.backup.packs import Entry, pack_id_of, pack_key
+from breezeblock.backup.packs import SEGMENT_BYTES, Entry, pack_id_of, pack_key
 from breezeblock.backup.read import Damage, Reader, Verified
 from breezeblock.backup.seal import Keys
 from breezeblock.backup.shares import Shares, patiently, together
-from breezeblock.backup.write import Writer, Written
+from breezeblock.backup.write import Told, Writer, Written
 from breezeblock.env.contract import Env
 
 __all__ = [
+    "SEGMENT_BYTES",
     "Archive",
     "Damage",
     "Header",
@@ -42,9 +43,11 @@ __all__ = [
     "Published",
     "Segment",
     "Shares",
+    "Told",
     "Verified",
     "Writer",
     "Written",
+    "elsewhere",
     "root_key",
 ]
 
@@ -87,6 +90,14 @@ def root_key(archive_id: str) -> str:
     return f"{archive_id}/archive.json"
 
 
+def elsewhere(store: str, archive_id: str) -> str:
+    """Why a store is not to be used that does not have what it must have."""
+    return (
+        f"Backup store {store} does not have the archive {archive_id}, which has backups: what is mounted or configured "
+        "there is another store."
+    )
+
+
 class NoArchive(StoreRefused):
     """The store has nothing of the archive, not even what says that it is one."""
 
@@ -103,7 +114,16 @@ class Archive:
         self._options = options
         self._cache = cache_folder / f"{archive_id}.known" if cache_folder is not None else None
         self._keys = Keys(archive_id, options.master_key)
-        self._reader = Reader(store, archive_id, self._keys, env, patience_s=options.patience_s)
+        self._reader = Reader(store, archive_id, self._keys, env, shares=options.shares, patience_s=options.patience_s)
+
+    @property
+    def key_check(self) -> str:
+        """Tells the key that it is opened with from others."""
+        return self._keys.check
+
+    async def is_there(self, archive_id: str) -> bool:
+        """Whether the store has that archive, which may be another one."""
+        return await self._has(root_key(archive_id))
 
     async def open(self, *, begin: bool = True) -> None:
         """Make sure that it is ours to read and write; with `begin` also make one where there is none.
@@ -175,6 +195,17 @@ class Archive:
         """Look whether a backup can be read: all of it, or that share of its blocks."""
         return await self._reader.verify(manifest, share=share)
 
+    async def check(self, manifest: Manifest, *, share: float, missing: Collection[str]) -> Verified:
+        """The same of the blocks alone, where it is known which packs are missing; see Reader.check. In turn with backups."""
+        async with self._options.shares.turn():
+            return await self._reader.check(manifest, share=share, missing=missing)
+
+    async def check_indexes(self, packs: Iterable[str], *, share: float) -> list[Damaged]:
+        """Look whether it can be said what is in these packs, or that share of them, as backups need that build upon them."""
+        drawn = [pack for pack in packs if self._reader.is_drawn(share)]
+        found = await together(self._index_damage(pack) for pack in drawn)
+        return [damage for damage in found if damage is not None]
+
     async def manifest_names(self, backup_id: str | None = None) -> list[str]:
         """The manifests of a backup, or of all: one for each attempt that came so far."""
         prefix = manifest_prefix(self.id)
@@ -203,12 +234,12 @@ class Archive:
         unseen = sorted(set(ids) - listed)
         found: list[bool] = []
         for at in range(0, len(unseen), DELETIONS_AT_ONCE):
-            found += await together(self._has(pack) for pack in unseen[at : at + DELETIONS_AT_ONCE])
+            found += await together(self._has(pack_key(self.id, pack)) for pack in unseen[at : at + DELETIONS_AT_ONCE])
         return [pack for pack, there in zip(unseen, found, strict=True) if not there]
 
-    async def _has(self, pack: str) -> bool:
+    async def _has(self, key: str) -> bool:
         try:
-            await self._patiently(lambda: self._store.size(pack_key(self.id, pack)))
+            await self._patiently(lambda: self._store.size(key))
         except ObjectMissing:
             return False
         return True
@@ -242,6 +273,13 @@ class Archive:
             found = await together(self._index(pack) for pack in missing[at : at + INDEXES_AT_ONCE])
             whole = [one for one in found if one is not None]
             await self._env.threads.run(partial(known.add, whole))
+
+    async def _index_damage(self, pack: str) -> Damaged | None:
+        try:
+            await self._reader.read_index(pack)
+        except Damaged as damage:
+            return damage
+        return None
 
     async def _index(self, pack: str) -> tuple[str, list[Entry]] | None:
         """What is in a pack; None when that is not known, so that nothing will be said to be in it."""

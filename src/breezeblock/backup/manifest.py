@@ -164,7 +164,9 @@ def manifest_key(archive_id: str, name: str) -> str:
 def build_manifest(header: Header, segments: Sequence[Segment], *, manifest_id: str, keys: Keys) -> bytes:
     """The manifest's bytes. `manifest_id` is a fresh UUID. `segments` may include those of zeros."""
     stored = sorted((segment for segment in segments if not segment.is_zeros), key=lambda segment: segment.number)
-    packs = {pack: index for index, pack in enumerate(dict.fromkeys(one for each in stored for one in each.raw_packs))}
+    packs: dict[bytes, int] = {}
+    for pack in (one for each in stored for one in each.raw_packs):
+        packs.setdefault(pack, len(packs))
     head = msgspec.json.encode(header)
     parts = [struct.pack("<III", len(head), len(packs), len(stored)), head]
     parts.extend(packs)

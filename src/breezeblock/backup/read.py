@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final, NamedTuple
 
 from breezeblock.backup.contract import ObjectMissing, ObjectStore
-from breezeblock.backup.damage import Damaged
+from breezeblock.backup.damage import MISSING, Damaged
 from breezeblock.backup.manifest import Manifest, Segment
 from breezeblock.backup.maps import Block, SegmentMap, block_bytes, parse_map
 from breezeblock.backup.packs import (
@@ -22,15 +22,16 @@ from breezeblock.backup.packs import (
     parse_index,
 )
 from breezeblock.backup.seal import Keys, Sealer, unpacked
-from breezeblock.backup.shares import patiently, stop, together
+from breezeblock.backup.shares import Shares, patiently, stop, together
 from breezeblock.env.contract import Env
 
 __all__ = ["Damage", "Reader", "Verified"]
 
 # A stretch is so many blocks of a volume at most: what one thread checks at a time, and what is given to the caller at once.
 STRETCH_BLOCKS: Final = 64
-# How many stretches are fetched ahead: some 64 MiB.
+# How many stretches are fetched ahead, each of 4 MiB twice or three times: by one alone; what runs beside it takes its share.
 AHEAD: Final = 8
+LEAST_AHEAD: Final = 2
 # Calls to the store at a time.
 FETCHES: Final = 8
 # Packs that are looked for at a time.
@@ -83,8 +84,11 @@ OnDamage = Callable[[Damage], None]
 class Reader:
     """Reads maps and blocks of one archive."""
 
-    def __init__(self, store: ObjectStore, archive_id: str, keys: Keys, env: Env, *, patience_s: float) -> None:
+    def __init__(
+        self, store: ObjectStore, archive_id: str, keys: Keys, env: Env, *, shares: Shares, patience_s: float
+    ) -> None:
         self._store = store
+        self._shares = shares
         self._archive_id = archive_id
         self._keys = keys
         self._env = env
@@ -98,7 +102,7 @@ class Reader:
             async with self._fetches:
                 data = await patiently(self._env, ask, patience_s=self._patience_s)
         except ObjectMissing:
-            raise Damaged(key, "it is missing") from None
+            raise Damaged(key, MISSING) from None
         if length is not None and len(data) != length:
             raise Damaged(key, f"{len(data)} bytes from byte {offset} on are all that is left of {length}")
         return data
@@ -109,7 +113,7 @@ class Reader:
             async with self._fetches:
                 return await patiently(self._env, lambda: self._store.size(key), patience_s=self._patience_s)
         except ObjectMissing:
-            raise Damaged(key, "it is missing") from None
+            raise Damaged(key, MISSING) from None
 
     async def read_index(self, pack: str) -> list[Entry]:
         """What is in a pack. Raises Damaged."""
@@ -156,19 +160,25 @@ class Reader:
 
     async def verify(self, manifest: Manifest, *, share: float) -> Verified:
         """Look whether all packs are there, and read and check that share of the blocks, drawn by chance."""
-        verified = Verified(packs=len(manifest.packs))
         missing: set[str] = set()
         for at in range(0, len(manifest.packs), LOOKS_AT_ONCE):
             found = await together(self._look(pack) for pack in manifest.packs[at : at + LOOKS_AT_ONCE])
             missing.update(*found)
-        reading = self._ahead(self._stretches(manifest, 0, share=share))
+        verified = await self.check(manifest, share=share, missing=missing)
+        verified.packs = len(manifest.packs)
+        return verified
+
+    async def check(self, manifest: Manifest, *, share: float, missing: Collection[str]) -> Verified:
+        """Read and check that share of the blocks, drawn by chance, and all that are in packs which are known to be missing, or
+        to be looked at for another reason: what is in these is told exactly, whatever the share.
+        """
+        verified = Verified()
+        reading = self._ahead(self._stretches(manifest, 0, share=share, surely=missing))
         async with aclosing(reading):
             async for read in reading:
                 verified.damage.extend(read.damage)
                 verified.blocks += read.blocks
                 verified.bytes += sum(len(data) for _, data in read.runs)
-        told = {damage.where for damage in verified.damage}
-        verified.damage.extend(self._affected(manifest, missing, told))
         return verified
 
     async def _look(self, pack: str) -> set[str]:
@@ -178,15 +188,9 @@ class Reader:
             return {pack}
         return set()
 
-    def _affected(self, manifest: Manifest, missing: set[str], told: set[str]) -> Iterator[Damage]:
-        """The segments that need packs which are missing, where reading has not told of those."""
-        for segment in manifest.segments:
-            for pack in sorted(missing.intersection(segment.packs)):
-                if (key := pack_key(self._archive_id, pack)) not in told:
-                    begin = segment.number * SEGMENT_BYTES
-                    yield Damage(begin, begin + segment.length, key, "it is missing")
-
-    async def _stretches(self, manifest: Manifest, start: int, *, share: float = 1.0) -> AsyncGenerator[_Stretch, None]:
+    async def _stretches(
+        self, manifest: Manifest, start: int, *, share: float = 1.0, surely: Collection[str] = ()
+    ) -> AsyncGenerator[_Stretch, None]:
         for segment in manifest.segments:
             begin = segment.number * SEGMENT_BYTES
             if begin + segment.length <= start:
@@ -199,21 +203,32 @@ class Reader:
                 continue
             for _, some in groupby(blocks, key=lambda block: block.number // STRETCH_BLOCKS):
                 wanted = [block for block in some if begin + (block.number + 1) * BLOCK_BYTES > start]
-                if wanted and (share >= 1.0 or self._env.random.uniform(0.0, 1.0) < share):
+                if wanted and (self.is_drawn(share) or any(block.place.pack in surely for block in wanted)):
                     yield _Stretch(segment, wanted)
 
+    def is_drawn(self, share: float) -> bool:
+        """Whether to look at something, where that share of all is looked at."""
+        return share >= 1.0 or self._env.random.uniform(0.0, 1.0) < share
+
     async def _ahead(self, stretches: AsyncGenerator[_Stretch, None]) -> AsyncGenerator[_Read, None]:
+        """What is read of stretches, in order. In a turn, which goes on after each segment where anybody waits for one."""
         ahead: deque[asyncio.Task[_Read]] = deque()
-        try:
-            async with aclosing(stretches):
+        async with self._shares.turn() as turn, aclosing(stretches):
+            try:
+                before: int | None = None
                 async for stretch in stretches:
-                    if len(ahead) >= AHEAD:
+                    if before not in (None, stretch.segment.number) and self._shares.waiting:
+                        while ahead:
+                            yield await ahead.popleft()
+                        await turn.pass_on()
+                    before = stretch.segment.number
+                    while len(ahead) >= max(LEAST_AHEAD, AHEAD // max(1, self._shares.running)):
                         yield await ahead.popleft()
                     ahead.append(asyncio.create_task(self._read(stretch)))
-            while ahead:
-                yield await ahead.popleft()
-        finally:
-            await stop(ahead)
+                while ahead:
+                    yield await ahead.popleft()
+            finally:
+                await stop(ahead)
 
     async def _read(self, stretch: _Stretch) -> _Read:
         if stretch.damage is not None:

@@ -5,6 +5,7 @@ UUID and a nonce is a place in it, so no nonce is ever used twice with one key, 
 """
 
 import struct
+import threading
 import uuid
 from typing import Final
 
@@ -42,6 +43,8 @@ TRY_EACH: Final = 4
 # Of the manifest's one sealed part; its key is used for nothing else.
 _MANIFEST_NONCE: Final = bytes(12)
 _NONCE: Final = struct.Struct("<4xQ")
+
+_of_thread = threading.local()
 
 _ARCHIVE: Final = "breezeblock.archive 2026-11-21 archive key"
 _PUBLIC: Final = "breezeblock.archive 2026-11-21 hash key of an archive that is not encrypted"
@@ -170,9 +173,17 @@ def unpacked(codec: int, data: Bytes, plain: int, where: str) -> Bytes:
     try:
         if zstandard.frame_content_size(data) != plain:
             raise Damaged(where, f"a compressed block is not one of {plain} bytes")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
+        return _decompressor().decompress(data, max_output_size=plain)
     except zstandard.ZstdError as error:
         raise Damaged(where, f"a block cannot be decompressed: {error}") from None
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's own: making one takes half as long as using it once."""
+    if not hasattr(_of_thread, "decompressor"):
+        _of_thread.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _of_thread.decompressor
+    return found
 
 
 def _derive(context: str, material: bytes) -> bytes:

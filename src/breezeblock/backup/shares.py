@@ -1,4 +1,4 @@
-"""What all backups of a process into one store share, and waiting for a store that is away."""
+"""What all backups and restores of a process with one store share, and waiting for a store that is away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -10,7 +10,7 @@ import structlog
 from breezeblock.backup.contract import StoreUnavailable
 from breezeblock.env.contract import Clock, Env
 
-__all__ = ["Shares", "patiently", "stop", "together"]
+__all__ = ["Shares", "Turn", "patiently", "stop", "together"]
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ AT_ONCE: Final = 2
 
 
 class Shares:
-    """Turns and bandwidth for the backups of one process into one store.
+    """Turns and bandwidth for the backups of one process into one store, and turns for what it reads of that.
 
     Not of several: those that wait for a store which is away keep their turns.
 
@@ -36,6 +36,7 @@ class Shares:
         self._bytes_per_s = bytes_per_s
         self._turns = asyncio.Semaphore(at_once)
         self._running = 0
+        self._waiting = 0
         self._free_at = 0.0
 
     @property
@@ -43,15 +44,23 @@ class Shares:
         """How many have a turn now."""
         return self._running
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._waiting
+
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the right to use memory, first come, first served: backups take turns by the segment."""
-        async with self._turns:
-            self._running += 1
-            try:
-                yield
-            finally:
-                self._running -= 1
+    async def turn(self) -> AsyncIterator["Turn"]:
+        """Wait for the right to use memory, first come, first served: backups take turns by the segment.
+
+        Who has one never waits for a second, so everybody's comes.
+        """
+        turn = Turn(self)
+        await turn.take()
+        try:
+            yield turn
+        finally:
+            turn.give_up()
 
     async def spend(self, size: int) -> None:
         """Return when so many bytes may be read."""
@@ -62,6 +71,37 @@ class Shares:
         self._free_at = begin + size / self._bytes_per_s
         if begin > now:
             await self._clock.sleep(begin - now)
+
+
+class Turn:
+    """One right to use memory, while it is held."""
+
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        self._held = False
+
+    async def take(self) -> None:
+        """Return when it is ours."""
+        shares = self._shares
+        shares._waiting += 1
+        try:
+            await shares._turns.acquire()
+        finally:
+            shares._waiting -= 1
+        self._held = True
+        shares._running += 1
+
+    def give_up(self) -> None:
+        """Let it be somebody else's. Twice is once: whoever was cancelled while it waited for the next one has none."""
+        if self._held:
+            self._held = False
+            self._shares._running -= 1
+            self._shares._turns.release()
+
+    async def pass_on(self) -> None:
+        """Go behind all who wait. The caller uses no memory worth a word meanwhile."""
+        self.give_up()
+        await self.take()
 
 
 async def patiently(env: Env, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:

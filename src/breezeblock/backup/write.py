@@ -9,7 +9,7 @@ way: blocks in packs that arrived are found again by who goes on.
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,7 +31,7 @@ from breezeblock.backup.read import Reader
 from breezeblock.backup.seal import Compressor
 from breezeblock.backup.shares import Shares, stop
 
-__all__ = ["Writer", "Written"]
+__all__ = ["Told", "Writer", "Written"]
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,11 @@ LOOK_AHEAD_BYTES: Final = 32 * 1024**2
 
 Runs = list[tuple[int, int]]
 """Ranges of blocks, in order and apart."""
+
+
+Told = Callable[[int], Awaitable[tuple[Segment, Sequence[tuple[int, int]]] | None]]
+"""A segment's number -> that segment of an earlier backup of the volume, and the ranges of bytes of the volume that may differ
+from it; None when nobody can tell, so that all of it is read."""
 
 
 @dataclass(slots=True)
@@ -118,8 +123,7 @@ class Writer:
         source: Source,
         *,
         start: int = 0,
-        parent: Callable[[int], Segment] | None = None,
-        changed: Sequence[tuple[int, int]] | None = None,
+        told: Told | None = None,
     ) -> AsyncGenerator[Segment, None]:
         """All segments from `start` on, in order. While the last packs of one are uploaded, the next one is read.
 
@@ -130,13 +134,16 @@ class Writer:
             for number in range(start, segments_of(source.size_bytes)):
                 if len(ahead) == SEGMENTS_AT_ONCE:
                     yield await ahead.popleft()
-                old = parent(number) if parent is not None else None
-                job = self.store_segment(source, number, parent=old, changed=changed)
-                ahead.append(asyncio.create_task(job))
+                ahead.append(asyncio.create_task(self._next_segment(source, number, told)))
             while ahead:
                 yield await ahead.popleft()
         finally:
             await stop(ahead)
+
+    async def _next_segment(self, source: Source, number: int, told: Told | None) -> Segment:
+        known = await told(number) if told is not None else None
+        parent, changed = known if known is not None else (None, None)
+        return await self.store_segment(source, number, parent=parent, changed=changed)
 
     async def _kept(self, parent: Segment, runs: Runs) -> tuple[dict[int, Block], Runs]:
         """The blocks that are as they were, and the runs that must be read though nothing changed in them."""

@@ -12,14 +12,14 @@ else fails is wrong.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
 
 from breezeblock.chaos.contents import is_one_of
 from breezeblock.chaos.evidence import Call, Rest, Row, Token
-from breezeblock.chaos.load import ACCEPTED, CREATES, REFUSED, UNAVAILABLE, Asked, Client, Snapshot, Volume
+from breezeblock.chaos.load import ACCEPTED, CREATES, REFUSED, UNAVAILABLE, Asked, Backup, Client, Snapshot, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import Pardons, full_times, within
 from breezeblock.chaos.watching import Event
@@ -60,17 +60,18 @@ class _Touch(NamedTuple):
     call: Call
 
 
-def exclusion(calls: Iterable[Call], alive: Alive) -> list[Finding]:
+def exclusion(calls: Iterable[Call], alive: Alive, backups: Container[str] = ()) -> list[Finding]:
     """After a call under a token, none under a conflicting lower one begins or still has an effect to come.
 
-    What touches an object without a token of its resource could be told from nothing, so it is wrong by itself.
+    What touches an object without a token of its resource could be told from nothing, so it is wrong by itself. But what a
+    backup has kept is a hint that anybody may remove: a later backup of the volume, and the end of that.
     """
     calls = list(calls)
     found = [
         Finding("Exclusion", f"{call.call} {call.object} by {call.incarnation[:8]} has no token of {resource}")
         for call in calls
         for resource, _ in _touched(call)
-        if resource not in call.tokens
+        if resource not in call.tokens and not (call.call == "delete" and resource in backups)
     ]
     for resource, first, second in _conflicts(calls, alive):
         if second.token < first.token:
@@ -253,7 +254,7 @@ def expectations(clients: Iterable[Client], rest: Rest, pardons: Pardons, unplac
     """Every resource is as its client was told, and there is none that nobody asked for."""
     clients = list(clients)
     small = {one.name for client in clients for one in client.asked if one.request_id in unplaced}
-    volumes, snapshots = _by_name(rest.volumes), _by_name(rest.snapshots)
+    volumes, snapshots, backups = _by_name(rest.volumes), _by_name(rest.snapshots), _by_name(rest.backups)
     known: set[str] = set()
     found: list[Finding] = []
     for client in clients:
@@ -273,14 +274,21 @@ def expectations(clients: Iterable[Client], rest: Rest, pardons: Pardons, unplac
                 found += _existence("snapshot", snapshot, taken, pardons)
                 for row in taken:
                     sizes = snapshot.sizes | (snapshot.sizes_ever if volume.name in small else set())
-                    found += _snapshot(snapshot, row, sizes, pardons)
-    for row in (*rest.volumes, *rest.snapshots):
+                    found += _sized("snapshot", snapshot, row, sizes, pardons)
+        for backup in client.backups:
+            known.add(backup.name)
+            kept = backups.get(backup.name, [])
+            found += _existence("backup", backup, kept, pardons)
+            for row in kept:
+                sizes = backup.sizes | (backup.sizes_ever if backup.of in small else set())
+                found += _sized("backup", backup, row, sizes, pardons)
+    for row in (*rest.volumes, *rest.snapshots, *rest.backups):
         if row["name"] not in known:
             found.append(Finding("Once", f"{row['id']} ({row['name']}) was never asked for"))
     return found
 
 
-def _existence(noun: str, known: Volume | Snapshot, there: list[Row], pardons: Pardons) -> Iterator[Finding]:
+def _existence(noun: str, known: Volume | Snapshot | Backup, there: list[Row], pardons: Pardons) -> Iterator[Finding]:
     # A deletion that failed leaves its row; no failure takes one away.
     pardoned = any(row["id"] in pardons.rests for row in there)
     if len(there) > 1 or (bool(there) not in known.there and not pardoned):
@@ -306,8 +314,8 @@ def _volume(
             yield Finding("Once", f"{name} has {key}={metadata.get(key)}, expected {values}")
 
 
-def _snapshot(snapshot: Snapshot, row: Row, sizes: set[int], pardons: Pardons) -> Iterator[Finding]:
-    name = f"snapshot {snapshot.name} ({row['id']})"
+def _sized(noun: str, known: Snapshot | Backup, row: Row, sizes: set[int], pardons: Pardons) -> Iterator[Finding]:
+    name = f"{noun} {known.name} ({row['id']})"
     if row["status"] not in pardons.rests.get(row["id"], AT_REST) or row["size_gib"] not in sizes:
         yield Finding("Once", f"{name} is {row['status']} with {row['size_gib']} GiB, expected {sizes}")
 
@@ -335,7 +343,7 @@ def storage(rest: Rest, pardons: Pardons) -> list[Finding]:
         ):
             found.append(Finding("Once", f"{name} has {rest.files[name]} bytes, its row {row['size_gib']} GiB"))
     published = {row["id"]: name for name, row in named.items()}
-    for name in rest.files.keys() - named.keys():
+    for name in rest.files.keys() - named.keys() - rest.kept:
         if not pardons.may_stay(name, published.get(name.split(".")[0])):
             found.append(Finding("Once", f"the file {name} is nobody's"))
     return found
@@ -361,7 +369,7 @@ def data(clients: Iterable[Client], rest: Rest, pardons: Pardons) -> tuple[int, 
 
 
 def _content(known: Volume | Snapshot, *, pardoned: bool) -> set[str] | None:
-    """What may be in it; None when nobody knows. After a revert that failed it may be what it was before."""
+    """What may be in it; None when nobody knows. After a revert or a restore that failed it may be what it was before."""
     if not pardoned or known.content is None or isinstance(known, Snapshot):
         return known.content
     return None if known.content_before is None else known.content | known.content_before

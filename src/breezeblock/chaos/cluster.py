@@ -14,6 +14,7 @@ from breezeblock import wiring
 from breezeblock.chaos import agent
 from breezeblock.chaos.clock import Clocks
 from breezeblock.chaos.database import Database
+from breezeblock.chaos.hurry import hurried
 from breezeblock.chaos.interpreter import interpreter
 from breezeblock.chaos.network import SERVERS, Network, networked
 from breezeblock.chaos.plan import SELDOM_GIVEN_UP
@@ -26,6 +27,7 @@ from breezeblock.env.fence_list import FenceList
 __all__ = ["STORAGE", "Cluster", "Plan", "running"]
 
 STORAGE: Final = "storage"
+BACKUPS: Final = "backups"
 # Without a network: one address for single servers, and Galera nodes choose their own.
 ALL_HERE: Final = ("127.0.0.1",)
 
@@ -35,6 +37,10 @@ EFFECT_S: Final = 0.1
 EFFECTS_PER_CALL: Final = 2
 # Slow enough that copies of a few MiB are under way when something strikes.
 COPY_RATE: Final = "8 MiB"
+UPLOAD_RATE: Final = "2 MiB"
+# How often a worker looks whether there is garbage of backups.
+COLLECT_EVERY_S: Final = 3.0
+DAY_S: Final = 86_400.0
 SETTINGS: Final = """
 [service]
 data_dir = {data}
@@ -46,12 +52,17 @@ poison_limit = {poison_limit}
 volumes = -1
 snapshots = -1
 gigabytes = -1
+backups = -1
+backup_gigabytes = -1
 [backends.file]
 path = {storage}
 driver = "{driver}"
 copy_rate_limit = "{copy_rate}"
 max_over_subscription_ratio = 1000.0
 {fence}
+[backup_stores.default]
+path = {backups}
+rate_limit = "{upload_rate}"
 """
 EXTERNAL: Final = """
 [fences.chaos]
@@ -75,6 +86,11 @@ class Cluster:
     network: Network | None
     no_network: str = ""
     """Why there is none, where one was wanted."""
+
+    @property
+    def backups(self) -> Path:
+        """The store of backups."""
+        return self.service.data.parent / BACKUPS
 
     @property
     def fence_list(self) -> FenceList:
@@ -141,6 +157,7 @@ def _start(folder: Path, plan: Plan, storage: Path, calls: Path, servers: Privat
         "BREEZEBLOCK_CONFIG": str(config),
         wiring.RECORD_CALLS: str(calls),
         **(slow if refuses else {wiring.SLOW_CALLS: str(plan.slow_s)}),
+        **hurried(folder / "site", every_s=COLLECT_EVERY_S, again_s=DAY_S),
         **servers.environ,
     }
     return start(
@@ -163,6 +180,8 @@ def _settings(data: Path, storage: Path, *, ttl_s: float, fence: str, poison_lim
         ttl_s=ttl_s,
         poison_limit=poison_limit,
         copy_rate=COPY_RATE,
+        backups=text(data.parent / BACKUPS),
+        upload_rate=UPLOAD_RATE,
         fence_agent='fence_agent = "chaos"' if external else "",
         driver="fenced_file" if fence == STORAGE else "file",
         fence=f'fence = ["{methods[fence]}"]',

@@ -15,7 +15,7 @@ from breezeblock import resources
 from breezeblock.chaos.database import Database, Row
 from breezeblock.drivers.file import MARKER
 from breezeblock.drivers.recorded import CHANGES, Record
-from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.model.states import BACKUP_TRANSITIONAL, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.store import tables
 from breezeblock.store.transitions import Transition
 
@@ -69,6 +69,9 @@ class Rest:
     """Name of a file on storage, half-made ones too -> its length."""
     heads: Mapping[str, bytes] = field(default_factory=dict)
     """Name of a file -> its first bytes."""
+    backups: list[Row] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+    """Files that backups have kept."""
 
 
 def read_calls(folder: Path) -> list[Call]:
@@ -116,7 +119,9 @@ def unsettled(database: Database) -> list[str]:
         f"operation {row['kind']} {row['id']} of {row['resource_id']}, owner {row['owner']}, attempt {row['attempt']}"
         for row in database.rows("SELECT * FROM operations")
     ]
-    for table, busy in (("volumes", VOLUME_TRANSITIONAL), ("snapshots", SNAPSHOT_TRANSITIONAL)):
+    for table, busy in (
+        ("volumes", VOLUME_TRANSITIONAL), ("snapshots", SNAPSHOT_TRANSITIONAL), ("backups", BACKUP_TRANSITIONAL),
+    ):  # fmt: skip
         found += [
             f"{table} {row['id']} is {row['status']}"
             for row in database.rows(f"SELECT * FROM {table}")  # noqa: S608
@@ -138,6 +143,8 @@ def read_rest(database: Database, storage: Path, *, head_bytes: int) -> Rest:
         contradictions=database.contradictions(),
         files={name: path.stat().st_size for name, path in files.items()},
         heads={name: _head(path, head_bytes) for name, path in files.items()},
+        backups=database.rows("SELECT * FROM backups"),
+        kept={row["object_name"] for row in database.rows("SELECT object_name FROM kept_objects")},
     )
 
 
@@ -152,7 +159,7 @@ def declared_moves() -> dict[str, set[tuple[str | None, str]]]:
 
     None before means from any status.
     """
-    found: dict[str, set[tuple[str | None, str]]] = {"volumes": set(), "snapshots": set()}
+    found: dict[str, set[tuple[str | None, str]]] = {"volumes": set(), "snapshots": set(), "backups": set()}
     for transition in _transitions():
         by_force = any(word in transition.name for word in NOT_ASKED_FOR)
         if transition.table.name in found and not by_force:

@@ -5,13 +5,12 @@ a request that was accepted has happened, one that was refused has left nothing,
 whole or not at all. Names are unique, so that a request without an answer can be found again.
 
 What is in the volumes is known as well: a client writes into each new volume, as a server would that has it attached, and
-follows what it wrote through clones, snapshots and reverts. What a failing storage left in an error state it deletes, sooner or
-later, until it is gone.
+follows what it wrote through clones, snapshots, reverts, backups and restores. What a failing storage left in an error state it
+deletes, sooner or later, until it is gone.
 """
 
 import contextlib
 import http.client
-import json
 import random
 import threading
 import time
@@ -20,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from breezeblock.chaos.contents import ZEROS, files_of, holds, write
+from breezeblock.chaos.http import REQUEST_TIMEOUT_S, Http
 
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
@@ -30,17 +29,20 @@ UNAVAILABLE: Final = "unavailable"  # 503 that promises that nothing was changed
 UNKNOWN: Final = "unknown"
 UNSENT: Final = "unsent"
 BROKEN: Final = "broken"  # 500 and the like: never right
+CHANGED_NOTHING: Final = (REFUSED, UNAVAILABLE, UNSENT)
 
-CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot"})
+CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot", "create_from_backup"})
 
-REQUEST_TIMEOUT_S: Final = 20.0
 WAIT_MOST_S: Final = 8.0
 LOOK_EVERY_S: Final = 0.1
 VOLUMES_MOST: Final = 6
+BACKUPS_MOST: Final = 6
 SIZE_MOST_GIB: Final = 9
 TYPES: Final = ("gold", "silver")
 PROJECT: Final = "load"
-BUSY: Final = ("creating", "deleting", "extending", "reverting", "retyping", "restoring")
+BUSY: Final = (
+    "creating", "deleting", "extending", "reverting", "retyping", "restoring", "backing-up", "restoring-backup",
+)  # fmt: skip
 NOTHING_CHANGED: Final = "Nothing was changed"
 DATA_SHARE: Final = 0.7
 LOOK_AGAIN_SHARE: Final = 0.3
@@ -83,6 +85,19 @@ class Snapshot:
 
 
 @dataclass
+class Backup:
+    """What a client knows of one of its backups; the volume `of` which it is may have gone."""
+
+    name: str
+    id: str | None
+    sizes: set[int]
+    there: set[bool]
+    content: set[str] | None = None
+    sizes_ever: set[int] = field(default_factory=set)
+    of: str = ""
+
+
+@dataclass
 class Volume:
     """What a client knows of one of its volumes: every value that it may have."""
 
@@ -102,41 +117,14 @@ class Volume:
     """What was in it before it was last reverted: a revert that fails leaves the one or the other. None when nobody knows."""
 
 
-class Http:
-    """A connection that is kept while it works."""
-
-    def __init__(self, endpoint: str) -> None:
-        at = urlsplit(endpoint)
-        self._host, self._port = str(at.hostname), at.port
-        self._connection: http.client.HTTPConnection | None = None
-
-    def send(self, method: str, path: str, body: object = None) -> tuple[int, Any, dict[str, str]]:
-        """Raises ConnectionRefusedError before anything was sent, and OSError or HTTPException when nobody knows."""
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_TIMEOUT_S)
-            self._connection.connect()
-        headers = {"OpenStack-API-Version": "volume 3.71", "Content-Type": "application/json"}
-        try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = self._connection.getresponse()
-            raw = answer.read()
-        except BaseException:
-            self.close()
-            raise
-        said = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, json.loads(raw) if raw[:1] in (b"{", b"[") else None, said
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-
 class Client:
     """One client with its own resources, until it is told to stop."""
 
-    def __init__(self, number: int, endpoint: str, seed: int, storage: Path | None = None) -> None:
+    def __init__(
+        self, number: int, endpoint: str, seed: int, storage: Path | None = None, *, backs_up: bool = False
+    ) -> None:
         self.number = number
+        self._backs_up = backs_up
         self.reads: Counter[int] = Counter()
         self.broken_reads: list[Asked] = []
         """Requests that only looked and were answered 5xx: those alone are worth a note each."""
@@ -145,6 +133,7 @@ class Client:
         self.wrong_contents: list[str] = []
         """What was not in a volume or snapshot at rest, while the run went on."""
         self.volumes: list[Volume] = []
+        self.backups: list[Backup] = []
         self.asked: list[Asked] = []
         self._http = Http(endpoint)
         self._random = random.Random(f"{seed}-client-{number}")
@@ -186,6 +175,8 @@ class Client:
             (self._extend, 4), (self._snapshot, 5), (self._drop_snapshot, 3), (self._delete, 2), (self._cascade, 1),
             (self._retype, 3), (self._revert, 3), (self._label, 3),
         ]  # fmt: skip
+        if self._backs_up:
+            actions += [(self._back_up, 5), (self._restore, 3), (self._drop_backup, 2)]
         (act,) = self._random.choices([one for one, _ in actions], [weight for _, weight in actions])
         act(volume)
 
@@ -295,6 +286,11 @@ class Client:
             kind, wanted["source_volid"] = "create_from_volume", source.id
             size, types = max(source.sizes), {type_} if type_ else set(source.types)
             content = source.content
+        elif (kept := self._kept()) and how > 0.75:
+            backup = self._random.choice(kept)
+            content = backup.content
+            kind, wanted["backup_id"] = "create_from_backup", backup.id
+            size = max(backup.sizes)
         elif snapshots and how < 0.6:
             snapshot = self._random.choice(snapshots)
             content = snapshot.content
@@ -329,14 +325,38 @@ class Client:
         if known:
             snapshot = known[-1]
             outcome, _ = self._on(volume, "revert", "revert", {"snapshot_id": snapshot.id})
-            if outcome in (ACCEPTED, UNKNOWN, BROKEN):
-                volume.content_before = volume.content
-            if volume.content is None or snapshot.content is None:
-                volume.content = snapshot.content if outcome == ACCEPTED else None
-            elif outcome == ACCEPTED:
-                volume.content = set(snapshot.content)
-            elif outcome in (UNKNOWN, BROKEN):
-                volume.content = volume.content | snapshot.content
+            _replaced(volume, snapshot.content, outcome)
+
+    def _kept(self) -> list[Backup]:
+        """The backups that are there for certain."""
+        return [one for one in self.backups if one.id is not None and one.there == {True}]
+
+    def _back_up(self, volume: Volume) -> None:
+        if len(self._kept()) >= BACKUPS_MOST:
+            self._drop_backup(volume)
+            return
+        name = self._name("backup")
+        wanted = {"volume_id": volume.id, "name": name, "incremental": self._random.random() < 0.5}
+        outcome, answer = self._ask("back_up", name, "POST", "/backups", {"backup": wanted})
+        id_ = answer["backup"]["id"] if outcome == ACCEPTED else None
+        sizes_ever = volume.sizes | volume.sizes_ever
+        backup = Backup(name, id_, set(volume.sizes), there(outcome), volume.content, sizes_ever, volume.name)
+        self.backups.append(backup)
+
+    def _restore(self, volume: Volume) -> None:
+        """Of any volume's backup into this one."""
+        known = [one for one in self._kept() if max(one.sizes) <= min(volume.sizes)]
+        if known:
+            backup = self._random.choice(known)
+            body = {"restore": {"volume_id": volume.id}}
+            outcome, _ = self._ask("restore", volume.name, "POST", f"/backups/{backup.id}/restore", body)
+            _replaced(volume, backup.content, outcome)
+
+    def _drop_backup(self, _: Volume) -> None:
+        if known := self._kept():
+            backup = self._random.choice(known)
+            outcome, _answer = self._ask("delete_backup", backup.name, "DELETE", f"/backups/{backup.id}")
+            backup.there = _after(outcome, backup.there, False)
 
     def _label(self, volume: Volume) -> None:
         key, value = self._random.choice("abc"), str(self._random.randrange(1000))
@@ -398,6 +418,18 @@ def there(outcome: str) -> set[bool]:
     return {ACCEPTED: {True}, UNKNOWN: {True, False}, BROKEN: {True, False}}.get(outcome, {False})
 
 
+def _replaced(volume: Volume, content: set[str] | None, outcome: str) -> None:
+    """Note that a revert or a restore was asked for, which puts something else in the place of what was there."""
+    if outcome in (ACCEPTED, UNKNOWN, BROKEN):
+        volume.content_before = volume.content
+    if volume.content is None or content is None:
+        volume.content = content if outcome == ACCEPTED else volume.content if outcome in CHANGED_NOTHING else None
+    elif outcome == ACCEPTED:
+        volume.content = set(content)
+    elif outcome in (UNKNOWN, BROKEN):
+        volume.content = volume.content | content
+
+
 def _after(outcome: str, before: set[Any], wanted: Any) -> set[Any]:
     """What may be after a request for `wanted`."""
     if outcome == ACCEPTED:
@@ -408,8 +440,10 @@ def _after(outcome: str, before: set[Any], wanted: Any) -> set[Any]:
 class Load:
     """Several clients at once."""
 
-    def __init__(self, endpoint: str, *, clients: int, seed: int, storage: Path | None = None) -> None:
-        self.clients = [Client(number, endpoint, seed, storage) for number in range(clients)]
+    def __init__(
+        self, endpoint: str, *, clients: int, seed: int, storage: Path | None = None, backs_up: bool = False
+    ) -> None:
+        self.clients = [Client(number, endpoint, seed, storage, backs_up=backs_up) for number in range(clients)]
         self._ended = threading.Event()
         self._failed: list[BaseException] = []
         self._threads = [

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from breezeblock.chaos.cluster import Cluster
 from breezeblock.chaos.load import now
-from breezeblock.chaos.plan import NEEDS_NETWORK, NEEDS_SERVERS, NEEDS_STORAGE, Fault
+from breezeblock.chaos.plan import NEEDS_NETWORK, NEEDS_SERVERS, NEEDS_STORAGE, STORE_AWAY, Fault
 from breezeblock.chaos.servers import Member, PrivateServers
 from breezeblock.chaos.service import is_running
 
@@ -86,6 +87,7 @@ class Nemesis:
         self._clocks = cluster.clocks
         self._servers = cluster.servers
         self._network = cluster.network
+        self._backups = cluster.backups
         self._aside = ThreadPoolExecutor(4, thread_name_prefix="repair")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
@@ -182,6 +184,8 @@ class Nemesis:
             return self._strike_storage(fault)
         if fault.kind == "clock jump":
             return self._jump(fault)
+        if fault.kind == STORE_AWAY:
+            return self._take_store_away(fault)
         way, _, what = fault.kind.partition(" ")
         if what == "database":
             return self._strike_database(fault, way)
@@ -254,6 +258,20 @@ class Nemesis:
             return False
         self._last(hit, fault.seconds, disk.writable)
         return True
+
+    def _take_store_away(self, fault: Fault) -> bool:
+        """As if it were not mounted. One that nobody has used yet would be begun anew meanwhile, as the next that is empty."""
+        away = self._backups.with_name(f"{self._backups.name}-away")
+        if away.exists() or not any(self._backups.glob("*/packs/*")):
+            return False
+        self._backups.rename(away)
+        strike = Strike(now(), fault.kind, "store of backups", ())
+        self._last(strike, fault.seconds, lambda: self._bring_store_back(away))
+        return True
+
+    def _bring_store_back(self, away: Path) -> None:
+        assert not self._backups.exists(), "a store that was away was begun anew"
+        away.rename(self._backups)
 
     def _strike_database(self, fault: Fault, way: str) -> bool:
         """One at a time: of three that are a cluster, the other two go on."""

@@ -23,7 +23,7 @@ LANE_STORAGE: Final = "storage"
 COLOURS: Final[Mapping[str, str]] = {"create": "#3a7", "copy": "#37a", "extend": "#a70", "delete": "#a35"}
 FAULTS: Final[Mapping[str, str]] = {
     "kill": "#d00", "stop": "#808", "full": "#c60", "read-only": "#c60", "clock": "#088", "part": "#06c", "cut": "#06c",
-    "half-cut": "#06c",
+    "half-cut": "#06c", "store": "#06c",
 }  # fmt: skip
 STYLE: Final = """
 body { font: 14px/1.45 sans-serif; margin: 2em; color: #222; background: #fff }

@@ -29,8 +29,9 @@ ERROR_OF: Final[Mapping[str, str]] = {FULL: "ENOSPC", "read-only storage": "EROF
 NO_ROOM_SLACK_S: Final = 30.0
 KEEP_FROM_MEASURING: Final = NEEDS_SERVERS | {"read-only storage"}
 
-DELETIONS: Final = ("delete_volume", "delete_snapshot")
-MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume")
+DELETIONS: Final = ("delete_volume", "delete_snapshot", "delete_backup")
+MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume", "restore_backup", "create_from_backup")
+LEAVING_OTHERS: Final = ("revert_volume", "create_backup", "restore_backup", "create_from_backup")
 # What an operation that did not succeed leaves its resource as. A deletion that had not begun leaves it as it was.
 RESTING: Final[Mapping[str, frozenset[str]]] = {
     "create_volume": frozenset({"error"}),
@@ -38,6 +39,10 @@ RESTING: Final[Mapping[str, frozenset[str]]] = {
     "extend_volume": frozenset({"error_extending"}),
     "revert_volume": frozenset({"error"}),
     "retype_volume": frozenset({"available"}),
+    "create_backup": frozenset({"error"}),
+    "restore_backup": frozenset({"error_restoring"}),
+    "create_from_backup": frozenset({"error"}),
+    "collect_garbage": frozenset(),
     **dict.fromkeys(DELETIONS, frozenset({"available", *ERRORS})),
 }
 
@@ -174,8 +179,8 @@ def pardons(rest: Rest, operations: set[str], unplaced: Iterable[str] = ()) -> P
 
 
 def _rests(row: Mapping[str, object], resource: str) -> frozenset[str]:
-    """A failed revert leaves its snapshot as it was."""
+    """A failed revert leaves its snapshot as it was; a failed backup its volume, and a failed restore its backup."""
     kind = str(row["kind"])
-    if kind == "revert_volume" and resource != row["resource_id"]:
+    if kind in LEAVING_OTHERS and resource != row["resource_id"]:
         return frozenset({"available"})
     return RESTING[kind]

@@ -26,6 +26,7 @@ RATES: Final[Mapping[str, float]] = {
     "full disk": 0.75,
     "read-only storage": 0.75,
     "clock jump": 2.0,
+    "store away": 1.0,
 }
 EVERY_KIND: Final = tuple(RATES)
 # With a database server. What the supervisor does about a writer that is stopped is about SQLite alone.
@@ -59,6 +60,7 @@ RATES_LIVING_ON: Final[Mapping[str, float]] = dict(RATES) | {
 OUTLASTS_A_LEASE_S: Final = (2.5, 12.0)
 FULL: Final = "full disk"
 NEEDS_STORAGE: Final = frozenset({FULL, "read-only storage"})
+STORE_AWAY: Final = "store away"
 
 # After how many lost owners an operation is given up: what happens to be hit often, and hardly anything.
 SOON_GIVEN_UP: Final = 2
@@ -145,7 +147,7 @@ def _lasting(kind: str, chance: random.Random, stopped_s: tuple[float, float]) -
         return _log_uniform(*SERVER_FAULT_S, chance)
     if kind.startswith("stop"):
         return _log_uniform(*stopped_s, chance)
-    if kind in NEEDS_STORAGE:
+    if kind in NEEDS_STORAGE or kind == STORE_AWAY:
         return chance.uniform(*STORAGE_FAULT_S)
     return chance.uniform(*CLOCK_HELD_S) if kind == "clock jump" else 0.0
 

@@ -57,6 +57,11 @@ class History:
     """What the harness itself noticed: `db check`, deletions that were refused."""
 
 
+def _ids_of_backups(rest: Rest) -> set[str]:
+    """The ids of all backups that ever were."""
+    return {row["resource_id"] for row in rest.log if row["kind"] == "create_backup"}
+
+
 def judge(history: History) -> dict[str, Any]:
     """The report."""
     unplaced = checker.unplaced_requests(history.asked, history.rest, history.strikes)
@@ -67,7 +72,7 @@ def judge(history: History) -> dict[str, Any]:
     before, wrong_before = checker.data_on_the_way(history.clients)
     findings = [
         *(Finding("Termination", one) for one in history.stuck),
-        *checker.exclusion(calls, history.alive),
+        *checker.exclusion(calls, history.alive, _ids_of_backups(history.rest)),
         *effects.late(history.effects or (), history.marks),
         *checker.order(history.events),
         *checker.transitions(history.events, history.moves),
@@ -96,6 +101,7 @@ def judge(history: History) -> dict[str, Any]:
         "commits_checked": len(history.events),
         "contents_compared": before + at_rest,
         "contents_compared_at_rest": at_rest,
+        "backups": _backups(history),
         "nodes": _nodes(history),
         "operations_taken_over": sum(row["epoch"] > 1 for row in history.rest.log),
         "failover_s": _distribution(failovers(history.strikes, history.owned, history.nodes)),
@@ -177,6 +183,18 @@ def _nodes(history: History) -> dict[str, Any]:
         "declared_lost_by_another": sum(mark.by is not None for mark in expired),
         "declared_lost_by_itself_or_its_successor": sum(mark.by is None for mark in expired),
         "fenced_by": dict(Counter(str(mark.by) for mark in history.marks if mark.what == "cut off")),
+    }
+
+
+def _backups(history: History) -> dict[str, int]:
+    """How many were made, restored and deleted, and how often their archives were looked through for garbage."""
+    done = Counter(row["kind"] for row in history.rest.log if row["outcome"] == "done")
+    return {
+        "made": done["create_backup"],
+        "restored": done["restore_backup"] + done["create_from_backup"],
+        "deleted": done["delete_backup"],
+        "collections": done["collect_garbage"],
+        "left_and_restored": sum(row["status"] == "available" for row in history.swept.backups),
     }
 
 

@@ -32,6 +32,7 @@ from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.pardons import ERRORS
 from breezeblock.chaos.report import History, judge, write_json
+from breezeblock.chaos.restored import restored
 from breezeblock.chaos.watching import read_events
 from breezeblock.chaos.witness import Witness
 
@@ -152,7 +153,9 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
     for name in TYPES:
         answer = cluster.service.request("POST", f"/v3/{PROJECT}/types", {"volume_type": {"name": name}})
         assert answer.status == 200, answer
-    load = Load(cluster.service.endpoint, clients=options.clients, seed=options.seed, storage=cluster.storage)
+    load = Load(
+        cluster.service.endpoint, clients=options.clients, seed=options.seed, storage=cluster.storage, backs_up=True
+    )  # fmt: skip
     nemesis = Nemesis(cluster, faults)
     with witnessed(cluster) as witness:
         began = now()
@@ -168,6 +171,7 @@ def _history(options: Options, cluster: Cluster, say: Callable[[str], None]) -> 
         rest = _rest(cluster)
         also = [] if stuck else _sweep(cluster, rest)
         swept = _rest(cluster)
+        also += [] if stuck else restored(cluster, load.clients, swept)
     also += [Finding("Accounts", one) for one in db_check(cluster.service)]
     return History(
         options=options.told(cluster), began=began, ended=ended, settled_s=settled_s, clients=load.clients,
@@ -195,13 +199,13 @@ def _sweep(cluster: Cluster, rest: Rest) -> list[Finding]:
     """Delete what storage faults have left in an error state: it must go, and leave nothing behind."""
     found: list[Finding] = []
     for _ in range(SWEEPS_MOST):
-        for noun in ("snapshots", "volumes"):  # a volume waits for its snapshots to be gone
+        for noun in ("backups", "snapshots", "volumes"):  # a volume waits for its snapshots to be gone
             found += _delete_broken(cluster, noun, getattr(rest, noun))
             _, stuck = settle(cluster.database)
             if stuck:
                 return found + [Finding("Termination", one) for one in stuck]
             rest = _rest(cluster)
-    left = [row for row in (*rest.volumes, *rest.snapshots) if row["status"] in ERRORS]
+    left = [row for row in (*rest.volumes, *rest.snapshots, *rest.backups) if row["status"] in ERRORS]
     return found + [Finding("Termination", f"{row['id']} is still {row['status']}") for row in left]
 
 
@@ -225,7 +229,8 @@ def _keep_evidence(folder: Path, out: Path, history: History) -> None:
     named: dict[str, list[Any]] = {
         "strikes": history.strikes, "asked": history.asked, "owned": history.owned, "nodes": history.nodes,
         "alive": sorted(history.alive.items()), "events": history.events, "volumes": history.rest.volumes,
-        "snapshots": history.rest.snapshots, "operations": history.rest.operations, "log": history.rest.log,
+        "snapshots": history.rest.snapshots, "backups": history.rest.backups,
+        "operations": history.rest.operations, "log": history.rest.log,
     }  # fmt: skip
     for name, values in named.items():
         text = "".join(json.dumps(value, default=_plain) + "\n" for value in values)
@@ -248,6 +253,7 @@ def summary(report: dict[str, Any]) -> str:
         f"storage: {report['storage_calls']}, {report['overlapping_writers']} overlapping writers, "
         f"{report['contents_compared']} contents compared",
         f"effects on storage that refuses: {report['storage_effects'] or 'other fence'}",
+        f"backups: {report['backups']}",
         f"fail-overs: {moved['count']}, {moved['percentiles']}; at rest after {report['settled_s']} s",
     ]
     kinds = Counter(one["invariant"] for one in report["findings"])

@@ -51,6 +51,8 @@ _NOTES: Final = (
     _Note("volume_status", "volumes", "status", "", "volumes", "NEW.id", "OLD.status", "NEW.status"),
     _Note("snapshot", "snapshots", "", "", "snapshots", "NEW.id", "NULL", "NEW.status"),
     _Note("snapshot_status", "snapshots", "status", "", "snapshots", "NEW.id", "OLD.status", "NEW.status"),
+    _Note("backup", "backups", "", "", "backups", "NEW.id", "NULL", "NEW.status"),
+    _Note("backup_status", "backups", "status", "", "backups", "NEW.id", "OLD.status", "NEW.status"),
     _Note("lock", "operation_locks", "", "", "locked", "NEW.operation_id", "NEW.resource_id", "SEQ_AND_EXCLUSIVE"),
     _Note("claim", "operations", "owner", "NEW.owner IS NOT NULL", "claimed", "NEW.id", "NEW.owner", "NEW.epoch"),
     _Note("turn", "operations", "direction", "", "turned", "NEW.id", "NEW.epoch", "NEW.direction"),

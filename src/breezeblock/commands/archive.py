@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 
 from breezeblock import wiring
-from breezeblock.backup.contract import ObjectStore, StoreRefused, StoreUnavailable
+from breezeblock.backup.contract import ObjectStore, StoreUnavailable
 from breezeblock.backup.damage import Damaged
 from breezeblock.backup.engine import Archive, Damage, Manifest, Options, Shares, Verified, root_key
 from breezeblock.backup.seal import MasterKeyError, master_key
@@ -21,6 +21,7 @@ from breezeblock.commands.failure import Failed
 from breezeblock.env.contract import Env
 from breezeblock.env.memory import keep_freed_memory
 from breezeblock.env.real import real_env
+from breezeblock.model.errors import BackendFailed
 from breezeblock.settings import Settings
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ def _run(place: Place, ask: Callable[[ObjectStore, Env, bytes | None], Awaitable
 
     async def run() -> T:
         env = real_env()
-        key = _key(place.key_file or _configured_key(place))
+        key = await env.threads.run(partial(_key, place))
         store = open_store(place, env)
         try:
             return await ask(store, env, key)
@@ -113,7 +114,7 @@ def _run(place: Place, ask: Callable[[ObjectStore, Env, bytes | None], Awaitable
 
     try:
         return asyncio.run(run())
-    except (StoreRefused, Damaged) as error:
+    except (BackendFailed, Damaged) as error:
         raise Failed(error.message) from error
     except StoreUnavailable as error:
         raise Failed(f"The store does not answer: {error}") from error
@@ -128,22 +129,25 @@ def open_store(place: Place, env: Env) -> ObjectStore:
     if place.store not in stores:
         known = ", ".join(sorted(stores)) or "none"
         raise Failed(f"There is no [backup_stores.{place.store}] in the settings, only: {known}.")
+    if place.settings().backup_stores[place.store].is_cinders:
+        raise Failed(f"[backup_stores.{place.store}] keeps what Cinder made: there is no archive in it.")
     return stores[place.store]
 
 
-def _configured_key(place: Place) -> Path | None:
-    """The key file of a store in the settings."""
-    chosen = None if place.store.startswith(FOLDER) else place.settings().backup_stores.get(place.store)
-    return chosen.encryption_key_file if chosen is not None else None
-
-
-def _key(path: Path | None) -> bytes | None:
+def _key(place: Place) -> bytes | None:
+    """The key of the file that was named, else that of the store in the settings. Raises Failed, BackendFailed."""
+    if place.key_file is None:
+        chosen = None if place.store.startswith(FOLDER) else place.settings().backup_stores.get(place.store)
+        try:
+            return None if chosen is None else wiring.open_key(place.store, chosen)()
+        except StoreUnavailable as error:
+            raise Failed(f"The key cannot be had now: {error}") from error
     try:
-        return master_key(path.read_bytes()) if path is not None else None
+        return master_key(place.key_file.read_bytes())
     except OSError as error:
-        raise Failed(f"The key cannot be read: {path}: {error.strerror}") from error
+        raise Failed(f"The key cannot be read: {place.key_file}: {error.strerror}") from error
     except MasterKeyError as error:
-        raise Failed(f"{path} has no key: {error}") from error
+        raise Failed(f"{place.key_file} has no key: {error}") from error
 
 
 async def _opened(store: ObjectStore, env: Env, key: bytes | None, archive_id: str) -> Archive:

@@ -21,7 +21,7 @@ from breezeblock.resources.backends import in_use
 from breezeblock.settings import Settings
 from breezeblock.store import schema
 from breezeblock.store.check import problems
-from breezeblock.store.tables import operation_locks, snapshots, volumes
+from breezeblock.store.tables import kept_objects, operation_locks, snapshots, volumes
 
 # Longer than between a driver's last effect and the commit that tells of it.
 SECOND_LOOK_AFTER_S: Final = 1.0
@@ -74,13 +74,15 @@ async def _differences(settings: Settings, queue: str, driver: Driver) -> list[s
     stored = set(await (driver if target is None else driver.on(target)).every_name())
     with reading(settings) as tx:
         rows = _published(tx, queue)
+        # What is not there is missed by nobody: the next backup reads all of its volume.
+        kept = {ObjectName.parse(text) for text in tx.execute(select(kept_objects.c.object_name)).scalars()}
         busy = set(tx.execute(select(operation_locks.c.resource_id)).scalars())
     named = {ObjectName.parse(text): f"{noun} {id_}" for noun, id_, text in rows}
     found = []
     for name in sorted(named.keys() - stored):
         if name.resource_id not in busy:
             found.append(f"{named[name]}: its object {name} is not on backend {queue}.")
-    for name in sorted(stored - named.keys()):
+    for name in sorted(stored - named.keys() - kept):
         if name.resource_id not in busy:
             found.append(f"Backend {queue} has an object that no row names: {name}.")
     return found

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from breezeblock.commands.database import reading
 from breezeblock.protocol import node_events
+from breezeblock.resources import progress
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import node_backends, nodes, operation_log, operations, pools
@@ -140,9 +141,26 @@ def _operations(tx: Connection, named: Mapping[str, str], now_us: int) -> list[F
             "cancel": row["cancel"],
             "age_s": _ago(row["created_at_us"], now_us),
             "not_before_in_s": max(0.0, -_ago(row["not_before_us"], now_us)),
+            "progress": _progress(row),
         }
         for row in tx.execute(query).mappings()
     ]
+
+
+def _progress(row: RowMapping) -> Found | None:
+    """How far a backup or a restore is; None for all else. No rate and no end where nobody is at it, or it has just begun."""
+    if row["kind"] not in progress.TOLD_BY:
+        return None
+    told = progress.told_in(row["state_json"])
+    is_rated = row["owner"] is not None and told.rate > 0
+    return {
+        "percent": told.percent,
+        "done_bytes": told.done,
+        "total_bytes": told.total or None,
+        "bytes_per_s": told.rate if is_rated else None,
+        "eta_s": told.eta_s if is_rated else None,
+        "store": json.loads(row["payload_json"])["store"],
+    }
 
 
 def _queues(tx: Connection) -> list[Found]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 Found = dict[str, Any]
 
+MIB: Final = 1024**2
 STATE_STYLES: Final = {"up": "green", "draining": "yellow", "drained": "yellow", "expired": "bold red", "fenced": "red"}
 
 
@@ -25,6 +26,7 @@ def render(found: Found) -> RenderableType:
             _pools(found["pools"]),
             _queues(found["queues"]),
             _operations(found["operations"]),
+            _transfers(found["operations"]),
             _failovers(found["failovers"]),
             events_table(found["events"]),
             _resumed(found["resumed_operations"]),
@@ -139,6 +141,32 @@ def _operations(rows: Iterable[Found]) -> Table:
             row["id"],
         )
     return table
+
+
+def _transfers(rows: Iterable[Found]) -> Table:
+    table = _table("Backups and restores", "kind", "resource", "store", "done", "rate", "still", "by")
+    for row in rows:
+        if (at := row["progress"]) is None:
+            continue
+        rate = "" if at["bytes_per_s"] is None else f"{at['bytes_per_s'] / MIB:.1f} MiB/s"
+        table.add_row(
+            row["kind"],
+            f"{row['resource_type']} {row['resource_id']}",
+            at["store"],
+            f"{at['percent']} %",
+            rate,
+            "" if at["eta_s"] is None else _duration(at["eta_s"]),
+            row["owner"] or "",
+        )
+    return table
+
+
+def _duration(seconds: int) -> str:
+    """As much of it as anybody wants to know: `2 h 5 min`, `5 min 10 s`, `10 s`."""
+    for unit_s, unit, rest_s, rest in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s} {unit} {seconds % unit_s // rest_s} {rest}"
+    return f"{seconds} s"
 
 
 def _failovers(rows: Iterable[Found]) -> Table:

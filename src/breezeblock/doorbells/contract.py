@@ -10,6 +10,14 @@ class Doorbell(Protocol):
     def ring(self, queue: str) -> None: ...
 
 
+class OwnDoorbell(Doorbell, Protocol):
+    """As whoever has opened it sees it."""
+
+    def close(self) -> None:
+        """Release what it holds; a ring that is still on its way may be lost."""
+        ...
+
+
 class Listener(Protocol):
     """A worker's end: `on_ring` is called on the event loop for each ring heard, whatever its queue."""
 

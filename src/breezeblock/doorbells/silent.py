@@ -9,6 +9,9 @@ class SilentBell:
     def ring(self, queue: str) -> None:
         """See `contract.Doorbell`."""
 
+    def close(self) -> None:
+        """There is nothing to release."""
+
 
 class SilentListener:
     """Implements `contract.Listener`."""

@@ -22,7 +22,7 @@ on and what it must promise:
 """
 
 import enum
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -188,6 +188,24 @@ class Driver(Protocol):
 
     async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
         """The first run of what may hold data at or after `offset` as (start, end); None when only zeros follow."""
+        ...
+
+    async def keep(self, source: ObjectName, target: ObjectName) -> bool:
+        """Keep what `source` is now as `target`, at once, in no more space than what will change; an object as any other.
+
+        False, and nothing is there, where that cannot be done, or `changes` could not use it. It is asked for before a backup,
+        which is then read from `target`; and `target` stays until the next one.
+        """
+        ...
+
+    async def changes(
+        self, name: ObjectName, *, since: ObjectName, offset: int, length: int
+    ) -> Sequence[tuple[int, int]] | None:
+        """What of these bytes of `name` may differ from those of `since`, as (start, end), in order and apart.
+
+        Holes that were data are among it. None when nobody can tell, also when `since` is not there (any more). Neither of
+        both is written to meanwhile.
+        """
         ...
 
     async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:

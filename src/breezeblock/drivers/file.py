@@ -15,8 +15,7 @@ reported wrongly, and mounting the filesystem afterwards stops the backend with 
 """
 
 import copy
-import errno
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Final
@@ -24,6 +23,9 @@ from typing import Final
 import structlog
 
 from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, Pieces, PoolReport, Progress
+from breezeblock.drivers.extents import differing
+from breezeblock.drivers.pace import BLOCK_BYTES, Pace
+from breezeblock.drivers.sentences import SENTENCES
 from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
@@ -40,8 +42,6 @@ FRESH: Final = frozenset({"lost+found"})
 
 # One storage call copies no more, so that the guard is asked often and a call ends soon after the guard closed.
 PIECE_BYTES: Final = 8 << 20
-# Filesystems copy, and cut a copy short, at multiples of it.
-BLOCK_BYTES: Final = 4096
 # How much copying a crash may cost: whichever comes first.
 SAVE_EVERY_BYTES: Final = 64 << 20
 SAVE_EVERY_S: Final = 1.0
@@ -49,31 +49,13 @@ SAVE_EVERY_S: Final = 1.0
 # longer than its client retries; twice that, for backends that have no fence at all.
 SHARED_SETTLE_S: Final = 60.0
 
-# What operators and users read. Paths stay in the log: they are nothing to users.
-SENTENCES: Final[Mapping[int, str]] = {
-    errno.ENOSPC: "has no space left.",
-    errno.EDQUOT: "has used up its disk quota.",
-    errno.EROFS: "is mounted read-only.",
-    errno.EIO: "reported an input/output error; the kernel log of the node tells more.",
-    errno.EACCES: "denies access: its files must belong to the user that runs the service.",
-    errno.EPERM: "denies access: its files must belong to the user that runs the service.",
-    errno.EFBIG: "cannot hold a file of that size.",
-    errno.ENOENT: "lost a file or folder in the middle of the call.",
-    errno.ENOTDIR: "contains something that is not ours in the place of a folder.",
-    errno.EISDIR: "contains a folder in the place of a volume.",
-    errno.ESTALE: "has a stale network mount; it must be mounted again.",
-    errno.ETIMEDOUT: "did not answer in time.",
-    errno.EMFILE: "cannot be used now: the service has too many open files.",
-    errno.ENFILE: "cannot be used now: the node has too many open files.",
-    errno.EOPNOTSUPP: "is on a filesystem that cannot allocate (fallocate), which is needed to extend volumes safely.",
-}
-
 
 class FileDriver:
     """`contract.py` says what each method promises.
 
     `copy_rate_limit_bytes_per_s` (0: none) is for all copies of this backend in this process together.
     `trusted_shared` says that the folder is shared between machines and that nodes are trusted to fence themselves.
+    `track_changes`: whether what backups are read from may be kept, where files can share their data.
     """
 
     def __init__(
@@ -87,6 +69,7 @@ class FileDriver:
         copy_rate_limit_bytes_per_s: int = 0,
         trusted_shared: bool = False,
         may_initialise: bool = True,
+        track_changes: bool = True,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         assert path.is_absolute(), f"the path of backend {name} must be absolute: {path}"
@@ -95,8 +78,9 @@ class FileDriver:
         self._root = path
         self._clock = clock
         self._ids = ids
-        self._pace = _Pace(clock, copy_rate_limit_bytes_per_s)
+        self._pace = Pace(clock, copy_rate_limit_bytes_per_s)
         self._may_initialise = may_initialise
+        self._track_changes = track_changes
         self._folders: set[PurePosixPath] = set()  # those known to be there; shared by all that `bind` makes
         self._capabilities = Capabilities(
             fence=FenceScope.NONE if trusted_shared else FenceScope.SAME_MACHINE,
@@ -182,6 +166,42 @@ class FileDriver:
     async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
         async with self._explained("next_data"):
             return await self._files.next_data(self._whole(name), offset)
+
+    async def keep(self, source: ObjectName, target: ObjectName) -> bool:
+        """See the contract. It shares all data, and is worth keeping only where the filesystem tells where data lies."""
+        if not self._track_changes:
+            return False
+        async with self._call("keep"):
+            if await self._done_before(target):
+                return True
+            await self._make_folder(target.resource_id)
+            async with self._leaving_nothing_half_made(target):
+                part = self._part(target)
+                if not await self._share(source, target):
+                    return False
+                if await self._files.extents(part, offset=0, length=BLOCK_BYTES) is None:
+                    await self._files.remove(part)
+                    return False
+                await self._files.sync(part)
+                await self._publish(target)
+            return True
+
+    async def changes(
+        self, name: ObjectName, *, since: ObjectName, offset: int, length: int
+    ) -> Sequence[tuple[int, int]] | None:
+        """See the contract. The same place in both is the same data: what files share is never written in place."""
+        if not self._track_changes:
+            return None
+        async with self._call("changes"):
+            # In this order: what is written and has no place yet gets one now, while the places of the other are taken.
+            now = await self._files.extents(self._whole(name), offset=offset, length=length)
+            try:
+                old = await self._files.extents(self._whole(since), offset=offset, length=length)
+            except FileNotFoundError:
+                return None
+            if old is None or now is None:
+                return None
+            return differing(old, now, start=offset, end=offset + length)
 
     async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
         """See the contract. Progress covers the `.part` file, as that of a copy."""
@@ -440,29 +460,6 @@ class FileDriver:
             log.warning("backend.call_failed", backend=self._name, call=call, error=str(error))
             says = SENTENCES.get(error.errno or 0, f"failed: {error.strerror or 'unknown error'}.")
             raise BackendFailed(f"Backend {self._name} {says}") from error
-
-
-class _Pace:
-    """Spreads copied bytes over time: each piece waits until those before it are paid for."""
-
-    def __init__(self, clock: Clock, bytes_per_s: int) -> None:
-        self._clock = clock
-        self._bytes_per_s = bytes_per_s
-        self._free_at = clock.boottime()
-
-    def piece(self, length: int) -> int:
-        """How much of `length` to copy at once: about a second's worth in whole blocks, so that a slow pace is even."""
-        return min(length, max(self._bytes_per_s // BLOCK_BYTES, 1) * BLOCK_BYTES) if self._bytes_per_s else length
-
-    async def wait_for(self, length: int) -> None:
-        """Wait for one's turn. It is booked before the wait, so that copies side by side share the rate."""
-        if not self._bytes_per_s:
-            return
-        now = self._clock.boottime()
-        turn = max(now, self._free_at)
-        self._free_at = turn + length / self._bytes_per_s
-        if turn > now:
-            await self._clock.sleep(turn - now)
 
 
 def _may_be_there(entry: str) -> bool:

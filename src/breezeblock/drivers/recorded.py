@@ -7,7 +7,7 @@ folder for the records is named (`wiring.RECORD_CALLS`).
 
 import errno
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,7 +19,7 @@ from breezeblock.env.contract import Clock
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
 # What changes storage. The rest only looks.
-CHANGES: Final = frozenset({"create", "copy", "fill", "extend", "delete", "failover"})
+CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover"})
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -127,6 +127,16 @@ class RecordedDriver:
 
     async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
         return await self._driver.next_data(name, offset)
+
+    async def keep(self, source: ObjectName, target: ObjectName) -> bool:
+        async with self._recorder.call("keep", str(target), self._tokens, source=str(source)):
+            return await self._driver.keep(source, target)
+
+    async def changes(
+        self, name: ObjectName, *, since: ObjectName, offset: int, length: int
+    ) -> Sequence[tuple[int, int]] | None:
+        """Not recorded, as reading is not."""
+        return await self._driver.changes(name, since=since, offset=offset, length=length)
 
     async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
         async with self._recorder.call("fill", str(target), self._tokens):

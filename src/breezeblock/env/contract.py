@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -49,6 +49,14 @@ class Space:
 
     total_bytes: int
     free_bytes: int
+
+
+class Extent(NamedTuple):
+    """A run of a file's data, in bytes of the file, and where it lies; None: that says nothing of what it is."""
+
+    start: int
+    end: int
+    place: int | None
 
 
 class Guard(Protocol):
@@ -114,6 +122,13 @@ class Files(Protocol):
 
     async def next_data(self, path: PurePosixPath, offset: int) -> tuple[int, int] | None:
         """The first run of data at or after `offset` as (start, end), or None when only holes follow."""
+        ...
+
+    async def extents(self, path: PurePosixPath, *, offset: int, length: int) -> list[Extent] | None:
+        """Where the data of these bytes lies, in order; what reaches beyond them may be whole. None where nobody can tell.
+
+        While both files are there, the same place at the same offset of two of them is the same data.
+        """
         ...
 
     async def copy_range(self, source: PurePosixPath, target: PurePosixPath, *, offset: int, length: int) -> int:

@@ -16,7 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from breezeblock.env.contract import Files, Guard, Space, Threads
+from breezeblock.env.contract import Extent, Files, Guard, Space, Threads
+from breezeblock.env.direct import ALIGNED, SMALLEST, write_pages
 
 if TYPE_CHECKING:
     import ctypes
@@ -134,6 +135,8 @@ class RealFiles:
         def change() -> None:
             rest = memoryview(data)
             with _opened(path, os.O_WRONLY) as fd:
+                if len(data) >= SMALLEST and offset % ALIGNED == 0:
+                    rest = rest[write_pages(fd, rest, offset, self._effect) :]
                 while rest:  # a full disk or a signal may cut one call short
                     with self._effect():
                         written = os.pwrite(fd, rest, offset + len(data) - len(rest))
@@ -182,6 +185,15 @@ class RealFiles:
         def look() -> tuple[int, int] | None:
             with _opened(path, os.O_RDONLY) as fd:
                 return _next_data(fd, offset)
+
+        return await self._threads.run(look)
+
+    async def extents(self, path: PurePosixPath, *, offset: int, length: int) -> list[Extent] | None:
+        def look() -> list[Extent] | None:
+            from breezeblock.env.fiemap import extents
+
+            with _opened(path, os.O_RDONLY) as fd:
+                return extents(fd, offset, length)
 
         return await self._threads.run(look)
 

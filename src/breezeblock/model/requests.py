@@ -55,3 +55,6 @@ class NewBackup(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     metadata: dict[str, str] = {}
     availability_zone: str | None = None
+    # Stores that would do as well, and the zone of each: where it was not said which one, that of its parent is better, or one
+    # in the volume's zone.
+    stores: dict[str, str] = {}

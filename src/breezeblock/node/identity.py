@@ -1,6 +1,7 @@
 """Who a worker is, and how it goes about its work."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from breezeblock.model.ids import Incarnation
 
@@ -14,6 +15,10 @@ class Limits:
     """The same while the doorbell is connected; 0 is `poll_s`."""
     poison_limit: int = 5
     park_after_s: float = 600.0
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    """The limits of projects for which nothing was set: for requests that nodes make by themselves."""
+    upkeep_s: float = 30.0
+    """How long it leaves what it does besides operations, on the average."""
 
     @property
     def risky_from(self) -> int:

@@ -16,6 +16,7 @@ from breezeblock.protocol import queue, waiting
 from breezeblock.protocol.queue import Claim, Wanted
 from breezeblock.protocol.waiting import Waiting
 from breezeblock.resources.backends import end_forgotten_failovers, has_forgotten_failover
+from breezeblock.resources.backup_policies import begin_due_policy, has_due_policy
 from breezeblock.resources.garbage import begin_due, end_forgotten_pin, has_due, has_forgotten_pins
 from breezeblock.resources.retention import forget_old
 from breezeblock.store.run import Store
@@ -23,7 +24,6 @@ from breezeblock.store.type_accounts import has_named, move_to_ids
 
 log = structlog.get_logger(__name__)
 
-PRUNE_EVERY_S: Final = 30.0
 PRUNE_ROUNDS: Final = 50
 PARK_MOST: Final = 100
 # Who asks for what nobody asked for.
@@ -64,10 +64,11 @@ class Upkeep:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._env.clock.sleep(PRUNE_EVERY_S * self._env.random.uniform(0.5, 1.5))
+            await self._env.clock.sleep(self._limits.upkeep_s * self._env.random.uniform(0.5, 1.5))
             await self._attempt(self._find_unserved)
             await self._attempt(self._reopen)
             await self._attempt(self._collect)
+            await self._attempt(self._run_policies)
             await self._attempt(self._prune)
             for space in self._locks.values():
                 await self._attempt(space.sweep)
@@ -95,19 +96,34 @@ class Upkeep:
 
     async def _collect(self) -> None:
         """Let archives be looked through that are due, in the stores that we have; in our own queue, since we have them."""
-        now_us = self._env.clock.now_us
         while await self._store.read(has_forgotten_pins):
-            if (backup_id := await self._store.run(end_forgotten_pin, now_us=now_us())) is None:
+            if (backup_id := await self._store.run(end_forgotten_pin, now_us=self._env.clock.now_us())) is None:
                 break
             log.error("backup.forgotten", backup_id=backup_id)
         if not self._stores or not self._queues:
             return
-        while await self._store.read(has_due, stores=self._stores, now_us=now_us()):
+        while await self._store.read(has_due, stores=self._stores):
             begun = await self._store.run(
-                begin_due, origin=self._own_word(), where=self._queues[0], stores=self._stores, now_us=now_us()
+                begin_due, origin=self._own_word(), where=self._queues[0], stores=self._stores
             )
             if not begun:
                 break
+            self._on_open([self._queues[0]])
+
+    async def _run_policies(self) -> None:
+        """Begin what policies of backups say, when it is due; in our own queue, as any node can do it."""
+        if not self._queues:
+            return
+        while await self._store.read(has_due_policy):
+            name = await self._store.run(
+                begin_due_policy,
+                origin=self._own_word(),
+                where=self._queues[0],
+                quota_defaults=self._limits.quotas,
+            )
+            if name is None:
+                break
+            log.info("backup_policy.due", policy=name)
             self._on_open([self._queues[0]])
 
     def _own_word(self) -> Origin:

@@ -257,7 +257,9 @@ class Worker:
         """
         free = {name: backend.slots - self._busy(name) for name, backend in self._backends.items()}
         free[self._own_queue] = OWN_SLOTS - self._busy(self._own_queue)
-        seen = await self._store.read(self._look, free=free)
+        # Counted before the look, which another thread makes while operations begin and end.
+        rooms = {name: self._room_for_patient(name) for name in free}
+        seen = await self._store.read(self._look, free=free, rooms=rooms)
         self._let_go(seen.ours)
         lost = [
             one
@@ -279,14 +281,13 @@ class Worker:
         # It may be what killed the nodes before us: it runs alone, so that it takes nothing else with it. When it has waited
         # for that moment long enough, nothing else is begun until the moment is there.
         now = self._env.clock.boottime()
-        if self._risky_since is None:
-            self._risky_since = now
+        self._risky_since = now if self._risky_since is None else self._risky_since
         if not self._running and (not seen.normal or now - self._risky_since > RISKY_PATIENCE_S):
             self._risky_since = None
             return risky[:1], True, False
         return [] if now - self._risky_since > RISKY_PATIENCE_S else seen.normal, False, False
 
-    def _look(self, tx: Connection, *, free: Mapping[str, int]) -> "_Seen":
+    def _look(self, tx: Connection, *, free: Mapping[str, int], rooms: Mapping[str, int]) -> "_Seen":
         """What is marked ours, and for each backend what is to be claimed: normal, what must run alone, and failovers.
 
         A failover needs no free slot, and never waits to run alone. Of a backend that works on a target unknown to this node
@@ -308,7 +309,7 @@ class Worker:
                 look = functools.partial(queue.claimable_apart, tx, queue=name, most=slots, risky_from=half)
                 found = look(kinds=kinds)
                 patient = [one for one in found[0] if self._is_patient(one.kind)]
-                if len(patient) > (room := self._room_for_patient(name)):
+                if len(patient) > (room := rooms[name]):
                     hasty, _ = look(kinds={kind: kinds[kind] for kind in kinds if not self._is_patient(kind)})
                     found = ((patient[:room] + hasty)[:slots], found[1])
                 normal += found[0]
@@ -343,8 +344,7 @@ class Worker:
     def _room_for_patient(self, name: str) -> int:
         """How many more of a backend's slots may go to what may wait for hours: half of them, in all."""
         most = max(1, self._backends[name].slots // 2) if name in self._backends else 1
-        running = sum(one.queue == name and self._is_patient(one.kind) for one in self._running.values())
-        return max(0, most - running)
+        return max(0, most - sum(one.queue == name and self._is_patient(one.kind) for one in self._running.values()))
 
     def _busy(self, queue_name: str) -> int:
         return sum(claim.queue == queue_name for claim in self._running.values())

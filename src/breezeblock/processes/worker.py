@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 
+import msgspec
 import structlog
 
 from breezeblock import logs, settings, wiring
@@ -69,7 +70,7 @@ async def work(brief: NodeBrief) -> None:
         limits=_limits(chosen),
         fences=fences,
         locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
-        archives=wiring.open_archives(chosen, env),
+        archives=wiring.open_archives(chosen, env, counts_file=brief.rings_file),
     )
     # What was imported stays: looking through it again and again for garbage costs every operation a little.
     gc.collect()
@@ -84,6 +85,7 @@ def _limits(chosen: Settings) -> Limits:
         idle_poll_s=chosen.doorbell.idle_poll_s,
         poison_limit=chosen.nodes.poison_limit,
         park_after_s=chosen.nodes.park_after_s,
+        quotas=msgspec.structs.asdict(chosen.quota),
     )
 
 

@@ -10,7 +10,7 @@ that is why every step is safe to repeat, and why the direction is saved before 
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
@@ -77,8 +77,12 @@ class Run(Generic[P, T]):
         self._store = store
         self._leaving = leaving
 
-    async def checkpoint(self, *, progress: bool = True, **changes: Any) -> None:
+    async def checkpoint(
+        self, *, progress: bool = True, also: Callable[[Connection], None] | None = None, **changes: Any
+    ) -> None:
         """Merge `changes` into the state and save it: what came before is never done again.
+
+        `also` writes what belongs to the state and is kept in rows of its own, in the same transaction.
 
         Without `progress` the next claim begins where this one did: an operation that brings its node down each time after
         saving only that has got nowhere, and is parked at the poison limit as if it had saved nothing.
@@ -86,7 +90,7 @@ class Run(Generic[P, T]):
         Raises Fenced (lost to a survivor), Cancelled, or HandedBack; all of them pass through a step untouched.
         """
         self.state |= changes
-        await self._save(progress=progress)
+        await self._save(progress=progress, also=also)
 
     async def record(self, **changes: Any) -> None:
         """As `checkpoint`, by an operation that has gone too far to be cancelled. Raises Fenced, or HandedBack."""
@@ -118,14 +122,40 @@ class Run(Generic[P, T]):
 
         return await self._store.insist(_ours_or_fenced, self.claim, guarded)
 
+    async def write_saving(
+        self, changes: Mapping[str, Any], f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs
+    ) -> R:
+        """Run `f`, and merge `changes` into the state, in one transaction: no repeat does again what this one has done.
+
+        Raises Fenced, Cancelled.
+        """
+        state = self.state | dict(changes)
+
+        def saved(tx: Connection) -> R:
+            result = f(tx, *args, **kwargs)
+            queue.save(
+                tx,
+                self.claim,
+                direction=self.direction,
+                step=self.step,
+                state_json=msgspec.json.encode(state).decode(),
+            )
+            return result
+
+        result = await self._store.insist(_ours_or_fenced, self.claim, saved)
+        self.state = state
+        return result
+
     async def read(self, f: Callable[Concatenate[Connection, A], R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Read what the operation's locks keep from changing. A database outage of any length pauses it."""
         return await self._store.insist_read(f, *args, **kwargs)
 
-    async def _save(self, *, progress: bool = True, cancellable: bool = True) -> None:
-        await self._store.insist(
+    async def _save(
+        self, *, progress: bool = True, cancellable: bool = True, also: Callable[[Connection], None] | None = None
+    ) -> None:
+        save = functools.partial(
             queue.save,
-            self.claim,
+            claimed=self.claim,
             progress=progress,
             cancellable=cancellable,
             direction=self.direction,
@@ -133,6 +163,13 @@ class Run(Generic[P, T]):
             state_json=msgspec.json.encode(self.state).decode(),
             failure_json=msgspec.json.encode(self.failure).decode() if self.failure else None,
         )
+
+        def saved(tx: Connection) -> None:
+            save(tx)  # first: it holds the operation
+            if also is not None:
+                also(tx)
+
+        await self._store.insist(saved)
         if self._leaving():
             await self._store.insist(queue.hand_back, self.claim)
             raise HandedBack(self.claim.operation_id)

@@ -1,6 +1,7 @@
 """Changes of a backup that need no work: names and metadata.
 
-Never refused for its status: nothing that works on a backup reads them.
+Never refused for its status: nothing that works on a backup reads them. A request to restore it looks at the metadata, holding
+the row.
 """
 
 from collections.abc import Mapping

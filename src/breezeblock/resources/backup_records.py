@@ -10,20 +10,20 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import BackendFailed, BadRequest, InvalidState, NotYet
+from breezeblock.model.errors import BackendFailed, BadRequest, InvalidState
 from breezeblock.model.ids import BackupId, is_canonical_uuid
 from breezeblock.model.origin import Origin
-from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
 from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import kinds, quotas
+from breezeblock.resources import cinder_records, kinds
 from breezeblock.resources.accepted import Accepted, clear_tombstones, message_for_failure, settle, tell_the_truth
 from breezeblock.resources.backups import CREATE_FAILED, CREATED
 from breezeblock.resources.listing import BACKUPS, one
+from breezeblock.resources.new_backups import LATEST_US, add_imported, require_reader
 from breezeblock.store import tables
 from breezeblock.store.tables import backups
 from breezeblock.store.transitions import change_row, lock_row, read_row
@@ -34,6 +34,7 @@ VERSION: Final = 1
 
 _Text = Annotated[str, Meta(max_length=255)]
 _Count = Annotated[int, Meta(ge=0, le=2**62)]
+_Moment = Annotated[int, Meta(ge=0, le=LATEST_US)]
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +47,14 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     store: _Text
     archive_id: str
     manifest: Annotated[str, Meta(max_length=80)]
-    created_at_us: _Count
+    created_at_us: _Moment
     display_name: _Text | None = None
     display_description: str | None = None
     snapshot_id: str | None = None
     parent_id: str | None = None
     container: _Text | None = None
     availability_zone: _Text | None = None
-    data_timestamp_us: _Count | None = None
+    data_timestamp_us: _Moment | None = None
     object_count: _Count = 0
     stored_bytes: _Count = 0
     metadata: dict[_Text, _Text] = {}
@@ -85,6 +86,8 @@ def export(tx: Connection, *, backup_id: BackupId, project_id: str | None) -> Re
     assert row is not None, "it was there in the same snapshot"
     if row["status"] != states.AVAILABLE:
         raise InvalidState(f"Backup {backup_id} has status {row['status']}; it must be available to be exported.")
+    if (place := cinder_records.place_of(row)) is not None:
+        return Record(*cinder_records.exported(row, place))
     same = {name: row[name] for name in Content.__struct_fields__ if name in row}
     content = Content(
         record_version=VERSION,
@@ -103,7 +106,10 @@ def export(tx: Connection, *, backup_id: BackupId, project_id: str | None) -> Re
 def read_record(record: Record) -> Content:
     """What a record says. Raises BadRequest for one that is not ours, or was changed."""
     if record.service != SERVICE:
-        raise BadRequest(f"Invalid backup_service = {record.service!r}: expected {SERVICE}.")
+        raise BadRequest(
+            f"Invalid backup_service = {record.service!r}: expected {SERVICE}, or the name of a driver of Cinder's, as its "
+            "records have it."
+        )
     try:
         content = msgspec.json.decode(base64.b64decode(record.url.encode(), validate=True), type=Content)
     except (binascii.Error, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
@@ -122,47 +128,27 @@ def read_record(record: Record) -> Content:
 
 
 def begin_import(tx: Connection, *, origin: Origin, content: Content, quota_defaults: Mapping[str, int]) -> Accepted:
-    """Accept a backup that is to be known again, as one of the caller's project. Raises InvalidState, OverQuota, NotYet.
-
-    Nothing that was there is held: the row itself is new, and its id is the key that a second import of it meets.
-    """
-    live = sorted({pool.queue for pool in allocate.read_pools(tx) if pool.live})
-    if not live:
-        raise NotYet("No node is there that could read the backup; try again in a moment.")
-    if read_row(tx, backups, content.id) is not None:
-        raise InvalidState(f"Backup {content.id} is here already.")
-    deltas = quotas.backup_deltas(backups=1, gib=content.size)
-    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
-    row: dict[str, Any] = {column.name: None for column in backups.c}
-    row |= {name: value for name, value in msgspec.structs.asdict(content).items() if name in row}
-    row |= {
-        "op_seq": 1,
-        "tombstone": False,
-        "project_id": origin.project_id,
-        "user_id": origin.user_id,
+    """Accept a backup that is to be known again, as one of the caller's project. Raises InvalidState, OverQuota, NotYet."""
+    where = require_reader(tx)
+    told = {name: value for name, value in msgspec.structs.asdict(content).items() if name in backups.c}
+    told |= {
         "name": content.display_name,
         "description": content.display_description,
-        "status": states.CREATING,
         "size_gib": content.size,
-        "charged_gib": content.size,
-        "consumes_quota": True,
         "metadata_json": msgspec.json.encode(content.metadata).decode(),
-        "host": live[0],
-        "updated_at_us": origin.at_us,
-        # Both when it is found to be there.
-        "archive_id": None,
-        "manifest": None,
     }
-    tx.execute(insert(backups), row)
+    row = add_imported(tx, told, origin=origin, host=where, quota_defaults=quota_defaults)
     payload = ImportBackup(
         backup_id=content.id, store=content.store, archive_id=content.archive_id, manifest=content.manifest
     )
-    job = kinds.job("import_backup", live[0], "backup", content.id, payload)
+    job = kinds.job("import_backup", where, "backup", content.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(content.id, 1, exclusive=True),))
     return Accepted(job.queue, row)
 
 
-def adopt(tx: Connection, *, payload: ImportBackup, project_id: str, named: Collection[str], now_us: int) -> None:
+def adopt(
+    tx: Connection, *, payload: ImportBackup, project_id: str, named: Collection[str], key_check: str, now_us: int
+) -> None:
     """Let the backup exist with all packs that its manifest names. Raises BackendFailed. Runs inside a step.
 
     One transaction: a pack that an import has noted and not published would be its own, and garbage when that fails.
@@ -174,6 +160,7 @@ def adopt(tx: Connection, *, payload: ImportBackup, project_id: str, named: Coll
         store=payload.store,
         project_id=project_id,
         archive_id=_unless_anothers(tx, payload, project_id),
+        key_check=key_check,
         now_us=now_us,
     )
     if ours != payload.archive_id:
@@ -183,7 +170,7 @@ def adopt(tx: Connection, *, payload: ImportBackup, project_id: str, named: Coll
         known.update(tx.execute(select(tables.packs.c.id).where(tables.packs.c.id.in_(some))).scalars())
     if new := [pack for pack in named if pack not in known]:
         archives.allot(tx, archive_id=ours, backup_id=payload.backup_id, ids=new, now_us=now_us)
-    archives.publish(tx, backup_id=payload.backup_id, manifest=payload.manifest, named=named, now_us=now_us)
+    archives.publish(tx, backup_id=payload.backup_id, manifest=payload.manifest, named=named)
 
 
 def _unless_anothers(tx: Connection, payload: ImportBackup, project_id: str) -> str:
@@ -210,7 +197,7 @@ def fail_import(
     One that was adopted already stays so: what an import was to rescue must not become garbage by its failure.
     """
     lock_row(tx, backups, payload.backup_id)
-    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
+    archives.leave(tx, backup_id=payload.backup_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     row = read_row(tx, backups, payload.backup_id)
     assert row is not None, "a locked row is there"

@@ -15,7 +15,7 @@ from breezeblock.model.ids import BackupId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup
 from breezeblock.placement import allocate
-from breezeblock.protocol import archives, queue
+from breezeblock.protocol import archives, queue, segments
 from breezeblock.protocol.queue import Claim, Lock
 from breezeblock.protocol.steps import Failure
 from breezeblock.resources import kinds, quotas
@@ -196,15 +196,18 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
     if wanted.snapshot_id is not None:
         rows.append((snapshots, wanted.snapshot_id))
     lock_rows(tx, rows, origin=origin)
-    refuse_frozen(tx, read_row(tx, volumes, wanted.volume_id))
+    volume = read_row(tx, volumes, wanted.volume_id)
+    assert volume is not None, "a locked row is there"
+    refuse_frozen(tx, volume)
     source, lock, aside = _hold_source(tx, origin, wanted)
     data_us = source["created_at_us"] if wanted.snapshot_id is not None else origin.at_us
     parent_id = _parent(tx, origin, wanted, data_us) if wanted.incremental else None
+    wanted = _placed(tx, wanted, volume, parent_id)
     deltas = quotas.backup_deltas(backups=1, gib=source["size_gib"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     host = queue_of(source["pool_name"])
     row = _new_row(wanted, origin, source, host=host, parent_id=parent_id, data_us=data_us)
-    row["temp_volume_id"] = wanted.id if aside else None  # the copy of a volume that is in use has the backup's id
+    row["temp_volume_id"] = wanted.id  # what it will be read from has the backup's id, where that is a copy
     tx.execute(_INSERT, row)
     row["dependent_backups"] = 0  # as a list would show it
     payload = CreateBackup(
@@ -256,6 +259,23 @@ def _parent(tx: Connection, origin: Origin, wanted: NewBackup, data_us: int) -> 
     return found
 
 
+def _placed(tx: Connection, wanted: NewBackup, volume: Mapping[str, Any], parent_id: str | None) -> NewBackup:
+    """The same in the store that suits it best: where its parent is, so that little is stored; or in the volume's zone."""
+    if not wanted.stores:
+        return wanted
+    parent = None if parent_id is None else read_row(tx, backups, parent_id)
+    store = wanted.store
+    if parent is not None and parent["store"] in wanted.stores:
+        store = parent["store"]
+    elif wanted.stores.get(store) != volume["availability_zone"]:
+        near = [name for name, zone in wanted.stores.items() if zone == volume["availability_zone"]]
+        store = min(near, default=store)
+    container = store if wanted.container == wanted.store else wanted.container
+    return msgspec.structs.replace(
+        wanted, store=store, container=container, availability_zone=wanted.stores[store], stores={}
+    )
+
+
 def _new_row(
     wanted: NewBackup, origin: Origin, source: Mapping[str, Any], *, host: str, parent_id: str | None, data_us: int
 ) -> dict[str, Any]:
@@ -287,25 +307,26 @@ def _new_row(
     }
 
 
-def enter(tx: Connection, *, payload: CreateBackup, project_id: str, now_us: int) -> str:
+def enter(tx: Connection, *, payload: CreateBackup, project_id: str, key_check: str, now_us: int) -> str:
     """Pin the project's archive, which is made where there is none, and return its id. Runs inside a step."""
     asked = {"store": payload.store, "project_id": project_id, "archive_id": payload.archive_id}
-    return archives.enter(tx, backup_id=payload.backup_id, **asked, now_us=now_us)
+    return archives.enter(tx, backup_id=payload.backup_id, **asked, key_check=key_check, now_us=now_us)
 
 
-def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str], now_us: int) -> None:
+def publish(tx: Connection, *, backup_id: str, manifest: str, named: Collection[str]) -> None:
     """From here on the backup exists. Runs inside a step; one that an earlier claim has published keeps its manifest."""
-    archives.publish(tx, backup_id=backup_id, manifest=manifest, named=named, now_us=now_us)
+    archives.publish(tx, backup_id=backup_id, manifest=manifest, named=named)
 
 
-def unpublish(tx: Connection, *, backup_id: str, now_us: int) -> None:
+def unpublish(tx: Connection, *, backup_id: str) -> None:
     """From here on its manifest may go. Runs inside a step."""
-    archives.unpublish(tx, backup_id=backup_id, now_us=now_us)
+    archives.unpublish(tx, backup_id=backup_id)
 
 
 def finish_create(tx: Connection, claim: Claim, payload: CreateBackup, state: dict[str, Any], *, now_us: int) -> None:
     """The backup is published: it exists."""
     lock_rows(tx, _held(payload))
+    segments.forget(tx, backup_id=payload.backup_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     facts = {"object_count": state["object_count"], "stored_bytes": state["stored_bytes"], "updated_at_us": now_us}
     settle(tx, CREATED, payload.backup_id, also=facts | {"temp_volume_id": None})
@@ -319,8 +340,8 @@ def fail_create(
 ) -> None:
     """The backup stays, in `error`, charged as any other, until its owner deletes it. The volume is what it was."""
     lock_rows(tx, _held(payload))
-    archives.unpublish(tx, backup_id=payload.backup_id, now_us=now_us)
-    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
+    archives.unpublish(tx, backup_id=payload.backup_id)
+    archives.leave(tx, backup_id=payload.backup_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     facts: dict[str, Any] = {"fail_reason": failure.message, "updated_at_us": now_us}
     if state.get("aside_dropped"):
@@ -371,7 +392,7 @@ def _begin_delete(
 def finish_delete(tx: Connection, claim: Claim, payload: DeleteBackup, state: dict[str, Any], *, now_us: int) -> None:
     """Its manifest is gone: row and accounts go. The packs that only it needed are garbage, which is collected."""
     lock_row(tx, backups, payload.backup_id)
-    archives.leave(tx, backup_id=payload.backup_id, now_us=now_us)
+    archives.leave(tx, backup_id=payload.backup_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     row = read_row(tx, backups, payload.backup_id)
     assert row is not None, "its lock names the row"

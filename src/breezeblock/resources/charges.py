@@ -47,11 +47,11 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
         raise
     for table, row_id in ours:
         if table is backups:
-            archives.leave(tx, backup_id=row_id, now_us=now_us)
+            archives.leave(tx, backup_id=row_id)
     if claim.kind == queue.FAILOVER:
         park_failover(tx, claim, now_us=now_us)
     if claim.kind == archives.COLLECTION:
-        archives.put_off(tx, archive_id=claim.resource_id, now_us=now_us)
+        archives.put_off(tx, archive_id=claim.resource_id)
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:

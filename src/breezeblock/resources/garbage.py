@@ -30,24 +30,24 @@ class CollectGarbage(msgspec.Struct, frozen=True, kw_only=True):
     store: str
 
 
-def has_due(tx: Connection, *, stores: Collection[str], now_us: int) -> bool:
+def has_due(tx: Connection, *, stores: Collection[str]) -> bool:
     """Whether there is anything to begin, in one of these stores. One read of an index."""
     return any(
         store in stores and not queue.someone_waits(tx, resource_id=archive_id)
-        for archive_id, store in archives.due(tx, now_us=now_us)
+        for archive_id, store in archives.due(tx)
     )
 
 
-def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[str], now_us: int) -> bool:
+def begin_due(tx: Connection, *, origin: Origin, where: str, stores: Collection[str]) -> bool:
     """Enqueue the collection of one archive that is due, in one of these stores, to wait in queue `where`.
 
     Any node that has the store can do it, and needs no storage: so whoever finds it due takes a queue of its own. Returns
     whether there was one.
     """
-    for archive_id, store in archives.due(tx, now_us=now_us):
+    for archive_id, store in archives.due(tx):
         if store not in stores or queue.someone_waits(tx, resource_id=archive_id):
             continue  # one that is in line sees what has become garbage meanwhile, or the next one does
-        if archives.begin_collection(tx, archive_id=archive_id, now_us=now_us):
+        if archives.begin_collection(tx, archive_id=archive_id):
             row = read_row(tx, archives_table, archive_id)
             assert row is not None, "a row that was just written is there"
             payload = CollectGarbage(archive_id=archive_id, store=store)
@@ -61,7 +61,7 @@ def finish_collection(
     tx: Connection, claim: Claim, payload: CollectGarbage, state: dict[str, Any], *, now_us: int
 ) -> None:
     """Say when the next one is due."""
-    archives.end_collection(tx, archive_id=payload.archive_id, now_us=now_us)
+    archives.end_collection(tx, archive_id=payload.archive_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
 
 
@@ -69,7 +69,7 @@ def fail_collection(
     tx: Connection, claim: Claim, payload: CollectGarbage, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
     """Nothing was decided on half a picture. Another one will try."""
-    archives.put_off(tx, archive_id=payload.archive_id, now_us=now_us)
+    archives.put_off(tx, archive_id=payload.archive_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
 
 
@@ -93,7 +93,7 @@ def end_forgotten_pin(tx: Connection, *, now_us: int) -> str | None:
         except NotFound as error:
             raise Contended(f"backup {backup_id} has gone since it was read") from error
         if tx.execute(_FORGOTTEN.where(backups.c.id == backup_id)).first() is not None:
-            archives.leave(tx, backup_id=backup_id, now_us=now_us)
+            archives.leave(tx, backup_id=backup_id)
             tx.execute(_END, {"backup": backup_id, "now_us": now_us})
             return str(backup_id)
     return None

@@ -21,12 +21,16 @@ KINDS: Final = {
         Kind("retype_volume"),
         Kind("create_snapshot"),
         Kind("delete_snapshot"),
-        Kind("create_backup", is_new=True),
+        # Version 2: what it has stored so far is kept in rows, which nodes of version 1 do not look for.
+        Kind("create_backup", newest=2, older=(lambda payload: payload,), is_new=True),
         Kind("delete_backup", is_new=True),
         Kind("restore_backup", is_new=True),
         Kind("create_from_backup", is_new=True),
         Kind("import_backup", is_new=True),
+        Kind("import_cinder_backup", is_new=True),
+        Kind("verify_backup", is_new=True),
         Kind(COLLECTION),
+        Kind("run_backup_policy"),
         Kind(FAILOVER),
         Kind("check_node"),
     )

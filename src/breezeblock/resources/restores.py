@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, insert
 
+from breezeblock.backup.lost import Losses, text_of
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
 from breezeblock.model.ids import BackupId, VolumeId
@@ -45,7 +46,8 @@ from breezeblock.store.transitions import (
 class RestoreBackup(msgspec.Struct, frozen=True, kw_only=True):
     """Payload of `restore_backup` and of `create_from_backup`. `size_gib` is the volume's.
 
-    `restoring`: the backup has the status `restoring` meanwhile, which is then this operation's.
+    `restoring`: the backup has the status `restoring` meanwhile, which is then this operation's. `skip_damaged`: what cannot be
+    read is left out, and told.
     """
 
     backup_id: str
@@ -53,10 +55,20 @@ class RestoreBackup(msgspec.Struct, frozen=True, kw_only=True):
     size_gib: int
     store: str
     restoring: bool = True
+    skip_damaged: bool = False
 
 
 # The key under which a volume's metadata names the backup that it was restored from.
 SOURCE_KEY: Final = "src_backup_id"
+# The key of a backup's metadata by which its owner says, with the value `true`, that what is damaged of it is to be left out by
+# restores; and that of a volume's, under which it says what has zeros in it for that.
+SKIP_KEY: Final = "breezeblock:restore_damaged"
+LOST_KEY: Final = "breezeblock:lost"
+# Where an operation's state keeps what was left out.
+LOST: Final = "lost"
+# What a value of metadata takes, and what somebody still reads in a message.
+VALUE_MOST: Final = 255
+TEXT_MOST: Final = 4_000
 
 _CAN_BE_READ = (
     Must(
@@ -138,14 +150,20 @@ FILL_FAILED = Transition(
 # --- into a volume that is there ------------------------------------------------------------------------------------
 
 
-def begin_restore(tx: Connection, *, origin: Origin, backup_id: BackupId, volume_id: VolumeId) -> Accepted:
+def begin_restore(
+    tx: Connection, *, origin: Origin, backup_id: BackupId, volume_id: VolumeId, skip_damaged: bool = False
+) -> Accepted:
     """Accept a restore into an existing volume. Raises NotFound, InvalidState (statuses; too small)."""
     lock_rows(tx, [(backups, backup_id), (volumes, volume_id)], origin=origin)
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
     volume = BE_REPLACED.apply_locked(tx, volume_id, now_us=origin.at_us)
     backup = RESTORE.apply_locked(tx, backup_id, size_gib=volume["size_gib"], volume_id=volume_id, now_us=origin.at_us)
     payload = RestoreBackup(
-        backup_id=backup_id, volume_id=volume_id, size_gib=volume["size_gib"], store=backup["store"]
+        backup_id=backup_id,
+        volume_id=volume_id,
+        size_gib=volume["size_gib"],
+        store=backup["store"],
+        skip_damaged=skip_damaged or _skips(backup),
     )
     job = kinds.job("restore_backup", queue_of(volume["pool_name"]), "volume", volume_id, payload)
     # Exclusive on the backup, too: its status is ours until the end.
@@ -156,8 +174,8 @@ def begin_restore(tx: Connection, *, origin: Origin, backup_id: BackupId, volume
 def finish_restore(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, now_us: int) -> None:
     """The new object is published and the old one is gone."""
     lock_rows(tx, _held(payload))
-    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    settle(tx, FILLED, payload.volume_id, also=_origin_told(tx, payload) | {"updated_at_us": now_us})
+    facts = _close(tx, claim, payload, state, now_us) | {"updated_at_us": now_us}
+    settle(tx, FILLED, payload.volume_id, also=facts)
     settle(tx, RESTORED, payload.backup_id)
     clear_tombstones(tx, claim)
 
@@ -179,7 +197,13 @@ def publish_filled(tx: Connection, *, volume_id: str, object_name: str, now_us: 
 
 
 def begin_create(
-    tx: Connection, *, origin: Origin, wanted: NewVolume, quota_defaults: Mapping[str, int], restoring: bool
+    tx: Connection,
+    *,
+    origin: Origin,
+    wanted: NewVolume,
+    quota_defaults: Mapping[str, int],
+    restoring: bool,
+    skip_damaged: bool = False,
 ) -> Accepted:
     """Accept a volume with the content of a backup: placed, charged and enqueued by this request.
 
@@ -217,7 +241,8 @@ def begin_create(
         event = "schedule_allocate_volume"
         message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
         return Accepted(None, row)
-    _enqueue_create(tx, origin, row, backup, pool.queue, restoring=restoring)
+    skips = skip_damaged or _skips(backup)
+    _enqueue_create(tx, origin, row, backup, pool.queue, restoring=restoring, skip_damaged=skips)
     return Accepted(pool.queue, row)
 
 
@@ -229,6 +254,7 @@ def _enqueue_create(
     where: str,
     *,
     restoring: bool,
+    skip_damaged: bool,
 ) -> None:
     lock = queue.shared(backup)  # any number of volumes may be made of one backup at a time
     if restoring:
@@ -242,6 +268,7 @@ def _enqueue_create(
         size_gib=row["size_gib"],
         store=backup["store"],
         restoring=restoring,
+        skip_damaged=skip_damaged,
     )
     job = kinds.job("create_from_backup", where, "volume", row["id"], payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), lock))
@@ -250,8 +277,7 @@ def _enqueue_create(
 def finish_create(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], *, now_us: int) -> None:
     """The volume's object is whole: publish it."""
     lock_rows(tx, _held(payload))
-    queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    facts = _origin_told(tx, payload) | {"object_name": state["object"], "updated_at_us": now_us}
+    facts = _close(tx, claim, payload, state, now_us) | {"object_name": state["object"], "updated_at_us": now_us}
     settle(tx, FILLED, payload.volume_id, also=facts)
     if payload.restoring:
         settle(tx, RESTORED, payload.backup_id)
@@ -287,11 +313,44 @@ def _held(payload: RestoreBackup) -> list[tuple[Any, str]]:
     return [*rows, (backups, payload.backup_id)] if payload.restoring else rows
 
 
-def _origin_told(tx: Connection, payload: RestoreBackup) -> dict[str, Any]:
-    """The volume's metadata, with the backup that its content is from: unless that is one of the volume itself."""
+def _close(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str, Any], now_us: int) -> dict[str, Any]:
+    """End the operation well, and tell what was left out, if anything was. Returns what is to change in the volume's row."""
+    losses = msgspec.convert(state.get(LOST, {}), Losses)
+    detail = msgspec.json.encode(losses).decode() if losses else None
+    queue.close(tx, claim, outcome="done", detail=detail, now_us=now_us)
+    if losses:
+        text = (
+            f"Volume {payload.volume_id} was restored from backup {payload.backup_id}, which is damaged: where the backup "
+            f"could not be read the volume has zeros, in {text_of(losses, most=TEXT_MOST)}."
+        )
+        message_for_failure(tx, claim, event="restore_backup", text=text, now_us=now_us)
+    return _origin_told(tx, payload, losses)
+
+
+def _origin_told(tx: Connection, payload: RestoreBackup, losses: Losses) -> dict[str, Any]:
+    """The volume's metadata: with the backup that its content is from, unless that is one of the volume itself; and with what
+    is lost of it now, whatever was before.
+    """
     volume, backup = read_row(tx, volumes, payload.volume_id), read_row(tx, backups, payload.backup_id)
     assert volume is not None and backup is not None, "locks name the rows"
-    metadata = msgspec.json.decode(volume["metadata_json"])
-    if backup["volume_id"] == payload.volume_id and SOURCE_KEY not in metadata:
-        return {}
-    return {"metadata_json": msgspec.json.encode(metadata | {SOURCE_KEY: payload.backup_id}).decode()}
+    before = msgspec.json.decode(volume["metadata_json"])
+    metadata = {key: value for key, value in before.items() if key != LOST_KEY}
+    if backup["volume_id"] != payload.volume_id or SOURCE_KEY in metadata:
+        metadata[SOURCE_KEY] = payload.backup_id
+    if losses:
+        metadata[LOST_KEY] = text_of(losses, most=VALUE_MOST)
+    return {} if metadata == before else {"metadata_json": msgspec.json.encode(metadata).decode()}
+
+
+def _skips(backup: Mapping[str, Any]) -> bool:
+    """Whether its owner wants what is damaged of it to be left out."""
+    value = msgspec.json.decode(backup["metadata_json"]).get(SKIP_KEY)
+    return isinstance(value, str) and value.strip().lower() == "true"
+
+
+def how_to_skip(backup_id: str) -> str:
+    """What whoever is told of damage can do."""
+    return (
+        f"All the rest can be restored: set {SKIP_KEY}=true in the backup's metadata and restore it again, or let an "
+        f"operator run `breezeblock backup restore {backup_id} --skip-damaged`."
+    )

@@ -17,6 +17,7 @@ from breezeblock.store.tables import (
     archives,
     backends,
     backups,
+    kept_objects,
     nodes,
     operation_locks,
     operations,
@@ -118,7 +119,8 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
         for lock in rows.locks
-        if lock["seq"] > there.get(lock["resource_id"], 0)
+        # An operation that is about no row stands in a line of its own.
+        if lock["resource_id"] != lock["operation_id"] and lock["seq"] > there.get(lock["resource_id"], 0)
     ]
     owners = {row["owner"] for row in rows.operations.values() if row["owner"] is not None}
     known = set(tx.execute(select(nodes.c.incarnation)).scalars())
@@ -157,6 +159,11 @@ def _dangling(tx: Connection, rows: Rows) -> list[str]:
         f"Snapshot {row['id']} is of volume {row['volume_id']}, which is not there."
         for row in rows.snapshots
         if row["volume_id"] not in known_volumes
+    ]
+    found += [
+        f"Object {row.object_name} is kept of volume {row.volume_id}, which is not there."
+        for row in tx.execute(select(kept_objects))
+        if row.volume_id not in known_volumes
     ]
     for noun, table_rows in (("Volume", rows.volumes), ("Snapshot", rows.snapshots)):
         for row in table_rows:

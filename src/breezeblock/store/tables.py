@@ -22,7 +22,10 @@ from breezeblock.store.kinds import ID, LONG, NAME, text_of
 from breezeblock.store.naming import id_column as _id
 from breezeblock.store.naming import metadata as metadata
 from breezeblock.store.tables_backup import archives as archives
+from breezeblock.store.tables_backup import backup_policies as backup_policies
+from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
+from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
 
 # --- resources ------------------------------------------------------------------------------------------------------

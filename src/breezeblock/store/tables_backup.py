@@ -39,6 +39,7 @@ backups = Table(
     Column("updated_at_us", BigInteger),
     # The volume that a restore fills now, or filled last.
     Column("restore_volume_id", ID),
+    # Set while a copy of what is backed up may be on the backend's storage, under the backup's own id.
     Column("temp_volume_id", ID),
     Column("temp_snapshot_id", ID),
     Column("encryption_key_id", ID),
@@ -59,6 +60,18 @@ backups = Table(
     Index("ix_backups_name", "name", "project_id"),
 )
 
+kept_objects = Table(
+    "kept_objects",
+    metadata,
+    # The object that a backup was read from, where that stays: it tells what the volume has changed since.
+    id_column("backup_id", primary_key=True),
+    id_column("volume_id"),
+    # `cluster@backend` on whose storage it is.
+    Column("queue", NAME, nullable=False),
+    Column("object_name", text_of(80), nullable=False),
+    Index("ix_kept_objects_volume", "volume_id"),
+)
+
 archives = Table(
     "archives",
     metadata,
@@ -73,8 +86,28 @@ archives = Table(
     # When somebody should look for garbage; NULL: there can be none.
     Column("collect_after_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
+    # Tells the key that it was begun with from others, and nothing about it. NULL: not known yet.
+    Column("key_check", text_of(64)),
     UniqueConstraint("store", "project_id"),
     Index("ix_archives_collect", "collect_after_us"),
+)
+
+backup_policies = Table(
+    "backup_policies",
+    metadata,
+    # What makes and deletes backups by itself.
+    id_column("id", primary_key=True),
+    Column("op_seq", BigInteger, nullable=False, default=0),
+    Column("name", NAME, nullable=False, unique=True),
+    # All that it says (`resources.keeping.Rule`).
+    Column("rule_json", LONG, nullable=False),
+    # Database clock.
+    Column("due_at_us", BigInteger, nullable=False),
+    # The run that was begun last, and what the last one that has ended says of itself.
+    Column("operation_id", ID),
+    Column("ended_json", LONG),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
 )
 
 packs = Table(
@@ -95,4 +128,16 @@ packs = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Index("ix_packs_archive", "archive_id", "state", "id"),
     Index("ix_packs_backup", "backup_id"),
+)
+
+backup_segments = Table(
+    "backup_segments",
+    metadata,
+    # What a backup that is being made has stored so far: a row for each GiB, gone with its end.
+    id_column("backup_id", primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # The generation of the backend's storage that it was read in.
+    Column("read_in", BigInteger, nullable=False),
+    # The archive's own words for it, which nobody else reads.
+    Column("segment_json", LONG, nullable=False),
 )

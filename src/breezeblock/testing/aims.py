@@ -21,6 +21,10 @@ _SNAPSHOTS: Final = (
     "SELECT s.id, s.volume_id FROM snapshots s JOIN volumes v ON v.id = s.volume_id WHERE NOT s.tombstone"
     " AND NOT EXISTS (SELECT 1 FROM operation_locks l WHERE l.resource_id = s.id AND l.exclusive)"
 )
+_BACKUPS: Final = (
+    "SELECT b.id FROM backups b WHERE NOT b.tombstone"
+    " AND NOT EXISTS (SELECT 1 FROM operation_locks l WHERE l.resource_id = b.id AND l.exclusive)"
+)
 _USABLE: Final = f"{_VOLUMES} AND v.status IN ('available', 'in-use') AND v.object_name IS NOT NULL"
 _OF_VOLUME: Final = "SELECT 1 FROM snapshots s WHERE s.volume_id = v.id AND NOT s.tombstone"
 _CHANGING: Final = "SELECT 1 FROM operation_locks l WHERE l.resource_id = v.id AND l.exclusive"
@@ -43,10 +47,13 @@ FITTING: Final[dict[str, str]] = {
     "latest": f"{_SNAPSHOTS} AND s.status = 'available' AND v.status = 'available' AND s.size_gib = v.size_gib"
     f" AND v.object_name IS NOT NULL AND NOT EXISTS ({_CHANGING}) AND NOT EXISTS ({_LATER})",
     "unwell snapshot": f"{_SNAPSHOTS} AND s.status LIKE 'error%'",
+    "whole backup": f"{_BACKUPS} AND b.status = 'available' AND b.manifest IS NOT NULL",
+    "spare backup": f"{_BACKUPS} AND b.status IN {_SETTLED}",
+    "unwell backup": f"{_BACKUPS} AND b.status LIKE 'error%'",
     "moving snapshot": "SELECT s.id, s.volume_id FROM snapshots s WHERE s.status IN ('creating', 'deleting')",
 }
 _LATEST: Final = {
-    what: f"{query} ORDER BY {'v' if query.startswith('SELECT v') else 's'}.created_at_us DESC, 1 LIMIT {HOT}"
+    what: f"{query} ORDER BY {query[len('SELECT ')]}.created_at_us DESC, 1 LIMIT {HOT}"
     for what, query in FITTING.items()
 }
 

@@ -9,15 +9,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
-from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
+from breezeblock.testing import backup_asks
 from breezeblock.testing.aims import HOT, Aims
-from breezeblock.testing.call import Call
+from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.orders import PROJECTS, QUOTA, Orders
 
@@ -57,6 +55,7 @@ CALLS: Final = {
     "delete_type": 0.8,
     "change_quota": 0.8,
     "delete_message": 0.8,
+    **backup_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -70,7 +69,14 @@ class Asks:
     def __init__(self, random: Random, cluster: Cluster) -> None:
         self._random = random
         self._aims = Aims(random, cluster.database.raw)
-        self._orders = Orders(random, self._aims, cluster)
+        orders = Orders(random, self._aims, cluster)
+        self._orders = orders
+        self._backups: list[str] = []
+        theme = cluster.theme
+        self._weights = [theme.weights.get(kind, weight * theme.others) for kind, weight in CALLS.items()]
+        self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
+        asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
+        self._draws = orders.draws | asks.draws
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
@@ -79,20 +85,25 @@ class Asks:
         """One request of any kind."""
         self._aims.draw()
         for _ in range(TRIES):
-            kind = self._random.choices(list(CALLS), list(CALLS.values()))[0]
-            draws: Callable[[Env], Call | None] = self._orders.draws.get(kind) or getattr(self, f"_{kind}")
+            kind = self._random.choices(list(CALLS), self._weights)[0]
+            draws: Callable[[Env], Call | None] = self._draws.get(kind) or getattr(self, f"_{kind}")
             if (call := draws(env)) is not None:
                 return call
         return None
 
     def project(self, about: str) -> str:
         """Whose a resource is."""
-        return self._project_of.setdefault(about, self._random.choice(PROJECTS))
+        return self._project_of.setdefault(about, self._random.choice(self._projects))
+
+    def _inherit(self, about: str, of: str) -> None:
+        """What is made of a resource is its owner's, mostly: an administrator's request may be about any."""
+        self._project_of[about] = self.project(of)
 
     def forget(self, about: str) -> None:
         """It is not there, or never was."""
         self._volumes = [id_ for id_ in self._volumes if id_ != about]
         self._snapshots = [(id_, volume) for id_, volume in self._snapshots if about not in (id_, volume)]
+        self._backups[:] = [id_ for id_ in self._backups if id_ != about]
 
     # --- what about -------------------------------------------------------------------------------------------------
 
@@ -130,7 +141,7 @@ class Asks:
             if "source_volid" in source
             else "create_from_snapshot"
         )
-        return Call(kind, volumes.begin_create, id_, {"wanted": wanted, "quota_defaults": QUOTA}, table="volumes")
+        return Call(kind, volumes.begin_create, id_, {"wanted": wanted, "quota_defaults": self._quota}, table="volumes")
 
     def _create_volume(self, env: Env) -> Call | None:
         return self._create(env)
@@ -150,12 +161,12 @@ class Asks:
         self._snapshots.append((id_, volume))
         self._project_of[id_] = self._project_of[volume]
         wanted = NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume), force=self._random.random() < 0.5)
-        arguments = {"wanted": wanted, "quota_defaults": QUOTA}
+        arguments = {"wanted": wanted, "quota_defaults": self._quota}
         return Call("create_snapshot", snapshots.begin_create, id_, arguments, table="snapshots")
 
     def _extend(self, env: Env) -> Call | None:
         size = self._random.choice((2, 3, 4, 5, 6, 6))
-        said = {"size_gib_new": size, "quota_defaults": QUOTA}
+        said = {"size_gib_new": size, "quota_defaults": self._quota}
         return self._on_volume("extend", "growing", volume_changes.begin_extend, said)
 
     def _revert(self, env: Env) -> Call | None:
@@ -166,7 +177,7 @@ class Asks:
 
     def _retype(self, env: Env) -> Call | None:
         type_ = self._type()
-        said = {"new_type": type_, "migration_policy": "never", "quota_defaults": QUOTA}
+        said = {"new_type": type_, "migration_policy": "never", "quota_defaults": self._quota}
         call = self._on_volume("retype", "usable", volume_changes.begin_retype, said)
         return None if call is None else replace(call, type_id=type_ if is_uuid(type_) else None)
 
@@ -234,12 +245,12 @@ class Asks:
 
     def _show_volume(self, env: Env) -> Call | None:
         volume = self._volume("usable")
-        return None if volume is None else Call("show_volume", _show, volume, {"of": listing.VOLUMES}, table="volumes")
+        return None if volume is None else Call("show_volume", show, volume, {"of": listing.VOLUMES}, table="volumes")
 
     def _show_snapshot(self, env: Env) -> Call | None:
         found = self._snapshot("source")
         said = {"of": listing.SNAPSHOTS}
-        return None if found is None else Call("show_snapshot", _show, found[0], said, table="snapshots")
+        return None if found is None else Call("show_snapshot", show, found[0], said, table="snapshots")
 
     def _on_volume(self, kind: str, fitting: str, f: Callable[..., Any], said: Mapping[str, Any]) -> Call | None:
         """A request about a volume; with nothing to fit, any hot one."""
@@ -258,8 +269,3 @@ class Asks:
 
 def _is_admins(kind: str) -> bool:
     return "force" in kind or "reset" in kind
-
-
-def _show(tx: Connection, *, of: listing.Listing, about: str, origin: Origin) -> Mapping[str, Any]:
-    """What a client sees of one resource. Raises NotFound."""
-    return listing.one(tx, of, id_=about, project_id=origin.project_id)

@@ -1,15 +1,20 @@
 """One request of a simulation: the transaction that its handler runs, and what it is about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["READS", "Call"]
+from sqlalchemy import Connection
 
-READS: Final = ("show_volume", "show_snapshot")
-_UNSAID: Final = ("quota_defaults", "volume_id", "of", "wanted", "binary", "note", "own_cluster", "now_us")
+from breezeblock.model.origin import Origin
+from breezeblock.resources import listing
+
+__all__ = ["READS", "Call", "show"]
+
+READS: Final = ("show_volume", "show_snapshot", "show_backup")
+_UNSAID: Final = ("quota_defaults", "volume_id", "backup_id", "of", "wanted", "binary", "note", "own_cluster", "now_us")
 _SAID_OF_WANTED: Final = (
-    *("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id"),
+    *("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id", "backup_id", "incremental", "force"),
     *("cluster_name", "is_up"),
 )
 
@@ -40,3 +45,8 @@ class Call:
     @property
     def reads(self) -> bool:
         return self.kind in READS
+
+
+def show(tx: Connection, *, of: listing.Listing, about: str, origin: Origin) -> Mapping[str, Any]:
+    """What a client sees of one resource. Raises NotFound."""
+    return listing.one(tx, of, id_=about, project_id=origin.project_id)

@@ -56,6 +56,8 @@ class Clients:
         self._asks = Asks(cluster.random, cluster)
         self.requests: list[Request] = []
         self.stopped = False
+        self._asking: dict[int, Process] = {}
+        """Who has asked what by its number, and has no answer yet."""
 
     def start_api(self, name: str, number: int, clock: VirtualClock) -> Process:
         """One API process with two clients."""
@@ -98,6 +100,7 @@ class Clients:
             table=call.table,
         )
         asked_at = self._cluster.loop.time()
+        self._asking[number] = process
         try:
             answer = await self._run(store, call, origin)
         except Rejected as error:
@@ -132,7 +135,12 @@ class Clients:
         now = self._cluster.loop.time()
         self._watcher.line.answered(Answered(call.kind, call.about, asked_at, now, operation, claims))
 
+    def is_asking(self) -> bool:
+        """Whether anybody who lives waits for an answer."""
+        return any(process.alive for process in self._asking.values())
+
     def _answered(self, process: Process, number: int, kind: str, answer: str, why: str = "") -> None:
+        del self._asking[number]
         self._cluster.tell(f"{process.name}: {kind} {answer}{why}", kind="answer", number=number, answer=answer)
 
     def _origin(self, env: Env, call: Call) -> Origin:
@@ -179,8 +187,8 @@ class Clients:
 def _shown(call: Call, answer: Any) -> Claims:
     """What an answer says of the resource that was asked about."""
     row = answer.row if isinstance(answer, Accepted) else answer
-    if call.table not in ("volumes", "snapshots") or not isinstance(row, Mapping):
+    if call.table not in ("volumes", "snapshots", "backups") or not isinstance(row, Mapping):
         return ()
-    if isinstance(answer, Accepted) and answer.queue is None and row["pool_name"] is None and "delete" in call.kind:
+    if isinstance(answer, Accepted) and answer.queue is None and row.get("pool_name") is None and "delete" in call.kind:
         return ()  # it shows what is gone with this very answer
     return claims_of_row(call.about, row)

@@ -16,7 +16,7 @@ from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
 from breezeblock.node.fences import Boot, Fences
 from breezeblock.node.gate import Gate
-from breezeblock.node.identity import Identity, Limits
+from breezeblock.node.identity import Identity
 from breezeblock.node.keeper import Keeper
 from breezeblock.node.lease_table import LeaseTable, Registration
 from breezeblock.node.locks import LockSpace
@@ -32,12 +32,14 @@ from breezeblock.testing.history import Tell
 from breezeblock.testing.locking import LockingDriver
 from breezeblock.testing.loop import Machine, Process, VirtualLoop
 from breezeblock.testing.memory_files import MemoryFiles, Tokens
+from breezeblock.testing.nodes import draw_limits, kinds_of
 from breezeblock.testing.replicating import Array
+from breezeblock.testing.safe import Safe
 from breezeblock.testing.shipping import Shipping
+from breezeblock.testing.themes import ANYTHING, Theme
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Node, Page, WorkerHandle, context_of
 from breezeblock.testing.witness import WitnessedStore
-from breezeblock.work.catalogue import CATALOGUE
 
 __all__ = ["BEYOND", "CLUSTER", "Cluster", "queue_of"]
 
@@ -46,8 +48,6 @@ BACKENDS: Final = ("fast", "large")
 TWINS_MOST: Final = 4
 # How many of the backends can fail over.
 REPLICATED: Final = 0.3
-# Kinds that the release before did not know: its nodes leave them to the others.
-NEW_KINDS: Final = ("revert_volume", "retype_volume")
 # Where a backend is believed to be whose failover has failed, until the next one has begun and revoked what runs there.
 _FAILED_OVER: Final = """
 SELECT ifnull(active_backend_id, 'default') FROM backends WHERE queue = ?
@@ -56,6 +56,8 @@ AND (replication_status = 'error' OR replication_status = 'failing-over' AND EXI
   AND ifnull(o.step, 'revoke_others') = 'revoke_others'))
 """
 CAPACITY_BYTES: Final = 48 << 30
+# How often its files can share their data: then backups keep what they were read from.
+SHARES_DATA: Final = 0.5
 # A supervisor starts a process again after so long.
 RESTART_S: Final = (0.1, 3.0)
 # What a process may end with that is not a mistake of ours: its parent starts it again.
@@ -101,27 +103,25 @@ class Cluster:
         fence: str = "kill",
         locks: bool = False,
         beyond_drift: str = "",
+        theme: Theme = ANYTHING,
     ) -> None:
         self.loop = loop
         self.database = database
-        self.faults = faults
-        self.random = random
+        self.faults, self.random = faults, random
         self.terms = terms
-        self.tell = tell
-        self.mistake = mistake
-        self.on_effect = on_effect
-        self.fence = fence
-        self.locks_drivers = locks
-        self.beyond_drift = beyond_drift
+        self.tell, self.mistake, self.on_effect = tell, mistake, on_effect
+        self.fence, self.locks_drivers, self.beyond_drift = fence, locks, beyond_drift
         self.refusals = Refusals(self._refused)
         self.nodes: dict[str, Node] = {}
         """All that ever were, by incarnation."""
-        self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES)
+        self.disk = MemoryFiles(capacity_bytes=CAPACITY_BYTES, reflink=random.random() < SHARES_DATA)
         self.locks = LockFiles()
         self.bell = Bell(loop, random, faults)
         self.processes: list[Process] = []
-        self.limits = Limits(poll_s=1.0, poison_limit=random.choice((3, 5)), park_after_s=60.0)
-        self.slots = random.choice((1, 2, 8))
+        self.theme = theme
+        self.limits = draw_limits(random, theme)
+        self.safe = Safe(random, theme)
+        self.slots = random.choice(theme.slots)
         self.backends = BACKENDS[: random.choice((1, 1, 2))]
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
         """Those backends that replicate."""
@@ -260,6 +260,12 @@ class Cluster:
             if other.machine is machine:
                 other.kill()
 
+    def put_clocks_forward(self, seconds: float) -> None:
+        """All wall clocks, as if so much time had gone by with nothing to do."""
+        self.database.set_clock(seconds)
+        for clock in self._machines:
+            clock.jump(seconds)
+
     def set_database_clock(self, seconds: float) -> None:
         """See `nemesis.World`."""
         self.database.set_clock(seconds)
@@ -392,7 +398,6 @@ class Cluster:
         env = self.env(process, node.clock, lock_path=node.lock_path, client=node.client)
         base = _base(node.name)
         backends = {queue_of(name): self._backend(name, env, node, process) for name in self.served_by(base)}
-        kinds = {kind: one for kind, one in CATALOGUE.items() if base not in self._old or kind not in NEW_KINDS}
         lane = SimLane(
             self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
         )
@@ -404,7 +409,7 @@ class Cluster:
             env=env,
             store=store,
             backends=backends,
-            catalogue=kinds,
+            catalogue=kinds_of(is_old=base in self._old),
             doorbell=self.bell,
             listener=self.bell.listener(process),
             identity=identity,
@@ -413,6 +418,7 @@ class Cluster:
             link=link,
             limits=self.limits,
             fences=self._fences(node, process, env, store, backends),
+            archives=None if base in self._old else self.safe.archives(process, env, self.faults),
             locks=self._locks(node, env, store, backends),
         ).run()
 

@@ -24,6 +24,9 @@ PLACES: Final = (0, PIECE_BYTES, 2 * PIECE_BYTES - 32, *(number * PIECE_BYTES fo
 PLACES_MOST: Final = 5
 UNWRITTEN: Final[Mapping[int, bytes]] = {}
 
+# What makes a volume another thing's content, and what its payload calls that.
+REPLACES: Final = {"revert_volume": "snapshot_id", "restore_backup": "backup_id"}
+
 # Block number -> what is in it; blocks of zeros are not there.
 Blocks = Mapping[int, bytes]
 
@@ -66,6 +69,10 @@ class Contents:
             self._make(payload["volume_id"], payload.get("source_id"))
         elif kind == "create_snapshot":
             self._make(payload["snapshot_id"], payload["volume_id"])
+        elif kind == "create_backup":
+            self._make(payload["backup_id"], payload["snapshot_id"] or payload["volume_id"])
+        elif kind == "create_from_backup":
+            self._make(payload["volume_id"], payload["backup_id"])
 
     def _make(self, made: str, source: str | None) -> None:
         self._may[made] = (UNWRITTEN,) if source is None else self._may.get(source, ())
@@ -74,10 +81,10 @@ class Contents:
 
     def ended(self, kind: str, payload: Mapping[str, Any], *, outcome: str) -> None:
         """An operation has ended, and may have changed what its resource holds."""
-        if kind == "revert_volume":
-            volume, snapshot = payload["volume_id"], payload["snapshot_id"]
+        if kind in REPLACES:
+            volume, source = payload["volume_id"], payload[REPLACES[kind]]
             before = () if outcome == "done" else self._may.get(volume, ())
-            self._may[volume] = before + self._may.get(snapshot, ())
+            self._may[volume] = before + self._may.get(source, ())
         elif kind == "extend_volume" and outcome != "done":
             self._grown.add(payload["volume_id"])
 

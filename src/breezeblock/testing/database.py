@@ -47,6 +47,19 @@ CREATE TRIGGER seen_volume AFTER INSERT ON volumes BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, NULL, NEW.status); END;
 CREATE TRIGGER seen_snapshot AFTER INSERT ON snapshots BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER seen_backup AFTER INSERT ON backups BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('backups', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER seen_backup_status AFTER UPDATE OF status ON backups WHEN OLD.status IS NOT NEW.status BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('backups', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_backup_edit AFTER UPDATE OF name, description, metadata_json ON backups
+WHEN (OLD.name, OLD.description, OLD.metadata_json) IS NOT (NEW.name, NEW.description, NEW.metadata_json) BEGIN
+  INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
+CREATE TRIGGER seen_backup_tombstone AFTER UPDATE OF tombstone ON backups WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
+CREATE TRIGGER seen_backup_delete AFTER DELETE ON backups WHEN NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
+CREATE TRIGGER seen_pack_state AFTER UPDATE OF state ON packs WHEN OLD.state IS NOT NEW.state BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('packs', NEW.id, OLD.state, NEW.state); END;
 CREATE TRIGGER seen_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_snapshot_status AFTER UPDATE OF status ON snapshots WHEN OLD.status IS NOT NEW.status BEGIN

@@ -27,18 +27,23 @@ Applied = tuple[str, str, Transition]
 CANCELLING: Final = frozenset(
     {
         *("volume.reset_status", "snapshot.reset_status", "volume.force_delete", "volume.force_delete_cascade"),
-        *("snapshot.force_delete", "snapshot.doomed_by_force"),
+        *("snapshot.force_delete", "snapshot.doomed_by_force", "backup.reset_status", "backup.force_delete"),
     }
 )
-BY_HAND: Final = frozenset({"volume.reset_status", "snapshot.reset_status", "snapshot.update_status"})
+BY_HAND: Final = frozenset(
+    {"volume.reset_status", "snapshot.reset_status", "snapshot.update_status", "backup.reset_status"}
+)
 LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
 # They have no compensation: what they have half removed stays so, and the status says it. An extension has none either, but it
 # makes and removes no object: one that fails may leave it larger (`contents.Contents.may_be_larger`), and nothing else.
-WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot")
+WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "delete_backup")
 # They make objects, under names with their own tokens.
-MAKERS: Final = ("create_volume", "create_snapshot", "revert_volume")
-# It removes every object of its volume but the one that it has published.
-TIDIES: Final = "revert_volume"
+MAKERS: Final = (
+    *("create_volume", "create_snapshot", "revert_volume"),
+    *("create_backup", "restore_backup", "create_from_backup"),
+)
+# They remove every object of their volume but the one that they have published.
+TIDIES: Final = ("revert_volume", "restore_backup")
 # A node that comes and goes within this time may be missed by all who look: they look at least once a second, on a view of
 # the tables that may be some seconds old.
 MISSED_S: Final = 5.0

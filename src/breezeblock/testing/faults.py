@@ -21,6 +21,8 @@ backend    a backend's storage fails altogether for a while
 array      the active side of an array that replicates fails, or does not answer, for a while
 lag        the database node of a process is behind the others: where transactions overlap, they see what was there when they
            came and no more, and come late, or not at all when it does not catch up
+store      the store of backups does not answer for a while, or to a call; its answers are lost; what was sent to it lands later
+           than its sender believed, or lived
 bell       a ring of the doorbell is lost, heard twice, or so late that later ones overtake it; or all are lost for a while
 clock      the wall clock of a machine, or of the database, jumps by minutes, and is set right again after a while
 poison     some operations bring down each worker that works on them (a property of those, not a fault that ends)
@@ -47,7 +49,7 @@ __all__ = ["KINDS", "Faults"]
 
 KINDS: Final = (
     *("crash", "stop", "lost", "cut", "storage", "fence", "burst", "rename", "late", "outage", "evict", "twin", "slow"),
-    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell", "reboot", "lag"),
+    *("poison", "drain", "upgrade", "backend", "array", "clock", "bell", "reboot", "lag", "store"),
 )
 # What becomes of a fence: after how long it works, and whether it says so. Fencers give up after 30 s.
 FAILS: Final = "fails"
@@ -73,6 +75,8 @@ class Faults:
     on: frozenset[str] = frozenset()
     pace_s: float = 0.002
     storage_pace_s: float = 0.01
+    store_paces_s: Sequence[float] = ()
+    """How far away from the store of backups a process may be; as far as from the storage if nothing is said."""
     late_most_s: float = 4.0
     overlap_most_s: float = 0.0
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -88,6 +92,8 @@ class Faults:
     _burst_until: float = float("-inf")
     _silent_until: float = float("-inf")
     _full_until: float = float("-inf")
+    _store_away_until: float = float("-inf")
+    _store_pace_s: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def draw(cls, random: Random, tell: Tell) -> "Faults":
@@ -117,7 +123,7 @@ class Faults:
     def stop(self) -> None:
         """Nothing goes wrong any more. Who is cut off, or stopped, stays so until its time is over."""
         self.on = frozenset()
-        self._burst_until = self._full_until = self._silent_until = float("-inf")
+        self._burst_until = self._full_until = self._silent_until = self._store_away_until = float("-inf")
 
     def strikes(self, kind: str, text: str, **data: Any) -> bool:
         """Every single fault asks here, after its draws and before its effect: gets its number, is told, or is suppressed.
@@ -370,6 +376,44 @@ class Faults:
             if self.strikes("late", text, target=process.name, seconds=later_s):
                 return later_s
         return 0.0
+
+    # --- the store of backups ---------------------------------------------------------------------------------------
+
+    def take_store(self, seconds: float) -> None:
+        """Let the store of backups answer nobody for a while."""
+        if self.strikes("store", f"the store of backups is away for {seconds:.2f} s", target="*", seconds=seconds):
+            self._store_away_until = asyncio.get_running_loop().time() + seconds
+
+    def store_delay_s(self, process: Process, call: str, key: str) -> float:
+        if self._comes("store", 0.02):
+            seconds = self.random.uniform(0.5, 8.0)
+            if self.strikes("store", f"{process.name}: {call} {key} takes {seconds:.2f} s", target=process.name):
+                return seconds
+        if process.name not in self._store_pace_s:
+            self._store_pace_s[process.name] = self.random.choice(self.store_paces_s or (self.storage_pace_s,))
+        pace_s = self._store_pace_s[process.name]
+        return self.random.expovariate(1.0) * pace_s if self.random.random() < 0.5 else 0.0
+
+    def store_refuses(self, process: Process, call: str, key: str) -> bool:
+        if self._store_away_until > asyncio.get_running_loop().time():
+            return True  # belongs to the outage, which has its own number
+        refused = self._comes("store", 0.03)
+        return refused and self.strikes("store", f"{process.name}: {call} {key} is not answered", target=process.name)
+
+    def store_late_s(self, process: Process, call: str, key: str) -> float:
+        """Longer than its sender waits, now and then."""
+        if self._comes("store", 0.06):
+            later_s = self.random.choice((0.5, 3.0, 12.0)) * self.random.uniform(0.1, 1.0)
+            text = f"{process.name}: {call} {key} is on its way for {later_s:.2f} s"
+            if self.strikes("store", text, target=process.name, seconds=later_s):
+                return later_s
+        return 0.0
+
+    def store_loses_answer(self, process: Process, call: str, key: str) -> bool:
+        lost = self._comes("store", 0.04)
+        return lost and self.strikes(
+            "store", f"{process.name}: the answer to {call} {key} is lost", target=process.name
+        )
 
     def fill(self, seconds: float) -> None:
         """Let the storage be full for a while."""

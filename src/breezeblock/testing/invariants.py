@@ -16,14 +16,16 @@ from sqlalchemy import Connection, select
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
-from breezeblock.model.states import SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.model.states import BACKUP_TRANSITIONAL, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.resources import node_checks
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
 from breezeblock.store.tables import (
     backends,
+    backups,
     driver_lock_lines,
     driver_locks,
+    kept_objects,
     nodes,
     operation_log,
     operations,
@@ -47,7 +49,8 @@ from breezeblock.work.catalogue import CATALOGUE
 __all__ = ["Violation", "Watcher", "check_rest", "is_quiet", "unfinished"]
 
 GIB: Final = 1 << 30
-BORN: Final = ("creating", "error")
+BORN: Final = ("creating", "error", "restoring-backup")
+RESOURCES: Final = ("volumes", "snapshots", "backups")
 Token = tuple[int, int]
 
 
@@ -104,6 +107,10 @@ class Watcher:
         self.violations.append(f"{invariant}: {what}")
         self.on_violation()
 
+    def payloads(self, kind: str) -> dict[str, dict[str, Any]]:
+        """What each operation of a kind was to do."""
+        return {id_: payload for id_, (of, payload) in self._payloads.items() if of == kind}
+
     # --- storage ----------------------------------------------------------------------------------------------------
 
     def on_effect(self, writer: Process, call: str, path: PurePosixPath, tokens: Tokens) -> None:
@@ -157,7 +164,7 @@ class Watcher:
         self._late_places(seen)
         badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
-            if what in ("volumes", "snapshots"):
+            if what in RESOURCES:
                 self._moved(what, id_, before, str(after), applied)
                 if before is not None:
                     self.excuses.moved(id_, str(after), applied, badly)
@@ -235,7 +242,7 @@ class Watcher:
     def _late_places(self, seen: Sequence[Seen]) -> None:
         """*Order*: who stands in a line neither changes its place nor gets another one, but in the line of what it creates."""
         begun = {id_ for what, id_, _, _ in seen if what == "enqueued"}
-        born = {id_ for what, id_, before, _ in seen if what in ("volumes", "snapshots") and before is None}
+        born = {id_ for what, id_, before, _ in seen if what in RESOURCES and before is None}
         for what, id_, resource, place in seen:
             if what == "moved":
                 self.violated("Order", f"{id_} changes its place in the line of {resource}: {place}")
@@ -311,7 +318,11 @@ def unfinished(tx: Connection) -> list[str]:
         f"operation {row.id} {row.kind} of {row.resource_id} (owner {row.owner}, epoch {row.epoch}, attempt {row.attempt})"
         for row in tx.execute(select(operations))
     ]
-    for table, transitional in ((volumes, VOLUME_TRANSITIONAL), (snapshots, SNAPSHOT_TRANSITIONAL)):
+    for table, transitional in (
+        (volumes, VOLUME_TRANSITIONAL),
+        (snapshots, SNAPSHOT_TRANSITIONAL),
+        (backups, BACKUP_TRANSITIONAL),
+    ):
         wanted = select(table.c.id, table.c.status).where(table.c.status.in_(transitional), ~table.c.tombstone)
         found += [f"{table.name} {row.id} is {row.status}" for row in tx.execute(wanted)]
     in_line = select(driver_lock_lines.c.id, driver_locks.c.shown, driver_locks.c.operation_id)
@@ -333,8 +344,13 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
     _check_log(tx, watcher)
     _check_words(tx, watcher)
     remains = _remains(tx, watcher)
+    aside = set(tx.execute(select(backups.c.id).where(backups.c.temp_volume_id.is_not(None))).scalars())
+    kept = set(tx.execute(select(kept_objects.c.object_name)).scalars())
     for path in await _objects(cluster):
-        _check_object(path, rows, remains, watcher)
+        if path.name in kept:
+            continue
+        if ObjectName.parse(path.name.removesuffix(PART)).resource_id not in aside:  # a copy that could not be removed
+            _check_object(path, rows, remains, watcher)
     for row in rows.values():
         await _check_row(row, cluster, remains, watcher)
 
@@ -368,7 +384,7 @@ def _remains(tx: Connection, watcher: Watcher) -> Remains:
                 remains.left(resource, seq, row.epoch)
             if may_have_removed(kind, outcome):
                 remains.removed(resource, seq)
-            if kind == TIDIES and outcome == "done":
+            if kind in TIDIES and outcome == "done":
                 remains.tidied(resource, seq)
     return remains
 

@@ -18,8 +18,8 @@ __all__ = [
 EDITED: Final = ("name", "description", "metadata_json")
 EDITED_OF_VOLUMES: Final = ("bootable", "readonly", "attach_status")
 # What refusals say of a resource: that it is not there, which status it has, and how large it is.
-_GONE: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) could not be found")
-_STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot) ([0-9a-f-]{36}) has status ([a-z_-]+)")
+_GONE: Final = re.compile(r"(?:Volume|Snapshot|Backup) ([0-9a-f-]{36}) could not be found")
+_STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot|Backup) ([0-9a-f-]{36}) has status ([a-z_-]+)")
 _EDIT: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) is ([a-z_-]+); it")
 _MAINTENANCE: Final = re.compile(r"Volume ([0-9a-f-]{36}) is in (maintenance) ")
 _SIZE: Final = re.compile(r"than the current size of (\d+) GiB")
@@ -88,7 +88,7 @@ def claims_of_row(resource: str, row: Mapping[str, object]) -> Claims:
 
 def state_of_row(row: Mapping[str, object]) -> State:
     """All that a row is. One of a snapshot has no flags."""
-    size, type_ = row["size_gib"], row["volume_type_id"]
+    size, type_ = row["size_gib"], row.get("volume_type_id")  # a backup has none
     assert isinstance(size, int) and (type_ is None or isinstance(type_, str))
     names = (*EDITED, *EDITED_OF_VOLUMES) if "attach_status" in row else EDITED
     return State(str(row["status"]), size, type_, " ".join(f"{name}={_plain(row[name])}" for name in names))

@@ -9,7 +9,7 @@ it there. So two that conflict never overlap, and they come in the order of thei
 that node is silenced, and not earlier.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -57,6 +57,10 @@ class LockingDriver:
         async with self._lock(name, shared=True):
             await self._driver.extend(name, size_bytes=size_bytes)
 
+    async def keep(self, source: ObjectName, target: ObjectName) -> bool:
+        async with self._lock(target):
+            return await self._driver.keep(source, target)
+
     async def fill(self, target: ObjectName, *, size_bytes: int, pieces: Pieces, progress: Progress) -> None:
         async with self._lock(target):
             await self._driver.fill(target, size_bytes=size_bytes, pieces=pieces, progress=progress)
@@ -94,6 +98,11 @@ class LockingDriver:
 
     async def next_data(self, name: ObjectName, offset: int) -> tuple[int, int] | None:
         return await self._driver.next_data(name, offset)
+
+    async def changes(
+        self, name: ObjectName, *, since: ObjectName, offset: int, length: int
+    ) -> Sequence[tuple[int, int]] | None:
+        return await self._driver.changes(name, since=since, offset=offset, length=length)
 
     async def exists(self, name: ObjectName) -> bool:
         return await self._driver.exists(name)

@@ -8,6 +8,7 @@ crash needs no help from the code that crashes: handles of a dead process are dr
 
 import asyncio
 import heapq
+import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
@@ -183,6 +184,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             raise GeneratorExit
 
     def get_debug(self) -> bool:
+        """Asked by every future and handle that begins, also by those that `asyncio.gather` makes without asking for one."""
+        self._require_open()
         return False
 
     def is_running(self) -> bool:
@@ -204,6 +207,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until `main` has ended, and then let everything else go without running any of it. Raises Stopped."""
         asyncio._set_running_loop(self)
+        # Generators that a dead process has left are not finished by anybody.
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=lambda generator: None)
         try:
             task = self.create_task(main, name="main")
             while not task.done():
@@ -213,6 +219,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             return task.result()
         finally:
             self._let_go()
+            sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(None)
 
     def stop(self) -> None:
@@ -260,10 +267,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # coroutines that a dead process never came to await
-            for task in self._tasks:
+            while self._tasks:  # what is closed may begin tasks of its own, to end others
+                task = next(iter(self._tasks))
+                del self._tasks[task]
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _close(task.get_coro())
-        self._tasks.clear()
 
 
 def _close(coro: Any) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from breezeblock.env.contract import Files, Guard, Space
+from breezeblock.env.contract import Extent, Files, Guard, Space
 
 __all__ = ["Before", "Effect", "MemoryFiles"]
 
@@ -97,6 +97,15 @@ class _File:
         while end in self.blocks:
             end += 1
         return max(offset, first * BLOCK), min(end * BLOCK, self.size)
+
+    def extents(self, offset: int, length: int) -> list[Extent]:
+        """Each block by itself. It lies where its bytes are: two files have the same ones after a reflink."""
+        numbers = (number for number in sorted(self.blocks) if offset // BLOCK <= number < _blocks(offset + length))
+        return [
+            # Of blocks that happen to be neighbours in memory none may seem to go on in the next.
+            Extent(number * BLOCK, (number + 1) * BLOCK, id(self.blocks[number]) * BLOCK * 2)
+            for number in numbers
+        ]
 
 
 @dataclass(slots=True)
@@ -273,6 +282,10 @@ class MemoryFiles:
     async def next_data(self, path: PurePosixPath, offset: int) -> tuple[int, int] | None:
         await self._before_call("next_data", path, False)
         return self._disk.file(path).next_data(offset)
+
+    async def extents(self, path: PurePosixPath, *, offset: int, length: int) -> list[Extent] | None:
+        await self._before_call("extents", path, False)
+        return self._disk.file(path).extents(offset, length) if self._disk.reflink else None
 
     async def read_at(self, path: PurePosixPath, *, offset: int, length: int) -> bytes:
         await self._before_call("read_at", path, False)

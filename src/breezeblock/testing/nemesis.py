@@ -90,6 +90,7 @@ class Nemesis:
             "evict": self._evict,
             "twin": self._twin,
             "slow": self._slow,
+            "store": lambda: self._faults.take_store(self._random.choice((0.5, 5.0, 30.0))),
             "burst": lambda: self._faults.burst(self._random.choice((0.2, 2.0))),
             "storage": lambda: self._faults.fill(self._random.choice((0.1, 1.0))),
         }

@@ -25,8 +25,11 @@ from breezeblock.testing.ledger import wrong_accounts
 from breezeblock.testing.linear import EDITED, EDITED_OF_VOLUMES, State, state_of_row
 from breezeblock.testing.loop import PROCESS, Deadlock, Endless, Process, Stopped, VirtualLoop
 from breezeblock.testing.memory_files import Tokens
+from breezeblock.testing.needed import Needed, at_once
 from breezeblock.testing.nemesis import Nemesis
 from breezeblock.testing.orders import prepare
+from breezeblock.testing.themes import THEMES, draw_theme
+from breezeblock.testing.tidied import check_backups, next_due
 from breezeblock.testing.virtual import EPOCH_US, VirtualClock
 
 __all__ = ["Failed", "Report", "simulate", "takes_locks"]
@@ -38,16 +41,19 @@ DRIFT: Final = 0.05
 # Once faults have stopped everything must have ended within this time: some ttl to notice the dead, their fence, a few
 # postponed attempts, and the work itself.
 SETTLE_S: Final = 240.0
+# And for all that is garbage then to be gone: a few collections, each begun by the next upkeep.
+COLLECTED_S: Final = 120.0
+# How wrong the wall clocks of machines may be.
+SKEW_S: Final = 60.0
 # The share of runs whose storage makes drivers take locks.
 LOCKING: Final = 0.15
 # The share of runs that begin without faults, and for how long at most.
 CALM: Final = 0.9
 CALM_MOST_S: Final = 5.0
-GUEST_PAUSE_S: Final = 0.3
 SHOWN: Final = 120
 START_S: Final = 1_000.0  # where the loop's time begins
 _POOLS: Final = "SELECT count(*) FROM pools"
-_PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume")
+_PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume", "restore_backup", "create_from_backup")
 _OBJECT: Final = (
     "SELECT object_name, pool_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
     " SELECT object_name, pool_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
@@ -61,9 +67,10 @@ _STATES: Final = tuple(
     for table, names in (
         ("volumes", ("status", "size_gib", "volume_type_id", *EDITED, *EDITED_OF_VOLUMES)),
         ("snapshots", ("status", "size_gib", "volume_type_id", *EDITED)),
+        ("backups", ("status", "size_gib", *EDITED)),
     )
 )
-_MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "charged", "ended")
+_MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "backups", "charged", "ended")
 _WRITABLE: Final = (
     "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status IN ('available', 'in-use')"
     " AND object_name IS NOT NULL"
@@ -111,6 +118,7 @@ def simulate(
     only: Collection[str] | None = None,
     fence: str | None = None,
     beyond_drift: str = "",
+    theme: str | None = None,
     without: Container[int] = (),
     unasked: Container[int] = (),
     brief: bool = False,
@@ -119,7 +127,7 @@ def simulate(
 
     `only` overrides which faults are on, `fence` which kind of fence there is (`fenced.FENCES`; half of the seeds kill, half
     have a storage that refuses). `beyond_drift` (`cluster.BEYOND`) lets clocks run slower than the terms allow:
-    then invariants may fall.
+    then invariants may fall. `theme` overrides what requests are about (`themes.THEMES`; one seed of seven has one).
     `without` are numbers of faults, `unasked` numbers of requests, as the history has them: they are drawn and left out.
     `brief` ends a run with the first invariant that falls.
     """
@@ -129,6 +137,7 @@ def simulate(
             "only": only,
             "fence": fence,
             "beyond_drift": beyond_drift,
+            "theme": theme,
             "without": without,
             "unasked": unasked,
             "brief": brief,
@@ -151,6 +160,7 @@ class _Run:
         self._seed = seed
         self._options = options
         self._random = Random(f"{seed} cluster")
+        self._ahead_s = 0.0
         self._loop = VirtualLoop(Random(f"{seed} loop"))  # type: ignore[abstract]  # all that tasks need of a loop
         self.tell = History(self._loop.time)
         self._faults = Faults.draw(Random(f"{seed} faults"), self.tell)
@@ -163,6 +173,8 @@ class _Run:
             # Nor does it wait for the lease of a node that an operator has declared lost.
             self._faults.on -= {"stop", "evict"}
             self._faults.late_most_s = TRUST_SETTLE_S * 0.9
+        theme = THEMES[options["theme"]] if options["theme"] else draw_theme(Random(f"{seed} theme"))
+        self._faults.store_paces_s = theme.store_pace_s
         self._on = self._faults.on
         self._database = database
         replicated = Random(f"{seed} database").random() < 0.5
@@ -180,6 +192,7 @@ class _Run:
             fence=fence,
             locks=takes_locks(seed),
             beyond_drift=options["beyond_drift"],
+            theme=theme,
         )
         self._watcher = Watcher(self.tell, self._cluster, self._loop.time, is_there=self._is_there)
         self._let_it_watch()
@@ -188,8 +201,8 @@ class _Run:
         self._clients = Clients(
             self._cluster,
             self._watcher,
-            requests=self._random.choice((25, 50, 90)),
-            pause_s=self._random.choice((0.06, 0.2, 0.4)),
+            requests=self._random.choice(theme.requests),
+            pause_s=self._random.choice(theme.pauses_s),
             unasked=options["unasked"],
         )
 
@@ -206,12 +219,13 @@ class _Run:
         watcher.excuses.presence.park_after_s = cluster.limits.park_after_s / (1 + DRIFT)
         watcher.excuses.presence.began = START_S
         watcher.shelves.are_locked = cluster.locks_drivers
+        cluster.safe.shelf.on_delete = Needed(database.raw, cluster.safe, watcher.violated).on_delete
         watcher.is_published, watcher.state_of = self._is_published, self._state_of
 
     def go(self) -> Report:
         """Run, check, report."""
         try:
-            with _logs_into(self), self._watcher.transitions():
+            with _logs_into(self), self._watcher.transitions(), self._cluster.safe.collecting():
                 self._loop.run(self._main())
         except Stopped:
             assert self._watcher.violations
@@ -237,7 +251,8 @@ class _Run:
     async def _main(self) -> None:
         kind = "serial" if self._database.journal is None else "replicated"
         faults = " ".join(sorted(self._on)) or "none"
-        line = f"seed {self._seed}, faults {faults}, fence {self._cluster.fence}, database {kind}"
+        line = f"seed {self._seed}, about {self._cluster.theme.name}, faults {faults}, fence {self._cluster.fence}"
+        line += f", database {kind}"
         self.tell(line, kind="run", faults=faults, fence=self._cluster.fence, database=kind)
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
@@ -250,7 +265,7 @@ class _Run:
             self._spawn_supervised(f"api{number}", self._clients.start_api)
         self._loop.create_task(self._guest(), name="guest")
         await self._begin_calmly()
-        until = self._loop.time() + self._random.choice((8.0, 20.0))
+        until = self._loop.time() + self._random.choice(self._cluster.theme.lasts_s)
         await Nemesis(self._faults, ttl_s=TTL_S, world=self._cluster).run(until)
         self._cluster.upgrade()
         self.tell("faults have stopped", kind="phase")
@@ -281,6 +296,7 @@ class _Run:
                 if is_quiet(tx):
                     break
             await VirtualClock().sleep(0.5)
+        await self._collect()
         self._put_right()
         self.tell("settled" if self._loop.time() < give_up_at else "never settled", kind="phase")
         with self._database.reading() as tx:
@@ -289,6 +305,28 @@ class _Run:
             if not self._watcher.violations:
                 self._clients.check(tx)
                 await check_rest(tx, self._watcher, self._cluster)
+                await check_backups(tx, self._watcher, self._cluster)
+
+    async def _collect(self) -> None:
+        """Until no archive is to be looked through any more: all clocks are put forward to when the next one is."""
+        give_up_at = self._loop.time() + COLLECTED_S
+        while self._loop.time() < give_up_at:
+            with self._database.reading() as tx:
+                due_us, quiet = next_due(tx), is_quiet(tx)
+            # Who waits for an answer would find that what it has done is long forgotten.
+            quiet = quiet and not self._clients.is_asking()
+            if due_us is None and quiet:
+                return
+            if (
+                due_us is not None
+                and quiet
+                and (ahead_s := (due_us - VirtualClock().now_us()) / 1e6 + SKEW_S) > self._ahead_s
+            ):
+                self.tell(f"all clocks are put forward by {ahead_s - self._ahead_s:.0f} s", kind="phase")
+                self._cluster.put_clocks_forward(ahead_s - self._ahead_s)
+                self._ahead_s = ahead_s
+            await VirtualClock().sleep(0.5)
+        self._watcher.violated("Termination", "archives are looked through for ever")
 
     def _put_right(self) -> None:
         with self._database.transaction() as tx:
@@ -298,7 +336,7 @@ class _Run:
         """Attached volumes are written to past us, whenever nothing is under way on them: *Data* follows what was written."""
         number = 0
         while True:
-            await VirtualClock().sleep(self._random.expovariate(1 / GUEST_PAUSE_S))
+            await VirtualClock().sleep(self._random.expovariate(1 / self._cluster.theme.guest_pause_s))
             rows = self._database.raw.execute(_WRITABLE).fetchall()
             if rows:
                 id_, object_name, pool, size_gib = self._random.choice(rows)
@@ -362,6 +400,8 @@ class _Run:
 
     def logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """A line of the services' own log."""
+        if self._loop.is_closed():
+            return  # of what still ran at the end, and is let go
         process = PROCESS.get()
         shown = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if name != "exc_info")
         self.tell(f"{process.name if process else '-'} log {event} {shown}", kind="log", event=event)
@@ -373,13 +413,9 @@ class _Run:
 def _at_once(reading: Coroutine[Any, Any, T]) -> T | None:
     """What a coroutine that waits for nothing returns. None where there is no such file."""
     try:
-        reading.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
+        return at_once(reading)
     except FileNotFoundError:
         return None
-    raise AssertionError("the disk in memory has no reason to wait")
 
 
 @contextmanager

@@ -1,31 +1,35 @@
 """Making, deleting and restoring backups, as steps. What a backup consists of is in `docs/explanation/backup.md`."""
 
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
 import structlog
 
 from breezeblock.backup.contract import StoreUnavailable
-from breezeblock.backup.engine import Header, NoArchive, Segment
+from breezeblock.backup.damage import Damaged
+from breezeblock.backup.engine import Header, NoArchive, elsewhere
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import archives
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import backup_records, backups, restores
+from breezeblock.resources import backup_records, backups, cinder_records, restores
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
-from breezeblock.store.transitions import read_row
-from breezeblock.work.archives import ObjectSource, OperationBook, open_archive, patiently
-from breezeblock.work.tools import (
-    GIB,
-    CopyProgress,
-    Working,
-    drop_all,
-    drop_own,
-    object_of,
-    own_name,
-    same_target,
+from breezeblock.work import cinder, segments
+from breezeblock.work.archives import (
+    ObjectSource,
+    OperationBook,
+    key_check_of,
+    metered,
+    open_archive,
+    patiently,
+    traffic_of,
 )
+from breezeblock.work.gaps import Gaps
+from breezeblock.work.kept import copy_aside, drop_aside, drop_copy, drop_kept_of, drop_older, source_of, told_since
+from breezeblock.work.pace import FillProgress, Pace, Passed
+from breezeblock.work.tools import GIB, Working, drop_all, drop_own, own_name, own_row, same_target
+from breezeblock.work.traffic import counting
 from breezeblock.work.volumes import drop_unpublished
 
 log = structlog.get_logger(__name__)
@@ -33,28 +37,16 @@ log = structlog.get_logger(__name__)
 # --- making one -----------------------------------------------------------------------------------------------------
 
 
-async def copy_aside(run: Working) -> None:
-    """Copy a volume that is in use: the copy does not change while it is read.
-
-    A repeat begins anew, also in the same claim: half of it would be of another moment. It is made under the backup's own id,
-    so that nothing else ever takes it for a volume.
-    """
-    wanted: backups.CreateBackup = run.payload
-    if not wanted.aside:
-        return
-    if run.state.get("object") is not None:
-        await drop_own(run, wanted.backup_id)
-        run.state["object"] = None
-    source = await object_of(run, tables.volumes, wanted.volume_id)
-    name = await own_name(run, wanted.backup_id, long=True)
-    await run.tools.driver.copy(source, name, size_bytes=wanted.size_gib * GIB, progress=CopyProgress(run))
-
-
 async def enter_archive(run: Working) -> None:
     """Make the project's archive where there is none, and pin it. A repeat keeps the pin."""
     wanted: backups.CreateBackup = run.payload
+    key_check = await patiently(run, lambda: key_check_of(run, wanted.archive_id))
     run.state["archive"] = await run.note(
-        backups.enter, payload=wanted, project_id=run.claim.project_id, now_us=run.tools.clock.now_us()
+        backups.enter,
+        payload=wanted,
+        project_id=run.claim.project_id,
+        key_check=key_check,
+        now_us=run.tools.clock.now_us(),
     )
 
 
@@ -68,36 +60,19 @@ async def store_segments(run: Working) -> None:
 
 async def _store_segments(run: Working) -> None:
     wanted: backups.CreateBackup = run.payload
-    source = ObjectSource(run.tools.driver, await _source(run), wanted.size_gib * GIB)
+    name = await source_of(run)
     archive = await open_archive(run, run.state["archive"])
-    same = run.state.get("read_in") == run.claim.generation
-    segments: list[Any] = list(run.state.get("segments", ())) if same else []
+    done = await segments.count(run)
+    source = Passed(ObjectSource(run.tools.driver, name, wanted.size_gib * GIB), whole=done)
+    pace = Pace(run, source.size_bytes, start=source.done_bytes)
     async with archive.writing(OperationBook(run, run.state["archive"])) as writer:
-        for number in range(len(segments), wanted.size_gib):
-            # No driver tells yet what has changed since the parent, so everything is read, and only what is new is stored.
-            segment = await writer.store_segment(source, number, parent=None, changed=None)
-            segments.append(msgspec.to_builtins(segment))
-            await run.checkpoint(segments=segments, read_in=run.claim.generation)
-
-
-async def _source(run: Working) -> ObjectName:
-    """What is read: the snapshot, the copy that was made aside, or the volume itself."""
-    wanted: backups.CreateBackup = run.payload
-    if wanted.snapshot_id is not None:
-        return await object_of(run, tables.snapshots, wanted.snapshot_id)
-    if not wanted.aside:
-        return await object_of(run, tables.volumes, wanted.volume_id)
-    name = ObjectName.parse(run.state["object"])
-    if not await run.tools.driver.exists(name):
-        raise BackendFailed("The copy of the volume that was to be backed up is not on the storage in use any more.")
-    return name
-
-
-async def drop_aside(run: Working) -> None:
-    """Remove the copy, whichever claim has made it. Everything has been read, or nothing will be."""
-    if run.payload.aside:
-        await drop_own(run, run.payload.backup_id)
-        run.state["aside_dropped"] = True
+        told = await told_since(run, archive, name)  # after the book was asked: what it says is usable stays
+        stored = writer.segments(source, start=done, told=told)
+        async with aclosing(stored), counting(traffic_of(run), writer.written) as counts:
+            while (segment := await pace.while_telling(anext(stored, None), source)) is not None:
+                source.pass_over(segment.number + 1)
+                counts.count()
+                await segments.save(run, [segment], **pace.told(source.done_bytes))
 
 
 async def publish_backup(run: Working) -> None:
@@ -108,9 +83,9 @@ async def publish_backup(run: Working) -> None:
     that a later claim has made.
     """
     wanted: backups.CreateBackup = run.payload
-    if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is not None:
-        return
-    await patiently(run, lambda: _publish(run))
+    if await run.read(published_object, table=tables.backups, row_id=wanted.backup_id) is None:
+        await patiently(run, lambda: _publish(run))
+    await segments.forget(run)
 
 
 async def _publish(run: Working) -> None:
@@ -120,10 +95,8 @@ async def _publish(run: Working) -> None:
     name = f"{wanted.backup_id}.{seq}.{epoch}"
     if epoch > 1:
         await archive.delete_manifests(wanted.backup_id, up_to=(seq, epoch))
-    row = await run.read(read_row, tables.backups, wanted.backup_id)
-    assert row is not None, "its lock names the row"
-    segments = msgspec.convert(run.state["segments"], list[Segment])
-    published = await archive.put_manifest(name, _header(row), segments)
+    row = await own_row(run, tables.backups, wanted.backup_id)
+    published = await archive.put_manifest(name, _header(row), await segments.load(run))
     if missing := await archive.missing_packs(published.named):
         await run.note(archives.lose, archive_id=archive.id, ids=missing)
         raise BackendFailed(
@@ -137,7 +110,6 @@ async def _publish(run: Working) -> None:
         backup_id=wanted.backup_id,
         manifest=name,
         named=published.named,
-        now_us=run.tools.clock.now_us(),
     )
 
 
@@ -163,7 +135,8 @@ async def withdraw_backup(run: Working) -> None:
     wanted: backups.CreateBackup = run.payload
     if "archive" not in run.state:
         return
-    await run.note(backups.unpublish, backup_id=wanted.backup_id, now_us=run.tools.clock.now_us())
+    await segments.forget(run)
+    await run.note(backups.unpublish, backup_id=wanted.backup_id)
     try:
         archive = await open_archive(run, run.state["archive"], begin=False)
         await archive.delete_manifests(wanted.backup_id, up_to=run.claim.token(wanted.backup_id))
@@ -185,8 +158,7 @@ async def _import(run: Working) -> None:
         return
     archive = await open_archive(run, wanted.archive_id, begin=False)
     manifest = await archive.read_manifest(wanted.manifest)
-    row = await run.read(read_row, tables.backups, wanted.backup_id)
-    assert row is not None, "its lock names the row"
+    row = await own_row(run, tables.backups, run.payload.backup_id)
     if manifest.header.size_bytes != row["size_gib"] * GIB:
         raise BackendFailed(f"The manifest of backup {wanted.backup_id} is of another size than its record says.")
     if missing := await archive.missing_packs(manifest.packs):
@@ -196,6 +168,7 @@ async def _import(run: Working) -> None:
         payload=wanted,
         project_id=run.claim.project_id,
         named=manifest.packs,
+        key_check=archive.key_check,
         now_us=run.tools.clock.now_us(),
     )
 
@@ -206,20 +179,30 @@ async def _import(run: Working) -> None:
 async def delete_backup(run: Working) -> None:
     """Let the row name no manifest, then remove what there is of it. One step: once begun it is not cancelled."""
     doomed: backups.DeleteBackup = run.payload
-    row = await run.read(read_row, tables.backups, doomed.backup_id)
-    assert row is not None, "its lock names the row"
+    row = await own_row(run, tables.backups, doomed.backup_id)
+    await drop_kept_of(run, doomed.backup_id)
     if row["temp_volume_id"] is not None:
-        await drop_all(run, doomed.backup_id)
+        await _drop_copies(run)
     if row["archive_id"] is None:
         return
     if row["manifest"] is not None:
         run.state["manifest"] = row["manifest"]  # a listing may lag behind, and then this is all that is known of it
         await run.record()
-    await run.note(backups.unpublish, backup_id=doomed.backup_id, now_us=run.tools.clock.now_us())
+    await run.note(backups.unpublish, backup_id=doomed.backup_id)
     if doomed.forced:
         await _delete_or_leave(run, row["archive_id"])
     else:
         await patiently(run, lambda: _delete_manifests(run, row["archive_id"]), cancellable=False)
+
+
+async def _drop_copies(run: Working) -> None:
+    """Remove what a backup that failed may have left on the storage of its volume. By force, only if that is there."""
+    try:
+        await drop_all(run, run.payload.backup_id)
+    except BackendFailed as error:
+        if not run.payload.forced:
+            raise
+        log.warning("backup.copy_left", backup_id=run.payload.backup_id, reason=error.message)
 
 
 async def _delete_or_leave(run: Working, archive_id: str) -> None:
@@ -234,6 +217,8 @@ async def _delete_manifests(run: Working, archive_id: str) -> None:
     try:
         archive = await open_archive(run, archive_id, begin=False)
     except NoArchive:
+        if "manifest" in run.state:
+            raise StoreUnavailable(elsewhere(run.payload.store, archive_id)) from None
         return  # nothing of it was ever stored
     backup_id = run.payload.backup_id
     named = [run.state["manifest"]] if "manifest" in run.state else []
@@ -254,18 +239,29 @@ async def fill_volume(run: Working) -> None:
 
 async def _fill(run: Working, name: ObjectName) -> None:
     wanted: restores.RestoreBackup = run.payload
-    row = await run.read(read_row, tables.backups, wanted.backup_id)
-    assert row is not None, "its lock names the row"
+    row = await own_row(run, tables.backups, run.payload.backup_id)
+    if (place := cinder_records.place_of(row)) is not None:
+        await cinder.fill(run, row, place, name)
+        return
     if row["manifest"] is None or row["archive_id"] is None:
         raise BackendFailed(f"Backup {wanted.backup_id} has no data.")
     archive = await open_archive(run, row["archive_id"], begin=False)
     manifest = await archive.read_manifest(row["manifest"])
-    await run.tools.driver.fill(
-        name,
-        size_bytes=wanted.size_gib * GIB,
-        pieces=lambda start: archive.pieces(manifest, start=start),
-        progress=CopyProgress(run),
-    )
+    size_bytes = wanted.size_gib * GIB
+    if wanted.skip_damaged:
+        gaps = Gaps(run, archive, manifest)
+        await run.tools.driver.fill(name, size_bytes=size_bytes, pieces=gaps.pieces, progress=gaps)
+        gaps.end()
+        return
+    try:
+        await run.tools.driver.fill(
+            name,
+            size_bytes=size_bytes,
+            pieces=lambda start: metered(run, archive.pieces(manifest, start=start)),
+            progress=FillProgress(run, row["size_gib"] * GIB),
+        )
+    except Damaged as damage:
+        raise BackendFailed(f"{damage.message}. {restores.how_to_skip(wanted.backup_id)}") from damage
 
 
 async def publish_filled(run: Working) -> None:
@@ -294,9 +290,9 @@ async def drop_filled(run: Working) -> None:
 
 CREATE_BACKUP = Operation(
     kind="create_backup",
-    version=1,
+    version=segments.ROWS_FROM,
     payload=backups.CreateBackup,
-    steps=(copy_aside, enter_archive, store_segments, drop_aside, publish_backup),
+    steps=(copy_aside, enter_archive, store_segments, drop_copy, publish_backup, drop_older),
     finish=backups.finish_create,
     undo=(withdraw_backup, drop_aside),
     fail=backups.fail_create,

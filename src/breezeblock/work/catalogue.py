@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, backups, garbage, nodes, snapshots, volumes
+from breezeblock.work import backends, backups, cinder, garbage, nodes, policies, snapshots, verifications, volumes
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -18,9 +18,12 @@ CATALOGUE: Final[dict[str, Operation]] = {
         backups.CREATE_BACKUP,
         backups.DELETE_BACKUP,
         backups.IMPORT_BACKUP,
+        cinder.IMPORT_CINDER_BACKUP,
         backups.RESTORE_BACKUP,
         backups.CREATE_FROM_BACKUP,
+        verifications.VERIFY_BACKUP,
         garbage.COLLECT_GARBAGE,
+        policies.RUN_BACKUP_POLICY,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
     )

@@ -98,9 +98,9 @@ async def sweep_packs(run: Working) -> None:
 async def _sweep_packs(run: Working) -> None:
     archive = await open_archive(run, run.payload.archive_id, begin=False)
     of = {"archive_id": archive.id}
-    while ids := await run.read(archives.to_sweep, **of, now_us=run.tools.clock.now_us()):
+    while ids := await run.read(archives.to_sweep, **of):
         await archive.delete_packs(ids)
-        await run.write(archives.note_swept, **of, ids=ids, now_us=run.tools.clock.now_us())
+        await run.write(archives.note_swept, **of, ids=ids)
         await run.checkpoint()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 
 from breezeblock.drivers.contract import Driver, ObjectName, PoolReport
 from breezeblock.env.contract import Clock
@@ -13,6 +13,7 @@ from breezeblock.protocol.steps import Run
 from breezeblock.resources.accepted import published_object
 from breezeblock.resources.backends import is_unsorted
 from breezeblock.resources.targets import is_left_behind
+from breezeblock.store.transitions import read_row
 
 if TYPE_CHECKING:
     from breezeblock.work.archives import Archives
@@ -61,13 +62,21 @@ class CopyProgress:
         await self._run.checkpoint(progress=self._run.tools.continues, done_bytes=done_bytes)
 
 
-async def own_name(run: Working, resource_id: str, *, long: bool, keep: str | None = None) -> ObjectName:
+async def own_name(
+    run: Working,
+    resource_id: str,
+    *,
+    long: bool,
+    keep: str | None = None,
+    also: Callable[[Connection, str], None] | None = None,
+) -> ObjectName:
     """The name under which this operation makes its object.
 
     It carries our token. What an earlier claim of the same operation may have left has the same seq and a lower epoch:
     it is continued when it was a long copy and its node is certainly dead, and removed otherwise. One that was begun on
     another replication target, or beside a failover, is not continued: its maker may be alive. With `long` the name is saved
-    before anything is made, so that the next claim finds it. `keep`: the object that the resource is now, where it is one.
+    before anything is made, so that the next claim finds it; `also` is done in the same transaction. `keep`: the object that
+    the resource is now, where it is one.
     """
     seq, epoch = run.claim.token(resource_id)
     if (saved := run.state.get("object")) is not None and run.tools.continues and same_target(run):
@@ -77,7 +86,9 @@ async def own_name(run: Working, resource_id: str, *, long: bool, keep: str | No
             await run.tools.driver.delete(earlier)
     name = ObjectName(resource_id, seq, epoch)
     if long:
-        await run.checkpoint(progress=False, object=str(name), done_bytes=0, generation=run.claim.generation)
+        with_name = (lambda tx: also(tx, str(name))) if also is not None else None
+        changes = {"object": str(name), "done_bytes": 0, "generation": run.claim.generation}
+        await run.checkpoint(progress=False, also=with_name, **changes)
     else:
         run.state["object"] = str(name)
     return name
@@ -148,6 +159,15 @@ async def end_removal(run: Working, resource_id: str) -> None:
     """
     if run.tools.driver.capabilities.replication and resource_id not in run.state.get("removed", ()):
         await run.record(removed=[*run.state.get("removed", ()), resource_id])
+
+
+async def own_row(run: Working, table: Table, row_id: str) -> dict[str, Any]:
+    """The row that the operation's lock keeps. Raises Fenced: others have the operation by now, or have ended it."""
+    row = await run.read(read_row, table, row_id)
+    if row is None:
+        await run.record()  # a deletion that came after us is over: this finds out
+    assert row is not None, "its lock names the row"
+    return row
 
 
 async def object_of(run: Working, table: Table, row_id: str) -> ObjectName:

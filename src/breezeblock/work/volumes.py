@@ -8,6 +8,7 @@ from breezeblock.protocol.steps import Operation
 from breezeblock.resources import volume_changes, volumes
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
+from breezeblock.work.kept import drop_kept
 from breezeblock.work.tools import (
     GIB,
     CopyProgress,
@@ -47,6 +48,7 @@ async def delete_objects(run: Working) -> None:
     doomed: volumes.DeleteVolume = run.payload
     snapshots = [(tables.snapshots, snapshot_id) for snapshot_id in doomed.snapshot_ids]
     await begin_removal(run, *snapshots, (tables.volumes, doomed.volume_id))
+    await drop_kept(run, doomed.volume_id)
     for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
         await drop_all(run, resource_id)
         await end_removal(run, resource_id)

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import random
+import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ import pytest
 from tests.backup.cinder.made import ARCHIVE, BACKUPS, BLOCK, OBJECT, VOLUME_ID, volume
 
 from breezeblock.backup import cinder
-from breezeblock.backup.cinder import open_chain, read_volume
-from breezeblock.backup.contract import StoreRefused
+from breezeblock.backup.cinder import look_through, open_chain, read_volume
+from breezeblock.backup.contract import StoreRefused, StoreUnavailable
 from breezeblock.backup.stores.folder import FolderStore
 from breezeblock.env.real import RealIds, RealThreads
 from breezeblock.model.errors import BackendFailed
@@ -63,18 +64,18 @@ class Made:
         change(content)
         path.write_text(json.dumps(content))
 
-    def read(self, version: int) -> bytes:
-        """The volume, put together."""
+    def read(self, version: int, start: int = 0) -> bytes:
+        """The volume from a byte on, put together with zeros before it."""
 
         async def scenario() -> bytes:
             await self.store.check()
             container, prefix = self.prefix(version)
             chain = await open_chain(self.store, container=container, prefix=prefix)
             whole = bytearray()
-            async for offset, data in read_volume(self.store, chain, self.threads):
-                assert offset == len(whole)
+            async for offset, data in read_volume(self.store, chain, self.threads, start=start):
+                assert offset >= max(start, len(whole))
                 assert data
-                whole += data
+                whole += bytes(offset - len(whole)) + data
             return bytes(whole)
 
         return run(scenario())
@@ -90,6 +91,72 @@ class Made:
 def test_a_backup_is_what_the_volume_held(made: Made, version: int) -> None:
     """A full one, and incremental ones on top of one another, each compressed in another way."""
     assert made.read(version) == volume(version)
+
+
+@pytest.mark.parametrize("start", [1, BLOCK - 1, BLOCK, OBJECT, OBJECT + 1, 20_000, 29_696, 30_000, 30_001, 40_000])
+@pytest.mark.parametrize("version", [0, 3])
+def test_it_can_be_read_from_anywhere_on(made: Made, monkeypatch: pytest.MonkeyPatch, version: int, start: int) -> None:
+    """As whoever goes on with a restore does. Nothing that ends before is read, but for the hashes."""
+    monkeypatch.setattr(cinder, "_PIECE_BYTES", 700)
+    before = made.file(version, "-00001") if version == 0 else made.file(0, "-00001")
+    if start > OBJECT:
+        before.unlink()
+
+    assert made.read(version, start) == (bytes(start) + volume(version)[start:] if start < 30_001 else b"")
+
+
+def test_zeros_are_left_out(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cinder stores the holes of a volume as data; what is restored shall have them again."""
+    monkeypatch.setattr(cinder, "_HOLE_BYTES", 100)
+    monkeypatch.setattr(cinder, "_ZEROS", bytes(100))
+    seen: list[tuple[int, bytes]] = []
+
+    async def scenario() -> None:
+        container, prefix = made.prefix(2)
+        chain = await open_chain(made.store, container=container, prefix=prefix)
+        seen.extend([piece async for piece in read_volume(made.store, chain, made.threads)])
+
+    run(scenario())
+
+    given = sum(len(data) for _, data in seen)
+    zeros = sum(volume(2)[at : at + 100] == bytes(100) for at in range(0, 30_000, 100))
+    assert zeros > 0
+    assert given <= 30_001 - (zeros - len(seen)) * 100
+    whole = bytearray(30_001)
+    for offset, data in seen:
+        whole[offset : offset + len(data)] = data
+    assert bytes(whole) == volume(2)
+
+
+def test_hashes_are_read_in_parts(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they fall apart; those of a TiB do not fit into memory at once."""
+    for part in (71, 72, 1000):
+        monkeypatch.setattr(cinder, "_PIECE_BYTES", part)
+        assert made.read(0) == volume(0)
+
+
+def test_what_is_there_of_a_chain_is_known_without_reading_it(made: Made) -> None:
+    """By the lengths of its files, of the first backup alone."""
+
+    async def scenario() -> int:
+        container, prefix = made.prefix(1)
+        chain = await open_chain(made.store, container=container, prefix=prefix)
+        return await look_through(made.store, chain)
+
+    own = [path for path in made.root.rglob(f"*_backup_{IDS[1]}*") if path.is_file()]
+    assert run(scenario()) == sum(path.stat().st_size for path in own)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_empty_folder_is_one_that_is_not_mounted(made: Made, is_there: bool) -> None:
+    """As a missing one: whoever wants to read it waits, and does not take all for lost."""
+    container, prefix = made.prefix(0)
+    shutil.rmtree(made.root)
+    if is_there:
+        made.root.mkdir()
+
+    with pytest.raises(StoreUnavailable, match="missing or empty"):
+        run(open_chain(made.store, container=container, prefix=prefix))
 
 
 def test_pieces_are_small_whatever_objects_are(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

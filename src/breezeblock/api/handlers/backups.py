@@ -17,7 +17,8 @@ from breezeblock.api.views import backups as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewBackup, NewVolume
-from breezeblock.resources import backup_edits, backup_records, backups, listing, restores
+from breezeblock.resources import backup_edits, backup_records, backups, cinder_records, listing, progress, restores
+from breezeblock.resources.accepted import Accepted
 
 LISTS: Final = Lists(
     collection="backups",
@@ -67,7 +68,7 @@ async def list_detail(call: Call) -> Response:
 async def show(call: Call) -> Response:
     """GET /backups/{backup_id}. 200."""
     call.permit("backup:get")
-    row = await call.store.read(listing.one, listing.BACKUPS, id_=_id(call), project_id=_seen_by(call))
+    row = await call.store.read(progress.one, listing.BACKUPS, id_=_id(call), project_id=_seen_by(call))
     return answers.json(views.detail(call, row))
 
 
@@ -79,7 +80,7 @@ async def update(call: Call) -> Response:
     if call.microversion >= BACKUP_METADATA:
         body = with_metadata = call.body(schemas.UpdateBackupWithMetadataBody).backup
         if with_metadata.metadata is not UNSET:
-            sent["metadata_json"] = json.encode(with_metadata.metadata).decode()
+            sent["metadata_json"] = json.encode(progress.without_own(with_metadata.metadata)).decode()
     else:
         body = call.body(schemas.UpdateBackupBody).backup
     sent |= {"name": stripped(body.name), "description": stripped(body.description)}
@@ -129,14 +130,35 @@ async def import_record(call: Call) -> Response:
     """POST /backups/import_record. 201, the backup's id and name; it is there when a node has found its manifest."""
     call.permit("backup:backup-import")
     body = call.body(schemas.ImportedRecordBody).record
-    content = backup_records.read_record(backup_records.Record(body.backup_service, body.backup_url))
-    if content.store not in call.settings.backup_stores:
-        raise BadRequest(f"Invalid backup_url: there is no backup store {content.store} here.")
-    accepted = await call.store.run(
-        backup_records.begin_import, origin=call.origin, content=content, quota_defaults=call.quota_defaults
-    )
+    if cinder_records.is_cinders(body.backup_service):
+        accepted = await _import_cinders(call, body)
+    else:
+        content = backup_records.read_record(backup_records.Record(body.backup_service, body.backup_url))
+        store = call.settings.backup_stores.get(content.store)
+        if store is None or store.is_cinders:
+            raise BadRequest(f"Invalid backup_url: there is no backup store {content.store} here.")
+        accepted = await call.store.run(
+            backup_records.begin_import, origin=call.origin, content=content, quota_defaults=call.quota_defaults
+        )
     call.ring(accepted.queue)
     return answers.json(views.summary(call, {**accepted.row, "dependent_backups": 0}), 201)
+
+
+async def _import_cinders(call: Call, record: schemas.ImportedRecord) -> Accepted:
+    content = cinder_records.read_record(record.backup_service, record.backup_url)
+    stores = call.settings.backup_stores
+    zones = {name: stores[name].availability_zone for name in sorted(stores) if stores[name].is_cinders}
+    if not zones:
+        raise BadRequest(
+            f"Invalid backup_service = {record.backup_service!r}: no backup store of the type cinder-posix is configured here."
+        )
+    return await call.store.run(
+        cinder_records.begin_import,
+        origin=call.origin,
+        content=content,
+        zones=zones,
+        quota_defaults=call.quota_defaults,
+    )
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------
@@ -192,8 +214,8 @@ def _seen_by(call: Call) -> str | None:
 
 
 async def _list(call: Call, *, detail: bool) -> Response:
-    found = await call.store.read(listing.page, listing.BACKUPS, paging.read(call, LISTS))
-    content: dict[str, Any] = {"backups": (views.details if detail else views.summaries)(call, found.rows)}
+    found, rows = await call.store.read(progress.page, listing.BACKUPS, paging.read(call, LISTS), detail=detail)
+    content: dict[str, Any] = {"backups": (views.details if detail else views.summaries)(call, rows)}
     links = paging.next_links(call, LISTS, found.rows, detail=detail)
     if links:
         content["backups_links"] = links
@@ -216,12 +238,13 @@ def _asked(call: Call) -> tuple[schemas.CreateBackup, dict[str, str], str | None
 def _wanted(call: Call) -> NewBackup:
     """What is asked for. A container that is the name of a store chooses it; any other is only shown. Raises BadRequest."""
     asked, metadata, zone = _asked(call)
-    store = _store(call, stripped(asked.container), zone)
+    stores, container = _zones(call), stripped(asked.container)
+    store = _store(stores, container, zone)
     return NewBackup(
         id=BackupId(call.new_id()),
         volume_id=VolumeId(str(asked.volume_id)),
         store=store,
-        container=stripped(asked.container) or store,
+        container=container or store,
         archive_id=call.new_id(),
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         name=stripped(asked.name),
@@ -229,16 +252,24 @@ def _wanted(call: Call) -> NewBackup:
         incremental=bool(asked.incremental),
         force=bool(asked.force),
         metadata=metadata,
-        availability_zone=call.settings.backup_stores[store].availability_zone,
+        availability_zone=stores[store],
+        stores=stores if zone is None and container not in stores else {},
     )
 
 
-def _store(call: Call, container: str | None, zone: str | None) -> str:
-    """The store that is meant: by its name, else the first one in the zone; `default` comes before all. Raises BadRequest."""
+def _zones(call: Call) -> dict[str, str]:
+    """The stores that take backups, with their zones. Raises BadRequest: all that there are only have Cinder's."""
     stores = call.settings.backup_stores
-    fitting = [name for name, store in stores.items() if zone in (None, store.availability_zone)]
+    if found := {name: store.availability_zone for name, store in stores.items() if not store.is_cinders}:
+        return found
+    raise BadRequest("No backup store that takes new backups is configured here.")
+
+
+def _store(stores: Mapping[str, str], container: str | None, zone: str | None) -> str:
+    """The store that is meant: by its name, else the first one in the zone; `default` comes before all. Raises BadRequest."""
+    fitting = [name for name, its_zone in stores.items() if zone in (None, its_zone)]
     if not fitting:
-        zones = ", ".join(sorted({store.availability_zone for store in stores.values()}))
+        zones = ", ".join(sorted(set(stores.values())))
         raise BadRequest(f"Availability zone '{zone}' has no backup store; expected one of: {zones}.")
     if container in stores and container not in fitting:
         raise BadRequest(f"Backup store {container} is not in availability zone '{zone}'.")

@@ -12,7 +12,7 @@ from breezeblock.api.routing import Route
 from breezeblock.api.schemas.volumes import MetaBody, MetadataBody
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import VolumeId
-from breezeblock.resources import listing, volume_edits
+from breezeblock.resources import listing, progress, volume_edits
 
 
 async def show_all(call: Call) -> Response:
@@ -30,7 +30,7 @@ async def merge(call: Call) -> Response:
         volume_edits.merge_metadata,
         origin=call.origin,
         volume_id=_id(call),
-        metadata=call.body(MetadataBody).metadata,
+        metadata=progress.without_own(call.body(MetadataBody).metadata),
         if_match=frozenset(),
     )
     return answers.json({"metadata": _raw(row["metadata_json"])})
@@ -43,7 +43,7 @@ async def replace(call: Call) -> Response:
         volume_edits.replace_metadata,
         origin=call.origin,
         volume_id=_id(call),
-        metadata=call.body(MetadataBody).metadata,
+        metadata=progress.without_own(call.body(MetadataBody).metadata),
         if_match=_if_match(call),
     )
     return answers.json({"metadata": _raw(row["metadata_json"])})

@@ -26,7 +26,7 @@ from breezeblock.api.views import volumes as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewVolume
-from breezeblock.resources import listing, restores, volume_changes, volume_edits, volumes
+from breezeblock.resources import listing, progress, restores, volume_changes, volume_edits, volumes
 
 LISTS: Final = Lists(
     collection="volumes",
@@ -111,7 +111,7 @@ async def update(call: Call) -> Response:
     sent = {
         "name": stripped(first_sent(body.name, body.display_name)),
         "description": stripped(first_sent(body.description, body.display_description)),
-        "metadata_json": UNSET if body.metadata is UNSET else json.encode(body.metadata).decode(),
+        "metadata_json": UNSET if body.metadata is UNSET else json.encode(progress.without_own(body.metadata)).decode(),
     }
     fields = {column: value for column, value in sent.items() if value is not UNSET}
     if not fields and call.microversion >= STRICT_BODIES:
@@ -275,12 +275,12 @@ def _text_of(word: str | None) -> str | None:
 async def _read(call: Call) -> Mapping[str, Any]:
     """The volume of the URL, if this caller may see it."""
     project_id = None if call.origin.is_admin else call.origin.project_id
-    return await call.store.read(listing.one, listing.VOLUMES, id_=_id(call), project_id=project_id)
+    return await call.store.read(progress.one, listing.VOLUMES, id_=_id(call), project_id=project_id)
 
 
 async def _list(call: Call, *, detail: bool) -> Response:
-    found = await call.store.read(listing.page, listing.VOLUMES, paging.read(call, LISTS))
-    content: dict[str, Any] = {"volumes": (views.details if detail else views.summaries)(call, found.rows)}
+    found, rows = await call.store.read(progress.page, listing.VOLUMES, paging.read(call, LISTS), detail=detail)
+    content: dict[str, Any] = {"volumes": (views.details if detail else views.summaries)(call, rows)}
     links = paging.next_links(call, LISTS, found.rows, detail=detail)
     if links:
         content["volumes_links"] = links

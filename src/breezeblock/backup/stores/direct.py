@@ -1,30 +1,22 @@
-"""Writing large files past the kernel's cache.
-
-A pack is written once and read, if ever, much later: what the cache costs (to copy it there, to find pages for it, to write
-them back, and to push out what others would read) was more than hashing and compressing the pack had taken.
-"""
+"""Writing packs past the kernel's cache: one is written once and read, if ever, much later."""
 
 import errno
-import fcntl
 import mmap
 import os
 from collections.abc import Sequence
 from typing import Final
 
 from breezeblock.backup.contract import Buffer
+from breezeblock.env.direct import ALIGNED, SMALLEST, set_direct
 
 __all__ = ["SMALLEST", "write_direct"]
 
-# Below this the cache is the faster way.
-SMALLEST: Final = 1024**2
 _BUFFER: Final = 1024**2
-# What a device may want addresses and lengths to be multiples of.
-_ALIGNED: Final = 4096
 
 
 def write_direct(fd: int, parts: Sequence[Buffer]) -> None:
     """Write the joined parts to the empty file `fd`. Through the cache where the filesystem knows no other way."""
-    direct = _set_direct(fd, True)
+    direct = set_direct(fd, True)
     # Begins at a page, as no bytes do. Goes with the last look into it: an error's traceback may hold one.
     buffer = memoryview(mmap.mmap(-1, _BUFFER))
     filled = 0
@@ -37,10 +29,10 @@ def write_direct(fd: int, parts: Sequence[Buffer]) -> None:
             if filled == _BUFFER:
                 direct = _write(fd, buffer, direct=direct)
                 filled = 0
-    whole = filled - filled % _ALIGNED
+    whole = filled - filled % ALIGNED
     direct = _write(fd, buffer[:whole], direct=direct)
     if direct:
-        _set_direct(fd, False)
+        set_direct(fd, False)
     _write(fd, buffer[whole:filled], direct=False)
 
 
@@ -52,21 +44,9 @@ def _write(fd: int, data: memoryview, *, direct: bool) -> bool:
         except OSError as error:
             if not direct or error.errno != errno.EINVAL:
                 raise
-            direct = _set_direct(fd, False)  # it takes the flag and not the data
+            direct = set_direct(fd, False)  # it takes the flag and not the data
             continue
         data = data[done:]
-        if direct and done % _ALIGNED:
-            direct = _set_direct(fd, False)
+        if direct and done % ALIGNED:
+            direct = set_direct(fd, False)
     return direct
-
-
-def _set_direct(fd: int, wanted: bool) -> bool:
-    """Switch it on or off; returns what it is now."""
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT)
-    except OSError as error:
-        if wanted and error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-            return False
-        raise
-    return wanted

@@ -247,10 +247,7 @@ class FolderStore:
 
     def _require_marker(self) -> None:
         if not self._ours:
-            if not self._root.is_dir():
-                raise StoreUnavailable(
-                    f"The folder of backup store {self._name} is missing: it is probably not mounted."
-                )
+            self._require_anything()
             return
         found = self._marker()
         if found is None:
@@ -262,6 +259,18 @@ class FolderStore:
             raise StoreRefused(
                 f"The folder of backup store {self._name} is of another version, or belongs to something else: its marker "
                 f"{MARKER} says {', '.join(found[:200].splitlines()) or 'nothing'}."
+            )
+
+    def _require_anything(self) -> None:
+        """Of somebody else's folder that is all there is to see. It is looked for only where something was not there."""
+        try:
+            with os.scandir(self._root) as found:
+                is_there = next(found, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        if not is_there:
+            raise StoreUnavailable(
+                f"The folder of backup store {self._name} is missing or empty: it is probably not mounted."
             )
 
     def _initialise(self, part: Path) -> None:
