@@ -63,10 +63,23 @@ def kill_all_below(pid: int) -> None:
 
 
 def is_zombie(pid: int) -> bool:
+    return _state(Path(f"/proc/{pid}/stat")) in "ZX"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether each of its threads is, or has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return all(_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").glob("*/stat"))
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def _state(stat: Path) -> str:
+    """The letter of proc_pid_stat(5); X where there is nothing any more."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def guard(folder: Path, user: str, stop_signal: int, command: list[str]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from tests.servers.guard import descendants_of, is_zombie, kill_all_below
+from tests.servers.guard import descendants_of, is_stopped, is_zombie, kill_all_below
 
 __all__ = ["Closing", "Daemon", "Home", "NotReady", "user_for", "wait_until"]
 
@@ -157,11 +157,17 @@ class Daemon:
         self._guard = None
 
     def pause(self) -> None:
-        """SIGSTOP for all its processes, also for those that are forked meanwhile."""
+        """SIGSTOP for all its processes, also for those that are forked meanwhile. When it returns, none of them runs."""
         stopped: set[int] = set()
         while fresh := set(self.pids()) - stopped:
             _signal(fresh, signal.SIGSTOP)
             stopped |= fresh
+        # A thread that runs stops when it next enters the kernel: up to 20 ms later on a busy machine, long enough to answer.
+        deadline = time.monotonic() + _STOP_S
+        while not all(is_stopped(pid) for pid in stopped):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} runs on after SIGSTOP")
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """SIGCONT for all its processes."""
