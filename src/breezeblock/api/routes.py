@@ -13,9 +13,13 @@ TOP: Final = {
     "/metrics": Route("GET", "/metrics", metrics.show),
 }
 
+# What can be asked of a volume by the key of a body: many things, from several modules.
+VOLUME_ACTIONS: Final = {**volumes.ACTIONS}
+
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),
     *volumes.ROUTES,
+    Route("POST", "volumes/{volume_id}/action", actions=VOLUME_ACTIONS),
     *volume_metadata.ROUTES,
     *snapshots.ROUTES,
     *snapshot_metadata.ROUTES,

@@ -255,7 +255,6 @@ ROUTES: Final = (
     Route("GET", "volumes/{volume_id}", show),
     Route("PUT", "volumes/{volume_id}", update),
     Route("DELETE", "volumes/{volume_id}", delete),
-    Route("POST", "volumes/{volume_id}/action", actions=ACTIONS),
     Route("GET", "volumes/{volume_id}/encryption", show_encryption),
 )
 
