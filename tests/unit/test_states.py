@@ -8,14 +8,28 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
+from breezeblock.resources import (
+    attached,
+    attachments,
+    backups,
+    connections,
+    restores,
+    snapshots,
+    targets,
+    verifications,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
+MODULES: Final = (
+    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections,
+)  # fmt: skip
 TRANSITIONS: Final = {
     value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+    for module in MODULES
     for value in vars(module).values()
     if isinstance(value, Transition)
 }
@@ -27,6 +41,7 @@ KNOWN: Final = {
     "volumes": WORDS | set(states.RESETTABLE_VOLUME),
     "snapshots": WORDS | set(states.RESETTABLE_SNAPSHOT),
     "backups": WORDS | set(states.RESETTABLE_BACKUP),
+    "attachments": WORDS,
 }
 # What ends each kind of operation on its resources: (table, status it works under) -> the transitions that leave it.
 ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
@@ -41,6 +56,8 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("snapshots", "restoring"): ("snapshot.restored",),
     },
     "retype_volume": {("volumes", "retyping"): ("volume.retyped",)},
+    "connect_attachment": {("attachments", "attaching"): ("attachment.complete", "attachment.connect_failed")},
+    "disconnect_attachments": {("attachments", "detaching"): ("attachment.disconnect_failed",)},
     "create_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
     "delete_snapshot": {("snapshots", "deleting"): ("snapshot.delete_failed",)},
     "create_backup": {
@@ -97,7 +114,7 @@ def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
     declared = [
         value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+        for module in MODULES
         for value in vars(module).values()
         if isinstance(value, Transition)
     ]

@@ -25,7 +25,7 @@ import enum
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from breezeblock.env.contract import Guard
 
@@ -50,6 +50,8 @@ class Capabilities:
     clone: bool = True
     revert: bool = True
     online_extend: bool = False
+    multiattach: bool = False
+    """Whether several hosts may use one object at the same time."""
     thin: bool = True
     settle_s: float = 0.0
     storage_protocol: str = ""
@@ -217,6 +219,24 @@ class Driver(Protocol):
 
     async def extend(self, name: ObjectName, *, size_bytes: int) -> None:
         """Make an object at least `size_bytes` long by a call that cannot shrink it."""
+        ...
+
+    async def connect(
+        self, name: ObjectName, access: ObjectName, *, connector: Mapping[str, Any], mode: str
+    ) -> Mapping[str, Any]:
+        """Let a host reach an object, and say how: `driver_volume_type` and `data`, as os-brick has them.
+
+        `access` names what is made for it, by an attachment's id; `connector` is what the host says of itself; `mode` is rw or
+        ro. The same call again gives the same access. Other accesses to the object stay as they are, and so does the object.
+        """
+        ...
+
+    async def disconnect(self, access: ObjectName) -> None:
+        """Take an access back, and all that is half made of it. One that is not there is fine."""
+        ...
+
+    async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
+        """All accesses that were given for an attachment, half-made ones included, in order of their tokens; None: for any."""
         ...
 
     async def delete(self, name: ObjectName) -> None:

@@ -24,6 +24,7 @@ import structlog
 
 from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.drivers.extents import differing
+from breezeblock.drivers.file_access import ACCESSES, FileAccess
 from breezeblock.drivers.pace import BLOCK_BYTES, Pace
 from breezeblock.drivers.sentences import SENTENCES
 from breezeblock.env.contract import Clock, Files, Guard, Ids
@@ -50,7 +51,7 @@ SAVE_EVERY_S: Final = 1.0
 SHARED_SETTLE_S: Final = 60.0
 
 
-class FileDriver:
+class FileDriver(FileAccess):
     """`contract.py` says what each method promises.
 
     `copy_rate_limit_bytes_per_s` (0: none) is for all copies of this backend in this process together.
@@ -86,6 +87,7 @@ class FileDriver:
             fence=FenceScope.NONE if trusted_shared else FenceScope.SAME_MACHINE,
             settle_s=SHARED_SETTLE_S if trusted_shared else 0.0,
             online_extend=True,
+            multiattach=True,
             storage_protocol="file",
             extra=dict(extra or {}),
         )
@@ -241,7 +243,7 @@ class FileDriver:
             for entry in await self._files.list_folder(self._root):
                 if _is_fan_out(entry):
                     found |= await self._names_in(self._root / entry)
-                elif entry != MARKER:
+                elif entry not in (MARKER, ACCESSES):
                     self._log_foreign([self._root / entry])
             return tuple(sorted(found))
 

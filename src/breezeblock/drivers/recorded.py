@@ -9,7 +9,7 @@ import errno
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ from breezeblock.env.contract import Clock
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
 # What changes storage. The rest only looks.
-CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover"})
+CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover", "connect", "disconnect"})
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -145,6 +145,19 @@ class RecordedDriver:
     async def extend(self, name: ObjectName, *, size_bytes: int) -> None:
         async with self._recorder.call("extend", str(name), self._tokens):
             await self._driver.extend(name, size_bytes=size_bytes)
+
+    async def connect(
+        self, name: ObjectName, access: ObjectName, *, connector: Mapping[str, Any], mode: str
+    ) -> Mapping[str, Any]:
+        async with self._recorder.call("connect", str(access), self._tokens, source=str(name)):
+            return await self._driver.connect(name, access, connector=connector, mode=mode)
+
+    async def disconnect(self, access: ObjectName) -> None:
+        async with self._recorder.call("disconnect", str(access), self._tokens):
+            await self._driver.disconnect(access)
+
+    async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
+        return await self._driver.accesses(attachment_id)
 
     async def delete(self, name: ObjectName) -> None:
         async with self._recorder.call("delete", str(name), self._tokens):

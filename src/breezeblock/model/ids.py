@@ -9,6 +9,7 @@ from typing import NewType
 VolumeId = NewType("VolumeId", str)
 SnapshotId = NewType("SnapshotId", str)
 BackupId = NewType("BackupId", str)
+AttachmentId = NewType("AttachmentId", str)
 TypeId = NewType("TypeId", str)
 MessageId = NewType("MessageId", str)
 OperationId = NewType("OperationId", str)

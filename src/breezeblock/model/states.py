@@ -12,6 +12,13 @@ RETYPING: Final = "retyping"
 RESTORING: Final = "restoring"
 BACKING_UP: Final = "backing-up"
 RESTORING_BACKUP: Final = "restoring-backup"
+RESERVED: Final = "reserved"
+ATTACHING: Final = "attaching"
+ATTACHED: Final = "attached"
+DETACHING: Final = "detaching"
+DETACHED: Final = "detached"
+ERROR_ATTACHING: Final = "error_attaching"
+ERROR_DETACHING: Final = "error_detaching"
 ERROR: Final = "error"
 ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
@@ -24,8 +31,13 @@ VOLUME_TRANSITIONAL: Final = frozenset(
 SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 
+# What a volume is by its attachments alone, when nothing else is done with it: the first of these that any of them has, in this
+# order, decides. An attachment with an error decides nothing.
+BY_ATTACHMENTS: Final = {ATTACHED: IN_USE, ATTACHING: ATTACHING, DETACHING: DETACHING, RESERVED: RESERVED}
+FOLLOWS_ATTACHMENTS: Final = (AVAILABLE, *BY_ATTACHMENTS.values())
+
 # Statuses that promise an object on storage: nothing rests in one of them without it.
-WITH_STORAGE: Final = (AVAILABLE, IN_USE, MAINTENANCE, "attaching", "reserved", "awaiting-transfer")
+WITH_STORAGE: Final = (AVAILABLE, IN_USE, MAINTENANCE, ATTACHING, RESERVED, DETACHING, "awaiting-transfer")
 
 # What an operator may set by hand (os-reset_status): where a resource can rest. Any other word would stand for work that
 # nobody does, and stay for ever. `creating` and `attaching` of volumes, and `creating` and `deleting` of snapshots, are such

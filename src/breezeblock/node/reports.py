@@ -102,7 +102,7 @@ async def report(backend: Backend, *, store: Store, env: Env, starting: bool = F
             "storage_protocol": offered.storage_protocol,
             "thin_provisioning_support": str(offered.thin),
             "thick_provisioning_support": str(not offered.thin),
-            "multiattach": "False",
+            "multiattach": str(offered.multiattach),
             "online_extend_support": str(offered.online_extend),
             "replication_enabled": str(bool(offered.replication)),
             TARGETS: " ".join(offered.replication),

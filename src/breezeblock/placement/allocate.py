@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
-from breezeblock.model.errors import NotYet
+from breezeblock.model.errors import InvalidState, NotYet
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.placement.choose import Pool, Wish, in_order, refusal
 from breezeblock.store.tables import nodes, pools
@@ -40,6 +40,13 @@ def fits(tx: Connection, pool_name: str, wish: Wish) -> str | None:
     """Why the pool that a volume is in does not suit a new type or size; None when it does."""
     pool = next((pool for pool in read_pools(tx) if pool.name == pool_name), None)
     return f"pool {pool_name} is unknown" if pool is None else refusal(pool, wish)
+
+
+def require_capability(tx: Connection, pool_name: str, capability: str, to: str) -> None:
+    """Raise InvalidState unless the pool says that it can do something."""
+    said = tx.execute(_CAPABILITIES, {"pool": pool_name}).scalar()
+    if said is None or json.loads(said).get(capability) != "True":
+        raise InvalidState(f"Pool {pool_name} cannot {to} ({capability}).")
 
 
 def allocate(tx: Connection, pool_name: str, size_gib: int) -> bool:
@@ -128,3 +135,4 @@ _ALLOCATE = _RECORD.where(pools.c.enabled.is_(True), pools.c.allocated_gib + _MO
 # Nodes of one cluster mostly serve the same.
 _LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE)).distinct()
 _POOLS = select(pools)
+_CAPABILITIES = select(pools.c.capabilities_json).where(pools.c.name == bindparam("pool"))

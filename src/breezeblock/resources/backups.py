@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, insert, select
+from sqlalchemy import Connection, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -30,6 +30,7 @@ from breezeblock.resources.accepted import (
     tell_the_truth,
     vanish,
 )
+from breezeblock.resources.attached import AS_BEFORE, AS_BEFORE_WORDS
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.store.tables import backups, snapshots, volumes
 from breezeblock.store.transitions import (
@@ -108,8 +109,8 @@ BACKED_UP = Transition(
     volumes,
     name="volume.backed_up",
     musts=(),
-    sets={"status": case((volumes.c.previous_status == states.IN_USE, states.IN_USE), else_=states.AVAILABLE)},
-    moves=((states.BACKING_UP, states.AVAILABLE), (states.BACKING_UP, states.IN_USE)),
+    sets={"status": AS_BEFORE},
+    moves=tuple((states.BACKING_UP, status) for status in AS_BEFORE_WORDS),
 )
 BE_BACKED_UP = Transition(
     snapshots,

@@ -69,9 +69,9 @@ def _park(table: Table) -> Transition:
     # Whoever backs a volume up, or restores a backup, only reads it.
     if table is volumes:
         before = table.c.previous_status
-        unharmed = and_(table.c.status == states.BACKING_UP, before.in_((states.AVAILABLE, states.IN_USE)))
+        unharmed = and_(table.c.status == states.BACKING_UP, before.in_(states.FOLLOWS_ATTACHMENTS))
         sets = {"status": case((unharmed, before), else_=states.ERROR)}
-        moves += ((states.BACKING_UP, states.AVAILABLE), (states.BACKING_UP, states.IN_USE))
+        moves += tuple((states.BACKING_UP, status) for status in states.FOLLOWS_ATTACHMENTS)
     if table is backups:
         sets = {"status": case((table.c.status == states.RESTORING, states.AVAILABLE), else_=states.ERROR)}
         moves += ((states.RESTORING, states.AVAILABLE),)

@@ -19,6 +19,8 @@ KINDS: Final = {
         Kind("extend_volume"),
         Kind("revert_volume"),
         Kind("retype_volume"),
+        Kind("connect_attachment", is_new=True),
+        Kind("disconnect_attachments", is_new=True),
         Kind("create_snapshot"),
         Kind("delete_snapshot"),
         # Version 2: what it has stored so far is kept in rows, which nodes of version 1 do not look for.

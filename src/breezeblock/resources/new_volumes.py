@@ -44,7 +44,7 @@ def new_row(
     origin: Origin,
     *,
     size_gib: int,
-    type_id: str,
+    volume_type: Mapping[str, Any] | RowMapping,
     source: Mapping[str, Any] | None,
     pool: Pool | None,
 ) -> dict[str, Any]:
@@ -63,16 +63,16 @@ def new_row(
         "pool_name": None if pool is None else pool.name,
         "availability_zone": wanted.availability_zone
         or (wanted.default_zone if pool is None else pool.availability_zone),
-        "volume_type_id": type_id,
+        "volume_type_id": volume_type["id"],
         "snapshot_id": wanted.snapshot_id,
         "source_volid": wanted.source_volid,
         "bootable": bool(source is not None and source.get("bootable")),
-        "multiattach": wanted.multiattach,
+        "multiattach": types.is_multiattach(msgspec.json.decode(volume_type["extra_specs_json"])),
         "encrypted": False,
         "attach_status": "detached",
         "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
         "admin_metadata_json": "{}",
         "charged_gib": size_gib,
-        "charged_type_id": type_id,
+        "charged_type_id": volume_type["id"],
         "created_at_us": origin.at_us,
     }

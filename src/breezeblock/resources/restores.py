@@ -232,7 +232,7 @@ def begin_create(
     quotas.refuse_larger(size_gib, largest_gib)
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
-    row = new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=None, pool=pool)
+    row = new_row(wanted, origin, size_gib=size_gib, volume_type=volume_type, source=None, pool=pool)
     if restoring:
         row["status"] = states.RESTORING_BACKUP
     tx.execute(insert(volumes), row)

@@ -70,6 +70,11 @@ def get_type(tx: Connection, *, type_id: str, origin: Origin) -> RowMapping:
     return row
 
 
+def is_multiattach(specs: Mapping[str, str | None]) -> bool:
+    """Whether volumes of a type with these extra specs may be attached to several hosts at the same time."""
+    return specs.get("multiattach") == "<is> True"
+
+
 def default_type(tx: Connection) -> RowMapping:
     """The type of volumes whose request names none. Raises NotFound only where the migration never ran."""
     row = tx.execute(_DEFAULT).mappings().first()

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import BadRequest, Conflict
+from breezeblock.model.errors import BadRequest, Conflict, Contended, InvalidState
 from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.placement import allocate
@@ -15,7 +15,7 @@ from breezeblock.placement.choose import Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import kinds, quotas, types
+from breezeblock.resources import connections, kinds, quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -27,9 +27,10 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.attached import AS_BEFORE, AS_BEFORE_WORDS, UNCONNECTED, of_volume, refuse_a_false_word
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
-from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
@@ -101,12 +102,26 @@ EXTEND = Transition(
     },
     moves=((states.AVAILABLE, states.EXTENDING),),
 )
+# Whoever has it attached goes on using it, where its backend lets a volume grow so.
+EXTEND_IN_USE = Transition(
+    volumes,
+    name="volume.extend_in_use",
+    musts=(
+        Must(
+            is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
+            "Volume {id} has status {status}; it must be available or in-use to be extended.",
+        ),
+        *EXTEND.musts[1:],
+    ),
+    sets=EXTEND.sets,
+    moves=((states.AVAILABLE, states.EXTENDING), (states.IN_USE, states.EXTENDING)),
+)
 EXTENDED = Transition(
     volumes,
     name="volume.extended",
     musts=(),
-    sets={"status": states.AVAILABLE},
-    moves=((states.EXTENDING, states.AVAILABLE),),
+    sets={"status": AS_BEFORE},
+    moves=tuple((states.EXTENDING, status) for status in AS_BEFORE_WORDS),
 )
 EXTEND_FAILED = Transition(
     volumes,
@@ -126,6 +141,7 @@ REVERT = Transition(
         ),
         _AT_REST,
         _PLACED,
+        UNCONNECTED,
     ),
     sets={"status": states.REVERTING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")},
     moves=((states.AVAILABLE, states.REVERTING),),
@@ -191,8 +207,8 @@ RETYPED = Transition(
     name="volume.retyped",
     musts=(),
     # Not simply the previous status: an operator may have reset this one to `retyping` meanwhile.
-    sets={"status": case((volumes.c.previous_status == states.IN_USE, states.IN_USE), else_=states.AVAILABLE)},
-    moves=((states.RETYPING, states.AVAILABLE), (states.RETYPING, states.IN_USE)),
+    sets={"status": AS_BEFORE},
+    moves=tuple((states.RETYPING, status) for status in AS_BEFORE_WORDS),
 )
 RESET = Transition(
     volumes,
@@ -206,16 +222,25 @@ RESET = Transition(
 
 
 def begin_extend(
-    tx: Connection, *, origin: Origin, volume_id: VolumeId, size_gib_new: int, quota_defaults: Mapping[str, int]
+    tx: Connection,
+    *,
+    origin: Origin,
+    volume_id: VolumeId,
+    size_gib_new: int,
+    quota_defaults: Mapping[str, int],
+    in_use: bool = False,
 ) -> Accepted:
-    """Accept an extend: status, quota, allocation and operation row, all or none.
+    """Accept an extend: status, quota, allocation and operation row, all or none. `in_use`: also of a volume in use.
 
     Raises NotFound, InvalidState, BadRequest (not larger), OverQuota. When its pool has no room left, the volume stays
     as it is and a message says so: the request is answered as accepted, as clients of this API expect.
     """
     lock_row(tx, volumes, volume_id, origin=origin)
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
-    row = EXTEND.check_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
+    extend = EXTEND_IN_USE if in_use else EXTEND
+    row = extend.check_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
+    if row["status"] == states.IN_USE:
+        allocate.require_capability(tx, row["pool_name"], "online_extend_support", "extend volumes in use")
     more_gib = size_gib_new - row["size_gib"]
     wish = Wish(size_gib=more_gib, availability_zone=None, extra_specs={}, pool_name=row["pool_name"])
     why_not = allocate.fits(tx, row["pool_name"], wish)
@@ -230,7 +255,7 @@ def begin_extend(
     quotas.check_volume_size(tx, row["project_id"], size_gib_new, defaults=quota_defaults)
     deltas = quotas.volume_deltas(volumes=0, gib=more_gib, type_id=row["charged_type_id"])
     quotas.charge(tx, row["project_id"], deltas, defaults=quota_defaults)
-    changed = EXTEND.apply_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
+    changed = extend.apply_locked(tx, volume_id, size_gib_new=size_gib_new, now_us=origin.at_us)
     payload = ExtendVolume(volume_id=volume_id, size_gib_new=size_gib_new)
     job = kinds.job("extend_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
@@ -353,6 +378,8 @@ def begin_retype(
     row = RETYPE.check_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
     specs = msgspec.json.decode(target["extra_specs_json"])
     wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])
+    if row["status"] == states.IN_USE and types.is_multiattach(specs) != row["multiattach"]:
+        raise InvalidState(f"Volume {volume_id} is in use; whether several hosts may attach it cannot change now.")
     why_not = allocate.fits(tx, row["pool_name"], wish)
     if why_not is not None:
         text = (
@@ -375,7 +402,11 @@ def finish_retype(tx: Connection, claim: Claim, payload: RetypeVolume, state: di
     """The volume has its new type; it has been charged for it since the request."""
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
-    change_row(tx, volumes, payload.volume_id, volume_type_id=payload.type_id_new, updated_at_us=now_us)
+    new_type = read_row(tx, volume_types, payload.type_id_new)
+    assert new_type is not None, "a type that a volume is charged for stays, as do its extra specs"
+    multiattach = types.is_multiattach(msgspec.json.decode(new_type["extra_specs_json"]))
+    values = {"volume_type_id": payload.type_id_new, "multiattach": multiattach, "updated_at_us": now_us}
+    change_row(tx, volumes, payload.volume_id, **values)
     settle(tx, RETYPED, payload.volume_id)
     clear_tombstones(tx, claim)
 
@@ -407,15 +438,26 @@ def reset_status(
 ) -> Accepted:
     """An operator's word about a volume. Operations under way on it are cancelled: the last word wins, there is one truth.
 
-    Raises NotFound, BadRequest (in-use, but not attached), InvalidState (it has no storage).
+    Detached means that every attachment goes, and whoever is connected is disconnected.
+
+    Raises NotFound, BadRequest (in-use, but not attached), InvalidState (it has no storage; its attachments say otherwise).
     """
-    lock_row(tx, volumes, volume_id, origin=origin)
+    held = [(attachments, row["id"]) for row in of_volume(tx, volume_id)] if attach_status == states.DETACHED else []
+    lock_rows(tx, [(volumes, volume_id), *held], origin=origin, asked_for=volume_id)
     there = read_row(tx, volumes, volume_id)
     assert there is not None, "a locked row is there"
     if status == states.IN_USE and (attach_status or there["attach_status"]) != "attached":
         raise BadRequest(f"Volume {volume_id} is not attached, so it cannot be reset to in-use.")
+    refuse_a_false_word(tx, volume_id, attach_status)
     if status is not None:
         refuse_a_lie(tx, volumes, there, status)
+    rung = None
+    if held:
+        rows = of_volume(tx, volume_id)
+        if len(rows) != len(held):
+            raise Contended("an attachment came before the volume's row was ours")
+        rung = connections.begin_removal(tx, origin=origin, volume=there, rows=rows)
+    if status is not None:
         queue.cancel_earlier(tx, resource_id=volume_id)
         RESET.apply_locked(tx, volume_id, status=status, now_us=origin.at_us)
     values: dict[str, str | None] = {}
@@ -427,4 +469,4 @@ def reset_status(
         change_row(tx, volumes, volume_id, **values)
     row = read_row(tx, volumes, volume_id)
     assert row is not None, "a locked row is there"
-    return Accepted(None, row)
+    return Accepted(rung, row)

@@ -20,7 +20,7 @@ from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import kinds, quotas
+from breezeblock.resources import attached, kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -34,7 +34,7 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import check_zone, new_row, type_of
-from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
@@ -103,7 +103,7 @@ _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 DELETE = Transition(
     volumes,
     name="volume.delete",
-    musts=(_UNATTACHED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
+    musts=(_UNATTACHED, attached.UNCONNECTED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
     sets=_DELETING,
     moves=tuple((status, states.DELETING) for status in DELETABLE),
 )
@@ -112,6 +112,7 @@ DELETE_CASCADE = Transition(
     name="volume.delete_cascade",
     musts=(
         _UNATTACHED,
+        attached.UNCONNECTED,
         _NOT_MIGRATING,
         _MAY_BE_DELETED,
         _NOT_LEFT_BEHIND,
@@ -126,14 +127,14 @@ DELETE_CASCADE = Transition(
 FORCE_DELETE = Transition(
     volumes,
     name="volume.force_delete",
-    musts=(_UNATTACHED, _NO_SNAPSHOTS),
+    musts=(_UNATTACHED, attached.UNCONNECTED, _NO_SNAPSHOTS),
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
 FORCE_DELETE_CASCADE = Transition(
     volumes,
     name="volume.force_delete_cascade",
-    musts=(_UNATTACHED,),
+    musts=(_UNATTACHED, attached.UNCONNECTED),
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
@@ -273,7 +274,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
-    row = new_row(wanted, origin, size_gib=size_gib, type_id=type_id, source=source, pool=pool)
+    row = new_row(wanted, origin, size_gib=size_gib, volume_type=volume_type, source=source, pool=pool)
     tx.execute(_INSERT, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
@@ -367,6 +368,7 @@ def _begin_delete(
 def finish_delete(tx: Connection, claim: Claim, payload: DeleteVolume, state: dict[str, Any], *, now_us: int) -> None:
     """Nothing is left on storage: rows, accounts and allocation go."""
     doomed = [(snapshots, snapshot_id) for snapshot_id in payload.snapshot_ids]
+    doomed += [(attachments, attachment_id) for attachment_id in attached.ids_of(tx, payload.volume_id)]
     lock_rows(tx, [(volumes, payload.volume_id), *doomed])
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     for snapshot_id in payload.snapshot_ids:
@@ -400,6 +402,8 @@ def forget_snapshot(tx: Connection, snapshot: Mapping[str, Any]) -> None:
 
 
 def _forget(tx: Connection, table: Any, row: Mapping[str, Any]) -> None:
+    if table is volumes:
+        attached.remove_all(tx, row["id"])
     vanish(tx, table, row["id"])
     if row["tombstone"]:
         return  # its accounts were settled when it became one

@@ -9,12 +9,15 @@ from sqlalchemy import Connection, select
 
 from breezeblock.model.states import (
     BACKUP_TRANSITIONAL,
+    BY_ATTACHMENTS,
+    DETACHING,
     REPLICATION_FAILING_OVER,
     SNAPSHOT_TRANSITIONAL,
     VOLUME_TRANSITIONAL,
 )
 from breezeblock.store.tables import (
     archives,
+    attachments,
     backends,
     backups,
     kept_objects,
@@ -41,6 +44,7 @@ def problems(tx: Connection) -> list[str]:
         *_forgotten(found),
         *_dangling(tx, found),
         *_object_names(found),
+        *_wrong_attachments(found),
     ]
 
 
@@ -51,6 +55,7 @@ class Rows:
         self.volumes = [dict(row) for row in tx.execute(select(volumes)).mappings()]
         self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
         self.backups = [dict(row) for row in tx.execute(select(backups)).mappings()]
+        self.attachments = [dict(row) for row in tx.execute(select(attachments)).mappings()]
         self.archives = [dict(row) for row in tx.execute(select(archives)).mappings()]
         self.backends = [dict(row) for row in tx.execute(select(backends)).mappings()]
         self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
@@ -114,7 +119,7 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
     ]
     there = {
         row["id"]: row["op_seq"]
-        for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.archives, *rows.backends)
+        for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.archives, *rows.backends, *rows.attachments)
     }
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
@@ -186,3 +191,27 @@ def _object_names(rows: Rows) -> list[str]:
         for row in (*rows.volumes, *rows.snapshots)
         if row["object_name"] is not None and not row["object_name"].startswith(row["id"] + ".")
     ]
+
+
+def _wrong_attachments(rows: Rows) -> list[str]:
+    """Attachments are of volumes that are there, nobody's work is forgotten, and each volume's row says what they are."""
+    found: list[str] = []
+    words: dict[str, set[str]] = {}
+    known = {row["id"]: row for row in rows.volumes}
+    for row in rows.attachments:
+        volume = known.get(row["volume_id"])
+        if volume is None or volume["tombstone"]:
+            found.append(f"Attachment {row['id']} is of volume {row['volume_id']}, which is not there.")
+        if row["operation_id"] is not None and row["id"] not in rows.held:
+            found.append(f"Attachment {row['id']} is {row['status']}, but no operation works on it.")
+        if row["status"] == DETACHING and row["operation_id"] is None:
+            found.append(f"Attachment {row['id']} is detaching, but no operation works on it.")
+        if not row["bare"]:
+            words.setdefault(row["volume_id"], set()).add(row["status"])
+    for id_, its in words.items():
+        summary = next((word for word in BY_ATTACHMENTS if word in its), "detached")
+        volume = known.get(id_)
+        # An operator may have said that it is detached: then all of them are on their way out.
+        if volume is not None and volume["attach_status"] != summary and not its <= {DETACHING, "error_detaching"}:
+            found.append(f"Volume {id_} is {volume['attach_status']}, but its attachments are {summary}.")
+    return found

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from breezeblock.store.kinds import ID, LONG, NAME, text_of
 from breezeblock.store.naming import id_column as _id
 from breezeblock.store.naming import metadata as metadata
+from breezeblock.store.tables_attachments import attachments as attachments
 from breezeblock.store.tables_backup import archives as archives
 from breezeblock.store.tables_backup import backup_policies as backup_policies
 from breezeblock.store.tables_backup import backup_segments as backup_segments

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.drivers.file import PART
@@ -69,6 +69,16 @@ class LockingDriver:
         async with self._lock(name):
             await self._driver.delete(name)
 
+    async def connect(
+        self, name: ObjectName, access: ObjectName, *, connector: Mapping[str, Any], mode: str
+    ) -> Mapping[str, Any]:
+        async with self._lock(access):
+            return await self._driver.connect(name, access, connector=connector, mode=mode)
+
+    async def disconnect(self, access: ObjectName) -> None:
+        async with self._lock(access):
+            await self._driver.disconnect(access)
+
     # What does not.
 
     @property
@@ -106,6 +116,9 @@ class LockingDriver:
 
     async def exists(self, name: ObjectName) -> bool:
         return await self._driver.exists(name)
+
+    async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
+        return await self._driver.accesses(attachment_id)
 
     async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
         return await self._driver.names_of(resource_id)

@@ -12,6 +12,7 @@ from breezeblock.api.microversions import CONSUMES_QUOTA as CONSUMES_QUOTA_SINCE
 from breezeblock.api.microversions import (
     CREATE_FROM_BACKUP,
     DELETE_FORCE,
+    EXTEND_IN_USE,
     GROUP_OF_VOLUME,
     REVERT,
     STRICT_BODIES,
@@ -150,12 +151,14 @@ async def show_encryption(call: Call) -> Response:
 async def extend(call: Call) -> Response:
     """os-extend. 202."""
     call.permit("volume:extend")
+    in_use = call.microversion >= EXTEND_IN_USE and call.may("volume:extend_attached_volume")
     body = call.body(schemas.Extend)
     accepted = await call.store.run(
         volume_changes.begin_extend,
         origin=call.origin,
         volume_id=_id(call),
         size_gib_new=int(body.new_size),
+        in_use=in_use,
         quota_defaults=call.quota_defaults,
     )
     call.ring(accepted.queue)

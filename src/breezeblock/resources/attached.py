@@ -1,0 +1,143 @@
+"""What a volume is by its attachments: the summary of them in its row, written whenever one of them changes.
+
+Every change of an attachment writes its volume's row first, so that the summary is of all that there are, and whoever decides
+about the volume by it meets the change.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, case, delete, select
+
+from breezeblock.model import states
+from breezeblock.model.errors import InvalidState
+from breezeblock.store.tables import attachments, volumes
+from breezeblock.store.transitions import Must, Transition, change_row, has_no, new, read_row
+
+__all__ = [
+    "AS_BEFORE",
+    "AS_BEFORE_WORDS",
+    "FOLLOW",
+    "UNCONNECTED",
+    "ids_of",
+    "of_volume",
+    "refuse_a_false_word",
+    "remove_all",
+    "shown_of",
+    "summarize",
+    "summary_of",
+]
+
+# Words of one attachment, those that decide first coming first.
+_ORDER: Final = tuple(states.BY_ATTACHMENTS)
+
+FOLLOW = Transition(
+    volumes,
+    name="volume.follow_attachments",
+    musts=(),
+    sets={"status": new("status"), "attach_status": new("attach_status"), "updated_at_us": new("now_us")},
+    moves=tuple(
+        (before, after)
+        for before in states.FOLLOWS_ATTACHMENTS
+        for after in states.FOLLOWS_ATTACHMENTS
+        if before != after
+    ),
+)
+# Nobody reaches the volume, and nobody is about to: what is only reserved goes with it, as does what could not be connected.
+UNCONNECTED = Must(
+    has_no(
+        select(attachments.c.id).where(
+            attachments.c.volume_id == volumes.c.id,
+            attachments.c.status.not_in((states.RESERVED, states.ERROR_ATTACHING)),
+        ),
+        of=volumes,
+    ),
+    "Volume {id} has attachments; delete them first.",
+)
+
+# What an operation that leaves a volume as it was goes back to. Attachments may have changed meanwhile: then that was written
+# as the previous status.
+AS_BEFORE: Final = case(
+    (volumes.c.previous_status.in_(states.FOLLOWS_ATTACHMENTS), volumes.c.previous_status), else_=states.AVAILABLE
+)
+AS_BEFORE_WORDS: Final = states.FOLLOWS_ATTACHMENTS
+
+
+def summary_of(words: Collection[str]) -> tuple[str, str]:
+    """A volume's status and attach status, by the statuses of all its attachments."""
+    for word in _ORDER:
+        if word in words:
+            return states.BY_ATTACHMENTS[word], word
+    return states.AVAILABLE, states.DETACHED
+
+
+def ids_of(tx: Connection, volume_id: str) -> list[str]:
+    """The ids of all attachments of a volume."""
+    return [row["id"] for row in of_volume(tx, volume_id)]
+
+
+def of_volume(tx: Connection, volume_id: str) -> list[dict[str, Any]]:
+    """All attachments of a volume, whose row the caller has locked, oldest first; bare connections too."""
+    return [dict(row) for row in tx.execute(_OF_VOLUME, {"volume_id": volume_id}).mappings()]
+
+
+def summarize(tx: Connection, volume_id: str, *, now_us: int) -> dict[str, Any]:
+    """Write the summary into a volume's row, which the caller has locked; returns the row as it is then.
+
+    While something else is done with the volume its status is not ours: then the summary is what that goes back to.
+    """
+    volume = read_row(tx, volumes, volume_id)
+    assert volume is not None, "a locked row is there"
+    words = [row["status"] for row in of_volume(tx, volume_id) if not row["bare"]]
+    status, attach_status = summary_of(words)
+    if volume["status"] in states.FOLLOWS_ATTACHMENTS:
+        return FOLLOW.apply_locked(tx, volume_id, status=status, attach_status=attach_status, now_us=now_us)
+    values: dict[str, Any] = {"attach_status": attach_status, "updated_at_us": now_us}
+    if volume["previous_status"] in states.FOLLOWS_ATTACHMENTS:
+        values["previous_status"] = status
+    change_row(tx, volumes, volume_id, **values)
+    return volume | values
+
+
+def refuse_a_false_word(tx: Connection, volume_id: str, attach_status: str | None) -> None:
+    """Refuse an operator's word that a volume is attached, which its attachments contradict. Raises InvalidState.
+
+    Without attachments it may be: whoever has attached it has done so without us.
+    """
+    words = [row["status"] for row in of_volume(tx, volume_id) if not row["bare"]]
+    if attach_status == states.ATTACHED and words and states.ATTACHED not in words:
+        raise InvalidState(
+            f"Volume {volume_id} cannot be reset to attached: its attachments are {', '.join(sorted(set(words)))}; "
+            "complete or delete them."
+        )
+
+
+def remove_all(tx: Connection, volume_id: str) -> None:
+    """Forget what is left of a deleted volume's attachments."""
+    tx.execute(_REMOVE_ALL, {"volume_id": volume_id})
+
+
+def shown_of(tx: Connection, ids: Collection[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The attachments that are complete, by volume, oldest first. One statement, and none without volumes."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    if ids:
+        for row in tx.execute(_SHOWN, {"ids": list(ids)}).mappings():
+            found.setdefault(row["volume_id"], []).append(row)
+    return found
+
+
+_OF_VOLUME: Final = (
+    select(attachments)
+    .where(attachments.c.volume_id == bindparam("volume_id"))
+    .order_by(attachments.c.created_at_us, attachments.c.id)
+)
+_REMOVE_ALL: Final = delete(attachments).where(attachments.c.volume_id == bindparam("volume_id"))
+_SHOWN: Final = (
+    select(attachments)
+    .where(
+        attachments.c.volume_id.in_(bindparam("ids", expanding=True)),
+        attachments.c.status == states.ATTACHED,
+        ~attachments.c.bare,
+    )
+    .order_by(attachments.c.created_at_us, attachments.c.id)
+)

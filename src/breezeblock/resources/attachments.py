@@ -1,0 +1,247 @@
+"""Attachments as their API has them: reserve, connect, complete, delete; each a whole request in one transaction.
+
+The older actions on volumes, which do the same in other pieces, are in `old_attachments.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, insert
+
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound
+from breezeblock.model.ids import AttachmentId, VolumeId
+from breezeblock.model.origin import Origin
+from breezeblock.resources import connections
+from breezeblock.resources.attached import of_volume, summarize
+from breezeblock.resources.listing import Listing
+from breezeblock.store.tables import attachments, volumes
+from breezeblock.store.transitions import Must, Transition, is_in, lock_row, lock_rows, new, read_row
+
+__all__ = [
+    "LISTING",
+    "Change",
+    "NewAttachment",
+    "begin_create",
+    "begin_delete",
+    "begin_update",
+    "complete",
+    "get",
+    "new_row",
+]
+
+MODES: Final = (connections.READ_WRITE, connections.READ_ONLY)
+# What else may be done with an attached volume while a host is connected to it.
+_BESIDE: Final = (states.EXTENDING, states.RETYPING, states.BACKING_UP)
+TEXT_MAX: Final = 255
+
+
+class NewAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """An attachment to be made; with a connector it is connected at once."""
+
+    id: AttachmentId
+    volume_id: VolumeId
+    instance_uuid: str | None = None
+    mode: str | None = None
+    connector: dict[str, Any] | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request has done: the attachment, if it is there, and what the caller may have to wait for.
+
+    `operation_id` is the operation that connects it; `going` are attachments that are on their way out; `rest` are the others.
+    """
+
+    queue: str | None
+    row: Mapping[str, Any]
+    operation_id: str | None = None
+    going: tuple[str, ...] = ()
+    rest: Sequence[Mapping[str, Any]] = ()
+
+
+COMPLETE = Transition(
+    attachments,
+    name="attachment.complete",
+    musts=(
+        Must(
+            is_in(attachments.c.status, (states.RESERVED, states.ATTACHING, states.ATTACHED)),
+            "Attachment {id} has status {status}; it must be attaching to be completed.",
+        ),
+        Must(
+            attachments.c.operation_id.is_(None), "Attachment {id} is still being connected; wait until that has ended."
+        ),
+    ),
+    sets={"status": states.ATTACHED, "updated_at_us": new("now_us")},
+    moves=tuple((status, states.ATTACHED) for status in (states.RESERVED, states.ATTACHING, states.ATTACHED)),
+)
+
+LISTING: Final = Listing(
+    noun="Attachment",
+    table=attachments,
+    source=attachments,
+    columns=tuple(column for column in attachments.c if column.key != "op_seq"),
+    attributes={
+        "id": attachments.c.id,
+        "volume_id": attachments.c.volume_id,
+        "instance_id": attachments.c.instance_uuid,
+        "status": attachments.c.status,
+        "attached_host": attachments.c.attached_host,
+        "mountpoint": attachments.c.mountpoint,
+        "bare": attachments.c.bare,
+        "created_at": attachments.c.created_at_us,
+        "updated_at": attachments.c.updated_at_us,
+    },
+)
+
+
+def get(tx: Connection, *, attachment_id: str, origin: Origin) -> Mapping[str, Any]:
+    """An attachment that this caller may see. Raises NotFound."""
+    row = read_row(tx, attachments, attachment_id)
+    if row is None or row["bare"] or not (origin.is_admin or row["project_id"] == origin.project_id):
+        raise NotFound(f"Attachment {attachment_id} could not be found.")
+    return row
+
+
+# --- create ---------------------------------------------------------------------------------------------------------
+
+
+def begin_create(tx: Connection, *, origin: Origin, wanted: NewAttachment) -> Change:
+    """Reserve a volume for somebody, and connect that one if it is known already. Raises NotFound, InvalidState, BadRequest."""
+    lock_row(tx, volumes, wanted.volume_id, origin=origin)
+    volume = read_row(tx, volumes, wanted.volume_id)
+    assert volume is not None, "a locked row is there"
+    _require_attachable(volume, of_volume(tx, wanted.volume_id), wanted.instance_uuid)
+    mode = connections.READ_ONLY if volume["readonly"] else wanted.mode
+    row = new_row(origin, volume, id_=wanted.id, instance_uuid=wanted.instance_uuid, attach_mode=mode)
+    tx.execute(insert(attachments), row)
+    if wanted.connector is None:
+        summarize(tx, wanted.volume_id, now_us=origin.at_us)
+        return Change(queue=None, row=row)
+    return _connect(tx, origin, volume, row, wanted.connector)
+
+
+def new_row(origin: Origin, volume: Mapping[str, Any], *, id_: str, **values: Any) -> dict[str, Any]:
+    """The row of a new attachment, reserved if nothing else is said."""
+    row: dict[str, Any] = {column.name: None for column in attachments.c}
+    return row | {
+        "id": id_,
+        "op_seq": 1,
+        "volume_id": volume["id"],
+        "project_id": volume["project_id"],
+        "status": states.RESERVED,
+        "bare": False,
+        "created_at_us": origin.at_us,
+        **values,
+    }
+
+
+def _require_attachable(
+    volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], instance_uuid: str | None
+) -> None:
+    """One at a time, unless it is multiattach, or the same server has it already: then that one moves to another host."""
+    status = volume["status"]
+    if "error" in status:
+        raise InvalidState(f"Volume {volume['id']} has status {status}; a volume with an error cannot be attached.")
+    wanted = (states.AVAILABLE, states.IN_USE) if volume["multiattach"] else (states.AVAILABLE,)
+    moves = status in (states.IN_USE, states.RESERVED) and any(
+        instance_uuid is not None and row["instance_uuid"] == instance_uuid and not row["bare"] for row in rows
+    )
+    if status not in wanted and not moves:
+        raise InvalidState(
+            f"Volume {volume['id']} has status {status}; it must be {' or '.join(wanted)} to be reserved."
+        )
+    if volume["object_name"] is None:
+        raise InvalidState(f"Volume {volume['id']} has no storage: its creation has not finished or has failed.")
+
+
+# --- update ---------------------------------------------------------------------------------------------------------
+
+
+def begin_update(tx: Connection, *, origin: Origin, attachment_id: AttachmentId, connector: dict[str, Any]) -> Change:
+    """Connect an attachment to the host that the connector describes. Raises NotFound, InvalidState, Conflict, BadRequest."""
+    volume, row = _lock(tx, origin, attachment_id)
+    if "error" in volume["status"]:
+        raise Conflict(
+            f"Volume {volume['id']} has status {volume['status']}; a volume with an error cannot be attached."
+        )
+    beside = volume["status"] in _BESIDE and volume["attach_status"] != states.DETACHED
+    if volume["status"] not in states.FOLLOWS_ATTACHMENTS and not beside:
+        raise InvalidState(f"Volume {volume['id']} has status {volume['status']}; nobody can be connected to it now.")
+    if not volume["multiattach"]:
+        _refuse_another(tx, row)
+    return _connect(tx, origin, volume, row, connector)
+
+
+def _refuse_another(tx: Connection, row: Mapping[str, Any]) -> None:
+    for other in of_volume(tx, row["volume_id"]):
+        if other["id"] != row["id"] and not other["bare"] and other["connection_json"] is not None:
+            raise Conflict(
+                f"Volume {row['volume_id']} is connected by attachment {other['id']} already, and is not multiattach; "
+                "delete that one first."
+            )
+
+
+def _connect(
+    tx: Connection, origin: Origin, volume: Mapping[str, Any], row: Mapping[str, Any], connector: Mapping[str, Any]
+) -> Change:
+    facts = {
+        "attached_host": text_of(connector, "host"),
+        "mountpoint": text_of(connector, "mountpoint") or row["mountpoint"],
+        "attach_mode": row["attach_mode"] or mode_of(connector),
+    }
+    rung, changed = connections.begin_connection(
+        tx, origin=origin, volume=volume, row=row, connector=connector, facts=facts
+    )
+    if rung is not None:
+        summarize(tx, volume["id"], now_us=origin.at_us)
+    return Change(queue=rung, row=changed, operation_id=changed["operation_id"])
+
+
+def mode_of(connector: Mapping[str, Any]) -> str:
+    """How the host may use the volume, by its connector. Raises BadRequest."""
+    mode = connector.get("mode")
+    if mode in (None, "null"):
+        return connections.READ_WRITE
+    if mode not in MODES:
+        raise BadRequest(f"Invalid connector.mode = {str(mode)[:80]!r}: expected rw or ro.")
+    return str(mode)
+
+
+def text_of(connector: Mapping[str, Any], key: str) -> str | None:
+    """A text of the connector. Raises BadRequest."""
+    value = connector.get(key)
+    if value is not None and (not isinstance(value, str) or len(value) > TEXT_MAX):
+        raise BadRequest(f"Invalid connector.{key}: expected a text of at most {TEXT_MAX} characters.")
+    return value
+
+
+# --- complete and delete --------------------------------------------------------------------------------------------
+
+
+def complete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId) -> Change:
+    """The host uses the volume now. Raises NotFound, InvalidState."""
+    _, row = _lock(tx, origin, attachment_id)
+    at_us = origin.at_us if row["attached_at_us"] is None else row["attached_at_us"]
+    changed = COMPLETE.apply_locked(tx, attachment_id, also={"attached_at_us": at_us}, now_us=origin.at_us)
+    summarize(tx, row["volume_id"], now_us=origin.at_us)
+    return Change(queue=None, row=changed)
+
+
+def begin_delete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId) -> Change:
+    """Let an attachment go, disconnected first if anybody was connected by it. Raises NotFound."""
+    volume, row = _lock(tx, origin, attachment_id)
+    rung = connections.begin_removal(tx, origin=origin, volume=volume, rows=[row])
+    left = [one for one in of_volume(tx, row["volume_id"]) if not one["bare"]]
+    going = tuple(one["id"] for one in left if one["id"] == attachment_id)
+    rest = [one for one in left if one["id"] != attachment_id]
+    return Change(queue=rung, row=row, going=going, rest=rest)
+
+
+def _lock(tx: Connection, origin: Origin, attachment_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The attachment and its volume, which stay as they are until we commit. Raises NotFound."""
+    volume_id = get(tx, attachment_id=attachment_id, origin=origin)["volume_id"]
+    lock_rows(tx, [(volumes, volume_id), (attachments, attachment_id)], asked_for=attachment_id, origin=origin)
+    volume, row = read_row(tx, volumes, volume_id), read_row(tx, attachments, attachment_id)
+    assert volume is not None and row is not None, "locked rows are there"
+    return volume, row
