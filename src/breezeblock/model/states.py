@@ -23,6 +23,7 @@ VOLUME_TRANSITIONAL: Final = frozenset(
 )
 SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+GROUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING})
 
 # Statuses that promise an object on storage: nothing rests in one of them without it.
 WITH_STORAGE: Final = (AVAILABLE, IN_USE, MAINTENANCE, "attaching", "reserved", "awaiting-transfer")
@@ -47,6 +48,7 @@ RESETTABLE_VOLUME: Final = (
 )
 RESETTABLE_SNAPSHOT: Final = ("available", "error", "error_deleting", "creating", "deleting")
 RESETTABLE_BACKUP: Final = ("available", "error", "error_deleting")
+RESETTABLE_GROUP: Final = ("available", "error", "error_deleting", "creating")
 
 # What the API calls the state of a backend's replication.
 REPLICATION_DISABLED: Final = "disabled"

@@ -168,7 +168,15 @@ def _boolean(condition: Condition) -> ColumnElement[Any]:
 
 # --- locking rows ---------------------------------------------------------------------------------------------------
 
-NOUNS: Final = {"volumes": "Volume", "snapshots": "Snapshot", "backups": "Backup", "volume_types": "Volume type"}
+NOUNS: Final = {
+    "volumes": "Volume",
+    "snapshots": "Snapshot",
+    "backups": "Backup",
+    "volume_types": "Volume type",
+    "volume_groups": "Group",
+    "group_snapshots": "GroupSnapshot",
+    "group_types": "Group type",
+}
 
 
 def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None = None) -> None:

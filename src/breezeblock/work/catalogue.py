@@ -3,7 +3,18 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, backups, cinder, garbage, nodes, policies, snapshots, verifications, volumes
+from breezeblock.work import (
+    backends,
+    backups,
+    cinder,
+    garbage,
+    groups,
+    nodes,
+    policies,
+    snapshots,
+    verifications,
+    volumes,
+)
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -26,5 +37,9 @@ CATALOGUE: Final[dict[str, Operation]] = {
         policies.RUN_BACKUP_POLICY,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
+        groups.DELETE_GROUP,
+        groups.CREATE_GROUP_SNAPSHOT,
+        groups.DELETE_GROUP_SNAPSHOT,
+        groups.CREATE_GROUP_FROM_SOURCE,
     )
 }
