@@ -28,6 +28,9 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     availability_zone: Annotated[Text, Meta(description="The zone of volumes that ask for none.")] = "nova"
     default_project: Annotated[Text, Meta(description="The project of requests that name none.")] = "admin"
+    default_group_type: Annotated[
+        str, Meta(max_length=255, description="The group type that group_types/default shows; empty: there is none.")
+    ] = ""
 
 
 class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

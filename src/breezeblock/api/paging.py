@@ -76,10 +76,9 @@ _NOT_FILTERS: Final = frozenset(
 def read(call: Call, lists: Lists) -> Page:
     """The page that the request's query asks for. Raises BadRequest."""
     query = call.query
-    everybody = flag(query, "all_tenants") or flag(query, "all_projects")
     counted = call.microversion >= COUNT and flag(query, "with_count")
     return Page(
-        project_id=None if everybody and call.origin.is_admin else call.origin.project_id,
+        project_id=None if _is_for_everybody(call) else call.origin.project_id,
         limit=limit(call),
         marker=query.get("marker"),
         offset=_whole(query.get("offset", "0"), "offset", most=NUMBER_MAX),
@@ -87,6 +86,29 @@ def read(call: Call, lists: Lists) -> Page:
         where=_where(call, lists),
         with_count=counted,
     )
+
+
+def read_unfiltered(call: Call, lists: Lists) -> Page:
+    """The same of what has no filters: whatever else is in the query is not looked at. Raises BadRequest."""
+    return Page(
+        project_id=None if _is_for_everybody(call) else call.origin.project_id,
+        limit=limit(call),
+        marker=call.query.get("marker"),
+        offset=_whole(call.query.get("offset", "0"), "offset", most=NUMBER_MAX),
+        sort=_sort(call.query, lists),
+    )
+
+
+def read_whole(call: Call) -> Page:
+    """The longest page there is, newest first, whatever else the query says. Raises BadRequest."""
+    project_id = None if _is_for_everybody(call) else call.origin.project_id
+    return Page(project_id=project_id, limit=call.settings.api.max_limit, sort=(("created_at", "desc"),))
+
+
+def _is_for_everybody(call: Call) -> bool:
+    """Whether an administrator asks for what all projects have. Raises BadRequest."""
+    asked = [flag(call.query, name) for name in ("all_tenants", "all_projects")]
+    return any(asked) and call.origin.is_admin
 
 
 def limit(call: Call) -> int:

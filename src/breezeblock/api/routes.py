@@ -3,7 +3,18 @@
 from typing import Final
 
 from breezeblock.api import metrics, routes_admin, versions
-from breezeblock.api.handlers import attachments, backups, snapshot_metadata, snapshots, volume_metadata, volumes
+from breezeblock.api.handlers import (
+    attachments,
+    backups,
+    consistency_groups,
+    group_snapshots,
+    group_types,
+    groups,
+    snapshot_metadata,
+    snapshots,
+    volume_metadata,
+    volumes,
+)
 from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
@@ -25,6 +36,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     *snapshot_metadata.ROUTES,
     *backups.ROUTES,
     *attachments.ROUTES,
+    *group_types.ROUTES,
+    *groups.ROUTES,
+    *group_snapshots.ROUTES,
+    *consistency_groups.ROUTES,
     *routes_admin.ROUTES,
 )
 

@@ -25,6 +25,7 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     multiattach: bool = False
     scheduler_hints: dict[str, Any] = {}
+    group_id: str | None = None
 
 
 class NewSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class NewSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     metadata: dict[str, str] = {}
     force: bool = False
+    group_snapshot_id: str | None = None
 
 
 class NewBackup(msgspec.Struct, frozen=True, kw_only=True):

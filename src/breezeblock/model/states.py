@@ -30,6 +30,7 @@ VOLUME_TRANSITIONAL: Final = frozenset(
 )
 SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+GROUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING})
 
 # What a volume is by its attachments alone, when nothing else is done with it: the first of these that any of them has, in this
 # order, decides. An attachment with an error decides nothing.
@@ -59,6 +60,7 @@ RESETTABLE_VOLUME: Final = (
 )
 RESETTABLE_SNAPSHOT: Final = ("available", "error", "error_deleting", "creating", "deleting")
 RESETTABLE_BACKUP: Final = ("available", "error", "error_deleting")
+RESETTABLE_GROUP: Final = ("available", "error", "error_deleting", "creating")
 
 # What the API calls the state of a backend's replication.
 REPLICATION_DISABLED: Final = "disabled"

@@ -11,7 +11,15 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
-from breezeblock.store.tables import backups, messages, operation_locks, snapshots, volumes
+from breezeblock.store.tables import (
+    backups,
+    group_snapshots,
+    messages,
+    operation_locks,
+    snapshots,
+    volume_groups,
+    volumes,
+)
 from breezeblock.store.transitions import NOUNS, Must, Transition, change_row, has_no, read_row
 
 MESSAGE_KEPT_US = 30 * 24 * 3600 * 1_000_000
@@ -124,12 +132,19 @@ def tell_the_truth(tx: Connection, claim: queue.Claim) -> None:
     for at in claim.locks:
         for table in tables_of(claim):
             row = read_row(tx, table, at.resource_id) if at.exclusive else None
-            if row is not None and row["status"] in states.WITH_STORAGE and row[CONTENT[table.name]] is None:
+            if (
+                row is not None
+                and table.name in CONTENT
+                and row["status"] in states.WITH_STORAGE
+                and row[CONTENT[table.name]] is None
+            ):
                 settle(tx, _nothing_there(table), at.resource_id)
 
 
 def tables_of(claim: queue.Claim) -> tuple[Table, ...]:
-    """Where the rows are that an operation's locks may name. Only what is about backups looks for them."""
+    """Where the rows are that an operation's locks may name. Only what is about backups or groups looks for those."""
+    if "group" in claim.kind:
+        return volumes, snapshots, volume_groups, group_snapshots
     return (volumes, snapshots, backups) if "backup" in claim.kind else (volumes, snapshots)
 
 
@@ -178,7 +193,7 @@ def vanish(tx: Connection, table: Table, row_id: str) -> None:
 @functools.cache
 def _bury(table: Table) -> Transition:
     # From any status: an operator may have reset it while the deletion was already under way.
-    sets = {"status": "deleted", "tombstone": True, CONTENT[table.name]: None}
+    sets = {"status": "deleted", "tombstone": True} | ({CONTENT[table.name]: None} if table.name in CONTENT else {})
     return Transition(table, name=f"{table.name}.bury", musts=(), sets=sets, moves=((None, "deleted"),))
 
 

@@ -82,4 +82,6 @@ _TRANSITIONAL: Final = {
     "volumes": states.VOLUME_TRANSITIONAL,
     "snapshots": states.SNAPSHOT_TRANSITIONAL,
     "backups": states.BACKUP_TRANSITIONAL,
+    "volume_groups": states.GROUP_TRANSITIONAL,
+    "group_snapshots": states.GROUP_TRANSITIONAL,
 }

@@ -35,6 +35,10 @@ KINDS: Final = {
         Kind("run_backup_policy"),
         Kind(FAILOVER),
         Kind("check_node"),
+        Kind("delete_group", is_new=True),
+        Kind("create_group_snapshot", is_new=True),
+        Kind("delete_group_snapshot", is_new=True),
+        Kind("create_group_from_source", is_new=True),
     )
 }
 

@@ -210,6 +210,7 @@ VOLUMES: Final = Listing(
         "metadata": volumes.c.metadata_json,
         "created_at": volumes.c.created_at_us,
         "updated_at": volumes.c.updated_at_us,
+        "group_id": volumes.c.group_id,
         "consumes_quota": literal(True),  # there are no temporary volumes yet
     },
 )
@@ -238,6 +239,7 @@ SNAPSHOTS: Final = Listing(
         "created_at": snapshots.c.created_at_us,
         "updated_at": snapshots.c.updated_at_us,
         "consumes_quota": snapshots.c.consumes_quota,
+        "group_snapshot_id": snapshots.c.group_snapshot_id,
     },
 )
 

@@ -75,4 +75,5 @@ def new_row(
         "charged_gib": size_gib,
         "charged_type_id": volume_type["id"],
         "created_at_us": origin.at_us,
+        "group_id": wanted.group_id,
     }

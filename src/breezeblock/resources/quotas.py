@@ -50,6 +50,11 @@ def backup_deltas(*, backups: int, gib: int) -> dict[str, int]:
     return {"backups": backups, "backup_gigabytes": gib}
 
 
+def group_deltas(*, groups: int) -> dict[str, int]:
+    """What groups of volumes are charged as; their volumes are charged as any other."""
+    return {"groups": groups}
+
+
 def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """What `before` was charged more than `after`: to be refunded to get from the one to the other."""
     return {resource: before.get(resource, 0) - after.get(resource, 0) for resource in before.keys() | after.keys()}

@@ -17,7 +17,7 @@ from breezeblock.placement.choose import Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import kinds, quotas
+from breezeblock.resources import group_members, kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -215,7 +215,7 @@ def begin_create(
     # Before the rows are ours, for which others wait: as for any new volume.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
-    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id)], origin=origin)
+    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id), *group_members.joined(wanted)], origin=origin)
     volume_type = type_of(tx, wanted, None, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before the rows were ours")
@@ -223,10 +223,11 @@ def begin_create(
     assert backup is not None, "a locked row is there"
     size_gib = int(backup["size_gib"]) if wanted.size_gib is None else wanted.size_gib
     BE_SOURCE.check_locked(tx, wanted.backup_id, size_gib=size_gib)
-    check_zone(pools, wanted.availability_zone)
+    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools)
+    check_zone(pools, zone)
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
-    wish = Wish(size_gib=size_gib, availability_zone=wanted.availability_zone, extra_specs=specs)
-    pool, why_not = allocate.place(tx, wish, among=pools)
+    wish = Wish(size_gib=size_gib, availability_zone=zone, extra_specs=specs)
+    pool, why_not = allocate.place(tx, wish, among=among)
     if pool is None and restoring:
         raise BadRequest(f"Backup {wanted.backup_id} cannot be restored to a new volume. {why_not}")
     quotas.refuse_larger(size_gib, largest_gib)

@@ -34,6 +34,7 @@ from breezeblock.store.transitions import (
     Transition,
     change_row,
     differs,
+    equals,
     is_in,
     lock_row,
     lock_rows,
@@ -88,10 +89,15 @@ BE_SNAPSHOT_IN_USE = Transition(
     ),
     sets={},
 )
+_ALONE = Must(
+    equals(snapshots.c.group_snapshot_id, None),
+    "Snapshot {id} is a part of group snapshot {group_snapshot_id}; delete that instead.",
+)
 DELETE = Transition(
     snapshots,
     name="snapshot.delete",
     musts=(
+        _ALONE,
         Must(
             is_in(snapshots.c.status, (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)),
             "Snapshot {id} has status {status}; to be deleted it must be available, error or error_deleting.",
@@ -104,10 +110,14 @@ DELETE = Transition(
     sets={"status": states.DELETING, "previous_status": snapshots.c.status, "updated_at_us": new("now_us")},
     moves=tuple((status, states.DELETING) for status in (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)),
 )
+# What the deletion of a group snapshot asks of each snapshot in it, and does to it.
+DELETE_WITH_GROUP = Transition(
+    snapshots, name="snapshot.delete_with_group", musts=DELETE.musts[1:], sets=DELETE.sets, moves=DELETE.moves
+)
 FORCE_DELETE = Transition(
     snapshots,
     name="snapshot.force_delete",
-    musts=(),
+    musts=(_ALONE,),
     sets={"status": states.DELETING, "previous_status": snapshots.c.status, "updated_at_us": new("now_us")},
     moves=((None, states.DELETING),),
 )
@@ -168,8 +178,18 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    row = new_row(wanted, origin, volume)
+    tx.execute(_INSERT, row)
+    payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])
+    job = kinds.job("create_snapshot", queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
+    queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), queue.shared(volume)))
+    return Accepted(job.queue, row)
+
+
+def new_row(wanted: NewSnapshot, origin: Origin, volume: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a new snapshot, as it is before its operation."""
     row: dict[str, Any] = {column.name: None for column in snapshots.c}
-    row |= {
+    return row | {
         "id": wanted.id,
         "op_seq": 1,
         "tombstone": False,
@@ -188,12 +208,8 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
         "charged_type_id": volume["volume_type_id"],
         "consumes_quota": True,
         "created_at_us": origin.at_us,
+        "group_snapshot_id": wanted.group_snapshot_id,
     }
-    tx.execute(_INSERT, row)
-    payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])
-    job = kinds.job("create_snapshot", queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
-    queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), queue.shared(volume)))
-    return Accepted(job.queue, row)
 
 
 def finish_create(tx: Connection, claim: Claim, payload: CreateSnapshot, state: dict[str, Any], *, now_us: int) -> None:

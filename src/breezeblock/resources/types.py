@@ -32,7 +32,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.resources import quota_limits
 from breezeblock.resources.listing import Condition, Direction, Page, contains, missing
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import snapshots, volume_type_access, volume_types, volumes
+from breezeblock.store.tables import group_volume_types, snapshots, volume_type_access, volume_types, volumes
 from breezeblock.store.transitions import lock_row
 from breezeblock.store.type_accounts import ALL, move_to_ids
 
@@ -224,11 +224,11 @@ def update_type(
 
 
 def delete_type(tx: Connection, *, type_id: str, origin: Origin) -> None:
-    """Remove a type that no volume or snapshot has, with its access list and its quotas. Raises NotFound, InvalidState."""
+    """Remove a type that no volume, snapshot or group has, with its access list and quotas. Raises NotFound, InvalidState."""
     lock_row(tx, volume_types, type_id, origin=origin)
     if type_id == DEFAULT_TYPE_ID:
         raise InvalidState(f"The volume type {type_id} is a default volume type and cannot be deleted.")
-    if _in_use(tx, type_id) or _has_snapshots(tx, type_id):
+    if _in_use(tx, type_id) or _has_snapshots(tx, type_id) or _has_groups(tx, type_id):
         raise InvalidState("Target volume type is still in use.")
     move_to_ids(tx, only=type_id, most=ALL)  # else a later type of that name would get them
     tx.execute(delete(volume_type_access).where(volume_type_access.c.volume_type_id == type_id))
@@ -248,6 +248,12 @@ def _in_use(tx: Connection, type_id: str) -> bool:
     named = exists(select(volumes.c.id).where(there, volumes.c.volume_type_id == type_id))
     charged = exists(select(volumes.c.id).where(there, volumes.c.charged_type_id == type_id))
     return bool(tx.execute(select(or_(named, charged))).scalar())
+
+
+def _has_groups(tx: Connection, type_id: str) -> bool:
+    """Whether a group is for volumes of the type. Who makes one writes the type's row."""
+    listed = exists(select(group_volume_types.c.group_id).where(group_volume_types.c.volume_type_id == type_id))
+    return bool(tx.execute(select(listed)).scalar())
 
 
 def _has_snapshots(tx: Connection, type_id: str) -> bool:

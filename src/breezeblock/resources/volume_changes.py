@@ -190,6 +190,10 @@ RETYPE = Transition(
             "Volume {id} has status {status}; it must be available or in-use to be retyped.",
         ),
         _NOT_MIGRATING,
+        Must(
+            equals(volumes.c.group_id, None),
+            "Volume {id} belongs to group {group_id}, which has types of its own; remove it from that to retype it.",
+        ),
         _AT_REST,
         _PLACED,
         Must(differs(volumes.c.volume_type_id, new("type_id")), "Volume {id} already has this type."),

@@ -20,7 +20,7 @@ from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import attached, kinds, quotas
+from breezeblock.resources import attached, group_members, kinds, quotas
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -98,11 +98,28 @@ _NOT_LEFT_BEHIND = Must(
     "Volume {id} is not on the storage that its backend has failed over to; it can be deleted when that is back.",
 )
 
+_IN_NO_GROUP = Must(
+    equals(volumes.c.group_id, None),
+    "Volume {id} belongs to group {group_id}; remove it from that first, or delete the group with its volumes.",
+)
+_OF_NO_GROUP_SNAPSHOT = Must(
+    has_no(_SNAPSHOTS.where(snapshots.c.group_snapshot_id.is_not(None)), of=volumes),
+    "Volume {id} has snapshots that are parts of group snapshots; delete those first.",
+)
+
 _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 
 DELETE = Transition(
     volumes,
     name="volume.delete",
+    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
+    sets=_DELETING,
+    moves=tuple((status, states.DELETING) for status in DELETABLE),
+)
+# What the deletion of a group asks of each volume in it, and does to it.
+DELETE_WITH_GROUP = Transition(
+    volumes,
+    name="volume.delete_with_group",
     musts=(_UNATTACHED, attached.UNCONNECTED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
     sets=_DELETING,
     moves=tuple((status, states.DELETING) for status in DELETABLE),
@@ -113,6 +130,8 @@ DELETE_CASCADE = Transition(
     musts=(
         _UNATTACHED,
         attached.UNCONNECTED,
+        _IN_NO_GROUP,
+        _OF_NO_GROUP_SNAPSHOT,
         _NOT_MIGRATING,
         _MAY_BE_DELETED,
         _NOT_LEFT_BEHIND,
@@ -127,14 +146,14 @@ DELETE_CASCADE = Transition(
 FORCE_DELETE = Transition(
     volumes,
     name="volume.force_delete",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _NO_SNAPSHOTS),
+    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _NO_SNAPSHOTS),
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
 FORCE_DELETE_CASCADE = Transition(
     volumes,
     name="volume.force_delete_cascade",
-    musts=(_UNATTACHED, attached.UNCONNECTED),
+    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _OF_NO_GROUP_SNAPSHOT),
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
@@ -250,7 +269,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
-    lock_rows(tx, decided_on, origin=origin)
+    lock_rows(tx, decided_on + group_members.joined(wanted), origin=origin)
     source = None if source_table is None else read_row(tx, source_table, source_id)
     volume_type = type_of(tx, wanted, source, origin)
     if volume_type["id"] != type_id:
@@ -261,15 +280,16 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
     elif source_table is snapshots:
         BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
-    check_zone(pools, wanted.availability_zone)
+    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools)
+    check_zone(pools, zone)
 
     wish = Wish(
         size_gib=size_gib,
-        availability_zone=wanted.availability_zone,
+        availability_zone=zone,
         extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
         pool_name=None if source is None else source["pool_name"],
     )
-    pool, why_not = allocate.place(tx, wish, among=pools)
+    pool, why_not = allocate.place(tx, wish, among=among)
     quotas.refuse_larger(size_gib, largest_gib)
     deltas = quotas.volume_deltas(volumes=1, gib=size_gib, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
@@ -394,6 +414,11 @@ def fail_delete(
 
 
 # --- helpers --------------------------------------------------------------------------------------------------------
+
+
+def forget_volume(tx: Connection, volume: Mapping[str, Any]) -> None:
+    """Remove a volume's row, accounts and allocation, in a transaction that holds its lock."""
+    _forget(tx, volumes, volume)
 
 
 def forget_snapshot(tx: Connection, snapshot: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from breezeblock.model.states import (
     BACKUP_TRANSITIONAL,
     BY_ATTACHMENTS,
     DETACHING,
+    GROUP_TRANSITIONAL,
     REPLICATION_FAILING_OVER,
     SNAPSHOT_TRANSITIONAL,
     VOLUME_TRANSITIONAL,
@@ -20,6 +21,8 @@ from breezeblock.store.tables import (
     attachments,
     backends,
     backups,
+    group_snapshots,
+    group_volume_types,
     kept_objects,
     nodes,
     operation_locks,
@@ -27,6 +30,7 @@ from breezeblock.store.tables import (
     pools,
     quota_usage,
     snapshots,
+    volume_groups,
     volume_types,
     volumes,
 )
@@ -43,6 +47,7 @@ def problems(tx: Connection) -> list[str]:
         *_wrong_locks(tx, found),
         *_forgotten(found),
         *_dangling(tx, found),
+        *_dangling_groups(tx, found),
         *_object_names(found),
         *_wrong_attachments(found),
     ]
@@ -56,6 +61,8 @@ class Rows:
         self.snapshots = [dict(row) for row in tx.execute(select(snapshots)).mappings()]
         self.backups = [dict(row) for row in tx.execute(select(backups)).mappings()]
         self.attachments = [dict(row) for row in tx.execute(select(attachments)).mappings()]
+        self.groups = [dict(row) for row in tx.execute(select(volume_groups)).mappings()]
+        self.group_snapshots = [dict(row) for row in tx.execute(select(group_snapshots)).mappings()]
         self.archives = [dict(row) for row in tx.execute(select(archives)).mappings()]
         self.backends = [dict(row) for row in tx.execute(select(backends)).mappings()]
         self.operations = {row["id"]: dict(row) for row in tx.execute(select(operations)).mappings()}
@@ -80,10 +87,13 @@ def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
         if not row["tombstone"]:
             due[row["project_id"], "backups"] += 1
             due[row["project_id"], "backup_gigabytes"] += row["charged_gib"]
+    for row in rows.groups:
+        if not row["tombstone"]:
+            due[row["project_id"], "groups"] += 1
     used = {
         (row.project_id, row.resource): row.in_use
         for row in tx.execute(select(quota_usage))
-        if row.resource.partition("_")[0] in ("volumes", "snapshots", "gigabytes", "backups", "backup")
+        if row.resource.partition("_")[0] in ("volumes", "snapshots", "gigabytes", "backups", "backup", "groups")
     }
     return [
         f"Project {project} is charged {used.get((project, resource), 0)} {resource}, but has {due[project, resource]}."
@@ -119,7 +129,10 @@ def _wrong_locks(tx: Connection, rows: Rows) -> list[str]:
     ]
     there = {
         row["id"]: row["op_seq"]
-        for row in (*rows.volumes, *rows.snapshots, *rows.backups, *rows.archives, *rows.backends, *rows.attachments)
+        for row in (
+            *(*rows.volumes, *rows.snapshots, *rows.groups, *rows.group_snapshots),
+            *(*rows.backups, *rows.archives, *rows.backends, *rows.attachments),
+        )
     }
     found += [
         f"The lock of resource {lock['resource_id']} at place {lock['seq']} names no row that has given it out."
@@ -143,6 +156,8 @@ def _forgotten(rows: Rows) -> list[str]:
         ("Volume", rows.volumes, VOLUME_TRANSITIONAL),
         ("Snapshot", rows.snapshots, SNAPSHOT_TRANSITIONAL),
         ("Backup", rows.backups, BACKUP_TRANSITIONAL),
+        ("Group", rows.groups, GROUP_TRANSITIONAL),
+        ("Group snapshot", rows.group_snapshots, GROUP_TRANSITIONAL),
     ):
         for row in table_rows:
             if row["tombstone"]:
@@ -178,6 +193,36 @@ def _dangling(tx: Connection, rows: Rows) -> list[str]:
                 if row[column] is not None and row[column] not in known_types:
                     found.append(f"{noun} {row['id']} has {column} {row[column]}, which is unknown.")
     return found
+
+
+def _dangling_groups(tx: Connection, rows: Rows) -> list[str]:
+    """What is in a group or a group snapshot names one that is there, and a group's volumes are on its backend."""
+    groups = {row["id"]: row for row in rows.groups if not row["tombstone"]}
+    taken = {row["id"] for row in rows.group_snapshots if not row["tombstone"]}
+    found = [
+        f"Group snapshot {row['id']} is of group {row['group_id']}, which is not there."
+        for row in rows.group_snapshots
+        if not row["tombstone"] and row["group_id"] not in groups
+    ]
+    found += [
+        f"Snapshot {row['id']} is a part of group snapshot {row['group_snapshot_id']}, which is not there."
+        for row in rows.snapshots
+        if not row["tombstone"] and row["group_snapshot_id"] is not None and row["group_snapshot_id"] not in taken
+    ]
+    for row in rows.volumes:
+        if row["tombstone"] or row["group_id"] is None:
+            continue
+        group = groups.get(row["group_id"])
+        if group is None:
+            found.append(f"Volume {row['id']} is in group {row['group_id']}, which is not there.")
+        elif row["pool_name"] is not None and _backend(row["pool_name"]) != _backend(group["pool_name"]):
+            found.append(f"Volume {row['id']} is in pool {row['pool_name']}, and its group in {group['pool_name']}.")
+    listed = tx.execute(select(group_volume_types.c.group_id).distinct()).scalars()
+    return found + [f"Types are listed for group {id_}, which is not there." for id_ in sorted(set(listed) - groups.keys())]
+
+
+def _backend(pool_name: str | None) -> str:
+    return (pool_name or "").partition("#")[0]
 
 
 def _object_names(rows: Rows) -> list[str]:

@@ -28,6 +28,10 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_groups import group_snapshots as group_snapshots
+from breezeblock.store.tables_groups import group_types as group_types
+from breezeblock.store.tables_groups import group_volume_types as group_volume_types
+from breezeblock.store.tables_groups import volume_groups as volume_groups
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
@@ -69,6 +73,9 @@ volumes = Table(
     Column("updated_at_us", BigInteger),
     # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
     Column("replication_status", text_of(36)),
+    # The group that it is in. Whoever changes it writes the group's row as well.
+    Column("group_id", ID),
+    Index("ix_volumes_group", "group_id"),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -104,6 +111,9 @@ snapshots = Table(
     Column("updated_at_us", BigInteger),
     # As a volume's.
     Column("replication_status", text_of(36)),
+    # The group snapshot that it is a part of, from its creation to its end.
+    Column("group_snapshot_id", ID),
+    Index("ix_snapshots_group_snapshot", "group_snapshot_id"),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),

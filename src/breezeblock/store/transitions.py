@@ -174,6 +174,9 @@ NOUNS: Final = {
     "backups": "Backup",
     "volume_types": "Volume type",
     "attachments": "Attachment",
+    "volume_groups": "Group",
+    "group_snapshots": "GroupSnapshot",
+    "group_types": "Group type",
 }
 
 

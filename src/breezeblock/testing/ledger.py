@@ -19,6 +19,7 @@ entries (project, resource, amount) AS (
   SELECT project, noun || name, 1 FROM typed
   UNION ALL SELECT project, 'gigabytes' || name, gib FROM typed
   UNION ALL SELECT project_id, 'backups', 1 FROM backups WHERE NOT tombstone
+  UNION ALL SELECT project_id, 'groups', 1 FROM volume_groups WHERE NOT tombstone
   UNION ALL SELECT project_id, 'backup_gigabytes', charged_gib FROM backups WHERE NOT tombstone
   UNION ALL SELECT project_id, resource, -in_use FROM quota_usage)
 SELECT project, resource, sum(amount) FROM entries GROUP BY project, resource HAVING sum(amount) != 0

@@ -9,6 +9,7 @@ from breezeblock.work import (
     backups,
     cinder,
     garbage,
+    groups,
     nodes,
     policies,
     snapshots,
@@ -39,5 +40,9 @@ CATALOGUE: Final[dict[str, Operation]] = {
         policies.RUN_BACKUP_POLICY,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
+        groups.DELETE_GROUP,
+        groups.CREATE_GROUP_SNAPSHOT,
+        groups.DELETE_GROUP_SNAPSHOT,
+        groups.CREATE_GROUP_FROM_SOURCE,
     )
 }

@@ -37,8 +37,10 @@ LISTS: Final = Lists(
         "description": Filter(public=False),
         "volume_size": Filter(Kind.NUMBER, public=False, attribute="size"),
         "volume_type_id": Filter(public=False),
+        "group_snapshot_id": Filter(public=False),
     },
-    sort_keys=frozenset(listing.SNAPSHOTS.attributes) - {"metadata", "consumes_quota", "availability_zone"},
+    sort_keys=frozenset(listing.SNAPSHOTS.attributes)
+    - {"metadata", "consumes_quota", "availability_zone", "group_snapshot_id"},
     sort_aliases={"display_name": "name", "display_description": "description", "volume_size": "size"},
 )
 

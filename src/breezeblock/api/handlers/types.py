@@ -45,7 +45,7 @@ async def list_types(call: Call) -> Response:
         []
         if hidden
         else await call.store.read(
-            types.list_types, origin=call.origin, is_public=_is_public(call), extra_specs=extra_specs, page=page
+            types.list_types, origin=call.origin, is_public=asked_for_public(call), extra_specs=extra_specs, page=page
         )
     )
     answer: dict[str, object] = {"volume_types": views.details(call, rows)}
@@ -156,7 +156,7 @@ async def delete_spec(call: Call) -> Response:
 # --- the filters of the list ------------------------------------------------------------------------------------------
 
 
-def _is_public(call: Call) -> bool | None:
+def asked_for_public(call: Call) -> bool | None:
     """Public, private, or both (`none`). Only administrators are asked: others see the public ones and their own."""
     text = call.query.get("is_public")
     if text is None or not call.origin.is_admin:

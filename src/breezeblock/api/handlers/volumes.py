@@ -13,6 +13,7 @@ from breezeblock.api.microversions import (
     CREATE_FROM_BACKUP,
     DELETE_FORCE,
     EXTEND_IN_USE,
+    GROUP_FILTER,
     GROUP_OF_VOLUME,
     REVERT,
     STRICT_BODIES,
@@ -43,7 +44,7 @@ LISTS: Final = Lists(
         "created_at": Filter(Kind.TIME, since=TIME_FILTERS),
         "updated_at": Filter(Kind.TIME, since=TIME_FILTERS),
         "consumes_quota": Filter(Kind.FLAG, since=CONSUMES_QUOTA_SINCE),
-        "group_id": Filter(Kind.NOTHING),
+        "group_id": Filter(since=GROUP_FILTER),
         "glance_metadata": Filter(Kind.NOTHING),
         "id": Filter(public=False),
         "project_id": Filter(public=False),
@@ -57,12 +58,11 @@ LISTS: Final = Lists(
         "multiattach": Filter(Kind.FLAG, public=False),
         "encrypted": Filter(Kind.FLAG, public=False),
     },
-    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "consumes_quota"},
+    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "consumes_quota", "group_id"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
 
 NO_IMAGES: Final = "no image service is configured here, so a volume cannot be made from an image"
-NO_GROUPS: Final = "this service has no groups of volumes"
 
 
 async def create(call: Call) -> Response:
@@ -294,16 +294,9 @@ async def _list(call: Call, *, detail: bool) -> Response:
 def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStrictBody) -> NewVolume:
     """What is asked for, without what this service does not have. Raises BadRequest."""
     asked = body.volume
-    for name, value, since, reason in (
-        ("imageRef", asked.imageRef, None, NO_IMAGES),
-        ("image_id", asked.image_id, None, NO_IMAGES),
-        ("group_id", asked.group_id, GROUP_OF_VOLUME, NO_GROUPS),
-        ("consistencygroup_id", asked.consistencygroup_id, None, NO_GROUPS),
-    ):
-        if value is None:
-            continue
-        if since is None or call.microversion >= since:
-            raise BadRequest(f"Invalid volume.{name} = {str(value)!r}: {reason}.")
+    for name, value in (("imageRef", asked.imageRef), ("image_id", asked.image_id)):
+        if value is not None:
+            raise BadRequest(f"Invalid volume.{name} = {value!r}: {NO_IMAGES}.")
     if asked.multiattach:
         raise BadRequest("Invalid volume.multiattach: it is a property of a volume type, not of a request.")
     backup_id = None if call.microversion < CREATE_FROM_BACKUP else asked.backup_id
@@ -322,7 +315,15 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
         backup_id=None if backup_id is None else BackupId(str(backup_id)),
         metadata=asked.metadata or {},
         scheduler_hints=body.hints or {},
+        group_id=_group(call, asked),
     )
+
+
+def _group(call: Call, asked: schemas.CreateVolume) -> str | None:
+    """The group that it is to be in, also by its older name; before 3.13 the newer one is not looked at."""
+    if asked.group_id is not None and call.microversion >= GROUP_OF_VOLUME:
+        return asked.group_id
+    return None if asked.consistencygroup_id is None else str(asked.consistencygroup_id)
 
 
 def _text(*spellings: Any) -> str | None:

@@ -17,6 +17,7 @@ from breezeblock.api.views.template import (
     Values,
     compile_template,
     flag,
+    plain,
     quote,
     select_keys,
     text,
@@ -41,7 +42,7 @@ KEYS: Final = (
 )
 DETAIL_KEYS: Final = (
     *KEYS,
-    Key("group_snapshot_id", since=GROUP_SNAPSHOT_OF_SNAPSHOT),
+    Key("group_snapshot_id", ("group_snapshot_id",), plain, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
     Key("user_id", ("user_id",), quote, since=SNAPSHOT_USER),
     Key("consumes_quota", ("consumes_quota",), flag, since=CONSUMES_QUOTA),
     Key("os-extended-snapshot-attributes:progress", ("progress",), quote, rule=ATTRIBUTES_RULE, attribute=True),

@@ -75,7 +75,7 @@ KEYS: Final = (
     Key("multiattach", ("multiattach",), flag),
     Key("attachments", form="[]"),
     Key("migration_status", ("migration_status",), text, rule=ADMIN_RULE),
-    Key("group_id", since=GROUP_OF_VOLUME),
+    Key("group_id", ("group_id",), plain, since=GROUP_OF_VOLUME),
     Key("provider_id", since=PROVIDER_ID, rule=ADMIN_RULE),
     Key("shared_targets", form="false", since=SHARED_TARGETS),
     Key("service_uuid", since=SHARED_TARGETS),
