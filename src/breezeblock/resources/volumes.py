@@ -34,6 +34,7 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -249,11 +250,13 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
-    lock_rows(tx, decided_on, origin=origin)
+    # A type that nobody named came along with what was read, and is looked for again when it has gone.
+    lock_rows(tx, decided_on, origin=origin, asked_for=None if wanted.volume_type else source_id)
     source = None if source_table is None else read_row(tx, source_table, source_id)
     volume_type = type_of(tx, wanted, source, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed, or the source retyped, before the rows were ours")
+    refuse_encrypted(volume_type)
     refuse_frozen(tx, source)
     size_gib = _size(wanted, source)
     if source_table is volumes:

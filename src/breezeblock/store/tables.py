@@ -27,6 +27,8 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_types import default_types as default_types
+from breezeblock.store.tables_types import qos_specs as qos_specs
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
@@ -68,6 +70,9 @@ volumes = Table(
     Column("updated_at_us", BigInteger),
     # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
     Column("replication_status", text_of(36)),
+    # What the image was that is on it, as JSON; NULL: no image. And the key of an encrypted one, in the key manager.
+    Column("image_metadata_json", LONG),
+    Column("encryption_key_id", ID),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -103,6 +108,10 @@ snapshots = Table(
     Column("updated_at_us", BigInteger),
     # As a volume's.
     Column("replication_status", text_of(36)),
+    # As the volume's when it was taken: what is made of it boots as the volume did.
+    Column("image_metadata_json", LONG),
+    Column("encryption_key_id", ID),
+    Column("bootable", Boolean),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),
@@ -122,6 +131,8 @@ volume_types = Table(
     Column("extra_specs_json", LONG, nullable=False, default="{}"),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
+    # How its volumes are encrypted (`resources.type_encryption.Encryption`); NULL: they are not.
+    Column("encryption_json", LONG),
 )
 
 volume_type_access = Table(

@@ -168,7 +168,13 @@ def _boolean(condition: Condition) -> ColumnElement[Any]:
 
 # --- locking rows ---------------------------------------------------------------------------------------------------
 
-NOUNS: Final = {"volumes": "Volume", "snapshots": "Snapshot", "backups": "Backup", "volume_types": "Volume type"}
+NOUNS: Final = {
+    "volumes": "Volume",
+    "snapshots": "Snapshot",
+    "backups": "Backup",
+    "volume_types": "Volume type",
+    "qos_specs": "QoS specs",
+}
 
 
 def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None = None) -> None:
