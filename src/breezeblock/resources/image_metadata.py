@@ -15,7 +15,7 @@ from breezeblock.store.tables import volumes
 from breezeblock.store.transitions import change_row, lock_row
 
 # All of a volume's together, as JSON: it is read with each list of volumes. Images have some 30 short ones.
-BYTES_MOST: Final = 2**20
+BYTES_MOST: Final = 2**17
 
 
 def set_metadata(tx: Connection, *, origin: Origin, volume_id: VolumeId, metadata: Mapping[str, str]) -> dict[str, str]:
