@@ -30,6 +30,9 @@ NAMED: Final = {
     "{owner}": "p1",
     "{key}": "key",
     "{alias}": "os-hosts",
+    "{qos_id}": "qos_specs-0",
+    "{encryption_id}": "provider",
+    "{word}": "encryption_key_id",
 }
 # What shows one thing or a sum, and is the same however many others there are. Every other GET is a list, and gets longer.
 NOT_LISTS: Final = {
@@ -41,8 +44,11 @@ NOT_LISTS: Final = {
     "/v3/p1/backups/{backup_id}/export_record", "/v3/p1/types/{type_id}", "/v3/p1/types/{type_id}/extra_specs",
     "/v3/p1/types/{type_id}/extra_specs/{key}", "/v3/p1/messages/{message_id}", "/v3/p1/clusters/{cluster_name}",
     "/v3/p1/volumes?limit=1", "/v3/p1/volumes/detail?limit=1", "/v3/p1/volumes/summary?all_tenants=1",
-    "/v3/p1/limits?project_id=p1",
+    "/v3/p1/limits?project_id=p1", "/v3/p1/types/{type_id}/encryption", "/v3/p1/types/{type_id}/encryption/{encryption_id}",
+    "/v3/p1/volumes/{volume_id}/encryption/{word}", "/v3/p1/qos-specs/{qos_id}", "/v3/p1/default-types/{owner}",
 }  # fmt: skip
+# GETs that change something.
+CHANGE: Final = tuple(f"qos-specs/{{qos_id}}/{verb}" for verb in ("associate", "disassociate", "disassociate_all"))
 # Queries that lead to other statements.
 ALSO: Final = (
     "volumes/detail?all_tenants=1&with_count=true&sort=name:asc",
@@ -59,8 +65,11 @@ ALSO: Final = (
     "os-quota-sets/p1?usage=true",
     "limits?project_id=p1",
     "clusters/detail?is_up=true",
+    "qos-specs?sort=name:asc&marker=qos_specs-0",
+    "volumes/detail?glance_metadata={'key':'value'}",
 )
 
+ENCRYPTED: Final = '{"encryption_id":"e","words":{"provider":"luks","control_location":"front-end"},"created_at_us":1}'
 # What a row's columns hold where that matters; `number` counts the rows of a table.
 HOLDS: Final[dict[str, Callable[[int], Any]]] = {
     "project_id": lambda number: "p1",
@@ -72,6 +81,10 @@ HOLDS: Final[dict[str, Callable[[int], Any]]] = {
     "volume_id": lambda number: f"volumes-{number}",
     "resource": lambda number: f"volumes_type-{number}",
     "metadata_json": lambda number: '{"key":"value"}',
+    "image_metadata_json": lambda number: '{"key":"value"}',
+    "encryption_json": lambda number: ENCRYPTED,
+    "qos_specs_id": lambda number: "qos_specs-0",
+    "default_types.project_id": lambda number: f"p{number + 1}",
     "extra_specs_json": lambda number: '{"key":"value"}',
     "locks_json": lambda number: "[]",
     "queues_json": lambda number: json.dumps([f"c@b{number}"]),
@@ -113,7 +126,7 @@ def urls() -> dict[str, str]:
     """Every GET, by its template."""
     found = {template: template for template in TOP}
     for route in ROUTES:
-        if route.method == "GET":
+        if route.method == "GET" and route.template not in CHANGE:
             found[at(route)] = at(route)
     found |= {f"/v3/p1/{query}": f"/v3/p1/{query}" for query in ALSO}
     for name, value in NAMED.items():

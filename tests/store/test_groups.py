@@ -576,5 +576,3 @@ def _broken(made: Bench, away: pytest.MonkeyPatch, call: str, *, nth: int = 1) -
         return await real(*args, **kwargs)
 
     away.setattr(made.driver, call, fails)
-
-

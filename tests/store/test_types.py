@@ -7,8 +7,8 @@ from sqlalchemy import Connection, insert, select, update
 from tests.store.admin_tx import open_tx, origin
 
 from breezeblock.model.errors import Conflict, InvalidState, NotFound
-from breezeblock.model.ids import TypeId
-from breezeblock.resources import types
+from breezeblock.model.ids import ProjectId, TypeId
+from breezeblock.resources import default_types, types
 from breezeblock.store.tables import volume_type_access, volume_types
 
 ID = "10000000-0000-4000-8000-00000000000a"
@@ -82,7 +82,8 @@ def test_the_default_type_is_made_once_and_stays_the_default_under_another_name(
 
     types.ensure_default_type(tx)
 
-    assert types.default_type(tx)["name"] == "standard"
+    found = default_types.for_project(tx, project_id=ProjectId("p1"), origin=MEMBER)
+    assert found["name"] == "standard"
     assert len(tx.execute(select(volume_types)).all()) == 1
 
 

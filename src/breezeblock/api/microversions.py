@@ -29,8 +29,10 @@ OLDEST: Final = Version(3, 0)
 NEWEST: Final = Version(3, 71)
 
 # The versions that our code asks about, by name.
+UPLOAD_SHARED: Final = Version(3, 1)
 BOOTABLE_FILTER: Final = Version(3, 2)
 MESSAGES: Final = Version(3, 3)
+IMAGE_METADATA_FILTER: Final = Version(3, 4)
 MESSAGES_PAGES: Final = Version(3, 5)
 CG_BLANK_UPDATE: Final = Version(3, 6)
 CLUSTERS: Final = Version(3, 7)

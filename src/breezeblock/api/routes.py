@@ -10,6 +10,7 @@ from breezeblock.api.handlers import (
     group_snapshots,
     group_types,
     groups,
+    image_metadata,
     snapshot_metadata,
     snapshots,
     volume_metadata,
@@ -25,7 +26,7 @@ TOP: Final = {
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.
-VOLUME_ACTIONS: Final = {**volumes.ACTIONS}
+VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS}
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),

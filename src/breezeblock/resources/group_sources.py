@@ -238,8 +238,10 @@ def _insert_part(
         source_volid=None if of_snapshot else VolumeId(member["id"]),
         group_id=wanted.id,
     )
-    type_id, size_gib = member["volume_type_id"], member["size_gib"]
-    row = new_volume(one, origin, size_gib=size_gib, type_id=type_id, source=member, pool=pool)
+    size_gib = member["size_gib"]
+    volume_type = read_row(tx, volume_types, member["volume_type_id"])
+    assert volume_type is not None, "a type with volumes is not deleted"
+    row = new_volume(one, origin, size_gib=size_gib, volume_type=volume_type, source=member, pool=pool)
     tx.execute(insert(volumes), row)
     return Part(id=one.id, source_id=member["id"], size_gib=size_gib)
 

@@ -208,6 +208,7 @@ VOLUMES: Final = Listing(
         "multiattach": volumes.c.multiattach,
         "encrypted": volumes.c.encrypted,
         "metadata": volumes.c.metadata_json,
+        "image_metadata": volumes.c.image_metadata_json,
         "created_at": volumes.c.created_at_us,
         "updated_at": volumes.c.updated_at_us,
         "group_id": volumes.c.group_id,
@@ -219,7 +220,7 @@ SNAPSHOTS: Final = Listing(
     noun="Snapshot",
     table=snapshots,
     source=snapshots,
-    columns=_without(snapshots, PRIVATE),
+    columns=_without(snapshots, PRIVATE | {"image_metadata_json", "encryption_key_id", "bootable"}),
     attributes={
         "id": snapshots.c.id,
         "project_id": snapshots.c.project_id,

@@ -11,7 +11,7 @@ from breezeblock.model.errors import BadRequest, Contended
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement.choose import Pool
-from breezeblock.resources import types
+from breezeblock.resources import default_types, types
 from breezeblock.store.tables import volume_types, volumes
 from breezeblock.store.transitions import read_row
 
@@ -23,7 +23,7 @@ def type_of(
     if wanted.volume_type is not None:
         return types.find_type(tx, name_or_id=wanted.volume_type, origin=origin)
     if source is None or source["volume_type_id"] is None:
-        return types.default_type(tx)
+        return default_types.for_project(tx, project_id=origin.project_id, origin=origin)
     inherited = read_row(tx, volume_types, source["volume_type_id"])
     if inherited is None:
         raise Contended("the source was retyped, and its old type deleted, since it was read")
@@ -70,6 +70,8 @@ def new_row(
         "multiattach": types.is_multiattach(msgspec.json.decode(volume_type["extra_specs_json"])),
         "encrypted": False,
         "attach_status": "detached",
+        # What is made of something that one can boot from knows of its image, too.
+        "image_metadata_json": source.get("image_metadata_json") if source is not None and source.get("bootable") else None,
         "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
         "admin_metadata_json": "{}",
         "charged_gib": size_gib,

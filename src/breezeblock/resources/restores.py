@@ -30,6 +30,7 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import backups, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -215,10 +216,13 @@ def begin_create(
     # Before the rows are ours, for which others wait: as for any new volume.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
-    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id), *group_members.joined(wanted)], origin=origin)
+    joined = group_members.joined(wanted)
+    named = None if wanted.volume_type else {wanted.backup_id, *(row_id for _, row_id in joined)}
+    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id), *joined], origin=origin, asked_for=named)
     volume_type = type_of(tx, wanted, None, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before the rows were ours")
+    refuse_encrypted(volume_type)
     backup = read_row(tx, backups, wanted.backup_id)
     assert backup is not None, "a locked row is there"
     size_gib = int(backup["size_gib"]) if wanted.size_gib is None else wanted.size_gib

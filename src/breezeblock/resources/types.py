@@ -32,7 +32,14 @@ from breezeblock.model.origin import Origin
 from breezeblock.resources import quota_limits
 from breezeblock.resources.listing import Condition, Direction, Page, contains, missing
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import group_volume_types, snapshots, volume_type_access, volume_types, volumes
+from breezeblock.store.tables import (
+    default_types,
+    group_volume_types,
+    snapshots,
+    volume_type_access,
+    volume_types,
+    volumes,
+)
 from breezeblock.store.transitions import lock_row
 from breezeblock.store.type_accounts import ALL, move_to_ids
 
@@ -43,8 +50,6 @@ DEFAULT_TYPE_DESCRIPTION: Final = "Default Volume Type"
 
 IN_USE: Final = "Volume Type is currently in use."
 
-
-_DEFAULT = select(volume_types).where(volume_types.c.id == DEFAULT_TYPE_ID)
 
 # --- finding ----------------------------------------------------------------------------------------------------------
 
@@ -75,12 +80,10 @@ def is_multiattach(specs: Mapping[str, str | None]) -> bool:
     return specs.get("multiattach") == "<is> True"
 
 
-def default_type(tx: Connection) -> RowMapping:
-    """The type of volumes whose request names none. Raises NotFound only where the migration never ran."""
-    row = tx.execute(_DEFAULT).mappings().first()
-    if row is None:
-        raise NotFound("Default volume type can not be found.")
-    return row
+def may_use(tx: Connection, *, type_id: str, origin: Origin) -> bool:
+    """Whether this caller may use the type with that id."""
+    found = select(volume_types.c.id).where(volume_types.c.id == type_id, _visible_to(origin))
+    return tx.execute(found).first() is not None
 
 
 # What types can be filtered and sorted by.
@@ -226,9 +229,9 @@ def update_type(
 def delete_type(tx: Connection, *, type_id: str, origin: Origin) -> None:
     """Remove a type that no volume, snapshot or group has, with its access list and quotas. Raises NotFound, InvalidState."""
     lock_row(tx, volume_types, type_id, origin=origin)
-    if type_id == DEFAULT_TYPE_ID:
+    if type_id == DEFAULT_TYPE_ID or _is_a_default(tx, type_id):
         raise InvalidState(f"The volume type {type_id} is a default volume type and cannot be deleted.")
-    if _in_use(tx, type_id) or _has_snapshots(tx, type_id) or _has_groups(tx, type_id):
+    if in_use(tx, type_id) or _has_snapshots(tx, type_id) or _has_groups(tx, type_id):
         raise InvalidState("Target volume type is still in use.")
     move_to_ids(tx, only=type_id, most=ALL)  # else a later type of that name would get them
     tx.execute(delete(volume_type_access).where(volume_type_access.c.volume_type_id == type_id))
@@ -242,7 +245,7 @@ def _require_free(tx: Connection, *, name: str, type_id: str) -> None:
         raise Conflict(f"Volume Type {name} already exists.")
 
 
-def _in_use(tx: Connection, type_id: str) -> bool:
+def in_use(tx: Connection, type_id: str) -> bool:
     """Whether a volume has the type, or is on its way to it and charged for it already."""
     there = volumes.c.tombstone.is_(False)
     named = exists(select(volumes.c.id).where(there, volumes.c.volume_type_id == type_id))
@@ -254,6 +257,11 @@ def _has_groups(tx: Connection, type_id: str) -> bool:
     """Whether a group is for volumes of the type. Who makes one writes the type's row."""
     listed = exists(select(group_volume_types.c.group_id).where(group_volume_types.c.volume_type_id == type_id))
     return bool(tx.execute(select(listed)).scalar())
+
+
+def _is_a_default(tx: Connection, type_id: str) -> bool:
+    """Whether it is the default type of a project. Who makes it one writes the type's row."""
+    return bool(tx.execute(select(exists().where(default_types.c.volume_type_id == type_id))).scalar())
 
 
 def _has_snapshots(tx: Connection, type_id: str) -> bool:
@@ -292,7 +300,7 @@ def no_such_spec(type_id: str, key: str) -> NotFound:
 def _lock_unused(tx: Connection, type_id: str, origin: Origin) -> RowMapping:
     """The locked type. A volume's pool was chosen by the specs, so they stay as they are while there is one."""
     lock_row(tx, volume_types, type_id, origin=origin)
-    if _in_use(tx, type_id):
+    if in_use(tx, type_id):
         raise InvalidState(IN_USE)
     return get_type(tx, type_id=type_id, origin=origin)
 

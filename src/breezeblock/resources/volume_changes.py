@@ -30,6 +30,8 @@ from breezeblock.resources.accepted import (
 from breezeblock.resources.attached import AS_BEFORE, AS_BEFORE_WORDS, UNCONNECTED, of_volume, refuse_a_false_word
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
+from breezeblock.resources.qos_specs import refuse_other_limits
+from breezeblock.resources.type_encryption import why_no_retype
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -380,11 +382,14 @@ def begin_retype(
     assert target is not None, "a locked row is there"
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = RETYPE.check_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
+    if row["status"] == states.IN_USE:
+        refuse_other_limits(tx, volume=row, type_id_new=type_id)
     specs = msgspec.json.decode(target["extra_specs_json"])
     wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])
     if row["status"] == states.IN_USE and types.is_multiattach(specs) != row["multiattach"]:
         raise InvalidState(f"Volume {volume_id} is in use; whether several hosts may attach it cannot change now.")
-    why_not = allocate.fits(tx, row["pool_name"], wish)
+    why_not = why_no_retype(tx, type_id_old=row["volume_type_id"], target=target)
+    why_not = why_not or allocate.fits(tx, row["pool_name"], wish)
     if why_not is not None:
         text = (
             f"The volume keeps its type: pool {row['pool_name']} {why_not}, and its data is not moved "

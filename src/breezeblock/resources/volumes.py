@@ -34,6 +34,7 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -112,7 +113,15 @@ _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 DELETE = Transition(
     volumes,
     name="volume.delete",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
+    musts=(
+        _UNATTACHED,
+        attached.UNCONNECTED,
+        _IN_NO_GROUP,
+        _NOT_MIGRATING,
+        _MAY_BE_DELETED,
+        _NOT_LEFT_BEHIND,
+        _NO_SNAPSHOTS,
+    ),
     sets=_DELETING,
     moves=tuple((status, states.DELETING) for status in DELETABLE),
 )
@@ -269,11 +278,15 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
-    lock_rows(tx, decided_on + group_members.joined(wanted), origin=origin)
+    joined = group_members.joined(wanted)
+    # A type that nobody named came along with what was read, and is looked for again when it has gone.
+    named = None if wanted.volume_type else {source_id, *(row_id for _, row_id in joined)}
+    lock_rows(tx, decided_on + joined, origin=origin, asked_for=named)
     source = None if source_table is None else read_row(tx, source_table, source_id)
     volume_type = type_of(tx, wanted, source, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed, or the source retyped, before the rows were ours")
+    refuse_encrypted(volume_type)
     refuse_frozen(tx, source)
     size_gib = _size(wanted, source)
     if source_table is volumes:

@@ -32,6 +32,8 @@ from breezeblock.store.tables_groups import group_snapshots as group_snapshots
 from breezeblock.store.tables_groups import group_types as group_types
 from breezeblock.store.tables_groups import group_volume_types as group_volume_types
 from breezeblock.store.tables_groups import volume_groups as volume_groups
+from breezeblock.store.tables_types import default_types as default_types
+from breezeblock.store.tables_types import qos_specs as qos_specs
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
@@ -76,6 +78,9 @@ volumes = Table(
     # The group that it is in. Whoever changes it writes the group's row as well.
     Column("group_id", ID),
     Index("ix_volumes_group", "group_id"),
+    # What the image was that is on it, as JSON; NULL: no image. And the key of an encrypted one, in the key manager.
+    Column("image_metadata_json", LONG),
+    Column("encryption_key_id", ID),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -114,6 +119,10 @@ snapshots = Table(
     # The group snapshot that it is a part of, from its creation to its end.
     Column("group_snapshot_id", ID),
     Index("ix_snapshots_group_snapshot", "group_snapshot_id"),
+    # As the volume's when it was taken: what is made of it boots as the volume did.
+    Column("image_metadata_json", LONG),
+    Column("encryption_key_id", ID),
+    Column("bootable", Boolean),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),
@@ -133,6 +142,8 @@ volume_types = Table(
     Column("extra_specs_json", LONG, nullable=False, default="{}"),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger),
+    # How its volumes are encrypted (`resources.type_encryption.Encryption`); NULL: they are not.
+    Column("encryption_json", LONG),
 )
 
 volume_type_access = Table(

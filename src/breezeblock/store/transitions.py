@@ -10,7 +10,7 @@ other way round, PostgreSQL asks a sub-query of its old snapshot, and Galera cer
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -177,6 +177,7 @@ NOUNS: Final = {
     "volume_groups": "Group",
     "group_snapshots": "GroupSnapshot",
     "group_types": "Group type",
+    "qos_specs": "QoS specs",
 }
 
 
@@ -193,15 +194,20 @@ def lock_row(tx: Connection, table: Table, row_id: str, *, origin: Origin | None
 
 
 def lock_rows(
-    tx: Connection, targets: Iterable[tuple[Table, str]], *, origin: Origin | None = None, asked_for: str | None = None
+    tx: Connection,
+    targets: Iterable[tuple[Table, str]],
+    *,
+    origin: Origin | None = None,
+    asked_for: str | Set[str | None] | None = None,
 ) -> None:
     """Lock several rows in the one order that everybody uses: by id, whatever the table.
 
-    With `asked_for`, only the row of that id has to be one that `origin` can see: the others come along with it, as they
-    were read before. One that has gone since raises Contended: the transaction runs again, and reads them anew.
+    With `asked_for`, only the rows of that id, or of those ids, have to be such that `origin` can see: the others come along
+    with them, as they were read before. One that has gone since raises Contended: the transaction runs again, and reads them
+    anew.
     """
     for table, row_id in sorted(set(targets), key=lambda target: (target[1], target[0].name)):
-        if asked_for in (None, row_id):
+        if asked_for is None or row_id == asked_for or (not isinstance(asked_for, str) and row_id in asked_for):
             lock_row(tx, table, row_id, origin=origin)
         elif tx.execute(_lock(table, living=False, owned=False), {"row_id": row_id}).rowcount == 0:
             raise Contended(f"{NOUNS.get(table.name, table.name)} {row_id} has gone since it was read")

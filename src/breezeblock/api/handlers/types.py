@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from sqlalchemy import RowMapping
 from starlette.responses import Response
 
 from breezeblock.api import answers, paging
@@ -13,7 +14,7 @@ from breezeblock.api.schemas.types import CreateTypeBody, ExtraSpecsBody, OneSpe
 from breezeblock.api.views import types as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import TypeId
-from breezeblock.resources import types
+from breezeblock.resources import default_types, types
 
 # What these two mean is more than equality: the handler reads them itself.
 SPECIAL: Final = ("is_public", "extra_specs")
@@ -59,9 +60,14 @@ async def show(call: Call) -> Response:
     """GET /v3/{project_id}/types/{type_id}, where `default` is the type of volumes that name none. 200."""
     call.permit("volume_extension:type_get")
     if call.path["type_id"] == DEFAULT:
-        return answers.json(views.default(call, await call.store.read(types.default_type)))
+        return answers.json(views.default(call, await _default(call)))
     row = await call.store.read(types.get_type, type_id=call.path["type_id"], origin=call.origin)
     return answers.json(views.detail(call, row))
+
+
+async def _default(call: Call) -> RowMapping:
+    project_id = call.origin.project_id
+    return await call.store.read(default_types.for_project, project_id=project_id, origin=call.origin)
 
 
 async def create(call: Call) -> Response:

@@ -15,6 +15,7 @@ from breezeblock.api.microversions import (
     EXTEND_IN_USE,
     GROUP_FILTER,
     GROUP_OF_VOLUME,
+    IMAGE_METADATA_FILTER,
     REVERT,
     STRICT_BODIES,
     TIME_FILTERS,
@@ -25,10 +26,10 @@ from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import volumes as schemas
 from breezeblock.api.schemas.fields import first_sent, stripped
 from breezeblock.api.views import volumes as views
-from breezeblock.model.errors import BadRequest
+from breezeblock.model.errors import BadRequest, NotFound
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewVolume
-from breezeblock.resources import listing, progress, restores, volume_changes, volume_edits, volumes
+from breezeblock.resources import listing, progress, restores, type_encryption, volume_changes, volume_edits, volumes
 
 LISTS: Final = Lists(
     collection="volumes",
@@ -45,7 +46,7 @@ LISTS: Final = Lists(
         "updated_at": Filter(Kind.TIME, since=TIME_FILTERS),
         "consumes_quota": Filter(Kind.FLAG, since=CONSUMES_QUOTA_SINCE),
         "group_id": Filter(since=GROUP_FILTER),
-        "glance_metadata": Filter(Kind.NOTHING),
+        "glance_metadata": Filter(Kind.PAIRS, since=IMAGE_METADATA_FILTER, attribute="image_metadata"),
         "id": Filter(public=False),
         "project_id": Filter(public=False),
         "user_id": Filter(public=False),
@@ -58,7 +59,7 @@ LISTS: Final = Lists(
         "multiattach": Filter(Kind.FLAG, public=False),
         "encrypted": Filter(Kind.FLAG, public=False),
     },
-    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "consumes_quota", "group_id"},
+    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "image_metadata", "consumes_quota", "group_id"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
 
@@ -139,10 +140,18 @@ async def delete(call: Call) -> Response:
 
 
 async def show_encryption(call: Call) -> Response:
-    """GET /volumes/{volume_id}/encryption. 200; no volume is encrypted yet."""
+    """GET /volumes/{volume_id}/encryption. 200."""
     call.permit("volume_extension:volume_encryption_metadata")
-    await _read(call)
-    return answers.json({"encryption_key_id": None})
+    return answers.json(await _encryption(call))
+
+
+async def show_encryption_word(call: Call) -> Response:
+    """GET /volumes/{volume_id}/encryption/{word}: one of these alone. 200."""
+    call.permit("volume_extension:volume_encryption_metadata")
+    said, word = await _encryption(call), call.path["word"]
+    if word not in said:
+        raise NotFound(f"Volume {_id(call)} has no encryption metadata {word}: expected one of {', '.join(said)}.")
+    return answers.json({word: said[word]})
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------
@@ -259,6 +268,7 @@ ROUTES: Final = (
     Route("PUT", "volumes/{volume_id}", update),
     Route("DELETE", "volumes/{volume_id}", delete),
     Route("GET", "volumes/{volume_id}/encryption", show_encryption),
+    Route("GET", "volumes/{volume_id}/encryption/{word}", show_encryption_word),
 )
 
 
@@ -278,6 +288,11 @@ async def _read(call: Call) -> Mapping[str, Any]:
     """The volume of the URL, if this caller may see it."""
     project_id = None if call.origin.is_admin else call.origin.project_id
     return await call.store.read(progress.one, listing.VOLUMES, id_=_id(call), project_id=project_id)
+
+
+async def _encryption(call: Call) -> dict[str, Any]:
+    project_id = None if call.origin.is_admin else call.origin.project_id
+    return await call.store.read(type_encryption.of_volume, volume_id=_id(call), project_id=project_id)
 
 
 async def _list(call: Call, *, detail: bool) -> Response:

@@ -67,6 +67,8 @@ class Key(NamedTuple):
     rule: str = ""
     # Only where a resource is shown as it is (show, list), not in the answers to create and update.
     attribute: bool = False
+    # Its form is a function whose text has the name as well, or is empty where the object does not have the key.
+    optional: bool = False
 
 
 ID: Final = '"%s"'  # a text of ours that is never NULL
@@ -101,16 +103,20 @@ def compile_template(keys: Iterable[Key], columns: Sequence[str]) -> Template:
     """The template of these keys for rows of these columns."""
     pieces: list[str] = []
     gaps: list[tuple[tuple[int, ...], Form | None]] = []
+    last: list[tuple[tuple[int, ...], Form | None]] = []
     for key in keys:
         indexes = tuple(columns.index(column) for column in key.columns)
-        if callable(key.form):
+        if key.optional:
+            assert callable(key.form), f"{key.name}: a function says whether it is there"
+            last.append((indexes, key.form))
+        elif callable(key.form):
             pieces.append(f"{quote(key.name)}:%s")
             gaps.append((indexes, key.form))
         else:
             assert key.form.count("%s") == len(indexes), f"{key.name}: a gap for each column"
             pieces.append(f"{quote(key.name)}:{key.form}")
             gaps += [((index,), None) for index in indexes]
-    return Template(f"{{{','.join(pieces)}}}", tuple(gaps))
+    return Template(f"{{{','.join(pieces)}{'%s' * len(last)}}}", (*gaps, *last))
 
 
 def select_keys(

@@ -11,6 +11,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import (
     CLUSTER_NAME,
     CONSUMES_QUOTA,
+    ENCRYPTION_KEY_ID,
     GROUP_OF_VOLUME,
     PROVIDER_ID,
     SHARED_TARGETS,
@@ -43,6 +44,7 @@ _NAME: Final = COLUMNS.index("name")
 HOST_RULE: Final = "volume_extension:volume_host_attribute"
 MIGRATION_RULE: Final = "volume_extension:volume_mig_status_attribute"
 PROJECT_RULE: Final = "volume_extension:volume_tenant_attribute"
+IMAGE_RULE: Final = "volume_extension:volume_image_metadata:show"
 ADMIN_RULE: Final = HOST_RULE  # what else Cinder shows to administrators has no rule of its own
 
 
@@ -51,6 +53,14 @@ def _metadata(content: str, readonly: bool | None) -> str:
     if readonly is None:
         return content
     return json.dumps({**json.loads(content), "readonly": str(bool(readonly))}, ensure_ascii=False)
+
+
+def _image_metadata(content: str | None) -> str:
+    return "" if content is None else f',"volume_image_metadata":{content}'
+
+
+def _key_id(key_id: str | None) -> str:
+    return "" if key_id is None else f',"encryption_key_id":"{key_id}"'
 
 
 # And `links`, which is put in for each request: it needs the URL that the client used.
@@ -86,6 +96,15 @@ KEYS: Final = (
     Key("os-vol-host-attr:host", ("pool_name",), text, rule=HOST_RULE, attribute=True),
     Key("os-vol-mig-status-attr:migstat", ("migration_status",), text, rule=MIGRATION_RULE, attribute=True),
     Key("os-vol-mig-status-attr:name_id", rule=MIGRATION_RULE, attribute=True),
+    Key("encryption_key_id", ("encryption_key_id",), _key_id, since=ENCRYPTION_KEY_ID, optional=True),
+    Key(
+        "volume_image_metadata",
+        ("image_metadata_json",),
+        _image_metadata,
+        rule=IMAGE_RULE,
+        attribute=True,
+        optional=True,
+    ),
 )
 
 
