@@ -8,14 +8,23 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
+from breezeblock.resources import (
+    backups,
+    restores,
+    snapshots,
+    targets,
+    transfers,
+    verifications,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 TRANSITIONS: Final = {
     value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications, transfers)
     for value in vars(module).values()
     if isinstance(value, Transition)
 }
@@ -97,7 +106,7 @@ def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
     declared = [
         value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications, transfers)
         for value in vars(module).values()
         if isinstance(value, Transition)
     ]

@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.api import metrics, routes_admin, versions
-from breezeblock.api.handlers import backups, snapshot_metadata, snapshots, volume_metadata, volumes
+from breezeblock.api.handlers import backups, snapshot_metadata, snapshots, transfers, volume_metadata, volumes
 from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
@@ -24,6 +24,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *snapshots.ROUTES,
     *snapshot_metadata.ROUTES,
     *backups.ROUTES,
+    *transfers.ROUTES,
     *routes_admin.ROUTES,
 )
 

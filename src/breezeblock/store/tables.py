@@ -27,6 +27,9 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_transfers import log_levels as log_levels
+from breezeblock.store.tables_transfers import log_reports as log_reports
+from breezeblock.store.tables_transfers import transfers as transfers
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
