@@ -31,6 +31,7 @@ NAMED: Final = {
     "{owner}": "p1",
     "{key}": "key",
     "{alias}": "os-hosts",
+    "{host}": "nodes-0@b0",
 }
 # What shows one thing or a sum, and is the same however many others there are. Every other GET is a list, and gets longer.
 NOT_LISTS: Final = {
@@ -39,7 +40,8 @@ NOT_LISTS: Final = {
     "/v3/p1/volumes/{volume_id}/metadata", "/v3/p1/volumes/{volume_id}/metadata/{key}",
     "/v3/p1/snapshots/{snapshot_id}", "/v3/p1/snapshots/{snapshot_id}/metadata",
     "/v3/p1/snapshots/{snapshot_id}/metadata/{key}", "/v3/p1/backups/{backup_id}", "/v3/p1/volume-transfers/{transfer_id}",
-    "/v3/p1/os-volume-transfer/{transfer_id}",
+    "/v3/p1/os-volume-transfer/{transfer_id}", "/v3/p1/resource_filters", "/v3/p1/capabilities/{host}",
+    "/v3/p1/os-hosts/{host}",
     "/v3/p1/backups/{backup_id}/export_record", "/v3/p1/types/{type_id}", "/v3/p1/types/{type_id}/extra_specs",
     "/v3/p1/types/{type_id}/extra_specs/{key}", "/v3/p1/messages/{message_id}", "/v3/p1/clusters/{cluster_name}",
     "/v3/p1/volumes?limit=1", "/v3/p1/volumes/detail?limit=1", "/v3/p1/volumes/summary?all_tenants=1",

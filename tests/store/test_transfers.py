@@ -10,17 +10,18 @@ from tests.store.beside import beside
 from tests.store.given import ME, UNLIMITED, Base, create_snapshot, create_volume, new_snapshot, origin
 
 from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotFound, OverQuota, Rejected
-from breezeblock.model.ids import TransferId, VolumeId
+from breezeblock.model.ids import SnapshotId, TransferId, VolumeId
 from breezeblock.resources import snapshots, transfers, types, volume_changes, volumes
 from breezeblock.resources.transfers import NewTransfer, key_hash
 from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
+from breezeblock.store.transitions import lock_rows
 from breezeblock.work.catalogue import CATALOGUE
 
 KEY = "0123456789abcdef"
 T1 = TransferId("t1")
 GIVER, TAKER = "p1", "p2"
-V, S = VolumeId("v1"), "s1"
+V, S = VolumeId("v1"), SnapshotId("s1")
 
 
 @pytest.fixture
@@ -337,13 +338,12 @@ def test_a_snapshot_that_came_before_the_rows_were_held_is_seen(base: Base, monk
     """What was read before the hold is a guess: the transaction runs again."""
     offer(base)
     base.change(tables.snapshots, S, volume_id="other")
-    real = transfers.lock_rows
 
     def late(tx: Any, targets: Any, **how: Any) -> None:
         tx.execute(tables.snapshots.update().values(volume_id=V))
-        real(tx, targets, **how)
+        lock_rows(tx, targets, **how)
 
-    monkeypatch.setattr(transfers, "lock_rows", late)
+    monkeypatch.setattr("breezeblock.resources.transfers.lock_rows", late)
     with pytest.raises(Contended):
         accept(base)
 
