@@ -24,6 +24,7 @@ NAMED: Final = {
     "{volume_id}": "volumes-0",
     "{snapshot_id}": "snapshots-0",
     "{backup_id}": "backups-0",
+    "{transfer_id}": "transfers-0",
     "{type_id}": "type-0",
     "{message_id}": "messages-0",
     "{cluster_name}": "c@b0",
@@ -33,6 +34,7 @@ NAMED: Final = {
     "{qos_id}": "qos_specs-0",
     "{encryption_id}": "provider",
     "{word}": "encryption_key_id",
+    "{host}": "nodes-0@b0",
 }
 # What shows one thing or a sum, and is the same however many others there are. Every other GET is a list, and gets longer.
 NOT_LISTS: Final = {
@@ -40,7 +42,9 @@ NOT_LISTS: Final = {
     "/v3/p1/volumes/summary", "/v3/p1/volumes/{volume_id}", "/v3/p1/volumes/{volume_id}/encryption",
     "/v3/p1/volumes/{volume_id}/metadata", "/v3/p1/volumes/{volume_id}/metadata/{key}",
     "/v3/p1/snapshots/{snapshot_id}", "/v3/p1/snapshots/{snapshot_id}/metadata",
-    "/v3/p1/snapshots/{snapshot_id}/metadata/{key}", "/v3/p1/backups/{backup_id}",
+    "/v3/p1/snapshots/{snapshot_id}/metadata/{key}", "/v3/p1/backups/{backup_id}", "/v3/p1/volume-transfers/{transfer_id}",
+    "/v3/p1/os-volume-transfer/{transfer_id}", "/v3/p1/resource_filters", "/v3/p1/capabilities/{host}",
+    "/v3/p1/os-hosts/{host}",
     "/v3/p1/backups/{backup_id}/export_record", "/v3/p1/types/{type_id}", "/v3/p1/types/{type_id}/extra_specs",
     "/v3/p1/types/{type_id}/extra_specs/{key}", "/v3/p1/messages/{message_id}", "/v3/p1/clusters/{cluster_name}",
     "/v3/p1/volumes?limit=1", "/v3/p1/volumes/detail?limit=1", "/v3/p1/volumes/summary?all_tenants=1",
@@ -59,6 +63,7 @@ ALSO: Final = (
     "volumes/summary?all_tenants=1",
     "snapshots/detail?all_tenants=1&with_count=true&availability_zone=zone",
     "backups/detail?all_tenants=1&with_count=true&sort=name:asc&status=available",
+    "volume-transfers/detail?all_tenants=1&sort=name:asc&marker=transfers-0",
     "types?is_public=none&extra_specs={'key':'value'}",
     "messages?sort=event_id:asc&marker=messages-0",
     "scheduler-stats/get_pools?detail=true",

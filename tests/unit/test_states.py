@@ -16,6 +16,7 @@ from breezeblock.resources import (
     restores,
     snapshots,
     targets,
+    transfers,
     verifications,
     volume_changes,
     volumes,
@@ -25,7 +26,7 @@ from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
-    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections,
+    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections, transfers,
 )  # fmt: skip
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)

@@ -187,11 +187,12 @@ def _where(call: Call, lists: Lists) -> tuple[Condition, ...]:
         attribute = found.attribute or name.removesuffix("~")
         conditions += _conditions(call, name, attribute, found.kind, value, like=like)
     if unknown and call.microversion >= RESOURCE_FILTERS:
-        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: {', '.join(_known(call, lists))}.")
+        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: {', '.join(known(call, lists))}.")
     return tuple(conditions)
 
 
-def _known(call: Call, lists: Lists) -> list[str]:
+def known(call: Call, lists: Lists) -> list[str]:
+    """The filters that this caller's version of the list has, for this caller."""
     return sorted(
         name
         for name, one in lists.filters.items()

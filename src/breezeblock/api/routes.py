@@ -13,6 +13,7 @@ from breezeblock.api.handlers import (
     image_metadata,
     snapshot_metadata,
     snapshots,
+    transfers,
     volume_metadata,
     volumes,
 )
@@ -41,6 +42,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *groups.ROUTES,
     *group_snapshots.ROUTES,
     *consistency_groups.ROUTES,
+    *transfers.ROUTES,
     *routes_admin.ROUTES,
 )
 

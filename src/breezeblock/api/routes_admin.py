@@ -3,15 +3,18 @@
 from typing import Final
 
 from breezeblock.api.handlers import (
+    capabilities,
     clusters,
     default_types,
     extensions,
     fences,
+    hosts,
     limits,
     messages,
     pools,
     qos_specs,
     quotas,
+    resource_filters,
     services,
     type_access,
     type_encryption,
@@ -71,6 +74,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PUT", "clusters/enable", clusters.enable, since=CLUSTERS),
     Route("PUT", "clusters/disable", clusters.disable, since=CLUSTERS),
     Route("GET", "scheduler-stats/get_pools", pools.get_pools),
+    *capabilities.ROUTES,
+    *hosts.ROUTES,
+    *resource_filters.ROUTES,
     Route("GET", "os-availability-zone", zones.list_zones),
     Route("GET", "extensions", extensions.list_extensions),
     Route("GET", "extensions/{alias}", extensions.show),

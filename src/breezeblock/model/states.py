@@ -24,6 +24,7 @@ ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
 ERROR_RESTORING: Final = "error_restoring"
 MAINTENANCE: Final = "maintenance"
+AWAITING_TRANSFER: Final = "awaiting-transfer"
 
 VOLUME_TRANSITIONAL: Final = frozenset(
     {CREATING, DELETING, EXTENDING, REVERTING, RETYPING, BACKING_UP, RESTORING_BACKUP}

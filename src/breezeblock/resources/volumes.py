@@ -35,6 +35,7 @@ from breezeblock.resources.accepted import (
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import check_zone, new_row, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
+from breezeblock.resources.transfers import forget_offers
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -442,6 +443,7 @@ def forget_snapshot(tx: Connection, snapshot: Mapping[str, Any]) -> None:
 def _forget(tx: Connection, table: Any, row: Mapping[str, Any]) -> None:
     if table is volumes:
         attached.remove_all(tx, row["id"])
+        forget_offers(tx, volume_id=row["id"])  # an operator may have reset it while it awaited its transfer
     vanish(tx, table, row["id"])
     if row["tombstone"]:
         return  # its accounts were settled when it became one

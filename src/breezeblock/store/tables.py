@@ -34,6 +34,9 @@ from breezeblock.store.tables_groups import group_volume_types as group_volume_t
 from breezeblock.store.tables_groups import volume_groups as volume_groups
 from breezeblock.store.tables_types import default_types as default_types
 from breezeblock.store.tables_types import qos_specs as qos_specs
+from breezeblock.store.tables_transfers import log_levels as log_levels
+from breezeblock.store.tables_transfers import log_reports as log_reports
+from breezeblock.store.tables_transfers import transfers as transfers
 
 # --- resources ------------------------------------------------------------------------------------------------------
 

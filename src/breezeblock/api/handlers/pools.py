@@ -1,7 +1,7 @@
 """Pools, as placement sees them."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import RowMapping
 from starlette.responses import Response
@@ -9,9 +9,17 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import POOL_FILTER, POOL_TYPE_FILTER, RESOURCE_FILTERS
+from breezeblock.api.paging import Filter, Lists
 from breezeblock.api.views import pools as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import pools
+
+LISTS: Final = Lists(
+    collection="scheduler-stats/get_pools",
+    filters={"name": Filter(), "volume_type": Filter()},
+    sort_keys=frozenset(),
+    sort_aliases={},
+)
 
 
 async def get_pools(call: Call) -> Response:
@@ -30,9 +38,9 @@ def _filters(call: Call) -> dict[str, str]:
     if call.microversion < POOL_FILTER:
         return {}
     filters = {name: value for name, value in call.query.items() if name != "detail"}
-    unknown = sorted(filters.keys() - {"name", "volume_type"})
+    unknown = sorted(filters.keys() - LISTS.filters.keys())
     if unknown and call.microversion >= RESOURCE_FILTERS:
-        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: name, volume_type.")
+        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: {', '.join(LISTS.filters)}.")
     if call.microversion < POOL_TYPE_FILTER:
         filters.pop("volume_type", None)
     return filters
