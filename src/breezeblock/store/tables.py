@@ -27,6 +27,7 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_migration import stray_objects as stray_objects
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
@@ -68,6 +69,8 @@ volumes = Table(
     Column("updated_at_us", BigInteger),
     # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
     Column("replication_status", text_of(36)),
+    # The pool that has promised room for it as well, while it is moved there; else NULL.
+    Column("target_pool_name", NAME),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -229,6 +232,8 @@ operations = Table(
     Column("not_before_us", BigInteger, nullable=False, default=0),
     Column("created_at_us", BigInteger, nullable=False),
     Column("claimed_at_us", BigInteger),
+    # A second queue whose storage it reads: only a node that serves both may claim it. Mostly NULL.
+    Column("needs", NAME),
     Index("ix_operations_queue", "queue", "owner", "created_at_us"),
     # Those that have brought nodes down, however many wait that have not.
     Index("ix_operations_attempt", "queue", "attempt"),

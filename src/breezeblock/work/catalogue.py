@@ -3,7 +3,18 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, backups, cinder, garbage, nodes, policies, snapshots, verifications, volumes
+from breezeblock.work import (
+    backends,
+    backups,
+    cinder,
+    garbage,
+    migrations,
+    nodes,
+    policies,
+    snapshots,
+    verifications,
+    volumes,
+)
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -13,6 +24,8 @@ CATALOGUE: Final[dict[str, Operation]] = {
         volumes.EXTEND_VOLUME,
         volumes.REVERT_VOLUME,
         volumes.RETYPE_VOLUME,
+        migrations.MIGRATE_VOLUME,
+        migrations.DROP_STRAYS,
         snapshots.CREATE_SNAPSHOT,
         snapshots.DELETE_SNAPSHOT,
         backups.CREATE_BACKUP,
