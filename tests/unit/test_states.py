@@ -8,14 +8,24 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
+from breezeblock.resources import (
+    backups,
+    migrations,
+    moves,
+    restores,
+    snapshots,
+    targets,
+    verifications,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 TRANSITIONS: Final = {
     value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+    for module in (volumes, volume_changes, migrations, moves, snapshots, backups, restores, targets, verifications)
     for value in vars(module).values()
     if isinstance(value, Transition)
 }
@@ -41,6 +51,10 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("snapshots", "restoring"): ("snapshot.restored",),
     },
     "retype_volume": {("volumes", "retyping"): ("volume.retyped",)},
+    "migrate_volume": {
+        ("volumes", "retyping"): ("volume.retyped",)
+    },  # or `maintenance`, where a volume may rest as well
+    "drop_strays": {},  # it changes nothing that users see
     "create_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
     "delete_snapshot": {("snapshots", "deleting"): ("snapshot.delete_failed",)},
     "create_backup": {
@@ -97,7 +111,7 @@ def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
     declared = [
         value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
+        for module in (volumes, volume_changes, migrations, moves, snapshots, backups, restores, targets, verifications)
         for value in vars(module).values()
         if isinstance(value, Transition)
     ]

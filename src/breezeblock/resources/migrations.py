@@ -49,10 +49,6 @@ MIGRATE: Final = Transition(
     name="volume.migrate",
     musts=(
         Must(
-            differs(volumes.c.status, states.IN_USE),
-            "Volume {id} is in use; moving it then needs the compute service, and none is configured here. Detach it first.",
-        ),
-        Must(
             equals(volumes.c.status, states.AVAILABLE),
             "Volume {id} has status {status}; it must be available to be migrated.",
         ),
@@ -65,7 +61,7 @@ MIGRATE: Final = Transition(
         moves.NO_SNAPSHOTS,
     ),
     sets={
-        "status": new("status"),
+        "status": new("meanwhile"),
         "previous_status": volumes.c.status,
         "migration_status": moves.STARTING,
         "target_pool_name": new("pool_name"),
@@ -99,8 +95,13 @@ def begin_migrate(
     row = read_row(tx, volumes, volume_id)
     assert row is not None, "a locked row is there"
     refuse_frozen(tx, row)
-    status = states.MAINTENANCE if lock_volume else states.AVAILABLE
-    MIGRATE.check_locked(tx, volume_id, status=status, pool_name=None, now_us=origin.at_us)
+    meanwhile = states.MAINTENANCE if lock_volume else states.AVAILABLE
+    if row["status"] == states.IN_USE:
+        raise InvalidState(
+            f"Volume {volume_id} is in use; moving it then needs the compute service, and none is configured here. "
+            "Detach it first."
+        )
+    MIGRATE.check_locked(tx, volume_id, meanwhile=meanwhile, pool_name=None, now_us=origin.at_us)
     moves.refuse_replicated(tx, row)
     if at[0].queue == queue_of(row["pool_name"]):
         raise InvalidState(f"Volume {volume_id} is on backend {at[0].queue} already; a migration is to another one.")
@@ -112,7 +113,7 @@ def begin_migrate(
             tx, origin=origin, resource_type="volume", resource_id=volume_id, event="migrate_volume", text=text
         )
         return Accepted(None, row | {"migration_status": moves.ERROR})
-    changed = MIGRATE.apply_locked(tx, volume_id, status=status, pool_name=pool.name, now_us=origin.at_us)
+    changed = MIGRATE.apply_locked(tx, volume_id, meanwhile=meanwhile, pool_name=pool.name, now_us=origin.at_us)
     return moves.enqueue(tx, changed, origin=origin, pool=pool, locked=lock_volume)
 
 

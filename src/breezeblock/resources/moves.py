@@ -113,14 +113,13 @@ def place(
     near = [pool for pool in elsewhere if pool.queue in reached]
     wish = Wish(size_gib=row["charged_gib"], availability_zone=row["availability_zone"], extra_specs=specs)
     pool, why_not = allocate.place(tx, wish, among=near) if near else (None, "")
-    if pool is None:
-        far = [
-            f"{pool.name} is served by no running node that serves {here} as well"
-            for pool in elsewhere
-            if pool not in near
-        ]
-        why_not = " ".join(filter(None, (why_not, f"{'; '.join(far)}." if far else "")))
-    return pool, why_not or "There is no other backend."
+    if pool is not None:
+        return pool, ""
+    far = [
+        f"{pool.name} is served by no running node that serves {here}, too" for pool in elsewhere if pool not in near
+    ]
+    reasons = [why_not, f"{'; '.join(far)}." if far else "", "There is no other backend." if not elsewhere else ""]
+    return None, " ".join(reason for reason in reasons if reason)
 
 
 def enqueue(
