@@ -206,3 +206,60 @@ def test_a_migration_that_is_none_is_not_completed(api: Api, old: Any, new: Any,
 )
 def test_a_wrong_completion_is_refused(api: Api, new: str, more: Any, token: str, status: int) -> None:
     assert complete(api, api.given_volume(), new, token=token, **more).status_code == status
+
+
+# --- zones ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def north(two: Api) -> Api:
+    """The second backend is in another zone than the first, which is in the default one."""
+    far = {"name": "breezeblock@far#pool", "queue": "breezeblock@far", "availability_zone": "north"}
+    two.insert(tables.pools, {**POOL, **far, "total_gib": 100_000})
+    return two
+
+
+def create(api: Api, **asked: Any) -> Any:
+    return api("POST", "/v3/volumes", {"volume": asked})
+
+
+@pytest.mark.parametrize(("asked", "zone"), [({}, "nova"), ({"availability_zone": "north"}, "north")])
+def test_a_volume_is_in_the_default_zone_or_in_the_one_it_asks_for(north: Api, asked: Any, zone: str) -> None:
+    """However much more room there is elsewhere."""
+    answer = create(north, size=1, **asked)
+
+    assert (answer.status_code, answer.json()["volume"]["availability_zone"]) == (202, zone)
+    assert {row["availability_zone"] for row in north.rows(tables.pools) if row["allocated_gib"]} == {zone}
+
+
+def test_a_zone_that_is_none_is_refused(north: Api) -> None:
+    answer = create(north, size=1, availability_zone="south")
+
+    assert answer.status_code == 400
+    assert "'south' is not one of: north, nova" in answer.json()["badRequest"]["message"]
+
+
+@pytest.mark.parametrize(("zone", "status"), [(None, 202), ("north", 202), ("nova", 400)])
+def test_a_volume_stays_in_the_zone_of_its_source(north: Api, zone: str | None, status: int) -> None:
+    """Which may be another than the default one."""
+    source = north.given_volume(pool_name="breezeblock@far#pool", availability_zone="north")
+
+    answer = create(north, source_volid=source, availability_zone=zone)
+
+    assert answer.status_code == status, answer.text
+    if status == 202:
+        assert answer.json()["volume"]["availability_zone"] == "north"
+    else:
+        assert "must be in the same zone" in answer.json()["badRequest"]["message"]
+
+
+def test_a_volume_is_not_moved_out_of_its_zone(north: Api) -> None:
+    """Its user has chosen that."""
+    volume_id = north.given_volume(charged_gib=1)
+    of_all = {"incarnation": "55555555-5555-4555-8555-555555555555", "name": "node-3"}
+    north.insert(tables.nodes, {**NODE, **of_all, "queues_json": f'["{QUEUE}", "breezeblock@far"]'})
+
+    assert migrate(north, volume_id, {"host": "breezeblock@far"}).status_code == 202
+
+    assert north.row(tables.volumes, volume_id)["migration_status"] == "error"
+    assert "is in availability zone north" in north.rows(tables.messages)[0]["user_message"]

@@ -29,7 +29,7 @@ from breezeblock.resources.accepted import (
     tell_the_truth,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.new_volumes import new_row, type_of, zone_of
 from breezeblock.store.tables import backups, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -223,9 +223,8 @@ def begin_create(
     assert backup is not None, "a locked row is there"
     size_gib = int(backup["size_gib"]) if wanted.size_gib is None else wanted.size_gib
     BE_SOURCE.check_locked(tx, wanted.backup_id, size_gib=size_gib)
-    check_zone(pools, wanted.availability_zone)
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
-    wish = Wish(size_gib=size_gib, availability_zone=wanted.availability_zone, extra_specs=specs)
+    wish = Wish(size_gib=size_gib, availability_zone=zone_of(pools, wanted, None), extra_specs=specs)
     pool, why_not = allocate.place(tx, wish, among=pools)
     if pool is None and restoring:
         raise BadRequest(f"Backup {wanted.backup_id} cannot be restored to a new volume. {why_not}")

@@ -33,7 +33,7 @@ from breezeblock.resources.accepted import (
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.new_volumes import new_row, type_of, zone_of
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -260,11 +260,9 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
     elif source_table is snapshots:
         BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
-    check_zone(pools, wanted.availability_zone)
-
     wish = Wish(
         size_gib=size_gib,
-        availability_zone=wanted.availability_zone,
+        availability_zone=zone_of(pools, wanted, source),
         extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
         pool_name=None if source is None else source["pool_name"],
     )
