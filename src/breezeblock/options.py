@@ -27,6 +27,13 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "breezeblock"
     )
     availability_zone: Annotated[Text, Meta(description="The zone of volumes that ask for none.")] = "nova"
+    availability_zone_fallback: Annotated[
+        bool, Meta(description="Whether who asks for a zone that does not exist gets that one instead of a refusal.")
+    ] = False
+    cloned_volume_same_az: Annotated[
+        bool,
+        Meta(description="Whether a volume from another one, or from a snapshot, may only be in the zone of that."),
+    ] = True
     default_project: Annotated[Text, Meta(description="The project of requests that name none.")] = "admin"
     default_group_type: Annotated[
         str, Meta(max_length=255, description="The group type that group_types/default shows; empty: there is none.")
@@ -126,6 +133,7 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Annotated[Path, Meta(description="Where a driver that uses files keeps them; default data_dir/volumes/NAME.")]
     driver: Annotated[Name, Meta(description="The driver's name.")] = "file"
+    availability_zone: Annotated[Text, Meta(description="The zone it is in; default service.availability_zone.")]
     copy_rate_limit: Annotated[int, Meta(ge=0, description='Bytes per second, or "100 MiB"; 0 is no limit.')] = 0
     max_over_subscription_ratio: Annotated[
         float, Meta(ge=1, le=1000, description="Promised to real capacity, if thin.")

@@ -374,6 +374,7 @@ def _backend(name: str, given: Mapping[str, Any], service: Service, nodes: Nodes
     applies = {"same_machine": one_machine, "boot": True, "external": bool(agent), "storage": driver.storage_fence}
     default: dict[str, Any] = {
         "path": service.data_dir / "volumes" / name,
+        "availability_zone": service.availability_zone,
         "fence": [method for method, does in applies.items() if does],
         "settle_s": driver.settle_s,
         "locks": "local" if one_machine else "database",

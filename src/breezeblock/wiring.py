@@ -315,7 +315,7 @@ def _open_backend(name: str, chosen: BackendSettings, settings: Settings, env: E
         queue=f"{settings.service.cluster}@{name}",
         driver=driver,
         slots=settings.nodes.slots,
-        availability_zone=settings.service.availability_zone,
+        availability_zone=chosen.availability_zone,
         reserved_percentage=chosen.reserved_percentage,
         over_subscription_percent=int(chosen.max_over_subscription_ratio * 100) if chosen.thin else 100,
         extra=dict(chosen.capabilities),

@@ -13,6 +13,8 @@ from breezeblock.resources import (
     attachments,
     backups,
     connections,
+    migrations,
+    moves,
     restores,
     snapshots,
     targets,
@@ -26,7 +28,7 @@ from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
-    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections, transfers,
+    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections, transfers, migrations, moves,
 )  # fmt: skip
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
@@ -56,6 +58,10 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     "retype_volume": {("volumes", "retyping"): ("volume.retyped",)},
     "connect_attachment": {("attachments", "attaching"): ("attachment.complete", "attachment.connect_failed")},
     "disconnect_attachments": {("attachments", "detaching"): ("attachment.disconnect_failed",)},
+    "migrate_volume": {
+        ("volumes", "retyping"): ("volume.retyped",)
+    },  # or `maintenance`, where a volume may rest as well
+    "drop_strays": {},  # it changes nothing that users see
     "create_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
     "delete_snapshot": {("snapshots", "deleting"): ("snapshot.delete_failed",)},
     "create_backup": {

@@ -39,6 +39,8 @@ RULES: Final[dict[str, Audience]] = {
     "volume:delete_transfer": _P,
     "volume_extension:volume_admin_actions:reset_status": _A,
     "volume_extension:volume_admin_actions:force_delete": _A,
+    "volume_extension:volume_admin_actions:migrate_volume": _A,
+    "volume_extension:volume_admin_actions:migrate_volume_completion": _A,
     "volume_extension:volume_encryption_metadata": _P,
     "volume_extension:volume_image_metadata:show": _P,
     "volume_extension:volume_image_metadata:set": _P,

@@ -11,6 +11,7 @@ from breezeblock.api.handlers import (
     group_types,
     groups,
     image_metadata,
+    migrations,
     snapshot_metadata,
     snapshots,
     transfers,
@@ -27,7 +28,7 @@ TOP: Final = {
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.
-VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS}
+VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS, **migrations.ACTIONS}
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),

@@ -19,6 +19,9 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
     availability_zone: str | None = None
     # What a volume says that no pool could take.
     default_zone: str = "nova"
+    # Whether a zone that does not exist means that one, and whether a source's zone is the only one that it may be in.
+    zone_fallback: bool = False
+    same_zone: bool = True
     snapshot_id: SnapshotId | None = None
     source_volid: VolumeId | None = None
     backup_id: BackupId | None = None

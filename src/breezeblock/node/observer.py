@@ -55,6 +55,7 @@ class Watch:
         self._fencing: dict[Incarnation, asyncio.Task[None]] = {}
         self._fenced = asyncio.Event()
         self._served_at: dict[tuple[str, str | None, str, int], float] = {}
+        self._paired_at: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -111,10 +112,15 @@ class Watch:
         ]
         return self._observer.watched_for(max(newest, default=None))
 
+    def pair_unserved_for(self, queue: str, other: str) -> float:
+        """For how many seconds no live node has served both of two queues; 0 when we cannot tell."""
+        return self._observer.watched_for(self._paired_at.get((queue, other)))
+
     def _note_served(self, live: Iterable[NodeRow], at: float) -> None:
         for row in live:
             serves = [(queue, target) for queue in row.queues for target in row.targets(queue)]
             serves.append((node_queue(self._cluster, row.name), None))
+            self._paired_at |= {(one, other): at for one in row.queues for other in row.queues}
             for kind, version in row.kinds.items():
                 self._served_at |= {(queue, target, kind, version): at for queue, target in serves}
 

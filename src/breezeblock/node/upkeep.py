@@ -19,6 +19,8 @@ from breezeblock.resources.backends import end_forgotten_failovers, has_forgotte
 from breezeblock.resources.backup_policies import begin_due_policy, has_due_policy
 from breezeblock.resources.garbage import begin_due, end_forgotten_pin, has_due, has_forgotten_pins
 from breezeblock.resources.retention import forget_old
+from breezeblock.resources.strays import begin_due as begin_removal
+from breezeblock.resources.strays import has_due as has_strays
 from breezeblock.store.run import Store
 from breezeblock.store.type_accounts import has_named, move_to_ids
 
@@ -68,6 +70,7 @@ class Upkeep:
             await self._attempt(self._find_unserved)
             await self._attempt(self._reopen)
             await self._attempt(self._collect)
+            await self._attempt(self._drop_strays)
             await self._attempt(self._run_policies)
             await self._attempt(self._prune)
             for space in self._locks.values():
@@ -109,6 +112,15 @@ class Upkeep:
             if not begun:
                 break
             self._on_open([self._queues[0]])
+
+    async def _drop_strays(self) -> None:
+        """Have removed what migrations have left on backends that we serve."""
+        if not self._queues:
+            return
+        while await self._store.read(has_strays, queues=self._queues):
+            if (name := await self._store.run(begin_removal, origin=self._own_word(), queues=self._queues)) is None:
+                break
+            self._on_open([name])
 
     async def _run_policies(self) -> None:
         """Begin what policies of backups say, when it is due; in our own queue, as any node can do it."""
@@ -153,10 +165,17 @@ class Upkeep:
                 continue  # it waits for the failover, which is not waited for without end
             if self.is_unserved(one, one.queue, targets.get(one.queue)):
                 found += await self._store.read(waiting.heads, waiting=one, most=PARK_MOST)
+            elif one.kind in waiting.NEED_TWO:
+                for needs, wanted in await self._store.read(waiting.needing_two, waiting=one, most=PARK_MOST):
+                    if self._watch.pair_unserved_for(one.queue, needs) > self._limits.park_after_s:
+                        found.append(wanted)
         if found:
             self._on_unserved(found)
 
     def is_unserved(self, one: Waiting | Claim, name: str, target: str | None) -> bool:
         """Whether no live node has been able to run it for as long as one waits for that."""
+        longest_s = self._limits.park_after_s
+        if isinstance(one, Claim) and one.needs and self._watch.pair_unserved_for(one.queue, one.needs) > longest_s:
+            return True
         on = None if one.kind == queue.FAILOVER else target  # a failover speaks to the backend as a whole
-        return self._watch.unserved_for(name, on, one.kind, one.version) > self._limits.park_after_s
+        return self._watch.unserved_for(name, on, one.kind, one.version) > longest_s

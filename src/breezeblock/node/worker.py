@@ -293,7 +293,7 @@ class Worker:
         A failover needs no free slot, and never waits to run alone. Of a backend that works on a target unknown to this node
         nothing is taken: others know it.
         """
-        half = self._limits.risky_from
+        half, serves = self._limits.risky_from, tuple(self._backends)
         normal: list[Wanted] = []
         risky: list[Wanted] = []
         failovers: list[Wanted] = []
@@ -306,7 +306,9 @@ class Worker:
                     every = range(queue.ATTEMPTS_MOST)
                     failovers += queue.claimable(tx, queue=name, kinds=kinds, most=1, attempts=every)
             elif slots > 0 and (name == self._own_queue or self._backends[name].knows(targets.get(name))):
-                look = functools.partial(queue.claimable_apart, tx, queue=name, most=slots, risky_from=half)
+                look = functools.partial(
+                    queue.claimable_apart, tx, queue=name, most=slots, risky_from=half, serves=serves
+                )
                 found = look(kinds=kinds)
                 patient = [one for one in found[0] if self._is_patient(one.kind)]
                 if len(patient) > (room := rooms[name]):
@@ -461,7 +463,7 @@ class Worker:
         if claim.queue == self._own_queue:
             return NodeTools(tuple(self._backends), self._probe, self._env.clock)
         backend = self._backends.get(claim.queue)
-        if backend is None:
+        if backend is None or claim.needs not in (None, *self._backends):
             return None
         try:
             # A failover speaks to the backend as a whole: the one in use may be what it moves away from.
@@ -472,12 +474,8 @@ class Worker:
         guard = self._gate.guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
         self._guards[claim.operation_id] = guard
         context = OperationContext(guard, claim, self._locks.get(claim.queue))
-        return Tools(
-            driver=driver.bind(context),
-            clock=self._env.clock,
-            continues=backend.continues,
-            archives=self._archives,
-        )
+        bound, source = driver.bind(context), None if claim.needs is None else self._backends[claim.needs].on
+        return Tools(bound, self._env.clock, continues=backend.continues, archives=self._archives, source=source)
 
     async def _probe(self, name: str, target: str | None) -> tuple[PoolReport, ...]:
         return await self._probes.report(self._backends[name].on(target), name, target)

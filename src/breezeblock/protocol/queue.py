@@ -75,6 +75,8 @@ class Job:
     """How it is written in the versions before (`versions.Kind.older`)."""
     is_new: bool = False
     """As `versions.Kind.is_new`."""
+    needs: str | None = None
+    """A second queue, whose storage it only reads: who does not serve that, too, does not claim it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Claim:
     """Where the queue's storage is worked on: a replication target, or None for the backend that is configured."""
     generation: int = 0
     """How often that has changed: what was begun under another number is not to be continued."""
+    needs: str | None = None
 
     def token(self, resource_id: str) -> tuple[int, int]:
         """(seq, epoch) of this operation's lock on a resource: what its storage calls and new names carry."""
@@ -141,6 +144,7 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
             "request_id": origin.request_id,
             "payload_json": msgspec.json.encode(payload).decode(),
             "created_at_us": origin.at_us,
+            "needs": job.needs,
         },
     )
     tx.execute(
@@ -188,26 +192,31 @@ class Wanted:
     kind: str = ""
 
 
-def claimable(tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, attempts: range) -> list[Wanted]:
+def claimable(
+    tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, attempts: range, serves: Sequence[str] = ()
+) -> list[Wanted]:
     """Operations of one queue that could be claimed now, oldest first, of kinds and versions that the caller can run.
+
+    `serves` are all queues of the caller: what needs another one besides is left to those who have both.
 
     Per queue, so that a backlog of one backend hides nothing of another; per span of attempts, so that operations which
     have brought nodes down, and must run alone, neither hide the others nor are hidden by them.
     """
     values = {"queue": queue, "most": most, "attempts_from": attempts.start, "attempts_below": attempts.stop}
-    statement = _claimable(tuple(sorted(kinds.items())), from_first=attempts.start == 0)
-    rows = tx.execute(statement, values).all()
+    both = {"serves": list(serves)} if len(serves) > 1 else {}
+    statement = _claimable(tuple(sorted(kinds.items())), from_first=attempts.start == 0, both=bool(both))
+    rows = tx.execute(statement, values | both).all()
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in rows]
 
 
 def claimable_apart(
-    tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, risky_from: int
+    tx: Connection, *, queue: str, kinds: Mapping[str, int], most: int, risky_from: int, serves: Sequence[str] = ()
 ) -> tuple[list[Wanted], list[Wanted]]:
     """What could be claimed now: at most so many that may run beside others, and one that has to run alone.
 
     One statement, unless more is waiting than may be taken: then it is asked what else there is behind it.
     """
-    look = functools.partial(claimable, tx, queue=queue, kinds=kinds)
+    look = functools.partial(claimable, tx, queue=queue, kinds=kinds, serves=serves)
     seen = look(most=most + 1, attempts=range(ATTEMPTS_MOST))
     normal = [one for one in seen if one.attempt < risky_from]
     risky = [one for one in seen if one.attempt >= risky_from]
@@ -279,9 +288,9 @@ def _read_claims(tx: Connection, ids: Sequence[OperationId], at: Mapping[str, An
     for operation_id in ids:
         row = rows[operation_id]
         places = tuple(sorted(locks.get(operation_id, ()), key=lambda lock: lock.resource_id))
-        storage_in_use = {name: at[row["queue"]][name] for name in _IN_USE if row["queue"] in at}
         values = {name: row[name] for name in _CLAIMED}
-        claims.append(Claim(operation_id=operation_id, locks=places, **values, **storage_in_use))
+        values |= {name: at[row["queue"]][name] for name in _IN_USE if row["queue"] in at}
+        claims.append(Claim(operation_id=operation_id, locks=places, **values))
     return claims
 
 
@@ -305,12 +314,8 @@ def save(
 
     Saving the same twice succeeds: rowcount counts matched rows on all our databases, not changed ones.
     """
-    values: dict[str, Any] = {
-        "new_direction": direction,
-        "new_step": step,
-        "new_state": state_json,
-        "new_failure": failure_json,
-    }
+    values: dict[str, Any] = {"new_direction": direction, "new_step": step}
+    values |= {"new_state": state_json, "new_failure": failure_json}
     if tx.execute(_SAVE if progress else _NOTE, _own(claimed) | values).rowcount == 0:
         raise Fenced(claimed.operation_id)
     if cancellable and direction == DO and was_cancelled(tx, claimed):
@@ -404,11 +409,13 @@ _MARKED_OURS = select(*SEEN).where(operations.c.owner == bindparam("me"))
 
 
 @functools.cache
-def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool) -> Any:
+def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool, both: bool) -> Any:
     known = or_(*(and_(operations.c.kind == kind, operations.c.version <= version) for kind, version in kinds))
     # Those tried often have an index of their own. Left to themselves SQLite and MariaDB take it for the others, too, and sort
     # all that wait.
     attempt = unindexed(operations.c.attempt) if from_first else operations.c.attempt
+    alone = operations.c.needs.is_(None)
+    reached = or_(alone, operations.c.needs.in_(bindparam("serves", expanding=True))) if both else alone
     found = (
         select(*SEEN)
         .where(
@@ -416,6 +423,7 @@ def _claimable(kinds: tuple[tuple[str, int], ...], *, from_first: bool) -> Any:
             attempt >= bindparam("attempts_from"),
             attempt < bindparam("attempts_below"),
             known,
+            reached,
             FREE,
         )
         .order_by(*OLDEST_FIRST)

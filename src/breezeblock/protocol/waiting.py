@@ -1,12 +1,15 @@
 """Operations that no live node can run: found by what they are, and claimed only to be parked."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Select, bindparam, select, true, tuple_
 
 from breezeblock.protocol.queue import FREE, OLDEST_FIRST, SEEN, Wanted
 from breezeblock.store.dialects import skips_to_distinct
 from breezeblock.store.tables import operations
+
+# The kinds that work on two backends (`queue.Job.needs`): few wait at a time, so each of them is looked at.
+NEED_TWO: Final = frozenset({"migrate_volume"})
 
 
 class Waiting(NamedTuple):
@@ -32,6 +35,12 @@ def heads(tx: Connection, *, waiting: Waiting, most: int) -> list[Wanted]:
     """The heads of lines among operations that no live node can claim: they are claimed only to be parked."""
     values = {**waiting._asdict(), "most": most}
     return [Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind) for row in tx.execute(_HEADS, values)]
+
+
+def needing_two(tx: Connection, *, waiting: Waiting, most: int) -> list[tuple[str, Wanted]]:
+    """The heads of lines among operations that only a node can run which serves a second queue, each with that queue."""
+    rows = tx.execute(_NEEDING_TWO, {**waiting._asdict(), "most": most})
+    return [(row.needs, Wanted(row.id, row.epoch, row.queue, row.attempt, row.kind)) for row in rows]
 
 
 def _order(of: FromClause) -> tuple[ColumnElement[Any], ...]:
@@ -69,3 +78,4 @@ _HEADS = (
     .order_by(*OLDEST_FIRST)
     .limit(bindparam("most", type_=Integer()))
 )
+_NEEDING_TWO = _HEADS.add_columns(operations.c.needs).where(operations.c.needs.is_not(None))

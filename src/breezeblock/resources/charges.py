@@ -9,7 +9,7 @@ from breezeblock.model import states
 from breezeblock.model.errors import NotFound
 from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
-from breezeblock.resources import quotas
+from breezeblock.resources import moves, quotas
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tables_of, tell_the_truth
 from breezeblock.resources.backend_changes import park_failover
 from breezeblock.store.tables import backups, volumes
@@ -55,6 +55,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     queue.close(tx, claim, outcome="parked", detail=text, now_us=now_us)
     for table, row_id in ours:
         if table is volumes:
+            moves.park(tx, claim, row_id)
             restore_charge(tx, row_id)
         settle(tx, _park(table), row_id)
     tell_the_truth(tx, claim)

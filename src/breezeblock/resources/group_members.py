@@ -5,7 +5,7 @@ whoever has written the group's row knows them all, once it has read them again.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
@@ -17,6 +17,7 @@ from breezeblock.placement.choose import Pool
 from breezeblock.protocol import queue
 from breezeblock.resources import quotas
 from breezeblock.resources.accepted import add_message, queue_of, vanish
+from breezeblock.resources.new_volumes import zone_of
 from breezeblock.store.tables import group_volume_types, snapshots, volume_groups, volumes
 from breezeblock.store.transitions import read_row
 
@@ -85,13 +86,16 @@ def joined(wanted: NewVolume) -> list[tuple[Table, str]]:
     return [] if wanted.group_id is None else [(volume_groups, wanted.group_id)]
 
 
-def check_join(tx: Connection, wanted: NewVolume, *, type_id: str, pools: list[Pool]) -> tuple[str | None, list[Pool]]:
-    """The zone and the pools that a new volume may have: those of its group's backend.
+def check_join(
+    tx: Connection, wanted: NewVolume, *, type_id: str, pools: list[Pool], source: Mapping[str, Any] | None
+) -> tuple[str | None, list[Pool]]:
+    """The zone and the pools that a new volume may have: those of its group's backend, if it is to be in a group.
 
-    The group's row is ours. Raises BadRequest (no type, or one that the group is not for), InvalidState (the group's status).
+    The group's row is ours. Raises BadRequest (a zone, no type, or one that the group is not for), InvalidState (the group's
+    status).
     """
     if wanted.group_id is None:
-        return wanted.availability_zone, pools
+        return zone_of(pools, wanted, source), pools
     group = read_row(tx, volume_groups, wanted.group_id)
     assert group is not None, "a locked row is there"
     if wanted.volume_type is None:

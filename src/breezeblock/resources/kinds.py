@@ -21,6 +21,8 @@ KINDS: Final = {
         Kind("retype_volume"),
         Kind("connect_attachment", is_new=True),
         Kind("disconnect_attachments", is_new=True),
+        Kind("migrate_volume", is_new=True),
+        Kind("drop_strays"),
         Kind("create_snapshot"),
         Kind("delete_snapshot"),
         # Version 2: what it has stored so far is kept in rows, which nodes of version 1 do not look for.
@@ -43,7 +45,8 @@ KINDS: Final = {
 }
 
 
-def job(kind: str, queue: str, resource_type: str, resource_id: str, payload: Any) -> Job:
+def job(kind: str, queue: str, resource_type: str, resource_id: str, payload: Any, *, needs: str | None = None) -> Job:
     """What to enqueue, in the newest version of its kind."""
     declared = KINDS[kind]
-    return Job(kind, declared.newest, queue, resource_type, resource_id, payload, declared.older, declared.is_new)
+    of = (queue, resource_type, resource_id)
+    return Job(kind, declared.newest, *of, payload, declared.older, declared.is_new, needs)

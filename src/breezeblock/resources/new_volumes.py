@@ -1,6 +1,6 @@
 """What all ways to a new volume share: its type, its zone, its row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,12 +30,32 @@ def type_of(
     return inherited
 
 
-def check_zone(pools: Iterable[Pool], zone: str | None) -> None:
-    """Raise BadRequest for an availability zone that no pool is in."""
-    if zone is None:
-        return
+def zone_of(pools: Sequence[Pool], wanted: NewVolume, source: Mapping[str, Any] | None) -> str | None:
+    """The availability zone that a new volume must be in; None: its source's pool decides, or any will do.
+
+    Who asks for none gets the default one, if there is a pool in it. Raises BadRequest for a zone that no pool is in, and for
+    another one than its source's.
+    """
+    zones = {pool.name: pool.availability_zone for pool in pools}
+    known, zone = set(zones.values()), wanted.availability_zone
+    if wanted.zone_fallback:
+        zone = zone if zone in known else None
+    check_zone(pools, zone)
+    if source is not None:
+        near = zones.get(source["pool_name"])
+        if wanted.same_zone and zone is not None and near is not None and zone != near:
+            raise BadRequest(
+                f"Availability zone '{zone}' is not that of the volume's source, which is in '{near}'; a volume from another "
+                "one, or from a snapshot, must be in the same zone."
+            )
+        return zone
+    return wanted.default_zone if zone is None and wanted.default_zone in known else zone
+
+
+def check_zone(pools: Sequence[Pool], zone: str | None) -> None:
+    """Raises BadRequest for a zone that no pool is in, where there are pools."""
     known = {pool.availability_zone for pool in pools}
-    if known and zone not in known:
+    if zone is not None and known and zone not in known:
         raise BadRequest(f"Availability zone '{zone}' is not one of: {', '.join(sorted(known))}.")
 
 
@@ -61,8 +81,9 @@ def new_row(
         "size_gib": size_gib,
         "status": states.ERROR if pool is None else states.CREATING,
         "pool_name": None if pool is None else pool.name,
-        "availability_zone": wanted.availability_zone
-        or (wanted.default_zone if pool is None else pool.availability_zone),
+        "availability_zone": (wanted.availability_zone or wanted.default_zone)
+        if pool is None
+        else pool.availability_zone,
         "volume_type_id": volume_type["id"],
         "snapshot_id": wanted.snapshot_id,
         "source_volid": wanted.source_volid,

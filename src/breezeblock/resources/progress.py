@@ -17,7 +17,7 @@ from breezeblock.resources.listing import Found, Listing, Page
 from breezeblock.store.tables import backups, operation_locks, operations, volumes
 
 # The kinds of operations that tell how far they are, and the key of their state under which they do.
-TOLD_BY: Final = ("create_backup", "restore_backup", "create_from_backup")
+TOLD_BY: Final = ("create_backup", "restore_backup", "create_from_backup", "migrate_volume")
 TOLD: Final = "told"
 # Among the metadata of what is worked on, clients see these keys. They are never stored: what a client sends back is left out.
 PERCENT_KEY: Final = "breezeblock:progress"
@@ -27,7 +27,7 @@ OWN_KEYS: Final = frozenset({PERCENT_KEY, ETA_KEY})
 # those would cost every client that waits for a new volume.
 _WORKED_ON: Final[Mapping[Table, frozenset[str]]] = {
     backups: frozenset({states.CREATING, states.RESTORING}),
-    volumes: frozenset({states.BACKING_UP, states.RESTORING_BACKUP}),
+    volumes: frozenset({states.BACKING_UP, states.RESTORING_BACKUP, states.RETYPING, states.MAINTENANCE}),
 }
 
 

@@ -29,7 +29,7 @@ from breezeblock.resources.accepted import (
     tell_the_truth,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.new_volumes import new_row, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import backups, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -227,8 +227,7 @@ def begin_create(
     assert backup is not None, "a locked row is there"
     size_gib = int(backup["size_gib"]) if wanted.size_gib is None else wanted.size_gib
     BE_SOURCE.check_locked(tx, wanted.backup_id, size_gib=size_gib)
-    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools)
-    check_zone(pools, zone)
+    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools, source=None)
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
     wish = Wish(size_gib=size_gib, availability_zone=zone, extra_specs=specs)
     pool, why_not = allocate.place(tx, wish, among=among)

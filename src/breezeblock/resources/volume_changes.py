@@ -1,6 +1,6 @@
 """Volumes: extend, revert to a snapshot, retype, and an operator's reset of the status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +11,11 @@ from breezeblock.model.errors import BadRequest, Conflict, Contended, InvalidSta
 from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.placement import allocate
-from breezeblock.placement.choose import Wish
+from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import connections, kinds, quotas, types
+from breezeblock.resources import connections, kinds, moves, quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -372,10 +372,12 @@ def begin_retype(
     migration_policy: str,
     quota_defaults: Mapping[str, int],
 ) -> Accepted:
-    """Accept a change of type within the volume's pool. Raises NotFound, InvalidState, OverQuota.
+    """Accept a change of type: within the volume's pool, or where that does not offer the type, by a move to one that does.
 
-    A type that the pool does not offer would need a migration: the volume keeps its type and a message says so.
+    Raises NotFound, InvalidState, OverQuota. Where nothing is found, or a move is needed and not wanted (`migration_policy`),
+    the volume keeps its type and a message says so.
     """
+    among = allocate.read_pools(tx)
     type_id = types.find_type(tx, name_or_id=new_type, origin=origin)["id"]
     lock_rows(tx, [(volumes, volume_id), (volume_types, type_id)], origin=origin)
     target = read_row(tx, volume_types, type_id)
@@ -388,23 +390,43 @@ def begin_retype(
     wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])
     if row["status"] == states.IN_USE and types.is_multiattach(specs) != row["multiattach"]:
         raise InvalidState(f"Volume {volume_id} is in use; whether several hosts may attach it cannot change now.")
-    why_not = why_no_retype(tx, type_id_old=row["volume_type_id"], target=target)
-    why_not = why_not or allocate.fits(tx, row["pool_name"], wish)
+    never = why_no_retype(tx, type_id_old=row["volume_type_id"], target=target)
+    pool, why_not = None, never or allocate.fits(tx, row["pool_name"], wish)
     if why_not is not None:
-        text = (
-            f"The volume keeps its type: pool {row['pool_name']} {why_not}, and its data is not moved "
-            f"(migration policy '{migration_policy}')."
-        )
+        text = f"The volume keeps its type: pool {row['pool_name']} {why_not}, and its data is not moved"
+        if never is None and migration_policy == "on-demand":
+            pool, why_not = _elsewhere(tx, row, specs, among)
+            text += f". {why_not}"
+        else:
+            text += f" (migration policy '{migration_policy}')."
+    if why_not:
         message_for_request(tx, origin=origin, resource_type="volume", resource_id=volume_id, event="retype", text=text)
         return Accepted(None, row)
     before = quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_id=row["charged_type_id"])
     after = quotas.volume_deltas(volumes=1, gib=row["charged_gib"], type_id=type_id)
     quotas.charge(tx, row["project_id"], quotas.difference(after, before), defaults=quota_defaults)
-    changed = RETYPE.apply_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us)
+    moving = {} if pool is None else {"target_pool_name": pool.name, "migration_status": moves.STARTING}
+    changed = RETYPE.apply_locked(tx, volume_id, type_id=type_id, now_us=origin.at_us, also=moving)
+    if pool is not None:
+        return moves.enqueue(tx, changed, origin=origin, pool=pool, type_id_new=type_id)
     payload = RetypeVolume(volume_id=volume_id, type_id_old=row["volume_type_id"], type_id_new=type_id)
     job = kinds.job("retype_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(changed),))
     return Accepted(job.queue, changed)
+
+
+def _elsewhere(
+    tx: Connection, row: Mapping[str, Any], specs: Mapping[str, str], among: Sequence[Pool]
+) -> tuple[Pool | None, str]:
+    """A pool on another backend that offers a type and has promised room, or the reasons why there is none."""
+    if row["status"] == states.IN_USE:
+        raise InvalidState(
+            f"Volume {row['id']} is in use, and its new type needs a move to another backend, which needs the compute service; "
+            "none is configured here. Detach it first."
+        )
+    if (why_bound := moves.why_bound(tx, row)) is not None:
+        return None, why_bound
+    return moves.place(tx, row, specs=specs, among=among)
 
 
 def finish_retype(tx: Connection, claim: Claim, payload: RetypeVolume, state: dict[str, Any], *, now_us: int) -> None:
@@ -473,6 +495,8 @@ def reset_status(
     if attach_status is not None:
         values["attach_status"] = attach_status
     if migration_status is not None:
+        if migration_status in moves.ENDING:
+            moves.cancel(tx, volume_id=volume_id)
         values["migration_status"] = None if migration_status == "none" else migration_status
     if values:
         change_row(tx, volumes, volume_id, **values)

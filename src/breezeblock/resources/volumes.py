@@ -33,7 +33,7 @@ from breezeblock.resources.accepted import (
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import check_zone, new_row, type_of
+from breezeblock.resources.new_volumes import new_row, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.transfers import forget_offers
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
@@ -294,8 +294,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         BE_CLONED.check_locked(tx, source_id, size_gib=size_gib)
     elif source_table is snapshots:
         BE_SOURCE.check_locked(tx, source_id, size_gib=size_gib)
-    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools)
-    check_zone(pools, zone)
+    zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools, source=source)
 
     wish = Wish(
         size_gib=size_gib,

@@ -31,6 +31,7 @@ from breezeblock.store.tables import (
     quota_usage,
     snapshots,
     volume_groups,
+    stray_objects,
     volume_types,
     volumes,
 )
@@ -108,6 +109,9 @@ def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
     for row in (*rows.volumes, *rows.snapshots):
         if row["pool_name"] is not None and not row["tombstone"]:
             due[row["pool_name"]] += row["charged_gib"]
+    for row in rows.volumes:  # while it is moved, both pools have
+        if row["target_pool_name"] is not None and not row["tombstone"]:
+            due[row["target_pool_name"]] += row["charged_gib"]
     promised = {row.name: row.allocated_gib for row in tx.execute(select(pools.c.name, pools.c.allocated_gib))}
     return [
         f"Pool {name} has promised {promised.get(name, 0)} GiB, but {due[name]} GiB are in it."
@@ -152,6 +156,11 @@ def _forgotten(rows: Rows) -> list[str]:
         for row in rows.backends
         if row["replication_status"] == REPLICATION_FAILING_OVER and row["id"] not in rows.held
     ]
+    found += [
+        f"Volume {row['id']} is to move to {row['target_pool_name']}, but no operation works on it."
+        for row in rows.volumes
+        if row["target_pool_name"] is not None and row["id"] not in rows.held
+    ]
     for noun, table_rows, transitional in (
         ("Volume", rows.volumes, VOLUME_TRANSITIONAL),
         ("Snapshot", rows.snapshots, SNAPSHOT_TRANSITIONAL),
@@ -180,10 +189,11 @@ def _dangling(tx: Connection, rows: Rows) -> list[str]:
         for row in rows.snapshots
         if row["volume_id"] not in known_volumes
     ]
+    strays = {(row.volume_id, row.queue) for row in tx.execute(select(stray_objects))}
     found += [
         f"Object {row.object_name} is kept of volume {row.volume_id}, which is not there."
         for row in tx.execute(select(kept_objects))
-        if row.volume_id not in known_volumes
+        if row.volume_id not in known_volumes and (row.volume_id, row.queue) not in strays
     ]
     for noun, table_rows in (("Volume", rows.volumes), ("Snapshot", rows.snapshots)):
         for row in table_rows:

@@ -37,6 +37,7 @@ from breezeblock.store.tables_types import qos_specs as qos_specs
 from breezeblock.store.tables_transfers import log_levels as log_levels
 from breezeblock.store.tables_transfers import log_reports as log_reports
 from breezeblock.store.tables_transfers import transfers as transfers
+from breezeblock.store.tables_migration import stray_objects as stray_objects
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
@@ -84,6 +85,8 @@ volumes = Table(
     # What the image was that is on it, as JSON; NULL: no image. And the key of an encrypted one, in the key manager.
     Column("image_metadata_json", LONG),
     Column("encryption_key_id", ID),
+    # The pool that has promised room for it as well, while it is moved there; else NULL.
+    Column("target_pool_name", NAME),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -254,6 +257,8 @@ operations = Table(
     Column("not_before_us", BigInteger, nullable=False, default=0),
     Column("created_at_us", BigInteger, nullable=False),
     Column("claimed_at_us", BigInteger),
+    # A second queue whose storage it reads: only a node that serves both may claim it. Mostly NULL.
+    Column("needs", NAME),
     Index("ix_operations_queue", "queue", "owner", "created_at_us"),
     # Those that have brought nodes down, however many wait that have not.
     Index("ix_operations_attempt", "queue", "attempt"),

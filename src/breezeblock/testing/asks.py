@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import backup_asks
+from breezeblock.testing import backup_asks, migrate_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -56,6 +56,7 @@ CALLS: Final = {
     "change_quota": 0.8,
     "delete_message": 0.8,
     **backup_asks.CALLS,
+    **migrate_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -76,8 +77,9 @@ class Asks:
         self._weights = [theme.weights.get(kind, weight * theme.others) for kind, weight in CALLS.items()]
         self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
         asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
-        self._draws = orders.draws | asks.draws
         self._volumes: list[str] = []
+        moves = migrate_asks.MigrateAsks(random, self._aims, cluster, self._any_volume)
+        self._draws = orders.draws | asks.draws | moves.draws
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
 
@@ -111,6 +113,9 @@ class Asks:
         if self._aims.is_aimed:
             aimed = self._aims.one(fitting)
             return None if aimed is None else aimed[0]
+        return self._random.choice(self._volumes[-HOT:]) if self._volumes else None
+
+    def _any_volume(self) -> str | None:
         return self._random.choice(self._volumes[-HOT:]) if self._volumes else None
 
     def _snapshot(self, fitting: str) -> tuple[str, str] | None:
@@ -177,7 +182,8 @@ class Asks:
 
     def _retype(self, env: Env) -> Call | None:
         type_ = self._type()
-        said = {"new_type": type_, "migration_policy": "never", "quota_defaults": self._quota}
+        policy = self._random.choice(("never", "on-demand"))
+        said = {"new_type": type_, "migration_policy": policy, "quota_defaults": self._quota}
         call = self._on_volume("retype", "usable", volume_changes.begin_retype, said)
         return None if call is None else replace(call, type_id=type_ if is_uuid(type_) else None)
 

@@ -31,6 +31,9 @@ class Tools:
     """Whether a half-made object of an earlier claim may be continued: only where a lost node is fenced for certain."""
     archives: "Archives | None" = None
     """The stores of backups that this node has; None where it has none."""
+    source: Callable[[str | None], Driver] | None = None
+    """The driver of the backend that the operation needs besides, to read from, on the target that is in use there; None where
+    it needs none. May raise BackendFailed."""
 
 
 @dataclass(frozen=True, slots=True)

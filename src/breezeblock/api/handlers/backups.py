@@ -283,5 +283,6 @@ def _new_volume(call: Call, name: str | None) -> NewVolume:
         name=f"restore_backup_{_id(call)}" if name is None else name,
         description=f"Restored from backup {_id(call)}.",
         default_zone=call.settings.service.availability_zone,
+        zone_fallback=call.settings.service.availability_zone_fallback,
         backup_id=_id(call),
     )

@@ -325,6 +325,8 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
         volume_type=asked.volume_type or None,
         availability_zone=asked.availability_zone or None,
         default_zone=call.settings.service.availability_zone,
+        zone_fallback=call.settings.service.availability_zone_fallback,
+        same_zone=call.settings.service.cloned_volume_same_az,
         snapshot_id=None if asked.snapshot_id is None else SnapshotId(str(asked.snapshot_id)),
         source_volid=None if asked.source_volid is None else VolumeId(str(asked.source_volid)),
         backup_id=None if backup_id is None else BackupId(str(backup_id)),
