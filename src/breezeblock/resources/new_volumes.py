@@ -92,7 +92,9 @@ def new_row(
         "encrypted": False,
         "attach_status": "detached",
         # What is made of something that one can boot from knows of its image, too.
-        "image_metadata_json": source.get("image_metadata_json") if source is not None and source.get("bootable") else None,
+        "image_metadata_json": source.get("image_metadata_json")
+        if source is not None and source.get("bootable")
+        else None,
         "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
         "admin_metadata_json": "{}",
         "charged_gib": size_gib,

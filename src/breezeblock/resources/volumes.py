@@ -34,8 +34,8 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import new_row, type_of
-from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.transfers import forget_offers
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,

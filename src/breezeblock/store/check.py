@@ -30,8 +30,8 @@ from breezeblock.store.tables import (
     pools,
     quota_usage,
     snapshots,
-    volume_groups,
     stray_objects,
+    volume_groups,
     volume_types,
     volumes,
 )

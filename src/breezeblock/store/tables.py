@@ -32,12 +32,12 @@ from breezeblock.store.tables_groups import group_snapshots as group_snapshots
 from breezeblock.store.tables_groups import group_types as group_types
 from breezeblock.store.tables_groups import group_volume_types as group_volume_types
 from breezeblock.store.tables_groups import volume_groups as volume_groups
-from breezeblock.store.tables_types import default_types as default_types
-from breezeblock.store.tables_types import qos_specs as qos_specs
+from breezeblock.store.tables_migration import stray_objects as stray_objects
 from breezeblock.store.tables_transfers import log_levels as log_levels
 from breezeblock.store.tables_transfers import log_reports as log_reports
 from breezeblock.store.tables_transfers import transfers as transfers
-from breezeblock.store.tables_migration import stray_objects as stray_objects
+from breezeblock.store.tables_types import default_types as default_types
+from breezeblock.store.tables_types import qos_specs as qos_specs
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
