@@ -36,6 +36,9 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=256, description="API processes.")] = 2
     auth: Annotated[Literal["none"], Meta(description="Who is believed: none believes every caller.")] = "none"
     max_limit: Annotated[int, Meta(ge=1, description="The longest page of a list.")] = 1000
+    answer_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="How long a request waits for an answer that a backend has to give.")
+    ] = 50.0
     drain_s: Annotated[float, Meta(ge=0, le=3600, description="How long a stop waits for requests in flight.")] = 10.0
 
 

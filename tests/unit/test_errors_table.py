@@ -20,6 +20,8 @@ CELLS: list[tuple[Exception, int, str, str | None, str | None]] = [
     (errors.Conflict("Why."), 409, "conflictingRequest", "Why.", None),
     (errors.OverQuota("Why."), 413, "overLimit", "Why.", "0"),
     (errors.OverQuota("Why.", retry_after_s=9), 413, "overLimit", "Why.", "9"),
+    (errors.StorageFailed("Why."), 500, "computeFault", "Why.", None),
+    (errors.StillRunning("Why."), 504, "computeFault", "Why.", None),
     (errors.Contended("secret"), 503, "serviceUnavailable", None, "2"),
     (errors.Ambiguous("secret"), 503, "serviceUnavailable", None, "2"),
     (errors.Unavailable("secret"), 503, "serviceUnavailable", None, "2"),
@@ -74,5 +76,5 @@ def test_every_error_of_ours_is_listed_and_drawn() -> None:
 
 
 def test_every_line_has_a_status_that_clients_know() -> None:
-    """But for the one of preconditions, which came later than their list."""
-    assert {fault.status for fault in FAULTS.values()} - FAULT_NAMES.keys() == {412}
+    """But for the one of preconditions, which came later than their list, and what went wrong behind us."""
+    assert {fault.status for fault in FAULTS.values()} - FAULT_NAMES.keys() == {412, 500, 504}

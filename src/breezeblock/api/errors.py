@@ -60,6 +60,8 @@ FAULTS: Final[dict[type[Exception], Fault]] = {
     EtagMismatch: Fault(412),
     errors.OverQuota: Fault(413, retry_after_s=0),
     errors.NotYet: Fault(503, retry_after_s=RETRY_AFTER_S),
+    errors.StorageFailed: Fault(500),
+    errors.StillRunning: Fault(504),
     errors.Contended: Fault(503, UNREACHABLE, retry_after_s=RETRY_AFTER_S),
     errors.Ambiguous: Fault(
         503, "Whether the request took effect is not known; look before you repeat it.", retry_after_s=RETRY_AFTER_S

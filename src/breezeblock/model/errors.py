@@ -8,7 +8,9 @@
     │   ├── NotFound          no such thing, or not for this caller
     │   ├── Conflict          something else holds or already is it
     │   ├── OverQuota         a limit of the project
-    │   └── NotYet            the service has just been installed, or is still being upgraded
+    │   ├── NotYet            the service has just been installed, or is still being upgraded
+    │   ├── StillRunning      it is accepted and under way, for longer than a request waits
+    │   └── StorageFailed     the operation that was waited for has failed
     ├── Contended           run the whole transaction again
     ├── Ambiguous           the commit may or may not have happened: look before running again
     ├── Unavailable         the database cannot be reached now; try later
@@ -34,6 +36,8 @@ __all__ = [
     "NotYet",
     "OverQuota",
     "Rejected",
+    "StillRunning",
+    "StorageFailed",
     "Unavailable",
 ]
 
@@ -80,6 +84,14 @@ class OverQuota(Rejected):
 
 class NotYet(Rejected):
     """The service cannot do it yet, and soon will: no backend has ever reported, or nodes are still to be upgraded."""
+
+
+class StillRunning(Rejected):
+    """What was asked for is accepted and under way, and takes longer than a request may wait."""
+
+
+class StorageFailed(Rejected):
+    """The operation whose result was waited for has failed; `message` is what it left for the user."""
 
 
 class Contended(BreezeblockError):

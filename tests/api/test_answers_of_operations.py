@@ -1,0 +1,67 @@
+"""Waiting for what an operation finds out: how often is looked, how long, and what is said when that was not enough."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from sqlalchemy import Connection
+from tests.api.world import Api
+from tests.store.given import in_virtual_time, virtual_env
+
+from breezeblock.api.answers_of_operations import wait_for
+from breezeblock.api.call import Call
+from breezeblock.model.errors import StillRunning, StorageFailed
+
+
+class Store:
+    """Answers what it is told to; counts how often it is asked, and whether it is asked by two at a time."""
+
+    def __init__(self, ready_after: int) -> None:
+        self.ready_after = ready_after
+        self.asked_at: list[float] = []
+
+    async def read(self, look: Any, *args: Any, **kwargs: Any) -> Any:
+        self.asked_at.append(asyncio.get_running_loop().time())
+        return look(cast(Connection, self), *args, **kwargs)
+
+
+def call_on(api: Api, store: Store, *, timeout_s: float) -> Call:
+    """A request in virtual time."""
+    services = api.services
+    limits = msgspec.structs.replace(services.settings.api, answer_timeout_s=timeout_s)
+    settings = msgspec.structs.replace(services.settings, api=limits)
+    held = replace(services, store=cast(Any, store), env=virtual_env(), settings=settings)
+    return cast(Call, cast(Any, type("Waiting", (), {"services": held, "store": store, "settings": settings})))
+
+
+def found(tx: Connection, *, wanted: str) -> str | None:
+    store = cast(Store, tx)
+    return wanted if len(store.asked_at) > store.ready_after else None
+
+
+def test_an_answer_is_given_as_soon_as_it_is_there(api: Api) -> None:
+    store = Store(ready_after=3)
+
+    assert in_virtual_time(wait_for(call_on(api, store, timeout_s=9), "It", found, wanted="here")) == "here"
+    assert len(store.asked_at) == 4
+    assert store.asked_at[-1] < 0.1
+
+
+def test_nobody_waits_for_ever_and_the_message_says_what_to_do(api: Api) -> None:
+    """It is looked for less and less often, and a last time at the very end."""
+    store = Store(ready_after=10**6)
+
+    with pytest.raises(StillRunning, match=r"Connecting volume v1 takes longer than 9 s\. .*ask again"):
+        in_virtual_time(wait_for(call_on(api, store, timeout_s=9), "Connecting volume v1", found, wanted=""))
+    assert len(store.asked_at) < 40
+    assert store.asked_at[-1] - store.asked_at[0] == pytest.approx(9)
+
+
+def test_what_a_failure_means_is_told_at_once(api: Api) -> None:
+    def look(tx: Connection) -> None:
+        raise StorageFailed("The disk is full.")
+
+    with pytest.raises(StorageFailed, match="full"):
+        in_virtual_time(wait_for(call_on(api, Store(0), timeout_s=9), "It", look))
