@@ -13,13 +13,22 @@ from typing import Final
 
 import msgspec
 
-from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, Pieces, PoolReport, Progress
+from breezeblock.drivers.contract import (
+    Capabilities,
+    Context,
+    Driver,
+    Manageable,
+    ObjectName,
+    Pieces,
+    PoolReport,
+    Progress,
+)
 from breezeblock.env.contract import Clock
 
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
 # What changes storage. The rest only looks.
-CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover"})
+CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover", "adopt", "release"})
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,6 +169,17 @@ class RecordedDriver:
 
     async def every_name(self) -> tuple[ObjectName, ...]:
         return await self._driver.every_name()
+
+    async def manageable(self) -> tuple[Manageable, ...]:
+        return await self._driver.manageable()
+
+    async def adopt(self, reference: str, name: ObjectName) -> int:
+        async with self._recorder.call("adopt", str(name), self._tokens, source=reference):
+            return await self._driver.adopt(reference, name)
+
+    async def release(self, name: ObjectName, reference: str) -> None:
+        async with self._recorder.call("release", str(name), self._tokens, source=reference):
+            await self._driver.release(name, reference)
 
 
 def _errno(failed: BaseException | None) -> str:

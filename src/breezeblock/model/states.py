@@ -12,16 +12,22 @@ RETYPING: Final = "retyping"
 RESTORING: Final = "restoring"
 BACKING_UP: Final = "backing-up"
 RESTORING_BACKUP: Final = "restoring-backup"
+MANAGING: Final = "managing"
+UNMANAGING: Final = "unmanaging"
+ERROR_MANAGING_DELETING: Final = "error_managing_deleting"
 ERROR: Final = "error"
 ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
 ERROR_RESTORING: Final = "error_restoring"
+ERROR_MANAGING: Final = "error_managing"
+ERROR_UNMANAGING: Final = "error_unmanaging"
 MAINTENANCE: Final = "maintenance"
 
 VOLUME_TRANSITIONAL: Final = frozenset(
     {CREATING, DELETING, EXTENDING, REVERTING, RETYPING, BACKING_UP, RESTORING_BACKUP}
+    | {MANAGING, UNMANAGING, ERROR_MANAGING_DELETING}
 )
-SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING, UNMANAGING})
 BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 
 # Statuses that promise an object on storage: nothing rests in one of them without it.

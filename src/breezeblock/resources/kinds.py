@@ -33,6 +33,11 @@ KINDS: Final = {
         Kind("run_backup_policy"),
         Kind(FAILOVER),
         Kind("check_node"),
+        Kind("manage_volume", is_new=True),
+        Kind("unmanage_volume", is_new=True),
+        Kind("manage_snapshot", is_new=True),
+        Kind("unmanage_snapshot", is_new=True),
+        Kind("list_manageable", is_new=True),
     )
 }
 

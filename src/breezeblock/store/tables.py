@@ -68,6 +68,8 @@ volumes = Table(
     Column("updated_at_us", BigInteger),
     # `not-capable`: not on the replication target that its backend works on now, and in `error` for that; else NULL.
     Column("replication_status", text_of(36)),
+    # What the storage called it, while it is not certain that it is ours: its adoption is under way, or has left it half way.
+    Column("managed_from", NAME),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -103,6 +105,7 @@ snapshots = Table(
     Column("updated_at_us", BigInteger),
     # As a volume's.
     Column("replication_status", text_of(36)),
+    Column("managed_from", NAME),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),

@@ -3,7 +3,18 @@
 from typing import Final
 
 from breezeblock.protocol.steps import Operation
-from breezeblock.work import backends, backups, cinder, garbage, nodes, policies, snapshots, verifications, volumes
+from breezeblock.work import (
+    backends,
+    backups,
+    cinder,
+    garbage,
+    managing,
+    nodes,
+    policies,
+    snapshots,
+    verifications,
+    volumes,
+)
 
 CATALOGUE: Final[dict[str, Operation]] = {
     operation.kind: operation
@@ -26,5 +37,10 @@ CATALOGUE: Final[dict[str, Operation]] = {
         policies.RUN_BACKUP_POLICY,
         backends.FAILOVER_BACKEND,
         nodes.CHECK_NODE,
+        managing.MANAGE_VOLUME,
+        managing.UNMANAGE_VOLUME,
+        managing.MANAGE_SNAPSHOT,
+        managing.UNMANAGE_SNAPSHOT,
+        managing.LIST_MANAGEABLE,
     )
 }
