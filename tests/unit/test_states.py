@@ -8,16 +8,34 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
+from breezeblock.resources import (
+    backups,
+    managing,
+    managing_snapshots,
+    restores,
+    snapshots,
+    targets,
+    verifications,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
+MODULES: Final = (
+    volumes,
+    volume_changes,
+    snapshots,
+    backups,
+    restores,
+    targets,
+    verifications,
+    managing,
+    managing_snapshots,
+)
 TRANSITIONS: Final = {
-    value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
-    for value in vars(module).values()
-    if isinstance(value, Transition)
+    value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
 }
 LONGEST_STATUS: Final = 32
 every_transition = pytest.mark.parametrize("transition", TRANSITIONS.values(), ids=TRANSITIONS)
@@ -59,6 +77,15 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("volumes", "creating"): ("volume.filled", "volume.fill_failed"),
         ("backups", "restoring"): ("backup.restored",),
     },
+    "manage_volume": {("volumes", "managing"): ("volume.managed", "volume.manage_failed")},
+    "unmanage_volume": {
+        ("volumes", "unmanaging"): ("volume.unmanage_failed",),
+        ("volumes", "error_managing_deleting"): ("volume.unmanage_failed",),
+        ("volumes", "deleting"): ("volume.unmanage_failed",),
+    },
+    "manage_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
+    "unmanage_snapshot": {("snapshots", "unmanaging"): ("snapshot.unmanage_failed",)},
+    "list_manageable": {},  # it changes nothing
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
     "verify_backup": {},  # nor does it, but for what the backup says about itself
@@ -95,12 +122,7 @@ class Graph:
 
 def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
-    declared = [
-        value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
-        for value in vars(module).values()
-        if isinstance(value, Transition)
-    ]
+    declared = [value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)]
 
     assert len({id(value) for value in declared}) == len(TRANSITIONS)
     assert [name for name, value in TRANSITIONS.items() if f"{name.partition('.')[0]}s" != value.table.name] == []
