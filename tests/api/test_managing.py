@@ -32,7 +32,7 @@ def manage(api: Api, *, version: str = "3.8", url: str = "/v3/manageable_volumes
 def has_listed(api: Api, *found: dict[str, Any], outcome: str = "done", detail: str = "") -> None:
     """A node is just telling what its backend has."""
     id_ = str(uuid.uuid4())
-    common = {"kind": "list_manageable", "queue": QUEUE, "resource_type": "backend", "resource_id": id_}
+    common: dict[str, Any] = {"kind": "list_manageable", "queue": QUEUE, "resource_type": "backend", "resource_id": id_}
     common |= {"project_id": "p1", "request_id": "req-1", "created_at_us": START_US}
     api.insert(tables.operations, {"id": id_, "version": 1, "user_id": "u", "payload_json": "{}"} | common)
     told = {"outcome": outcome, "detail": detail or json.dumps(found), "attempt": 0, "epoch": 1, "locks_json": "[]"}
@@ -239,3 +239,57 @@ def test_a_backend_that_cannot_tell_says_why(api: Api) -> None:
 
     assert answer.status_code == 500
     assert "no space left" in answer.text
+
+
+# --- hints ------------------------------------------------------------------------------------------------------------
+
+FAR = "breezeblock@far#pool"
+
+
+def created(api: Api, hints: dict[str, Any], *, token: str = "user:p1") -> Any:
+    body = {"volume": {"size": 1}, "OS-SCH-HNT:scheduler_hints": hints}
+    answer = api("POST", "/v3/volumes", body, token=token)
+    return api.row(tables.volumes, answer.json()["volume"]["id"]) if answer.status_code == 202 else answer
+
+
+@pytest.fixture
+def two(api: Api) -> Api:
+    """A second pool, which has less room, with a volume in it."""
+    (pool,) = api.rows(tables.pools)
+    more = {"name": FAR, "queue": FAR.partition("#")[0], "total_gib": 50, "free_gib": 50, "allocated_gib": 0}
+    api.insert(tables.pools, pool | more)
+    api.given_volume(id=VOLUME_ID, pool_name=FAR)
+    return api
+
+
+@pytest.mark.parametrize(
+    ("hints", "pool"),
+    [
+        ({}, POOL_NAME),
+        ({"same_host": VOLUME_ID}, FAR),
+        ({"same_host": [VOLUME_ID.upper()]}, FAR),
+        ({"different_host": [VOLUME_ID]}, POOL_NAME),
+        ({"same_host": str(uuid.uuid4())}, None),
+        ({"different_host": str(uuid.uuid4())}, POOL_NAME),
+        ({"same_host": VOLUME_ID, "different_host": VOLUME_ID}, None),
+        ({"query": '["=", "$volume_backend_name", "far"]'}, FAR),
+        ({"query": '[">", "$free_capacity_gb", 100000]'}, None),
+    ],
+)
+def test_a_hint_says_where_a_volume_is_to_be(two: Api, hints: dict[str, Any], pool: str | None) -> None:
+    row = created(two, hints)
+
+    assert (row["pool_name"], row["status"]) == (pool, "error" if pool is None else "creating")
+
+
+def test_what_is_not_ours_is_nowhere(two: Api) -> None:
+    """Whether another project's volume is there does not show in where ours is put."""
+    assert created(two, {"same_host": VOLUME_ID}, token="user:p2")["pool_name"] is None
+    assert created(two, {"same_host": VOLUME_ID}, token="admin:p2")["pool_name"] == FAR
+
+
+def test_a_hint_that_cannot_be_followed_is_refused(two: Api) -> None:
+    answer = created(two, {"local_to_instance": VOLUME_ID})
+
+    assert answer.status_code == 400
+    assert "no compute service" in answer.json()["badRequest"]["message"]

@@ -17,6 +17,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Pool, Wish
+from breezeblock.placement.hints import read_hints
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
@@ -272,6 +273,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     # Before the rows are ours, for which others wait: what of it changes decides by its own columns, or may be a moment old.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
+    hints = read_hints(tx, wanted.scheduler_hints, origin=origin)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
     lock_rows(tx, decided_on, origin=origin)
     source = None if source_table is None else read_row(tx, source_table, source_id)
@@ -291,6 +293,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         availability_zone=wanted.availability_zone,
         extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
         pool_name=None if source is None else source["pool_name"],
+        hints=hints,
     )
     pool, why_not = allocate.place(tx, wish, among=pools)
     quotas.refuse_larger(size_gib, largest_gib)
