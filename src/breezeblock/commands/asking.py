@@ -15,7 +15,7 @@ from breezeblock.doorbells.contract import Doorbell
 from breezeblock.doorbells.tally import Rings
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
-from breezeblock.model.errors import Ambiguous, Rejected, Unavailable
+from breezeblock.model.errors import Ambiguous, BadRequest, Rejected, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
 from breezeblock.model.origin import Origin
 from breezeblock.settings import Settings
@@ -32,6 +32,7 @@ LOOK_MOST_S: Final = 2.0
 class Asking:
     """An open database, and whom to ring."""
 
+    settings: Settings
     env: Env
     store: Store
     bell: Doorbell
@@ -64,7 +65,10 @@ class Asking:
 
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[Asking]:
-    """Raises Failed when the database is not there, is of another release, or cannot be used; and for what is refused."""
+    """Raises Failed when the database is not there, is of another release, or cannot be used; and for what is refused.
+
+    What was asked for wrongly ends the command with 2, as a wrong option does.
+    """
     with reading(settings) as tx:
         at = schema.revision_of(tx)
     if at != schema.head():
@@ -73,9 +77,9 @@ async def asking(settings: Settings) -> AsyncIterator[Asking]:
     opened = wiring.open_database(settings, env)
     bell = wiring.open_bell(settings, env, Rings())
     try:
-        yield Asking(env, opened.store, bell)
+        yield Asking(settings, env, opened.store, bell)
     except Rejected as refused:
-        raise Failed(refused.message) from refused
+        raise Failed(refused.message, status=2 if isinstance(refused, BadRequest) else 1) from refused
     except (Ambiguous, Unavailable) as error:
         raise Failed(f"The database cannot be used now: {error}") from error
     finally:

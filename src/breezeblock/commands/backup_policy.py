@@ -5,34 +5,19 @@ is being deleted is not seen any more, and what is being made counts.
 """
 
 import asyncio
-import getpass
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import msgspec
 
-from breezeblock import wiring
-from breezeblock.commands.database import existing_path, reading
+from breezeblock.commands.asking import Asking, asking
 from breezeblock.commands.failure import Failed
-from breezeblock.database_urls import is_server_url
-from breezeblock.doorbells.contract import Doorbell
-from breezeblock.doorbells.tally import Rings
-from breezeblock.env.contract import Env
-from breezeblock.env.real import real_env
-from breezeblock.model.errors import Ambiguous, BadRequest, NotFound, Rejected, Unavailable
-from breezeblock.model.ids import BackupId, MessageId, OperationId, ProjectId, UserId
+from breezeblock.model.errors import BadRequest, NotFound, Rejected
+from breezeblock.model.ids import BackupId
 from breezeblock.model.keeping import Verdict, shown, zone_named
-from breezeblock.model.origin import Origin
 from breezeblock.resources import backups, keeping
 from breezeblock.resources.accepted import Accepted
 from breezeblock.resources.keeping import Group, Rule
 from breezeblock.settings import Settings
-from breezeblock.store import schema
-from breezeblock.store.run import Store
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # What became of a backup, or will.
 STAYS: Final = "stays"
@@ -57,24 +42,13 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the command works with."""
-
-    settings: Settings
-    env: Env
-    store: Store
-    bell: Doorbell
-
-
 def apply(settings: Settings, rule: Rule, *, dry_run: bool) -> list[Line]:
     """Apply a rule now. Raises Failed."""
     try:
         rule.check()
     except BadRequest as wrong:
         raise Failed(wrong.message, status=2) from wrong
-    require_schema(settings)
-    return asyncio.run(at_desk(settings, _apply, rule, dry_run=dry_run))
+    return asyncio.run(_apply(settings, rule, dry_run=dry_run))
 
 
 def store_of(settings: Settings, name: str | None) -> str:
@@ -85,101 +59,62 @@ def store_of(settings: Settings, name: str | None) -> str:
     return name or min(stores, key=lambda one: (one != "default", one))
 
 
-def require_schema(settings: Settings) -> None:
-    """Raises Failed when there is no database, or one that this release cannot work with."""
-    if not is_server_url(settings.database.url):
-        existing_path(settings)
-    with reading(settings) as tx:
-        at = schema.revision_of(tx)
-    if at != schema.head():
-        raise Failed(f"The database is at revision {at}; this release needs {schema.head()}: `breezeblock db upgrade`.")
-
-
-async def at_desk(
-    settings: Settings, f: Callable[Concatenate[Desk, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Run `f` with the database open. Raises Failed."""
-    env = real_env()
-    opened = wiring.open_database(settings, env)
-    bell = wiring.open_bell(settings, env, Rings())
-    try:
-        return await f(Desk(settings, env, opened.store, bell), *args, **kwargs)
-    except (Ambiguous, Unavailable) as error:
-        raise Failed(f"The database cannot be used now: {error} What is missing is done by the next run.") from error
-    finally:
-        bell.close()
-        opened.lane.close()
-
-
-def own_word(env: Env, project_id: str) -> Origin:
-    """As a request of whoever runs the command."""
-    return Origin(
-        project_id=ProjectId(project_id),
-        user_id=UserId(getpass.getuser()),
-        is_admin=True,
-        request_id=f"req-{env.ids.uuid()}",
-        at_us=env.clock.now_us(),
-        operation_id=OperationId(env.ids.uuid()),
-        message_id=MessageId(env.ids.uuid()),
-    )
-
-
-async def _apply(desk: Desk, rule: Rule, *, dry_run: bool) -> list[Line]:
+async def _apply(settings: Settings, rule: Rule, *, dry_run: bool) -> list[Line]:
     lines: list[Line] = []
-    for group in await desk.store.read(keeping.groups, chosen=rule.chosen):
-        now_us = desk.env.clock.now_us()
-        plan = await desk.store.read(keeping.plan, rule=rule, group=group, now_us=now_us)
-        if plan.takes:
-            lines.append(await _take(desk, rule, group, dry_run=dry_run))
-        for verdict in plan.verdicts:
-            row = plan.found[verdict.id]
-            outcome, reasons = STAYS if verdict.stays else GOES, verdict.reasons
-            if not verdict.stays and not dry_run:
-                outcome, reasons = await _delete(desk, group, verdict)
-            at_us = row["data_timestamp_us"] or row["created_at_us"]
-            facts = {"backup_id": verdict.id, "name": row["name"], "at": _shown(rule, at_us), "status": row["status"]}
-            lines.append(_line(group, outcome=outcome, reasons=reasons, **facts))
+    # What is missing after an outage in the middle is done by the next run.
+    async with asking(settings) as at:
+        for group in await at.store.read(keeping.groups, chosen=rule.chosen):
+            lines += await _apply_to(at, rule, group, dry_run=dry_run)
     return lines
 
 
-async def _take(desk: Desk, rule: Rule, group: Group, *, dry_run: bool) -> Line:
+async def _apply_to(at: Asking, rule: Rule, group: Group, *, dry_run: bool) -> list[Line]:
+    plan = await at.store.read(keeping.plan, rule=rule, group=group, now_us=at.env.clock.now_us())
+    lines = [await _take(at, rule, group, dry_run=dry_run)] if plan.takes else []
+    for verdict in plan.verdicts:
+        row = plan.found[verdict.id]
+        outcome, reasons = STAYS if verdict.stays else GOES, verdict.reasons
+        if not verdict.stays and not dry_run:
+            outcome, reasons = await _delete(at, group, verdict)
+        at_us = row["data_timestamp_us"] or row["created_at_us"]
+        facts = {"backup_id": verdict.id, "name": row["name"], "at": _shown(rule, at_us), "status": row["status"]}
+        lines.append(_line(group, outcome=outcome, reasons=reasons, **facts))
+    return lines
+
+
+async def _take(at: Asking, rule: Rule, group: Group, *, dry_run: bool) -> Line:
     why: tuple[str, ...] = (f"none of this {rule.keep.shortest()}",)
     if dry_run:
         return _line(group, outcome=DUE, reasons=why)
-    origin = own_word(desk.env, group.project_id)
+    origin = at.origin(project_id=group.project_id)
     try:
-        accepted: Accepted = await desk.store.run(
+        accepted: Accepted = await at.store.run(
             keeping.begin_backup,
             origin=origin,
             rule=rule,
-            backup_id=desk.env.ids.uuid(),
-            archive_id=desk.env.ids.uuid(),
+            backup_id=at.env.ids.uuid(),
+            archive_id=at.env.ids.uuid(),
             group=group,
-            quota_defaults=msgspec.structs.asdict(desk.settings.quota),
+            quota_defaults=msgspec.structs.asdict(at.settings.quota),
         )
     except Rejected as refused:
         return _line(group, outcome=REFUSED, reasons=(*why, refused.message))
-    _ring(desk, accepted)
+    at.ring(accepted.queue)
     row = accepted.row
     facts = {"backup_id": row["id"], "name": row["name"], "status": row["status"]}
     return _line(group, outcome=NEW, reasons=why, at=_shown(rule, origin.at_us), **facts)
 
 
-async def _delete(desk: Desk, group: Group, verdict: Verdict) -> tuple[str, tuple[str, ...]]:
+async def _delete(at: Asking, group: Group, verdict: Verdict) -> tuple[str, tuple[str, ...]]:
     try:
-        origin = own_word(desk.env, group.project_id)
-        accepted = await desk.store.run(backups.begin_delete, origin=origin, backup_id=BackupId(verdict.id))
+        origin = at.origin(project_id=group.project_id)
+        accepted = await at.store.run(backups.begin_delete, origin=origin, backup_id=BackupId(verdict.id))
     except NotFound:
         return GONE, verdict.reasons
     except Rejected as refused:
         return REFUSED, (*verdict.reasons, refused.message)
-    _ring(desk, accepted)
+    at.ring(accepted.queue)
     return DELETED, verdict.reasons
-
-
-def _ring(desk: Desk, accepted: Accepted) -> None:
-    if accepted.queue is not None:
-        desk.bell.ring(accepted.queue)
 
 
 def _line(group: Group, *, outcome: str, reasons: tuple[str, ...], **facts: Any) -> Line:

@@ -1,19 +1,14 @@
 """`breezeblock node check`: ask a node whether it reaches its storage, by an operation that only it can do."""
 
 import asyncio
-import getpass
 from typing import Final
 
 import msgspec
 
-from breezeblock import wiring
+from breezeblock.commands.asking import asking
 from breezeblock.commands.failure import Failed
-from breezeblock.doorbells.tally import Rings
 from breezeblock.env.contract import Env
-from breezeblock.env.real import real_env
-from breezeblock.model.errors import Ambiguous, NotFound, Unavailable
-from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
-from breezeblock.model.origin import Origin
+from breezeblock.model.ids import OperationId
 from breezeblock.protocol.queue import node_queue
 from breezeblock.resources import node_checks
 from breezeblock.resources.node_checks import Answer, Result
@@ -53,20 +48,12 @@ def _line(answer: Answer) -> str:
 
 
 async def _check(settings: Settings, name: str, wait_s: float) -> Result | None:
-    env = real_env()
-    opened = wiring.open_database(settings, env)
-    bell = wiring.open_bell(settings, env, Rings())
-    origin = _origin(env)
-    try:
-        await opened.store.run(node_checks.begin_check, cluster=settings.service.cluster, node=name, origin=origin)
-        bell.ring(node_queue(settings.service.cluster, name))
-        return await await_result(opened.store, env, origin.operation_id, wait_s)
-    except NotFound as refused:
-        raise Failed(refused.message) from refused
-    except (Ambiguous, Unavailable) as error:
-        raise Failed(f"The database cannot be used now: {error}") from error
-    finally:
-        opened.lane.close()
+    cluster = settings.service.cluster
+    async with asking(settings) as at:
+        origin = at.origin(project_id="")
+        await at.store.run(node_checks.begin_check, cluster=cluster, node=name, origin=origin)
+        at.ring(node_queue(cluster, name))
+        return await await_result(at.store, at.env, origin.operation_id, wait_s)
 
 
 async def await_result(store: Store, env: Env, operation_id: OperationId, wait_s: float) -> Result | None:
@@ -80,15 +67,3 @@ async def await_result(store: Store, env: Env, operation_id: OperationId, wait_s
             return await store.read(node_checks.result, operation_id=operation_id)  # it came just now
         await env.clock.sleep(LOOK_EVERY_S)
     return found
-
-
-def _origin(env: Env) -> Origin:
-    return Origin(
-        project_id=ProjectId(""),
-        user_id=UserId(getpass.getuser()),
-        is_admin=True,
-        request_id=f"req-{env.ids.uuid()}",
-        at_us=env.clock.now_us(),
-        operation_id=OperationId(env.ids.uuid()),
-        message_id=MessageId(env.ids.uuid()),
-    )

@@ -7,9 +7,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from breezeblock.commands.backup_policy import Desk, at_desk, require_schema
+from breezeblock.commands.asking import Asking, asking
 from breezeblock.commands.failure import Failed
-from breezeblock.model.errors import BadRequest, NotFound
 from breezeblock.model.keeping import UNITS, Keep, shown, zone_named
 from breezeblock.resources import backup_policies
 from breezeblock.resources.backup_policies import Ended, Policy
@@ -108,27 +107,25 @@ def _instant(keep: Keep, at_us: int) -> str:
     return shown(at_us, zone)
 
 
-def _transact(settings: Settings, f: Callable[Concatenate[Desk, P], Any], *args: P.args, **kwargs: P.kwargs) -> Any:
-    require_schema(settings)
-    try:
-        return asyncio.run(at_desk(settings, f, *args, **kwargs))
-    except BadRequest as wrong:
-        raise Failed(wrong.message, status=2) from wrong
-    except NotFound as missing:
-        raise Failed(missing.message) from missing
+def _transact(settings: Settings, f: Callable[Concatenate[Asking, P], Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def transact() -> Any:
+        async with asking(settings) as at:
+            return await f(at, *args, **kwargs)
+
+    return asyncio.run(transact())
 
 
-async def _set(desk: Desk, rule: Rule) -> int:
+async def _set(at: Asking, rule: Rule) -> int:
     assert rule.mark is not None, "it is stored under it"
-    return await desk.store.run(backup_policies.set_policy, policy_id=desk.env.ids.uuid(), name=rule.mark, rule=rule)
+    return await at.store.run(backup_policies.set_policy, policy_id=at.env.ids.uuid(), name=rule.mark, rule=rule)
 
 
-async def _change(desk: Desk, f: Callable[..., None], name: str) -> None:
+async def _change(at: Asking, f: Callable[..., None], name: str) -> None:
     def change(tx: Connection) -> None:
         f(tx, name=name)
 
-    await desk.store.run(change)
+    await at.store.run(change)
 
 
-async def _read(desk: Desk) -> list[Policy]:
-    return await desk.store.read(backup_policies.policies)
+async def _read(at: Asking) -> list[Policy]:
+    return await at.store.read(backup_policies.policies)
