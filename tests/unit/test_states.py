@@ -13,6 +13,8 @@ from breezeblock.resources import (
     attachments,
     backups,
     connections,
+    managing,
+    managing_snapshots,
     migrations,
     moves,
     restores,
@@ -29,7 +31,7 @@ from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
     volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections, transfers,
-    migrations, moves,
+    migrations, moves, managing, managing_snapshots,
 )  # fmt: skip
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
@@ -81,6 +83,15 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("volumes", "creating"): ("volume.filled", "volume.fill_failed"),
         ("backups", "restoring"): ("backup.restored",),
     },
+    "manage_volume": {("volumes", "managing"): ("volume.managed", "volume.manage_failed")},
+    "unmanage_volume": {
+        ("volumes", "unmanaging"): ("volume.unmanage_failed",),
+        ("volumes", "error_managing_deleting"): ("volume.unmanage_failed",),
+        ("volumes", "deleting"): ("volume.unmanage_failed",),
+    },
+    "manage_snapshot": {("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed")},
+    "unmanage_snapshot": {("snapshots", "unmanaging"): ("snapshot.unmanage_failed",)},
+    "list_manageable": {},  # it changes nothing
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
     "check_node": {},  # it changes nothing
     "verify_backup": {},  # nor does it, but for what the backup says about itself

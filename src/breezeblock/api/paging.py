@@ -146,6 +146,16 @@ def _whole(text: str, name: str, *, most: int | None = None) -> int:
     return value
 
 
+def sorting(call: Call, lists: Lists, *, default: str) -> tuple[tuple[str, Direction], ...]:
+    """What a list that is sorted here, and not by the database, is sorted by. Raises BadRequest."""
+    return _sort(call.query if "sort" in call.query else {"sort_key": default, **call.query}, lists)
+
+
+def offset(call: Call) -> int:
+    """How many items are left out first. Raises BadRequest."""
+    return _whole(call.query.get("offset", "0"), "offset", most=NUMBER_MAX)
+
+
 def _sort(query: Mapping[str, str], lists: Lists) -> tuple[tuple[str, Direction], ...]:
     """`sort=key:dir,key`, or the older sort_key and sort_dir. Without either the newest come first."""
     if "sort" in query:

@@ -11,6 +11,7 @@ from breezeblock.api.handlers import (
     group_types,
     groups,
     image_metadata,
+    managing,
     migrations,
     snapshot_metadata,
     snapshots,
@@ -28,7 +29,7 @@ TOP: Final = {
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.
-VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS, **migrations.ACTIONS}
+VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS, **migrations.ACTIONS, **managing.VOLUME_ACTIONS}
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),
@@ -44,6 +45,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *group_snapshots.ROUTES,
     *consistency_groups.ROUTES,
     *transfers.ROUTES,
+    *managing.ROUTES,
     *routes_admin.ROUTES,
 )
 

@@ -97,6 +97,18 @@ class PoolReport:
     capabilities: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Manageable:
+    """Something on a backend's storage that is no object of ours, and could become one."""
+
+    reference: str
+    """The storage's own name for it, which `adopt` takes."""
+    size_bytes: int
+    is_snapshot: bool = False
+    why_not: str | None = None
+    """Why it cannot be adopted as it is, for the operator; None when it can."""
+
+
 class Progress(Protocol):
     """How far a long call got, kept across crashes."""
 
@@ -253,6 +265,26 @@ class Driver(Protocol):
 
     async def every_name(self) -> tuple[ObjectName, ...]:
         """All objects on this backend, for checks. May be slow."""
+        ...
+
+    async def manageable(self) -> tuple[Manageable, ...]:
+        """What is on this backend and could be adopted. BackendFailed where the storage has nothing of that kind."""
+        ...
+
+    async def adopt(self, reference: str, name: ObjectName) -> int:
+        """Make what the storage calls `reference` the object `name`, at once and without a copy. Returns its length.
+
+        `reference` is what a user wrote, and is checked here: it never reaches anything but what `manageable` tells of. When
+        the object is there already, that is all. BackendFailed when there is neither, and for what cannot be adopted, which
+        is left as it was. A crash leaves it adopted or not.
+        """
+        ...
+
+    async def release(self, name: ObjectName, reference: str) -> None:
+        """Let an object be no object of ours any more: it is what `manageable` calls `reference`. Nothing of it is lost.
+
+        One that is not there is released already. BackendFailed when something else has that reference: it stays ours.
+        """
         ...
 
     def on(self, target: str) -> "Driver":

@@ -4,6 +4,7 @@
     <path>/.breezeblock-backend.*.part one that a node is making, or died making; nobody else writes to it
     <path>/<ab>/<ObjectName>           a whole object; `ab` are the first two letters of its resource id
     <path>/<ab>/<ObjectName>.part      one that is being made
+    <path>/unmanaged/<name>            a file that could become an object, or was one (`adopting.py`)
 
 An object is made under its `.part` name, synced, and renamed: a crash anywhere leaves it absent or whole.
 
@@ -22,6 +23,7 @@ from typing import Final
 
 import structlog
 
+from breezeblock.drivers.adopting import UNMANAGED, Adopting
 from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.drivers.extents import differing
 from breezeblock.drivers.file_access import ACCESSES, FileAccess
@@ -51,7 +53,7 @@ SAVE_EVERY_S: Final = 1.0
 SHARED_SETTLE_S: Final = 60.0
 
 
-class FileDriver(FileAccess):
+class FileDriver(FileAccess, Adopting):
     """`contract.py` says what each method promises.
 
     `copy_rate_limit_bytes_per_s` (0: none) is for all copies of this backend in this process together.
@@ -243,7 +245,7 @@ class FileDriver(FileAccess):
             for entry in await self._files.list_folder(self._root):
                 if _is_fan_out(entry):
                     found |= await self._names_in(self._root / entry)
-                elif entry not in (MARKER, ACCESSES):
+                elif entry not in (MARKER, ACCESSES, UNMANAGED):
                     self._log_foreign([self._root / entry])
             return tuple(sorted(found))
 
@@ -466,7 +468,7 @@ class FileDriver(FileAccess):
 
 def _may_be_there(entry: str) -> bool:
     """What the top of a freshly made filesystem may contain, or one that nodes have just begun to mark: it is still empty."""
-    return entry in FRESH or _is_marker_part(entry)
+    return entry in FRESH or entry == UNMANAGED or _is_marker_part(entry)
 
 
 def _is_marker_part(entry: str) -> bool:

@@ -13,13 +13,24 @@ from typing import Any, Final
 
 import msgspec
 
-from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, Pieces, PoolReport, Progress
+from breezeblock.drivers.contract import (
+    Capabilities,
+    Context,
+    Driver,
+    Manageable,
+    ObjectName,
+    Pieces,
+    PoolReport,
+    Progress,
+)
 from breezeblock.env.contract import Clock
 
 __all__ = ["Record", "RecordedDriver", "Recorder"]
 
 # What changes storage. The rest only looks.
-CHANGES: Final = frozenset({"create", "copy", "keep", "fill", "extend", "delete", "failover", "connect", "disconnect"})
+CHANGES: Final = frozenset(
+    {"create", "copy", "keep", "fill", "extend", "delete", "failover", "connect", "disconnect", "adopt", "release"}
+)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,6 +184,17 @@ class RecordedDriver:
 
     async def every_name(self) -> tuple[ObjectName, ...]:
         return await self._driver.every_name()
+
+    async def manageable(self) -> tuple[Manageable, ...]:
+        return await self._driver.manageable()
+
+    async def adopt(self, reference: str, name: ObjectName) -> int:
+        async with self._recorder.call("adopt", str(name), self._tokens, source=reference):
+            return await self._driver.adopt(reference, name)
+
+    async def release(self, name: ObjectName, reference: str) -> None:
+        async with self._recorder.call("release", str(name), self._tokens, source=reference):
+            await self._driver.release(name, reference)
 
 
 def _errno(failed: BaseException | None) -> str:

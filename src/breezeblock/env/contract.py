@@ -151,6 +151,20 @@ class Files(Protocol):
         """Rename within one folder, and sync the folder. FileNotFoundError when `source` is not there."""
         ...
 
+    async def move(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Rename a file between folders of one filesystem, and sync both. One that was moved before is synced again.
+
+        FileNotFoundError when neither is there; FileExistsError when both are: nothing is ever moved over something else.
+        """
+        ...
+
+    async def plain_size(self, path: PurePosixPath) -> int | None:
+        """Length in bytes of a file that is reached by this name alone; None for a link, a folder and whatever else it is.
+
+        FileNotFoundError when there is no such name.
+        """
+        ...
+
     async def remove(self, *paths: PurePosixPath) -> None:
         """Remove files of one folder, and sync the folder. Missing ones are fine."""
         ...

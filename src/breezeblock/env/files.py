@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from breezeblock.env.contract import Extent, Files, Guard, Space, Threads
 from breezeblock.env.direct import ALIGNED, SMALLEST, write_pages
+from breezeblock.env.renaming import rename_new
 
 if TYPE_CHECKING:
     import ctypes
@@ -154,6 +155,16 @@ class RealFiles:
 
         await self._change(change)
 
+    async def move(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        def change() -> None:
+            if not (os.path.lexists(target) and not os.path.lexists(source)):
+                with self._effect():
+                    rename_new(source, target)
+            _sync(target.parent)  # first: a power cut between the two leaves two names, never none
+            _sync(source.parent)
+
+        await self._change(change)
+
     async def remove(self, *paths: PurePosixPath) -> None:
         (folder,) = {path.parent for path in paths}
 
@@ -178,6 +189,13 @@ class RealFiles:
             if stat.S_ISDIR(found.st_mode):
                 raise _error(errno.EISDIR, path)
             return found.st_size
+
+        return await self._threads.run(look)
+
+    async def plain_size(self, path: PurePosixPath) -> int | None:
+        def look() -> int | None:
+            found = os.lstat(path)
+            return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None
 
         return await self._threads.run(look)
 

@@ -19,17 +19,23 @@ DETACHING: Final = "detaching"
 DETACHED: Final = "detached"
 ERROR_ATTACHING: Final = "error_attaching"
 ERROR_DETACHING: Final = "error_detaching"
+MANAGING: Final = "managing"
+UNMANAGING: Final = "unmanaging"
+ERROR_MANAGING_DELETING: Final = "error_managing_deleting"
 ERROR: Final = "error"
 ERROR_DELETING: Final = "error_deleting"
 ERROR_EXTENDING: Final = "error_extending"
 ERROR_RESTORING: Final = "error_restoring"
+ERROR_MANAGING: Final = "error_managing"
+ERROR_UNMANAGING: Final = "error_unmanaging"
 MAINTENANCE: Final = "maintenance"
 AWAITING_TRANSFER: Final = "awaiting-transfer"
 
 VOLUME_TRANSITIONAL: Final = frozenset(
     {CREATING, DELETING, EXTENDING, REVERTING, RETYPING, BACKING_UP, RESTORING_BACKUP}
+    | {MANAGING, UNMANAGING, ERROR_MANAGING_DELETING}
 )
-SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
+SNAPSHOT_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING, UNMANAGING})
 BACKUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING, RESTORING})
 GROUP_TRANSITIONAL: Final = frozenset({CREATING, DELETING})
 

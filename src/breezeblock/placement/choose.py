@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from breezeblock.placement.extra_specs import unmet
+from breezeblock.placement.hints import NO_HINTS, Hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Wish:
     availability_zone: str | None
     extra_specs: Mapping[str, str]
     pool_name: str | None = None
+    hints: Hints = NO_HINTS
 
 
 def refusal(pool: Pool, wish: Wish) -> str | None:
@@ -50,11 +52,33 @@ def refusal(pool: Pool, wish: Wish) -> str | None:
         return f"is in availability zone {pool.availability_zone}"
     if (requirement := unmet(wish.extra_specs, pool.capabilities)) is not None:
         return f"does not offer {requirement}"
+    if (against := wish.hints.refusal(pool.name, lambda: _values(pool))) is not None:
+        return against
     if pool.allocated_gib + wish.size_gib > pool.limit_gib:
         return f"may promise {max(0, pool.limit_gib - pool.allocated_gib)} GiB more"
     if wish.size_gib > pool.free_gib * max(100, pool.over_subscription_percent) // 100:
         return f"has {pool.free_gib} GiB free"
     return None
+
+
+def _values(pool: Pool) -> Mapping[str, object]:
+    """What a query of a request may ask about a pool, by the names that it has for that."""
+    own = {
+        "name": pool.name,
+        "host": pool.name,
+        "backend_id": pool.name,
+        "cluster_name": pool.name,
+        "pool_name": pool.name.partition("#")[2],
+        "volume_backend_name": pool.queue.rpartition("@")[2],
+        "availability_zone": pool.availability_zone,
+        "total_capacity_gb": pool.total_gib,
+        "free_capacity_gb": pool.free_gib,
+        "allocated_capacity_gb": pool.allocated_gib,
+        "provisioned_capacity_gb": pool.allocated_gib,
+        "reserved_percentage": pool.reserved_percentage,
+        "max_over_subscription_ratio": pool.over_subscription_percent / 100,
+    }
+    return {**pool.capabilities, **own, "capabilities": {**own, **pool.capabilities}}
 
 
 def in_order(pools: Sequence[Pool]) -> list[Pool]:

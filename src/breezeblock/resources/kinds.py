@@ -41,6 +41,11 @@ KINDS: Final = {
         Kind("create_group_snapshot", is_new=True),
         Kind("delete_group_snapshot", is_new=True),
         Kind("create_group_from_source", is_new=True),
+        Kind("manage_volume", is_new=True),
+        Kind("unmanage_volume", is_new=True),
+        Kind("manage_snapshot", is_new=True),
+        Kind("unmanage_snapshot", is_new=True),
+        Kind("list_manageable", is_new=True),
     )
 }
 

@@ -14,6 +14,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Wish
+from breezeblock.placement.hints import read_hints
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
@@ -229,7 +230,8 @@ def begin_create(
     BE_SOURCE.check_locked(tx, wanted.backup_id, size_gib=size_gib)
     zone, among = group_members.check_join(tx, wanted, type_id=type_id, pools=pools, source=None)
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
-    wish = Wish(size_gib=size_gib, availability_zone=zone, extra_specs=specs)
+    hints = read_hints(tx, wanted.scheduler_hints, origin=origin)
+    wish = Wish(size_gib=size_gib, availability_zone=zone, extra_specs=specs, hints=hints)
     pool, why_not = allocate.place(tx, wish, among=among)
     if pool is None and restoring:
         raise BadRequest(f"Backup {wanted.backup_id} cannot be restored to a new volume. {why_not}")

@@ -261,7 +261,9 @@ def _begin_delete(
     if force:
         queue.cancel_earlier(tx, resource_id=snapshot_id)
     payload = DeleteSnapshot(snapshot_id=snapshot_id, volume_id=row["volume_id"], forced=force)
-    job = kinds.job("delete_snapshot", queue_of(row["pool_name"]), "snapshot", snapshot_id, payload)
+    # What may still be somebody's file is given back instead.
+    kind = "delete_snapshot" if row["managed_from"] is None else "unmanage_snapshot"
+    job = kinds.job(kind, queue_of(row["pool_name"]), "snapshot", snapshot_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.shared(volume)))
     return Accepted(job.queue, row)
 

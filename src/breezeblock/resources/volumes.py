@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, insert, or_, select
+from sqlalchemy import Connection, Table, case, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
@@ -17,6 +17,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement import allocate
 from breezeblock.placement.choose import Pool, Wish
+from breezeblock.placement.hints import read_hints
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
@@ -51,7 +52,15 @@ from breezeblock.store.transitions import (
 )
 
 # Statuses from which a volume may be deleted without force.
-DELETABLE: Final = ("available", "error", "error_restoring", "error_extending", "error_managing", "error_deleting")
+DELETABLE: Final = (
+    "available",
+    "error",
+    "error_restoring",
+    "error_extending",
+    "error_managing",
+    "error_deleting",
+    "error_unmanaging",
+)
 SNAPSHOT_DELETABLE: Final = ("available", "error", "error_deleting")
 
 
@@ -89,7 +98,14 @@ _NO_SNAPSHOTS = Must(
     has_no(_SNAPSHOTS, of=volumes),
     "Volume {id} still has snapshots; delete them first, or delete the volume with cascade.",
 )
-_DELETING: Final = {"status": states.DELETING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")}
+# As Cinder has it: what was never wholly managed is not simply deleting.
+_DOOM: Final = case((volumes.c.status == states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING), else_=states.DELETING)
+_DELETING: Final = {"status": _DOOM, "previous_status": volumes.c.status, "updated_at_us": new("now_us")}
+_TO_DELETING: Final = (
+    *((status, states.DELETING) for status in DELETABLE if status != states.ERROR_MANAGING),
+    (states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING),
+)
+_ANY_TO_DELETING: Final = ((None, states.DELETING), (states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING))
 _MAY_BE_DELETED = Must(
     is_in(volumes.c.status, DELETABLE),
     "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
@@ -109,6 +125,14 @@ _OF_NO_GROUP_SNAPSHOT = Must(
     "Volume {id} has snapshots that are parts of group snapshots; delete those first.",
 )
 
+_HALF_MANAGED: Final = select(snapshots.c.id).where(
+    snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False), differs(snapshots.c.managed_from, None)
+)
+# Deleted by itself it is given back.
+_NONE_HALF_MANAGED = Must(
+    has_no(_HALF_MANAGED, of=volumes),
+    "Volume {id} has a snapshot whose managing has not ended well; delete that one by itself first.",
+)
 _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 
 DELETE = Transition(
@@ -132,7 +156,7 @@ DELETE_WITH_GROUP = Transition(
     name="volume.delete_with_group",
     musts=(_UNATTACHED, attached.UNCONNECTED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
     sets=_DELETING,
-    moves=tuple((status, states.DELETING) for status in DELETABLE),
+    moves=_TO_DELETING,
 )
 DELETE_CASCADE = Transition(
     volumes,
@@ -149,23 +173,24 @@ DELETE_CASCADE = Transition(
             has_no(_SNAPSHOTS.where(or_(snapshots.c.status.not_in(SNAPSHOT_DELETABLE), _AWAY)), of=volumes),
             "Volume {id} has snapshots that are neither available nor in error, or not on the storage in use; wait for them.",
         ),
+        _NONE_HALF_MANAGED,
     ),
     sets=_DELETING,
-    moves=tuple((status, states.DELETING) for status in DELETABLE),
+    moves=_TO_DELETING,
 )
 FORCE_DELETE = Transition(
     volumes,
     name="volume.force_delete",
     musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _NO_SNAPSHOTS),
     sets=_DELETING,
-    moves=((None, states.DELETING),),
+    moves=_ANY_TO_DELETING,
 )
 FORCE_DELETE_CASCADE = Transition(
     volumes,
     name="volume.force_delete_cascade",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _OF_NO_GROUP_SNAPSHOT),
+    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _OF_NO_GROUP_SNAPSHOT, _NONE_HALF_MANAGED),
     sets=_DELETING,
-    moves=((None, states.DELETING),),
+    moves=_ANY_TO_DELETING,
 )
 # What a deletion with cascade does to the snapshots; whether it may, the volume's transition has asked.
 DOOMED = Transition(
@@ -246,7 +271,7 @@ DELETE_CANCELLED = Transition(
     name="volume.delete_cancelled",
     musts=(),
     sets={"status": states.ERROR_DELETING},
-    moves=((states.DELETING, states.ERROR_DELETING),),
+    moves=((states.DELETING, states.ERROR_DELETING), (states.ERROR_MANAGING_DELETING, states.ERROR_DELETING)),
 )
 SNAPSHOT_DELETE_CANCELLED = Transition(
     snapshots,
@@ -278,6 +303,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     # Before the rows are ours, for which others wait: what of it changes decides by its own columns, or may be a moment old.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
+    hints = read_hints(tx, wanted.scheduler_hints, origin=origin)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
     joined = group_members.joined(wanted)
     # A type that nobody named came along with what was read, and is looked for again when it has gone.
@@ -301,6 +327,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
         availability_zone=zone,
         extra_specs=msgspec.json.decode(volume_type["extra_specs_json"]),
         pool_name=None if source is None else source["pool_name"],
+        hints=hints,
     )
     pool, why_not = allocate.place(tx, wish, among=among)
     quotas.refuse_larger(size_gib, largest_gib)
@@ -393,7 +420,9 @@ def _begin_delete(
         return Accepted(None, row)
     locks = [queue.exclusive(row)] + [queue.exclusive(_locked(tx, snapshots, snapshot_id)) for snapshot_id in doomed]
     payload = DeleteVolume(volume_id=volume_id, snapshot_ids=doomed, forced=force)
-    job = kinds.job("delete_volume", queue_of(row["pool_name"]), "volume", volume_id, payload)
+    # What may still be somebody's file is given back instead.
+    kind = "delete_volume" if row["managed_from"] is None else "unmanage_volume"
+    job = kinds.job(kind, queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=locks)
     return Accepted(job.queue, row)
 

@@ -87,6 +87,8 @@ volumes = Table(
     Column("encryption_key_id", ID),
     # The pool that has promised room for it as well, while it is moved there; else NULL.
     Column("target_pool_name", NAME),
+    # What the storage called it, while it is not certain that it is ours: its adoption is under way, or has left it half way.
+    Column("managed_from", NAME),
     Index("ix_volumes_project_created", "project_id", "created_at_us", "id"),
     Index("ix_volumes_created", "created_at_us", "id"),
     Index("ix_volumes_status", "status"),
@@ -129,6 +131,7 @@ snapshots = Table(
     Column("image_metadata_json", LONG),
     Column("encryption_key_id", ID),
     Column("bootable", Boolean),
+    Column("managed_from", NAME),
     Index("ix_snapshots_project_created", "project_id", "created_at_us", "id"),
     Index("ix_snapshots_created", "created_at_us", "id"),
     Index("ix_snapshots_volume", "volume_id"),

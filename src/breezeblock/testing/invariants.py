@@ -50,7 +50,7 @@ from breezeblock.work.catalogue import CATALOGUE
 __all__ = ["Violation", "Watcher", "check_rest", "is_quiet", "unfinished"]
 
 GIB: Final = 1 << 30
-BORN: Final = ("creating", "error", "restoring-backup")
+BORN: Final = ("creating", "error", "restoring-backup", "managing", "error_managing")
 RESOURCES: Final = ("volumes", "snapshots", "backups")
 Token = tuple[int, int]
 

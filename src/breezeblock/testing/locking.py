@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from breezeblock.drivers.contract import Capabilities, Context, Driver, ObjectName, Pieces, PoolReport, Progress
+from breezeblock.drivers.contract import (
+    Capabilities,
+    Context,
+    Driver,
+    Manageable,
+    ObjectName,
+    Pieces,
+    PoolReport,
+    Progress,
+)
 from breezeblock.drivers.file import PART
 from breezeblock.model.ids import is_canonical_uuid
 from breezeblock.testing.history import Tell
@@ -79,7 +88,18 @@ class LockingDriver:
         async with self._lock(access):
             await self._driver.disconnect(access)
 
+    async def adopt(self, reference: str, name: ObjectName) -> int:
+        async with self._lock(name, shared=True):
+            return await self._driver.adopt(reference, name)
+
+    async def release(self, name: ObjectName, reference: str) -> None:
+        async with self._lock(name):
+            await self._driver.release(name, reference)
+
     # What does not.
+
+    async def manageable(self) -> tuple[Manageable, ...]:
+        return await self._driver.manageable()
 
     @property
     def capabilities(self) -> Capabilities:

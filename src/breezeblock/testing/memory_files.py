@@ -256,6 +256,20 @@ class MemoryFiles:
         await self._change("rename", target, change)
         self._disk.folder(target.parent).sync()
 
+    async def move(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        def change(_: float) -> None:
+            file = self._disk.file(source)
+            if self._disk.find(target) is not None:
+                raise _error(errno.EEXIST, target)
+            self._disk.folder(target.parent).entries[target.name] = file
+            del self._disk.folder(source.parent).entries[source.name]
+            self._left(source)
+
+        if self._disk.find(target) is None or self._disk.find(source) is not None:
+            await self._change("move", target, change)
+        self._disk.folder(target.parent).sync()
+        self._disk.folder(source.parent).sync()
+
     async def remove(self, *paths: PurePosixPath) -> None:
         (folder,) = {path.parent for path in paths}
 
@@ -279,6 +293,11 @@ class MemoryFiles:
         await self._before_call("size", path, False)
         return self._disk.file(path).size
 
+    async def plain_size(self, path: PurePosixPath) -> int | None:
+        await self._before_call("plain_size", path, False)
+        node = self._disk.node(path)
+        return node.size if isinstance(node, _File) else None
+
     async def next_data(self, path: PurePosixPath, offset: int) -> tuple[int, int] | None:
         await self._before_call("next_data", path, False)
         return self._disk.file(path).next_data(offset)
@@ -299,6 +318,9 @@ class MemoryFiles:
         await self._before_call("space", path, False)
         self._disk.node(path)
         return Space(total_bytes=self._disk.capacity_bytes, free_bytes=self._disk.free_bytes())
+
+    def _left(self, path: PurePosixPath) -> None:
+        """A file has gone from there, within the effect that has put it elsewhere: for storage that has copies of it."""
 
     # How a call runs.
 

@@ -209,6 +209,9 @@ class _ArrayFiles(MemoryFiles):
         await self._change("failover", root, lambda _: self._array.bring_back(target, number=number))
         await self._change("failover", root, lambda _: self._array.switch(target, number=number))
 
+    def _left(self, path: PurePosixPath) -> None:
+        self._array.mirror(path)
+
     async def _before_call(self, call: str, path: PurePosixPath, mutating: bool) -> None:
         await super()._before_call(call, path, mutating)
         if not mutating:

@@ -11,6 +11,7 @@ from breezeblock.work import (
     garbage,
     groups,
     migrations,
+    managing,
     nodes,
     policies,
     snapshots,
@@ -47,5 +48,10 @@ CATALOGUE: Final[dict[str, Operation]] = {
         groups.CREATE_GROUP_SNAPSHOT,
         groups.DELETE_GROUP_SNAPSHOT,
         groups.CREATE_GROUP_FROM_SOURCE,
+        managing.MANAGE_VOLUME,
+        managing.UNMANAGE_VOLUME,
+        managing.MANAGE_SNAPSHOT,
+        managing.UNMANAGE_SNAPSHOT,
+        managing.LIST_MANAGEABLE,
     )
 }

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
+from breezeblock.api.handlers import managing
 from breezeblock.api.microversions import CONSUMES_QUOTA as CONSUMES_QUOTA_SINCE
 from breezeblock.api.microversions import SNAPSHOT_IN_USE, SNAPSHOT_METADATA_FILTER
 from breezeblock.api.paging import Filter, Kind, Lists
@@ -141,6 +142,7 @@ ACTIONS: Final = {
     "os-force_delete": Action(force_delete),
     "os-reset_status": Action(reset_status),
     "os-update_snapshot_status": Action(update_status),
+    **managing.SNAPSHOT_ACTIONS,
 }
 
 ROUTES: Final = (

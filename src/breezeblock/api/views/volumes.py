@@ -13,6 +13,7 @@ from breezeblock.api.microversions import (
     CONSUMES_QUOTA,
     ENCRYPTION_KEY_ID,
     GROUP_OF_VOLUME,
+    OLDEST,
     PROVIDER_ID,
     SHARED_TARGETS,
     SUMMARY_METADATA,
@@ -120,6 +121,13 @@ _SUMMARY: Final = compile_template((Key("id", ("id",), ID), Key("name", ("name",
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"volume": {…}}`. `attributes`: with the keys that only show and list have."""
     template = _with_links(call, _template(call.microversion, call.origin.is_admin, attributes))
+    (one,) = template.fill([[row[column] for column in COLUMNS]])
+    return msgspec.Raw(f'{{"volume":{one}}}'.encode())
+
+
+def legacy_detail(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
+    """The same as the first version had it, which one call has kept."""
+    template = _with_links(call, _template(OLDEST, call.origin.is_admin, False))
     (one,) = template.fill([[row[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
 
