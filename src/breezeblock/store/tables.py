@@ -27,6 +27,8 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_events import event_receivers as event_receivers
+from breezeblock.store.tables_events import events as events
 
 # --- resources ------------------------------------------------------------------------------------------------------
 
