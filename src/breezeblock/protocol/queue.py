@@ -158,7 +158,7 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
     )
     if (box := outbox_of(tx)) is not None:
         asked = Asked(origin.request_id, origin.project_id, origin.user_id)
-        box.begun(job, operation_id=origin.operation_id, asked=asked)
+        box.begun(job, operation_id=origin.operation_id, locks=locks, asked=asked)
 
 
 def cancel_earlier(tx: Connection, *, resource_id: str) -> int:

@@ -64,6 +64,7 @@ class _Noted:
     resource_id: str
     told: dict[str, Any]
     asked: Asked | None = None
+    place: int = 0
 
 
 class Outbox:
@@ -98,18 +99,21 @@ class Outbox:
         """What its owner may set of a row was set, or it was given to somebody else."""
         self._noted.append(_Noted(table, type_of(table), row_id, {"what": UPDATED}))
 
-    def begun(self, job: Any, *, operation_id: str, asked: Asked) -> None:
-        """An operation was enqueued; `job` says its kind and its resource."""
-        self._operation(BEGUN, job, operation_id, asked)
+    def begun(self, job: Any, *, operation_id: str, locks: Sequence[Any], asked: Asked) -> None:
+        """An operation was enqueued; `job` says its kind and its resource, `locks` its places in line."""
+        self._operation(BEGUN, job, operation_id, asked, locks)
 
     def ended(self, claim: Any, *, outcome: str, detail: str | None, asked: Asked) -> None:
         """An operation is over; `claim` says its kind and its resource."""
         self._asked = asked
-        self._operation(ENDED, claim, claim.operation_id, asked, outcome=outcome, detail=detail)
+        self._operation(ENDED, claim, claim.operation_id, asked, claim.locks, outcome=outcome, detail=detail)
 
-    def _operation(self, what: str, of: Any, operation_id: str, asked: Asked, **more: Any) -> None:
+    def _operation(
+        self, what: str, of: Any, operation_id: str, asked: Asked, locks: Sequence[Any], **more: Any
+    ) -> None:
         told = {"what": what, "operation_id": operation_id, "kind": of.kind, **more}
-        self._noted.append(_Noted(table_of(of.resource_type), of.resource_type, of.resource_id, told, asked))
+        place = next((at.seq for at in locks if at.resource_id == of.resource_id), 0)
+        self._noted.append(_Noted(table_of(of.resource_type), of.resource_type, of.resource_id, told, asked, place))
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -138,7 +142,7 @@ class Outbox:
                         "id": event.id,
                         "resource_id": event.resource_id,
                         "op_seq": event.seq,
-                        "number": number,
+                        "number": event.number,
                         "at_us": event.at_us,
                         "event_json": text,
                     }
@@ -154,8 +158,7 @@ class Outbox:
         zones: Mapping[str, str],
     ) -> Event:
         row = rows.get((one.table.name, one.resource_id)) if one.table is not None else None
-        # What has no status, or belongs to no project, is our own affair.
-        shown = _shown(row) if row is not None and {"status", "project_id"} <= row.keys() else {}
+        shown = {} if row is None else _shown(row)
         if one.told.get("after") == DELETED:
             shown["status"] = DELETED  # a tombstone says so by itself, a row that was removed does not
         if one.resource_type == "snapshot" and shown.get("volume_id") in zones:
@@ -165,8 +168,9 @@ class Outbox:
             id=str(uuid5(_NAMESPACE, f"{self._post.tx_id} {number}")),
             resource_type=one.resource_type,
             resource_id=one.resource_id,
-            seq=0 if row is None else row.get("op_seq", 0),
-            number=number,
+            # What has no row of its own is in order by the places of the operations on it.
+            seq=one.place if row is None else row["op_seq"],
+            number=int(one.told["what"] == ENDED) if row is None else number,
             at_us=self._post.at_us,
             request_id=asked.request_id,
             project_id=asked.project_id,
@@ -203,9 +207,9 @@ def type_of(table: Table) -> str:
 
 
 def table_of(resource_type: str) -> Table | None:
-    """Where a resource has its row, if it has one whose `op_seq` orders its events."""
+    """Where a resource has its row, if it is one that users know: with a status, and written by whoever changes it."""
     table = tables.metadata.tables.get(f"{resource_type}s")
-    return table if table is not None and "op_seq" in table.c and "id" in table.c else None
+    return table if table is not None and {"id", "op_seq", "status", "project_id"} <= set(table.c.keys()) else None
 
 
 def attachments_of(tx: Connection, volume_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
