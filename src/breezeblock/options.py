@@ -264,6 +264,61 @@ class BackupStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return self.type == CINDER
 
 
+class EventReceiver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told of every change: the log, a URL, those who listen to oslo notifications, or Nova."""
+
+    type: Annotated[
+        Literal["log", "webhook", "oslo", "nova"],
+        Meta(description="What takes them; oslo is notifications on RabbitMQ, nova its server events."),
+    ] = "log"
+    urls: Annotated[
+        list[str],
+        Meta(
+            max_length=16,
+            description="webhook: where to POST. oslo: the brokers, tried in turn. nova: its endpoint, if not of the catalog.",
+        ),
+    ] = []
+    timeout_s: Annotated[
+        Seconds, Meta(description="After so long without a confirmation they are sent again, later.")
+    ] = 10.0
+    keep_s: Annotated[
+        float,
+        Meta(ge=0, le=315_360_000, description="What it has not taken for so long is given up; 0 keeps it for ever."),
+    ] = 604_800.0
+    secret_file: Annotated[
+        Path | None, Meta(description="webhook: a file with the secret that signs them; without, they are not signed.")
+    ] = None
+    ca_file: Annotated[
+        Path | None, Meta(description="webhook, nova: who vouches for the server, in PEM; default the system's.")
+    ] = None
+    exchange: Annotated[Text, Meta(description="oslo: as control_exchange in Cinder's configuration.")] = "cinder"
+    topic: Annotated[Text, Meta(description="oslo: messages are routed by TOPIC.info and TOPIC.error.")] = (
+        "notifications"
+    )
+    durable: Annotated[
+        bool, Meta(description="oslo: how exchange and queues are made, as amqp_durable_queues of who listens.")
+    ] = False
+    quorum: Annotated[bool, Meta(description="oslo: make quorum queues, as rabbit_quorum_queue of who listens.")] = (
+        False
+    )
+    credentials_file: Annotated[
+        Path | None, Meta(description="nova: a TOML file with auth_type and what that plugin of keystoneauth1 needs.")
+    ] = None
+    region: Annotated[str, Meta(max_length=64, description="nova: the region, where there are several.")] = ""
+    interface: Annotated[
+        Literal["public", "internal", "admin"], Meta(description="nova: which endpoint of Keystone's catalog.")
+    ] = "internal"
+
+
+class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asked for what: a line for each request that changes something, or tries to."""
+
+    to: Annotated[
+        Literal["none", "log", "file"], Meta(description="Nowhere, the service's log, or a file of its own.")
+    ] = "none"
+    file: Annotated[Path | None, Meta(description="The file that lines are appended to; it may be moved away.")] = None
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     service: Service
     api: Api
@@ -275,6 +330,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backends: dict[Name, Backend]
     fences: dict[Name, FenceAgent] = {}
     backup_stores: dict[Name, BackupStore] = {}
+    events: dict[Name, EventReceiver] = {}
+    audit: Audit = Audit()
 
     @property
     def one_machine(self) -> bool:
@@ -322,9 +379,15 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "doorbell": Doorbell,
     "quota": Quota,
     "log": Log,
+    "audit": Audit,
 }
 # Sections of which there may be many, each with a name: `[backends.fast]`.
-NAMED: Final[dict[str, type[Struct]]] = {"backends": Backend, "fences": FenceAgent, "backup_stores": BackupStore}
+NAMED: Final[dict[str, type[Struct]]] = {
+    "backends": Backend,
+    "fences": FenceAgent,
+    "backup_stores": BackupStore,
+    "events": EventReceiver,
+}
 
 
 def is_one_machine(database_url: str, nodes: Nodes) -> bool:

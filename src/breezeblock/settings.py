@@ -23,10 +23,12 @@ from breezeblock.options import (
     NAMED,
     SECTIONS,
     Api,
+    Audit,
     Backend,
     BackupStore,
     Database,
     Doorbell,
+    EventReceiver,
     FenceAgent,
     Log,
     Name,
@@ -41,10 +43,12 @@ from breezeblock.settings_rules import contradictions
 
 __all__ = [
     "Api",
+    "Audit",
     "Backend",
     "BackupStore",
     "Database",
     "Doorbell",
+    "EventReceiver",
     "FenceAgent",
     "Loaded",
     "Log",
@@ -63,9 +67,13 @@ __all__ = [
 ]
 
 PREFIX = "BREEZEBLOCK_"
-_BACKENDS, _FENCES, _STORES = "backends", "fences", "backup_stores"
+_BACKENDS, _FENCES, _STORES, _EVENTS = "backends", "fences", "backup_stores", "events"
 # What stands for a table without keys, which asks for every default: its kind, written out, keeps it in sight.
-_EMPTY: Mapping[str, Mapping[str, object]] = {_BACKENDS: {"driver": "file"}, _STORES: {"type": "folder"}}
+_EMPTY: Mapping[str, Mapping[str, object]] = {
+    _BACKENDS: {"driver": "file"},
+    _STORES: {"type": "folder"},
+    _EVENTS: {"type": "log"},
+}
 _RATES = ("copy_rate_limit", "rate_limit", "restore_rate_limit")
 _DEFAULT_STORE = "default"
 HIDDEN = "***"
@@ -352,6 +360,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         doorbell=_doorbell(section("doorbell"), nodes),
         quota=Quota(**section("quota")),
         log=Log(**section("log")),
+        audit=Audit(**section("audit")),
         backends={
             name: _backend(name, section(_BACKENDS, name), service, nodes, one_machine=one_machine)
             for name in names(_BACKENDS) or ["file"]
@@ -360,6 +369,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         backup_stores={
             name: _store(name, section(_STORES, name), service) for name in names(_STORES) or [_DEFAULT_STORE]
         },
+        events={name: EventReceiver(**section(_EVENTS, name)) for name in names(_EVENTS)},
     )
 
 

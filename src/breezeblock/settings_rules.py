@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from breezeblock.database_urls import MARIADB, POSTGRESQL, is_server_url, kind_of, problem_of
 from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
+from breezeblock.settings_events import contradictions_of_events
 from breezeblock.settings_stores import contradictions_of_stores
 
 __all__ = ["contradictions"]
@@ -37,6 +38,7 @@ def contradictions(settings: Settings) -> Iterator[Found]:
     for name, agent in settings.fences.items():
         yield from _agent(name, agent, one_machine=settings.one_machine)
     yield from contradictions_of_stores(settings)
+    yield from contradictions_of_events(settings)
 
 
 def _api(settings: Settings) -> Iterator[Found]:

@@ -22,6 +22,8 @@ from breezeblock.env.commands import Commands
 from breezeblock.env.contract import Env
 from breezeblock.env.host_locks import HostLocks
 from breezeblock.env.real import RealThreads
+from breezeblock.events.contract import Receiver
+from breezeblock.events.log import LogReceiver
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.backends import Backend
@@ -30,11 +32,13 @@ from breezeblock.node.fences import Boot, Fence, Fences, SameMachine, Storage, T
 from breezeblock.node.locks import LockSpace
 from breezeblock.node.locks_database import DatabaseLocks
 from breezeblock.node.locks_local import LocalLocks
+from breezeblock.node.sender import Outlet
 from breezeblock.protocol import membership
 from breezeblock.protocol.leases import Terms
 from breezeblock.protocol.queue import node_queue
 from breezeblock.settings import Backend as BackendSettings
 from breezeblock.settings import BackupStore as BackupStoreSettings
+from breezeblock.settings import EventReceiver as EventReceiverSettings
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.endpoints import Endpoints
@@ -74,7 +78,42 @@ def open_database(settings: Settings, env: Env) -> Database:
         lane = PooledLane(Endpoints(chosen.urls, session))
     else:
         lane = SqliteLane(open_engine(chosen.url, now_us=env.clock.now_us), path)
-    return Database(Store(lane, env), lane)
+    return Database(Store(lane, env, receivers=tuple(settings.events)), lane)
+
+
+def open_outlets(settings: Settings) -> Mapping[str, Outlet]:
+    """Every configured receiver of events by its name. No I/O yet."""
+    return {
+        name: Outlet(_open_receiver(chosen), timeout_s=chosen.timeout_s, keep_s=chosen.keep_s)
+        for name, chosen in settings.events.items()
+    }
+
+
+def _open_receiver(chosen: EventReceiverSettings) -> Receiver:
+    if chosen.type == "webhook":
+        from breezeblock.events.webhook import WebhookReceiver
+
+        return WebhookReceiver(
+            chosen.urls[0], secret_file=chosen.secret_file, ca_file=chosen.ca_file, timeout_s=chosen.timeout_s
+        )
+    if chosen.type == "oslo":
+        from breezeblock.events.oslo import OsloReceiver
+
+        how = {"exchange": chosen.exchange, "topic": chosen.topic}
+        return OsloReceiver(chosen.urls, **how, durable=chosen.durable, quorum=chosen.quorum)
+    if chosen.type == "nova":
+        from breezeblock.events.nova import NovaReceiver
+
+        assert chosen.credentials_file is not None, "settings without credentials were accepted"
+        return NovaReceiver(
+            credentials_file=chosen.credentials_file,
+            url=chosen.urls[0] if chosen.urls else "",
+            region=chosen.region,
+            interface=chosen.interface,
+            ca_file=chosen.ca_file,
+            timeout_s=chosen.timeout_s,
+        )
+    return LogReceiver()
 
 
 def open_bell(settings: Settings, env: Env, tally: Tally) -> OwnDoorbell:

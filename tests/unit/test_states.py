@@ -30,9 +30,22 @@ from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
-    volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections, transfers,
-    migrations, moves, managing, managing_snapshots,
-)  # fmt: skip
+    volumes,
+    volume_changes,
+    snapshots,
+    backups,
+    restores,
+    targets,
+    verifications,
+    attached,
+    attachments,
+    connections,
+    transfers,
+    migrations,
+    moves,
+    managing,
+    managing_snapshots,
+)
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
 }

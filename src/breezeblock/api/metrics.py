@@ -33,7 +33,7 @@ NODE_STATES: Final = ("up", "draining", "expired", "fenced")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One metric, a gauge but for two: the table of these is also their documentation."""
+    """One metric, a gauge but for a few: the table of these is also their documentation."""
 
     name: str
     labels: tuple[str, ...]
@@ -127,6 +127,20 @@ POOL_REPORT_AGE: Final = Declared(
     "Seconds since a node last reported the pool's capacity.",
 )
 
+EVENTS_WAITING: Final = Declared(
+    "breezeblock_events_waiting", ("receiver",), "Events that a receiver has not taken yet."
+)
+EVENTS_OLDEST: Final = Declared(
+    "breezeblock_events_oldest_seconds",
+    ("receiver",),
+    "Age of the oldest event that a receiver has not taken; 0 when none waits. Growing: it is away, or too slow.",
+)
+EVENTS_SENT: Final = Declared(
+    "breezeblock_events",
+    ("receiver", "what"),
+    "Events since a receiver was first configured: sent (taken), dropped (given up after keep_s), failed (tries, not events).",
+)
+
 DECLARED: Final = tuple(value for value in list(globals().values()) if isinstance(value, Declared))
 
 Sample = tuple[Iterable[str], float]
@@ -213,6 +227,17 @@ def _from_database(found: Measures) -> Iterator[Metric]:
     yield _gauge(POOL_ENABLED, (((pool.name,), pool.enabled) for pool in found.pools))
     reported = ((pool.name, pool.reported_s) for pool in found.pools)
     yield _gauge(POOL_REPORT_AGE, (((name,), age_s) for name, age_s in reported if age_s is not None))
+    yield from _of_events(found)
+
+
+def _of_events(found: Measures) -> Iterator[Metric]:
+    yield _gauge(EVENTS_WAITING, (((one.name,), one.waiting) for one in found.receivers))
+    yield _gauge(EVENTS_OLDEST, (((one.name,), one.oldest_s) for one in found.receivers))
+    family = CounterMetricFamily(EVENTS_SENT.name, EVENTS_SENT.help, labels=EVENTS_SENT.labels)
+    for one in found.receivers:
+        for what, count in (("sent", one.sent), ("failed", one.failed), ("dropped", one.dropped)):
+            family.add_metric((one.name, what), count)
+    yield family
 
 
 def _of_nodes(found: Measures) -> Iterator[Metric]:

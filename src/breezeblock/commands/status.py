@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from breezeblock.commands.database import reading
-from breezeblock.protocol import node_events
+from breezeblock.protocol import node_events, posting
 from breezeblock.resources import progress
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import db_now_us
@@ -44,6 +44,7 @@ def gather(settings: Settings) -> Found:
             "pools": _pools(tx),
             "failovers": _failovers(tx, named, now_us),
             "resumed_operations": _resumed(tx, named, now_us),
+            "receivers": _receivers(tx, now_us),
         }
 
 
@@ -218,6 +219,22 @@ def _resumed(tx: Connection, named: Mapping[str, str], now_us: int) -> list[Foun
             "s_ago": _ago(row["finished_at_us"], now_us),
         }
         for row in tx.execute(query).mappings()
+    ]
+
+
+def _receivers(tx: Connection, now_us: int) -> list[Found]:
+    """Who is told of events."""
+    return [
+        {
+            "receiver": one.receiver,
+            "waiting": one.waiting,
+            "oldest_s_ago": None if one.oldest_us is None else _ago(one.oldest_us, now_us),
+            "sent": one.sent,
+            "failed": one.failed,
+            "dropped": one.dropped,
+            "error": one.error,
+        }
+        for one in posting.waiting(tx)
     ]
 
 

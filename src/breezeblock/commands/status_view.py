@@ -30,6 +30,7 @@ def render(found: Found) -> RenderableType:
             _failovers(found["failovers"]),
             events_table(found["events"]),
             _resumed(found["resumed_operations"]),
+            _receivers(found["receivers"]),
         )
         if table.row_count
     ]
@@ -190,6 +191,15 @@ def _resumed(rows: Iterable[Found]) -> Table:
             str(row["epoch"]),
             f"{row['s_ago']} s ago",
         )
+    return table
+
+
+def _receivers(rows: Iterable[Found]) -> Table:
+    table = _table("Receivers of events", "name", "waiting", "oldest", "sent", "failed tries", "dropped", "last error")
+    for row in rows:
+        oldest = "" if row["oldest_s_ago"] is None else f"{row['oldest_s_ago']} s ago"
+        counts = (str(row[key]) for key in ("sent", "failed", "dropped"))
+        table.add_row(row["receiver"], str(row["waiting"]), oldest, *counts, Text(row["error"] or "", "red"))
     return table
 
 

@@ -23,6 +23,7 @@ from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import SocketLink
 from breezeblock.node.page import Page
+from breezeblock.node.sender import Sender, run_beside
 from breezeblock.node.worker import Worker
 from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
@@ -50,6 +51,7 @@ async def work(brief: NodeBrief) -> None:
 
     incarnation = Incarnation(brief.incarnation)
     bell, listener = _open_doorbell(brief, chosen, env, list(backends))
+    gate = Gate(env.clock, Page(brief.page_file))
     worker = Worker(
         env=env,
         store=opened.store,
@@ -65,7 +67,7 @@ async def work(brief: NodeBrief) -> None:
             machine=machine,
         ),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
-        gate=Gate(env.clock, Page(brief.page_file)),
+        gate=gate,
         link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
         limits=_limits(chosen),
         fences=fences,
@@ -76,7 +78,14 @@ async def work(brief: NodeBrief) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    await worker.run()
+    sender = Sender(
+        env=env,
+        store=opened.store,
+        incarnation=incarnation,
+        outlets=wiring.open_outlets(chosen),
+        may_act=gate.is_open,
+    )
+    await run_beside(worker.run(), sender)
 
 
 def _limits(chosen: Settings) -> Limits:

@@ -20,6 +20,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.states import REPLICATION_FAILING_OVER
 from breezeblock.protocol import versions
 from breezeblock.store.dialects import always_null, db_now_us, unindexed
+from breezeblock.store.outbox import Asked, outbox_of
 from breezeblock.store.tables import backends, nodes, operation_locks, operation_log, operations
 
 DO: Final = "do"
@@ -159,6 +160,9 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
             for at in locks
         ],
     )
+    if (box := outbox_of(tx)) is not None:
+        asked = Asked(origin.request_id, origin.project_id, origin.user_id)
+        box.begun(job, operation_id=origin.operation_id, locks=locks, asked=asked)
 
 
 def cancel_earlier(tx: Connection, *, resource_id: str) -> int:
@@ -380,6 +384,9 @@ def close(tx: Connection, claimed: Claim, *, outcome: str, detail: str | None, n
             "finished_at_us": now_us,
         },
     )
+    if (box := outbox_of(tx)) is not None:
+        asked = Asked(claimed.request_id, claimed.project_id, claimed.user_id)
+        box.ended(claimed, outcome=outcome, detail=detail, asked=asked)
 
 
 # --- statements -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
+from breezeblock.store.outbox import outbox_of
 from breezeblock.store.tables import (
     backups,
     group_snapshots,
@@ -186,8 +187,12 @@ def vanish(tx: Connection, table: Table, row_id: str) -> None:
     """Remove a deleted resource's row, or leave it as a tombstone while operations still stand in its line."""
     if queue.someone_waits(tx, resource_id=row_id):
         _bury(table).apply_locked(tx, row_id)
-    else:
-        tx.execute(_remove(table), {"row_id": row_id})
+        return
+    if (box := outbox_of(tx)) is not None:
+        row = read_row(tx, table, row_id)
+        if row is not None and not row["tombstone"]:  # of a tombstone it was told when it became one
+            box.gone(table, row)
+    tx.execute(_remove(table), {"row_id": row_id})
 
 
 @functools.cache

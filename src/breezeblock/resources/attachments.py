@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound
@@ -17,7 +17,7 @@ from breezeblock.resources import connections
 from breezeblock.resources.attached import of_volume, summarize
 from breezeblock.resources.listing import Listing
 from breezeblock.store.tables import attachments, volumes
-from breezeblock.store.transitions import Must, Transition, is_in, lock_row, lock_rows, new, read_row
+from breezeblock.store.transitions import Must, Transition, insert_row, is_in, lock_row, lock_rows, new, read_row
 
 __all__ = [
     "LISTING",
@@ -114,7 +114,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewAttachment) -> Ch
     _require_attachable(volume, of_volume(tx, wanted.volume_id), wanted.instance_uuid)
     mode = connections.READ_ONLY if volume["readonly"] else wanted.mode
     row = new_row(origin, volume, id_=wanted.id, instance_uuid=wanted.instance_uuid, attach_mode=mode)
-    tx.execute(insert(attachments), row)
+    insert_row(tx, attachments, row)
     if wanted.connector is None:
         summarize(tx, wanted.volume_id, now_us=origin.at_us)
         return Change(queue=None, row=row)

@@ -13,7 +13,7 @@ from breezeblock.model.ids import BackupId
 from breezeblock.model.origin import Origin
 from breezeblock.resources.listing import BACKUPS, one
 from breezeblock.store.tables import backups
-from breezeblock.store.transitions import change_row, lock_row
+from breezeblock.store.transitions import change_row, lock_row, note_update
 
 EDITABLE: Final = frozenset({"name", "description", "metadata_json"})
 
@@ -25,4 +25,5 @@ def update_fields(
     assert fields.keys() <= EDITABLE, "no other column is the user's to set"
     lock_row(tx, backups, backup_id, origin=origin)
     change_row(tx, backups, backup_id, updated_at_us=origin.at_us, **fields)
+    note_update(tx, backups, backup_id)
     return one(tx, BACKUPS, id_=backup_id, project_id=None)

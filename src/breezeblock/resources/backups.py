@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -38,6 +38,7 @@ from breezeblock.store.transitions import (
     Transition,
     differs,
     equals,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -69,7 +70,6 @@ class DeleteBackup(msgspec.Struct, frozen=True, kw_only=True):
     forced: bool = False
 
 
-_INSERT = insert(backups)
 DELETABLE = (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)
 _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
@@ -209,7 +209,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewBackup, quota_def
     host = queue_of(source["pool_name"])
     row = _new_row(wanted, origin, source, host=host, parent_id=parent_id, data_us=data_us)
     row["temp_volume_id"] = wanted.id  # what it will be read from has the backup's id, where that is a copy
-    tx.execute(_INSERT, row)
+    insert_row(tx, backups, row)
     row["dependent_backups"] = 0  # as a list would show it
     payload = CreateBackup(
         backup_id=wanted.id,

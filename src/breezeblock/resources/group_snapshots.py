@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import Contended, NotFound
@@ -40,6 +40,7 @@ from breezeblock.store.transitions import (
     change_row,
     equals,
     has_no,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -165,7 +166,7 @@ def begin_create(
     taken = [single.BE_SNAPSHOT_IN_USE.check_locked(tx, volume_id) for volume_id in members]
     _account(tx, origin, taken, quota_defaults)
     row = _new_row(origin, wanted, group, is_empty=not taken)
-    tx.execute(_INSERT, row)
+    insert_row(tx, group_snapshots, row)
     if not taken:
         return Accepted(None, row)
     parts = _insert_parts(tx, origin, wanted, taken)
@@ -201,7 +202,7 @@ def _insert_parts(
             description=wanted.description,
             group_snapshot_id=wanted.id,
         )
-        tx.execute(insert(snapshots), single.new_row(one, origin, volume))
+        insert_row(tx, snapshots, single.new_row(one, origin, volume))
         parts.append(Part(id=one.id, source_id=volume["id"], size_gib=volume["size_gib"]))
     return parts
 
@@ -351,6 +352,3 @@ def _locked(tx: Connection, volume_id: str) -> Mapping[str, Any]:
     row = read_row(tx, volumes, volume_id)
     assert row is not None, "a locked row is there"
     return row
-
-
-_INSERT: Final = insert(group_snapshots)

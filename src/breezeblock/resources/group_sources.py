@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import Contended, InvalidState
@@ -50,7 +50,7 @@ from breezeblock.store.tables import (
     volume_types,
     volumes,
 )
-from breezeblock.store.transitions import Must, Transition, equals, has_no, lock_rows, read_row
+from breezeblock.store.transitions import Must, Transition, equals, has_no, insert_row, lock_rows, read_row
 
 
 class GroupFromSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +153,7 @@ def begin_create(
         "group_snapshot_id": wanted.group_snapshot_id,
     }
     _account(tx, origin, members, pools, quota_defaults=quota_defaults, largest_gib=largest_gib)
-    tx.execute(insert(volume_groups), row)
+    insert_row(tx, volume_groups, row)
     set_types(tx, wanted.id, types)
     parts = [_insert_part(tx, origin, wanted, source, member, pools[member["pool_name"]]) for member in members]
     where = queue_of(group["pool_name"])
@@ -242,7 +242,7 @@ def _insert_part(
     volume_type = read_row(tx, volume_types, member["volume_type_id"])
     assert volume_type is not None, "a type with volumes is not deleted"
     row = new_volume(one, origin, size_gib=size_gib, volume_type=volume_type, source=member, pool=pool)
-    tx.execute(insert(volumes), row)
+    insert_row(tx, volumes, row)
     return Part(id=one.id, source_id=member["id"], size_gib=size_gib)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotYet
@@ -49,6 +49,7 @@ from breezeblock.store.transitions import (
     change_row,
     equals,
     has_no,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -176,7 +177,7 @@ def create(tx: Connection, *, origin: Origin, wanted: NewGroup, quota_defaults: 
     row["availability_zone"] = wanted.availability_zone or (
         wanted.default_zone if pool is None else pool.availability_zone
     )
-    tx.execute(_INSERT, row)
+    insert_row(tx, volume_groups, row)
     set_types(tx, wanted.id, found)
     if pool is None:
         event = "create_group"
@@ -401,7 +402,4 @@ def fail_delete(
 def _lock(tx: Connection, payload: DeleteGroup) -> None:
     doomed = [(volumes, volume_id) for volume_id in payload.volume_ids]
     lock_rows(tx, [(volume_groups, payload.group_id), *doomed])
-
-
-_INSERT: Final = insert(volume_groups)
 _THERE: Final[Any] = select(volumes.c.id).where(volumes.c.id.in_(bindparam("ids", expanding=True)))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, case, insert, select
+from sqlalchemy import Connection, RowMapping, case, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, NotFound
@@ -46,6 +46,7 @@ from breezeblock.store.transitions import (
     differs,
     equals,
     has_no,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -130,7 +131,6 @@ UNMANAGE_FAILED = Transition(
         (states.ERROR_MANAGING_DELETING, states.ERROR_DELETING),
     ),
 )
-_INSERT = insert(volumes)
 
 # --- manage ---------------------------------------------------------------------------------------------------------
 
@@ -153,8 +153,8 @@ def begin_manage(tx: Connection, *, origin: Origin, wanted: ToManage, quota_defa
     why_not = allocate.fits(tx, pool.name, Wish(size_gib=0, availability_zone=None, extra_specs=specs))
     deltas = quotas.volume_deltas(volumes=1, gib=0, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
-    row = _row(wanted, origin, type_id, pool, fits=why_not is None)
-    tx.execute(_INSERT, row)
+    row = _row(wanted, origin, volume_type, pool, fits=why_not is None)
+    insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if why_not is not None:
         text = f"Pool {pool.name} {why_not}."
@@ -176,8 +176,10 @@ def _type(tx: Connection, wanted: ToManage, origin: Origin) -> Mapping[str, Any]
         raise BadRequest(error.message) from error
 
 
-def _row(wanted: ToManage, origin: Origin, type_id: str, pool: Pool, *, fits: bool) -> dict[str, Any]:
-    row = new_row(wanted.volume, origin, size_gib=0, type_id=type_id, source=None, pool=pool)
+def _row(
+    wanted: ToManage, origin: Origin, volume_type: Mapping[str, Any] | RowMapping, pool: Pool, *, fits: bool
+) -> dict[str, Any]:
+    row = new_row(wanted.volume, origin, size_gib=0, volume_type=volume_type, source=None, pool=pool)
     return row | {
         "status": states.MANAGING if fits else states.ERROR_MANAGING,
         "bootable": wanted.bootable,

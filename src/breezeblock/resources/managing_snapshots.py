@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest
@@ -36,6 +36,7 @@ from breezeblock.store.transitions import (
     Transition,
     change_row,
     differs,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -81,7 +82,6 @@ UNMANAGE_FAILED = Transition(
     sets={"status": states.ERROR_DELETING},
     moves=((states.UNMANAGING, states.ERROR_DELETING), (states.DELETING, states.ERROR_DELETING)),
 )
-_INSERT = insert(snapshots)
 
 # --- manage ---------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ def begin_manage(
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     row = _row(wanted, origin, volume, reference)
-    tx.execute(_INSERT, row)
+    insert_row(tx, snapshots, row)
     payload = ManageSnapshot(
         snapshot_id=wanted.id,
         volume_id=wanted.volume_id,

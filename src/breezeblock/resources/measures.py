@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, select
 
+from breezeblock.protocol import posting
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import node_backends, node_events, nodes, operation_log, operations, pools
 
@@ -57,6 +58,18 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """Who is told of events, how many wait for it, and since when."""
+
+    name: str
+    waiting: int
+    oldest_s: float
+    sent: int
+    failed: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """All of it, as of one instant."""
 
@@ -69,10 +82,11 @@ class Measures:
     events: list[tuple[str, int]]
     """What happened to nodes within the last five minutes, and how often."""
     pools: list[Pool]
+    receivers: list[Receiver]
 
 
 def measure(tx: Connection) -> Measures:
-    """Read everything. Seven statements."""
+    """Read everything. Nine statements."""
     now_us: int = tx.execute(select(db_now_us())).scalar_one()
     since = now_us - RECENT_US
     log, events = operation_log.c, node_events.c
@@ -89,6 +103,7 @@ def measure(tx: Connection) -> Measures:
         fenced=[(*which, count) for which, count in sorted(methods.items())],
         events=[tuple(row) for row in tx.execute(happened.group_by(events.event))],
         pools=_pools(tx, now_us),
+        receivers=_receivers(tx, now_us),
     )
 
 
@@ -136,6 +151,20 @@ def _pools(tx: Connection, now_us: int) -> list[Pool]:
             reported_s=_since(row.reported_at_us, now_us),
         )
         for row in tx.execute(select(pools).order_by(pools.c.name))
+    ]
+
+
+def _receivers(tx: Connection, now_us: int) -> list[Receiver]:
+    return [
+        Receiver(
+            name=one.receiver,
+            waiting=one.waiting,
+            oldest_s=_since(one.oldest_us, now_us) or 0.0,
+            sent=one.sent,
+            failed=one.failed,
+            dropped=one.dropped,
+        )
+        for one in posting.waiting(tx)
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState, NotYet
@@ -11,7 +11,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.placement import allocate
 from breezeblock.resources import quotas
 from breezeblock.store.tables import backups
-from breezeblock.store.transitions import read_row
+from breezeblock.store.transitions import insert_row, read_row
 
 # What a record may say of when: the year 9999 is the last one that can be shown.
 LATEST_US: Final = 253_402_300_799 * 1_000_000
@@ -52,5 +52,5 @@ def add_imported(
         "archive_id": None,
         "manifest": None,
     }
-    tx.execute(insert(backups), row)
+    insert_row(tx, backups, row)
     return row

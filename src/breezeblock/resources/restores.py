@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.backup.lost import Losses, text_of
 from breezeblock.model import states
@@ -39,6 +39,7 @@ from breezeblock.store.transitions import (
     change_row,
     differs,
     equals,
+    insert_row,
     lock_rows,
     new,
     read_row,
@@ -241,7 +242,7 @@ def begin_create(
     row = new_row(wanted, origin, size_gib=size_gib, volume_type=volume_type, source=None, pool=pool)
     if restoring:
         row["status"] = states.RESTORING_BACKUP
-    tx.execute(insert(volumes), row)
+    insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
         event = "schedule_allocate_volume"

@@ -15,7 +15,7 @@ from breezeblock.model.ids import SnapshotId
 from breezeblock.model.origin import Origin
 from breezeblock.resources.listing import SNAPSHOTS, one
 from breezeblock.store.tables import snapshots
-from breezeblock.store.transitions import lock_row
+from breezeblock.store.transitions import lock_row, note_update
 
 
 def update_fields(
@@ -74,4 +74,5 @@ def _save_metadata(
 def _save(tx: Connection, origin: Origin, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:
     values["updated_at_us"] = origin.at_us
     tx.execute(update(snapshots).where(snapshots.c.id == row["id"]).values(**values))
+    note_update(tx, snapshots, row["id"])
     return {**row, **values}

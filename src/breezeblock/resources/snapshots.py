@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
@@ -59,7 +59,6 @@ class DeleteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     forced: bool = False
 
 
-_INSERT = insert(snapshots)
 _PLACED = Must(
     differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
 )
@@ -179,7 +178,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     row = new_row(wanted, origin, volume)
-    tx.execute(_INSERT, row)
+    insert_row(tx, snapshots, row)
     payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])
     job = kinds.job("create_snapshot", queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(Lock(wanted.id, 1, exclusive=True), queue.shared(volume)))

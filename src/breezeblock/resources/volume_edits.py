@@ -17,7 +17,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.states import AVAILABLE, MAINTENANCE
 from breezeblock.resources.listing import VOLUMES, one
 from breezeblock.store.tables import volumes
-from breezeblock.store.transitions import lock_row
+from breezeblock.store.transitions import lock_row, note_update
 
 # Metadata of a volume in these belongs to who works on it.
 METADATA_FROZEN: Final = (MAINTENANCE, "uploading")
@@ -121,4 +121,5 @@ def _save_metadata(
 def _save(tx: Connection, origin: Origin, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:
     values["updated_at_us"] = origin.at_us
     tx.execute(update(volumes).where(volumes.c.id == row["id"]).values(**values))
+    note_update(tx, volumes, row["id"])
     return {**row, **values}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, case, insert, or_, select
+from sqlalchemy import Connection, Table, case, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended
@@ -44,6 +44,7 @@ from breezeblock.store.transitions import (
     differs,
     equals,
     has_no,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -80,8 +81,6 @@ class DeleteVolume(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_ids: list[str] = []
     forced: bool = False
 
-
-_INSERT = insert(volumes)
 
 # --- transitions ----------------------------------------------------------------------------------------------------
 
@@ -335,7 +334,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
 
     row = new_row(wanted, origin, size_gib=size_gib, volume_type=volume_type, source=source, pool=pool)
-    tx.execute(_INSERT, row)
+    insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
         event = "schedule_allocate_volume"

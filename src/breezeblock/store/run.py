@@ -6,7 +6,7 @@ commit whose answer was lost. The second case is the dangerous one (an extend wo
 has an id, drawn before its first attempt and inserted by its first statement: an attempt after the first looks for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 import structlog
@@ -14,7 +14,10 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.model.origin import Origin
+from breezeblock.store import outbox
 from breezeblock.store.dialects import db_now_us
+from breezeblock.store.outbox import Outbox, Post
 from breezeblock.store.tables import tx_done
 
 P = ParamSpec("P")
@@ -54,11 +57,12 @@ class Lane(Protocol):
 
 
 class Store:
-    """The database as everything above it sees it."""
+    """The database as everything above it sees it. `receivers` are to be told of what transactions change (`outbox`)."""
 
-    def __init__(self, lane: Lane, env: Env) -> None:
+    def __init__(self, lane: Lane, env: Env, *, receivers: Sequence[str] = ()) -> None:
         self._lane = lane
         self._env = env
+        self._receivers = tuple(receivers)
 
     async def read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable.
@@ -85,11 +89,13 @@ class Store:
         Raises what `f` raises (nothing was written), Unavailable (nothing was written), or Ambiguous: an answer was lost, and
         nobody could be asked since.
         """
-        return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=REQUEST_ATTEMPTS)
+        return await self._run(
+            lambda tx: f(tx, *args, **kwargs), attempts=REQUEST_ATTEMPTS, origin=kwargs.get("origin")
+        )
 
     async def insist(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, for the work of a node: a database outage of any length pauses it and fails nothing."""
-        return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=None)
+        return await self._run(lambda tx: f(tx, *args, **kwargs), attempts=None, origin=kwargs.get("origin"))
 
     async def insist_read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `read`, for the work of a node: it waits through a database outage as `insist` does."""
@@ -115,8 +121,13 @@ class Store:
         """Forget transaction ids that no retry can ask for any more. Returns the rows removed."""
         return await self._run(_prune_tx_done, attempts=1, patience_s=0.0)
 
-    async def _run(self, f: Body[T], *, attempts: int | None, patience_s: float = REQUEST_PATIENCE_S) -> T:
+    async def _run(
+        self, f: Body[T], *, attempts: int | None, patience_s: float = REQUEST_PATIENCE_S, origin: object = None
+    ) -> T:
         tx_id = self._env.ids.uuid()
+        if self._receivers:
+            asked = origin if isinstance(origin, Origin) else None
+            f = _Told(f, Post(self._receivers, tx_id, self._env.clock.now_us(), asked))
         results: dict[int, T] = {}
         attempt, races, in_doubt = 0, 0, False
         give_up_at = self._env.clock.boottime() + patience_s
@@ -161,6 +172,23 @@ class _Attempt(Generic[T]):
         result = self._f(tx)
         self._results[self._attempt] = result
         return result
+
+
+class _Told(Generic[T]):
+    """A transaction whose changes are told: the same, and at its end what it has noted is written."""
+
+    def __init__(self, f: Body[T], post: Post) -> None:
+        self._f, self._post = f, post
+
+    def __call__(self, tx: Connection) -> T:
+        box = Outbox(self._post)
+        outbox.put(tx, box)
+        try:
+            result = self._f(tx)
+            box.write(tx)
+            return result
+        finally:
+            outbox.put(tx, None)
 
 
 def _prune_tx_done(tx: Connection) -> int:

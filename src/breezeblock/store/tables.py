@@ -28,6 +28,8 @@ from breezeblock.store.tables_backup import backup_segments as backup_segments
 from breezeblock.store.tables_backup import backups as backups
 from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
+from breezeblock.store.tables_events import event_receivers as event_receivers
+from breezeblock.store.tables_events import events as events
 from breezeblock.store.tables_groups import group_snapshots as group_snapshots
 from breezeblock.store.tables_groups import group_types as group_types
 from breezeblock.store.tables_groups import group_volume_types as group_volume_types

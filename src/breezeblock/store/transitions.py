@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     Select,
     Table,
     Update,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     case,
     exists,
     false,
+    insert,
     literal,
     or_,
     select,
@@ -35,6 +37,7 @@ from sqlalchemy.sql.elements import BindParameter
 
 from breezeblock.model.errors import Contended, InvalidState, NotFound, Rejected
 from breezeblock.model.origin import Origin
+from breezeblock.store.outbox import outbox_of
 
 Row = Mapping[str, Any]
 Condition = ColumnElement[bool]
@@ -146,7 +149,10 @@ class Transition:
         } | dict(also)
         if values:
             change_row(tx, self.table, row_id, **values)
-        return {column.name: row[column.name] for column in self.table.c} | values
+        changed = {column.name: row[column.name] for column in self.table.c} | values
+        if changed.get("status") != row.get("status") and (box := outbox_of(tx)) is not None:
+            box.status(self.table, changed, before=row["status"], after=changed["status"], transition=self.name)
+        return changed
 
     @property
     def _asks_nothing(self) -> bool:
@@ -219,6 +225,19 @@ def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None
     return None if row is None else dict(row)
 
 
+def insert_row(tx: Connection, table: Table, row: Row) -> None:
+    """Make a resource's row; whoever makes one makes it here, since that is where its events begin."""
+    tx.execute(_insert(table), dict(row))
+    if (box := outbox_of(tx)) is not None:
+        box.new(table, row)
+
+
+def note_update(tx: Connection, table: Table, row_id: str) -> None:
+    """Tell that something of a row was set that its owner may set. For whoever changes columns without a transition."""
+    if (box := outbox_of(tx)) is not None:
+        box.updated(table, row_id)
+
+
 # Statements are built once: building one costs several times as much as running it.
 
 
@@ -230,6 +249,11 @@ def _lock(table: Table, *, living: bool, owned: bool) -> Update:
     if owned and "project_id" in table.c:
         mine &= table.c.project_id == bindparam("seen_by")
     return update(table).where(mine).values(op_seq=table.c.op_seq + 1)
+
+
+@functools.cache
+def _insert(table: Table) -> Insert:
+    return insert(table)
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from breezeblock.testing.invariants import Watcher
 from breezeblock.testing.linear import Answered, Claims, claims_of, claims_of_row
 from breezeblock.testing.loop import Process
 from breezeblock.testing.orders import PROJECTS, put_right
+from breezeblock.testing.told import RECEIVERS
 from breezeblock.testing.virtual import VirtualClock
 
 __all__ = ["Clients"]
@@ -67,7 +68,8 @@ class Clients:
         env = self._cluster.env(process, clock)
         while not self._cluster.database.raw.execute("SELECT 1 FROM pools").fetchall():
             await env.clock.sleep(0.1)  # no backend has reported yet: whatever is asked now is refused
-        store = Store(SimLane(self._cluster.database, process, self._cluster.faults, self._cluster.random), env)
+        lane = SimLane(self._cluster.database, process, self._cluster.faults, self._cluster.random)
+        store = Store(lane, env, receivers=RECEIVERS)
         await asyncio.gather(self._client(process, env, store), self._client(process, env, store))
 
     async def _client(self, process: Process, env: Env, store: Store) -> None:

@@ -37,9 +37,9 @@ from breezeblock.testing.replicating import Array
 from breezeblock.testing.safe import Safe
 from breezeblock.testing.shipping import Shipping
 from breezeblock.testing.themes import ANYTHING, Theme
+from breezeblock.testing.told import Mail
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
 from breezeblock.testing.wires import Bell, Link, Node, Page, WorkerHandle, context_of
-from breezeblock.testing.witness import WitnessedStore
 
 __all__ = ["BEYOND", "CLUSTER", "Cluster", "queue_of"]
 
@@ -120,7 +120,7 @@ class Cluster:
         self.processes: list[Process] = []
         self.theme = theme
         self.limits = draw_limits(random, theme)
-        self.safe = Safe(random, theme)
+        self.safe, self.mail = Safe(random, theme), Mail(random, faults)
         self.slots = random.choice(theme.slots)
         self.backends = BACKENDS[: random.choice((1, 1, 2))]
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
@@ -401,11 +401,11 @@ class Cluster:
         lane = SimLane(
             self.database, process, self.faults, self.random, on_stop=self.stop_node, on_evict=self.declare_lost
         )
-        store, machine = WitnessedStore(lane, env, on_stale=self.on_stale), self.machine_of(node.clock).name
+        store, machine = self.mail.store(lane, env, on_stale=self.on_stale), self.machine_of(node.clock).name
         identity = Identity(
             cluster=CLUSTER, name=node.name, incarnation=node.incarnation, pid=node.number, machine=machine
         )
-        await Worker(
+        worker = Worker(
             env=env,
             store=store,
             backends=backends,
@@ -420,7 +420,8 @@ class Cluster:
             fences=self._fences(node, process, env, store, backends),
             archives=None if base in self._old else self.safe.archives(process, env, self.faults),
             locks=self._locks(node, env, store, backends),
-        ).run()
+        )
+        await self.mail.work(worker.run(), process, env, store, node.page)
 
     def _locks(self, node: Node, env: Env, store: Store, backends: Iterable[str]) -> Mapping[str, LockSpace]:
         """One space for all backends, as where drivers share what they lock."""

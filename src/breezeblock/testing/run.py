@@ -298,6 +298,11 @@ class _Run:
             await VirtualClock().sleep(0.5)
         await self._collect()
         self._put_right()
+        while self._loop.time() < give_up_at:
+            with self._database.reading() as tx:
+                if self._cluster.mail.is_quiet(tx):
+                    break
+            await VirtualClock().sleep(0.5)
         self.tell("settled" if self._loop.time() < give_up_at else "never settled", kind="phase")
         with self._database.reading() as tx:
             for what in unfinished(tx):
@@ -306,6 +311,8 @@ class _Run:
                 self._clients.check(tx)
                 await check_rest(tx, self._watcher, self._cluster)
                 await check_backups(tx, self._watcher, self._cluster)
+                for what in self._cluster.mail.check():
+                    self._watcher.violated("Told", what)
 
     async def _collect(self) -> None:
         """Until no archive is to be looked through any more: all clocks are put forward to when the next one is."""
@@ -354,6 +361,7 @@ class _Run:
     def _committed(self, seen: list[Seen], writer: Process | None) -> None:
         """*Data*: what an operation has just published holds what it must, before anybody writes to it again."""
         self._watcher.on_commit(seen, writer)
+        self._cluster.mail.committed(seen, writer)
         saved = any(what in ("saved", "closed") for what, *_ in seen)
         if saved and writer is not None and writer.alive and self._faults.crashes_after_save(writer):
             writer.kill()

@@ -26,8 +26,8 @@ CHECKPOINT: Final = ("direction", "step", "state_json", "failure_json", "cancel"
 class WitnessedStore(Store):
     """A worker's store, whose claims are looked at; `on_stale` is told of those that are not what the tables say."""
 
-    def __init__(self, lane: Lane, env: Env, *, on_stale: Callable[[str], None]) -> None:
-        super().__init__(lane, env)
+    def __init__(self, lane: Lane, env: Env, *, on_stale: Callable[[str], None], receivers: Sequence[str] = ()) -> None:
+        super().__init__(lane, env, receivers=receivers)
         self._on_stale = on_stale
 
     async def run(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

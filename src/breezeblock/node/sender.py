@@ -1,0 +1,174 @@
+"""Sends waiting events to receivers: the loop of one worker process, beside its operations (`protocol.posting`).
+
+Each receiver has a loop of its own: one that hangs keeps nothing from the others.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from breezeblock.env.contract import Env
+from breezeblock.events.contract import NotTaken, Receiver
+from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.model.ids import Incarnation
+from breezeblock.protocol import posting
+from breezeblock.protocol.posting import Held, NotHeld, Seen
+from breezeblock.store.run import Store
+
+__all__ = ["Outlet", "Sender", "run_beside"]
+
+log = structlog.get_logger(__name__)
+
+# After a try that failed the next is later, by any node: twice as long each time, up to this.
+PAUSE_FIRST_S: Final = 1.0
+PAUSE_MOST_S: Final = 60.0
+# Who has nothing to send looks again after so long; who waits for another to let go, less often.
+POLL_S: Final = 0.5
+POLL_OTHERS_S: Final = 3.0
+# How often a holder looks for what is too old; and of that, this many rounds at a time: there is also something to send.
+DROP_ROUNDS: Final = 20
+DROP_EVERY_S: Final = 60.0
+ERROR_MOST: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One receiver as this node's settings have it. `keep_s` 0: what it has not taken is kept for ever."""
+
+    receiver: Receiver
+    timeout_s: float
+    keep_s: float
+
+
+class Sender:
+    """Of one worker. `may_act`: whether its node's lease holds."""
+
+    def __init__(
+        self,
+        *,
+        env: Env,
+        store: Store,
+        incarnation: Incarnation,
+        outlets: Mapping[str, Outlet],
+        may_act: Callable[[], bool],
+    ) -> None:
+        self._env = env
+        self._store = store
+        self._me = incarnation
+        self._outlets = dict(outlets)
+        self._may_act = may_act
+        self._drop_next: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled. Ends at once where there is nobody to tell."""
+        if not self._outlets:
+            return
+        await self._store.insist(posting.enrol, receivers=sorted(self._outlets))
+        loops = [asyncio.ensure_future(self._serve(name, outlet)) for name, outlet in sorted(self._outlets.items())]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            for loop in loops:
+                loop.cancel()
+
+    async def _serve(self, name: str, outlet: Outlet) -> None:
+        after = ""
+        while True:
+            pause_s = POLL_S
+            try:
+                pause_s, after = await self._round(name, outlet, after)
+            except (Contended, Ambiguous, Unavailable) as error:
+                # What was sent and could not be written down is sent again.
+                log.info("events.put_off", receiver=name, reason=str(error))
+            except NotHeld:
+                pause_s = POLL_OTHERS_S
+            if pause_s:
+                await self._env.clock.sleep(pause_s * self._env.random.uniform(0.5, 1.5))
+
+    async def _round(self, name: str, outlet: Outlet, after: str) -> tuple[float, str]:
+        """One look, and what comes of it. Returns how long to wait, and which resources to go on after."""
+        if not self._may_act():
+            return POLL_S, after
+        seen = await self._store.read(posting.look, receiver=name, incarnation=self._me, after=after)
+        if seen.held is None and not seen.is_free:
+            return POLL_OTHERS_S, ""
+        if not seen.events:
+            # All resources have had their turn: from the first one on, at once where some were left out.
+            return (0.0 if after else POLL_S), ""
+        held = seen.held
+        if held is None:
+            held = await self._store.run(posting.take, receiver=name, incarnation=self._me)
+            await self._drop_old(held, outlet)
+            return 0.0, after  # and look again: what was read before it was ours may have been sent by another since
+        if self._env.clock.boottime() >= self._drop_next.get(name, 0.0):
+            await self._drop_old(held, outlet)
+            return 0.0, after
+        if not self._may_act():
+            return POLL_S, after
+        if not await self._deliver(held, outlet, seen):
+            return POLL_OTHERS_S, ""
+        whole = len(seen.events) < posting.BATCH_MOST
+        return 0.0, "" if whole else max(event.resource_id for event in seen.events)
+
+    async def _deliver(self, held: Held, outlet: Outlet, seen: Seen) -> bool:
+        """Send, and forget what was taken. Dying in between sends it again, in the same order."""
+        try:
+            await _within(self._env, outlet.timeout_s, outlet.receiver.send(seen.events))
+        except NotTaken as error:
+            await self._give_back(held, seen, str(error)[:ERROR_MOST])
+            return False
+        await self._store.run(posting.sent, held, ids=[event.id for event in seen.events])
+        return True
+
+    async def _give_back(self, held: Held, seen: Seen, error: str) -> None:
+        pause_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(seen.failures, 16))
+        log.warning(
+            "events.not_taken", receiver=held.receiver, reason=error, failures=seen.failures + 1, pause_s=pause_s
+        )
+        await self._store.run(posting.give_back, held, error=error, pause_us=int(pause_s * 1_000_000))
+
+    async def _drop_old(self, held: Held, outlet: Outlet) -> None:
+        """Give up what is too old, each time that somebody takes the receiver, and now and then."""
+        self._drop_next[held.receiver] = self._env.clock.boottime() + DROP_EVERY_S
+        if not outlet.keep_s:
+            return
+        before_us = self._env.clock.now_us() - int(outlet.keep_s * 1_000_000)
+        dropped = 0
+        for _ in range(DROP_ROUNDS):
+            found = await self._store.run(posting.drop_old, held, before_us=before_us)
+            dropped += found
+            if found < posting.DROPPED_AT_ONCE:
+                break
+        if dropped:
+            log.error("events.dropped", receiver=held.receiver, events=dropped, keep_s=outlet.keep_s)
+
+
+async def run_beside(work: Coroutine[Any, Any, None], sender: Sender) -> None:
+    """Be a worker that also sends, until it has worked off all that it had. A sender that fails takes the process along."""
+    working, sending = asyncio.ensure_future(work), asyncio.ensure_future(sender.run())
+    sending.add_done_callback(lambda done: done.cancelled() or done.exception() is None or working.cancel())
+    try:
+        await working
+    except asyncio.CancelledError:
+        if sending.done():
+            sending.result()
+        raise
+    finally:
+        sending.cancel()
+
+
+async def _within(env: Env, seconds: float, sending: Coroutine[Any, Any, None]) -> None:
+    """Wait so long for a receiver, by the clock of the environment. Raises NotTaken."""
+    task = asyncio.ensure_future(sending)
+    timer = asyncio.ensure_future(env.clock.sleep(seconds))
+    try:
+        await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise NotTaken(f"It has not answered within {seconds:g} seconds.")
+        task.result()
+    finally:
+        timer.cancel()
+        task.cancel()

@@ -1,0 +1,204 @@
+"""Who sends the events that wait to a receiver, which, and what is forgotten.
+
+To each receiver one node sends at a time: the holder of its row, which it stays as long as its own lease lives. Nothing is
+measured but that: another takes over when the holder is up no more, or has given the receiver back because it could not
+reach it. A holder that was expired without knowing may send once more what it has in hand: its events then come twice. They
+are forgotten only by who holds the receiver, and only after it has taken them: none is lost.
+
+There is no position by number. Numbers of rows become visible in any order; so what is there is read, resource by resource
+from the lowest place on, and removed. Within a resource, whoever sees a place sees all before it (`store.outbox`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Integer, bindparam, case, delete, func, insert, select, update
+
+from breezeblock.model.events import Event
+from breezeblock.model.ids import Incarnation
+from breezeblock.store.dialects import db_now_us
+from breezeblock.store.tables import event_receivers, events, nodes
+
+__all__ = ["Held", "NotHeld", "Seen", "drop_old", "enrol", "give_back", "look", "sent", "take", "waiting"]
+
+# One reading: far below what a message may be long, and enough that reading is not what takes the time.
+BATCH_MOST: Final = 100
+DROPPED_AT_ONCE: Final = 500
+_LIVE: Final = ("up", "draining")
+
+
+class NotHeld(Exception):
+    """Another node sends to this receiver now, or is about to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A receiver that is ours to send to."""
+
+    receiver: str
+    incarnation: Incarnation
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A receiver as it was at one instant. `held`: by us. `is_free`: we may take it."""
+
+    held: Held | None
+    is_free: bool
+    failures: int
+    events: list[Event]
+
+
+def enrol(tx: Connection, *, receivers: Sequence[str]) -> None:
+    """Make the rows of receivers that are new. Two nodes that do it at once: one runs again, and finds them."""
+    known = set(tx.execute(select(event_receivers.c.name)).scalars())
+    for name in sorted(set(receivers) - known):
+        tx.execute(insert(event_receivers).values(name=name))
+
+
+def look(tx: Connection, *, receiver: str, incarnation: Incarnation, after: str) -> Seen:
+    """The receiver, and some of what waits for it: whole beginnings of resources' lines, from the id `after` on.
+
+    Within a resource in their order; resources among each other by the times that they were told, as far as clocks agree.
+    """
+    row = tx.execute(_ROW, {"name": receiver}).mappings().one()
+    held = None
+    if row["holder"] == incarnation:
+        held = Held(receiver, incarnation, row["epoch"])
+    is_free = held is None and row["holder_lives"] == 0 and row["may_try"] == 1
+    found: list[Event] = []
+    if held is not None or is_free:
+        values = {"receiver": receiver, "after": after, "most": BATCH_MOST}
+        found = [msgspec.json.decode(text, type=Event) for text in tx.execute(_BATCH, values).scalars()]
+    return Seen(held, is_free, row["failures"], _by_time(found))
+
+
+def take(tx: Connection, *, receiver: str, incarnation: Incarnation) -> Held:
+    """Become its holder. Raises NotHeld.
+
+    The receiver's row is written first; who held it is asked by a later statement, which sees the present. A node that is up
+    no more never is again, so it does not matter which instant the answer is of.
+    """
+    tx.execute(_TOUCH, {"receiver": receiver})
+    row = tx.execute(_ROW, {"name": receiver}).mappings().one()
+    mine = tx.execute(select(nodes.c.state).where(nodes.c.incarnation == incarnation)).scalar()
+    if mine not in _LIVE or (row["holder"] != incarnation and (row["holder_lives"] or not row["may_try"])):
+        raise NotHeld(receiver)
+    tx.execute(_TAKE, {"receiver": receiver, "me": incarnation})
+    return Held(receiver, incarnation, row["epoch"] + 1)
+
+
+def sent(tx: Connection, held: Held, *, ids: Sequence[str]) -> None:
+    """The receiver has taken these: they are forgotten. Raises NotHeld: then whoever holds it sends them again."""
+    values = {"sent": event_receivers.c.sent + len(ids), "failures": 0, "error": None}
+    if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+    _forget(tx, held.receiver, ids)
+
+
+def give_back(tx: Connection, held: Held, *, error: str, pause_us: int) -> None:
+    """The receiver has not taken them: any node may try, after a pause. Raises NotHeld."""
+    values: dict[str, Any] = {
+        "holder": None,
+        "failed": event_receivers.c.failed + 1,
+        "failures": event_receivers.c.failures + 1,
+        "error": error,
+        "not_before_us": db_now_us() + pause_us,
+    }
+    if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+
+
+def drop_old(tx: Connection, held: Held, *, before_us: int) -> int:
+    """Give up some of what was told before an instant and never taken. Returns how many. Raises NotHeld."""
+    ids = list(tx.execute(_OLD, {"receiver": held.receiver, "before": before_us, "most": DROPPED_AT_ONCE}).scalars())
+    if ids:
+        if tx.execute(_OURS.values(dropped=event_receivers.c.dropped + len(ids)), _own(held)).rowcount == 0:
+            raise NotHeld(held.receiver)
+        _forget(tx, held.receiver, ids)
+    return len(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What there is to say of a receiver. `oldest_us` is the wall clock of its oldest event; None when none waits."""
+
+    receiver: str
+    waiting: int
+    oldest_us: int | None
+    sent: int
+    failed: int
+    dropped: int
+    error: str | None
+
+
+def waiting(tx: Connection) -> list[Waiting]:
+    """All receivers that ever were in some node's settings, and how many events wait for each."""
+    counts = {row.receiver: row for row in tx.execute(_COUNTS)}
+    found = []
+    for row in tx.execute(_ALL):
+        count = counts.get(row.name)
+        many, oldest = (0, None) if count is None else (count.many, count.oldest)
+        found.append(Waiting(row.name, many, oldest, row.sent, row.failed, row.dropped, row.error))
+    return found
+
+
+def _forget(tx: Connection, receiver: str, ids: Sequence[str]) -> None:
+    # One by one by their keys, in their order: no range is locked in which others are about to write.
+    tx.execute(_FORGET, [{"of": receiver, "event": id_} for id_ in sorted(ids)])
+
+
+def _own(held: Held) -> dict[str, Any]:
+    return {"receiver": held.receiver, "me": held.incarnation, "mine": held.epoch}
+
+
+def _by_time(found: Sequence[Event]) -> list[Event]:
+    """By time, but never against the order of a resource: an event counts as no older than those before it in its line."""
+    latest: dict[str, int] = {}
+    at: list[tuple[int, int]] = []
+    for place, event in enumerate(found):
+        latest[event.resource_id] = max(event.at_us, latest.get(event.resource_id, 0))
+        at.append((latest[event.resource_id], place))
+    return [found[place] for _, place in sorted(at)]
+
+
+_holder_lives = (
+    select(func.count())
+    .where(nodes.c.incarnation == event_receivers.c.holder, nodes.c.state.in_(_LIVE))
+    .correlate(event_receivers)
+    .scalar_subquery()
+)
+_ROW: Final = select(
+    event_receivers.c.holder,
+    event_receivers.c.epoch,
+    event_receivers.c.failures,
+    _holder_lives.label("holder_lives"),
+    case((event_receivers.c.not_before_us <= db_now_us(), 1), else_=0).label("may_try"),
+).where(event_receivers.c.name == bindparam("name"))
+_BATCH: Final = (
+    select(events.c.event_json)
+    .where(events.c.receiver == bindparam("receiver"), events.c.resource_id > bindparam("after"))
+    .order_by(events.c.resource_id, events.c.op_seq, events.c.number)
+    .limit(bindparam("most", type_=Integer()))
+)
+_OLD: Final = (
+    select(events.c.id)
+    .where(events.c.receiver == bindparam("receiver"), events.c.at_us < bindparam("before"))
+    .order_by(events.c.at_us)
+    .limit(bindparam("most", type_=Integer()))
+)
+_TOUCH: Final = (
+    update(event_receivers)
+    .where(event_receivers.c.name == bindparam("receiver"))
+    .values(touched=event_receivers.c.touched + 1)
+)
+_TAKE: Final = _TOUCH.values(holder=bindparam("me"), epoch=event_receivers.c.epoch + 1)
+_OURS: Final = _TOUCH.where(event_receivers.c.holder == bindparam("me"), event_receivers.c.epoch == bindparam("mine"))
+_FORGET: Final = delete(events).where(events.c.receiver == bindparam("of"), events.c.id == bindparam("event"))
+_COUNTS: Final = select(
+    events.c.receiver, func.count().label("many"), func.min(events.c.at_us).label("oldest")
+).group_by(events.c.receiver)
+_ALL: Final = select(event_receivers).order_by(event_receivers.c.name)
