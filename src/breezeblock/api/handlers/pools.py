@@ -1,7 +1,7 @@
 """Pools, as placement sees them."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import RowMapping
 from starlette.responses import Response
@@ -9,9 +9,17 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import POOL_FILTER, POOL_TYPE_FILTER, RESOURCE_FILTERS
+from breezeblock.api.paging import Filter, Kind
 from breezeblock.api.views import pools as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import pools
+
+# What is looked at in the query, for the description of the API.
+LISTED_BY: Final = {
+    "detail": Filter(Kind.FLAG),
+    "name": Filter(since=POOL_FILTER),
+    "volume_type": Filter(since=POOL_TYPE_FILTER),
+}
 
 
 async def get_pools(call: Call) -> Response:
