@@ -75,18 +75,25 @@ SINCE: Final[dict[Call, str]] = {
 def main() -> int:
     """Write the three files."""
     description = yaml.load(Path(sys.argv[1]).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    found = dict(_calls(description))
-    _write(
-        "calls.json",
-        [{"method": one[0], "url": one[1], "action": one[2], "since": since} for one, since in sorted(found.items())],
-    )
-    _write("answers.json", {" ".join(one).strip(): form for one, form in sorted(_answers(description))})
+    _write("calls.json", all_calls(description))
+    _write("answers.json", all_answers(description))
     samples = Path(sys.argv[2])
     _write("samples.json", {
         path.relative_to(samples).as_posix(): shape(json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(samples.rglob("*.json"))
     })  # fmt: skip
     return 0
+
+
+def all_calls(description: Any) -> list[dict[str, str]]:
+    """What is kept in calls.json."""
+    found = sorted(dict(_calls(description)).items())
+    return [{"method": call[0], "url": call[1], "action": call[2], "since": since} for call, since in found]
+
+
+def all_answers(description: Any) -> dict[str, Any]:
+    """What is kept in answers.json."""
+    return {" ".join(call).strip(): form for call, form in sorted(_answers(description), key=lambda pair: pair[0])}
 
 
 def _write(name: str, facts: Any) -> None:

@@ -1,13 +1,17 @@
 """Every call of the API is served, or waits for something that has a name."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
+from scripts import read_description
 
 from breezeblock.testing import calls
 from breezeblock.testing.calls import Waiting
 
 HERE = Path(__file__).parent
+DESCRIPTION = HERE.parents[2] / "shared" / "reference" / "block-storage-api-v3" / "openapi-3.70.yaml"
 KNOWN = calls.known_calls(HERE)
 SERVED = calls.served_calls()
 WAITING = calls.waiting(HERE)
@@ -19,6 +23,19 @@ def test_the_facts_are_of_the_whole_api() -> None:
     """As many calls as the description of 3.70 has, corrected as scripts/read_description.py says, and what 3.71 brought."""
     assert len(KNOWN) >= 205
     assert max(KNOWN.values()).minor == 71
+
+
+def test_the_facts_are_those_of_the_description() -> None:
+    """Where a copy of it lies beside the checkout."""
+    if not DESCRIPTION.exists():
+        pytest.skip("no copy of the API's description beside this checkout")
+    description = yaml.load(DESCRIPTION.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506 - safe
+
+    found = read_description.all_calls(description), read_description.all_answers(description)
+
+    assert found == tuple(
+        json.loads((HERE / name).read_text(encoding="utf-8")) for name in ("calls.json", "answers.json")
+    )
 
 
 def test_what_is_not_served_waits_for_a_part() -> None:
