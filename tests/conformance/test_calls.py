@@ -29,7 +29,7 @@ def test_the_facts_are_those_of_the_description() -> None:
     """Where a copy of it lies beside the checkout."""
     if not DESCRIPTION.exists():
         pytest.skip("no copy of the API's description beside this checkout")
-    description = yaml.load(DESCRIPTION.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506 - safe
+    description = yaml.load(DESCRIPTION.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
 
     found = read_description.all_calls(description), read_description.all_answers(description)
 
