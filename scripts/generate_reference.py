@@ -25,13 +25,13 @@ from msgspec import Meta, Struct, structs
 from breezeblock import cli, resources, settings
 from breezeblock.api import counts, metrics, microversions, policy, routes
 from breezeblock.api import errors as http
-from breezeblock.api.microversions import NEWEST, OLDEST, Version
-from breezeblock.api.routing import Action, Route
+from breezeblock.api.microversions import OLDEST
 from breezeblock.model import errors, states
 from breezeblock.protocol.steps import Operation
 from breezeblock.resources import targets
 from breezeblock.store import tables
 from breezeblock.store.transitions import Transition
+from breezeblock.testing import calls
 from breezeblock.testing.invariants import BORN
 from breezeblock.work.catalogue import CATALOGUE
 
@@ -280,33 +280,47 @@ def _name(function: object) -> str:
 # --- api --------------------------------------------------------------------------------------------------------------
 
 API = """
-Every URL that is served. What stands under `/v3` is also served under `/v3/{project_id}`: the project may be left out.
-A URL or an action that the request's microversion does not know answers 404. *Rule* is the policy rule that the handler asks
-(`api/policy.py`); with two, the second is for a variant of the call. What is not in this table is not served.
+Every call of the Block Storage API v3 up to 3.71, and every one that only this service has. What stands under `/v3` is also
+served under `/v3/{project_id}`: the project may be left out. *Since* is the microversion in which a call appeared; before it,
+its URL or action answers 404. *Answers* is the status of success; those of refusals are in [Errors](errors.md). *Rule* is the
+policy rule that the handler asks (`api/policy.py`); with two, the second is for a variant of the call.
 
-The microversion is the header `OpenStack-API-Version: volume 3.60`; without it a request speaks the oldest.
+The microversion is the header `OpenStack-API-Version: volume 3.60`; without it a request speaks the oldest. `GET /openapi.json`
+has all of this for machines, with bodies and parameters.
 """
 MICROVERSIONS = """
 What each version brought to the API. A version says how a request is read and answered: what it is about may still be missing
-here, and then its URL is not in the table above.
+here, and then the table above says so.
 """
+FACTS = REFERENCE.parent.parent / "tests" / "conformance"
 
 
 def api() -> str:
-    """Every route, action and microversion."""
-    rows = [_route_row(route, route.template, route.handler) for route in routes.TOP.values()]
-    for route in routes.ROUTES:
-        url = f"/v3/{route.template}"
-        if route.handler is not None:
-            rows.append(_route_row(route, url, route.handler))
-        for key, action in sorted((route.actions or {}).items()):
-            rows.append(_route_row(action, f"{url}: {code(key)}", action.handler, method=route.method))
+    """Every call, rule and microversion."""
+    handlers = dict(_handlers())
+    named = {calls.plain(route.template): route.template for route in routes.ROUTES}
+    rows = [
+        (code(route.method), code(route.template), "", str(route.status or 200), _asked(route.handler), "")
+        for route in routes.TOP.values()
+    ]
+    rows += [
+        (
+            code(one.call.method),
+            code(f"/v3/{named.get(one.call.url, one.call.url)}")
+            + (f", key {code(one.call.action)}" if one.call.action else ""),
+            "" if one.since == OLDEST else str(one.since),
+            ", ".join(map(str, one.statuses)),
+            _asked(handlers.get(one.call)),
+            one.note,
+        )
+        for one in calls.rows(FACTS)
+    ]
     rules = [(code(rule), audience.value) for rule, audience in sorted(policy.RULES.items())]
     return page(
         "API",
-        "the route tables in api/",
+        "the route tables in api/ and tests/conformance/calls.json",
         API,
-        table(("Method", "URL", "Since", "Rule"), rows),
+        table(("Method", "URL", "Since", "Answers", "Rule", "Note"), rows),
         "## Rules",
         "Without an identity service every caller is an administrator; the table is what will hold with one.",
         table(("Rule", "Who may"), rules),
@@ -316,20 +330,17 @@ def api() -> str:
     )
 
 
-def _route_row(
-    served: Route | Action, url: str, handler: Callable[..., Any] | None, *, method: str = ""
-) -> tuple[str, ...]:
-    assert handler is not None
-    shown, _, action = url.partition(": ")
-    place = f"{code(shown)}, key {action}" if action else code(shown)
-    method = served.method if isinstance(served, Route) else method
-    rules = ", ".join(code(rule) for rule in _rules(handler))
-    return code(method), place, _versions(served.since, served.until), rules
+def _handlers() -> Iterator[tuple[calls.Call, Callable[..., Any]]]:
+    for route in routes.ROUTES:
+        url = calls.plain(route.template)
+        if route.handler is not None:
+            yield calls.Call(route.method, url), route.handler
+        for key, action in (route.actions or {}).items():
+            yield calls.Call(route.method, url, key), action.handler
 
 
-def _versions(since: Version, until: Version) -> str:
-    text = "" if since == OLDEST else str(since)
-    return text if until == NEWEST else f"{text} until {until}".strip()
+def _asked(handler: Callable[..., Any] | None) -> str:
+    return "" if handler is None else ", ".join(code(rule) for rule in _rules(handler))
 
 
 def _rules(handler: Callable[..., Any], *, depth: int = 2) -> list[str]:

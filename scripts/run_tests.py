@@ -144,7 +144,7 @@ SUITES = (
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
-    Suite("api", ("tests/api",), seconds=40, proof_seconds=60),
+    Suite("api", ("tests/api", "tests/conformance"), seconds=40, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),

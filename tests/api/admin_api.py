@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.exc import DBAPIError
+from tests.api.world import checked
 from tests.databases import statements, urls
 from tests.store.databases import TestDatabase
 
@@ -85,7 +86,7 @@ class AdminApi:
         """One request below `/v3/p1`, by an administrator or a member of that project."""
         headers = {"OpenStack-API-Version": f"volume {version}", "X-Auth-Token": "member" if member else "admin"}
         with statements() as self.statements:
-            return asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body))
+            return checked(asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body)))
 
     async def _send(self, method: str, url: str, headers: dict[str, str], body: object) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self._app)) as client:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.sql.schema import Table
 from tests import databases
 from tests.api.builders import NODE, POOL, backup_row, default_type, snapshot_row, volume_row
+from tests.conformance.answers import Answered, check
 
 from breezeblock import settings
 from breezeblock.api.app import build_app
@@ -29,6 +30,15 @@ T = TypeVar("T")
 AnyLane = SqliteLane | PooledLane | databases.Turns
 
 ROWS = {"volumes": volume_row, "snapshots": snapshot_row, "backups": backup_row}
+
+
+def checked(answer: httpx.Response) -> httpx.Response:
+    """The answer, once it is found to be as the API is described."""
+    asked = answer.request
+    path = asked.url.raw_path.partition(b"?")[0].decode("latin-1")
+    spoken = answer.headers.get("OpenStack-API-Version", "")
+    check(Answered(asked.method, path, asked.content, answer.status_code, answer.content, spoken))
+    return answer
 
 
 class Bell:
@@ -98,7 +108,7 @@ class Api:
             content = json.dumps(body).encode()
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
-        return self._run(self._client.request(method, path, headers=sent, content=content))
+        return checked(self._run(self._client.request(method, path, headers=sent, content=content)))
 
     def insert(self, table: Table, *rows: dict[str, Any]) -> None:
         """Put rows straight into the database."""

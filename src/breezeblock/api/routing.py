@@ -6,29 +6,38 @@ after /v3 is a project unless it is the first part of a template: a project call
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from starlette.responses import Response
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST, Version
+from breezeblock.api.paging import Filter, Lists
 
 Handler = Callable[[Call], Awaitable[Response]]
+# The form of a body that its handler reads; or several, each from its version on.
+Body = Any | Mapping[Version, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What one body key of a POST …/action does, from some microversion on."""
+    """What one body key of a POST …/action does, from some microversion on. The rest is as in `Route`."""
 
     handler: Handler
     since: Version = OLDEST
     until: Version = NEWEST
+    status: int = 0
+    body: Body = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one URL; a handler, or actions by body key. The template is what follows /v3[/{project_id}]."""
+    """One method of one URL; a handler, or actions by body key. The template is what follows /v3[/{project_id}].
+
+    The last three say what the handler does, for the description of the API (`openapi.py`): with which status it succeeds
+    (200 for a GET that does not say), which body it reads, and which parameters of the query it looks at.
+    """
 
     method: str
     template: str
@@ -36,6 +45,9 @@ class Route:
     since: Version = OLDEST
     until: Version = NEWEST
     actions: Mapping[str, Action] | None = None
+    status: int = 0
+    body: Body = None
+    query: Lists | Mapping[str, Filter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert (self.handler is None) != (self.actions is None), f"{self.template}: a handler or actions, one of them"

@@ -402,4 +402,6 @@ def fail_delete(
 def _lock(tx: Connection, payload: DeleteGroup) -> None:
     doomed = [(volumes, volume_id) for volume_id in payload.volume_ids]
     lock_rows(tx, [(volume_groups, payload.group_id), *doomed])
+
+
 _THERE: Final[Any] = select(volumes.c.id).where(volumes.c.id.in_(bindparam("ids", expanding=True)))

@@ -35,6 +35,7 @@ from breezeblock.store.transitions import (
     change_row,
     differs,
     equals,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,

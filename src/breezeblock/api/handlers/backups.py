@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_UPDATE, BACKUP_ZONE
+from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_UPDATE, BACKUP_ZONE, OLDEST
 from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import backups as schemas
@@ -184,20 +184,27 @@ async def reset_status(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-force_delete": Action(force_delete),
-    "os-reset_status": Action(reset_status),
+    "os-force_delete": Action(force_delete, status=202),
+    "os-reset_status": Action(reset_status, status=202, body=schemas.ResetStatus),
 }
 
+CREATED_BY: Final = {
+    OLDEST: schemas.CreateBackupBody,
+    BACKUP_METADATA: schemas.CreateBackupWithMetadataBody,
+    BACKUP_ZONE: schemas.CreateBackupInZoneBody,
+}
+CHANGED_BY: Final = {BACKUP_UPDATE: schemas.UpdateBackupBody, BACKUP_METADATA: schemas.UpdateBackupWithMetadataBody}
+
 ROUTES: Final = (
-    Route("POST", "backups", create),
-    Route("GET", "backups", list_summary),
-    Route("GET", "backups/detail", list_detail),
-    Route("POST", "backups/import_record", import_record),
+    Route("POST", "backups", create, status=202, body=CREATED_BY),
+    Route("GET", "backups", list_summary, query=LISTS),
+    Route("GET", "backups/detail", list_detail, query=LISTS),
+    Route("POST", "backups/import_record", import_record, status=201, body=schemas.ImportedRecordBody),
     Route("GET", "backups/{backup_id}", show),
-    Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE),
-    Route("DELETE", "backups/{backup_id}", delete),
+    Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE, status=200, body=CHANGED_BY),
+    Route("DELETE", "backups/{backup_id}", delete, status=202),
     Route("POST", "backups/{backup_id}/action", actions=ACTIONS),
-    Route("POST", "backups/{backup_id}/restore", restore),
+    Route("POST", "backups/{backup_id}/restore", restore, status=202, body=schemas.RestoreBody),
     Route("GET", "backups/{backup_id}/export_record", export_record),
 )
 

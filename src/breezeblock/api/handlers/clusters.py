@@ -8,6 +8,7 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import REPLICATION_CLUSTER
+from breezeblock.api.paging import Filter, Kind
 from breezeblock.api.schemas.clusters import DisableCluster, EnableCluster
 from breezeblock.api.views import clusters as views
 from breezeblock.model.errors import BadRequest
@@ -29,6 +30,14 @@ REPLICATION_FILTERS: Final[dict[str, Callable[[Cluster], str]]] = {
     "active_backend_id": lambda cluster: cluster.backend.active_backend_id or "",
 }
 FLAGS: Final = ("is_up", "disabled", "frozen")
+# The same for the description of the API.
+LISTED_BY: Final = {
+    **{name: Filter(Kind.FLAG if name in FLAGS else Kind.TEXT) for name in FILTERS},
+    **{
+        name: Filter(Kind.FLAG if name in FLAGS else Kind.TEXT, since=REPLICATION_CLUSTER)
+        for name in REPLICATION_FILTERS
+    },
+}
 
 
 async def list_clusters(call: Call) -> Response:

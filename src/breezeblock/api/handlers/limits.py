@@ -1,13 +1,19 @@
 """The limits of a project, and what of them is used."""
 
+from typing import Final
+
 from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
 from breezeblock.api.handlers.quotas import defaults
 from breezeblock.api.microversions import LIMITS_PROJECT
+from breezeblock.api.paging import Filter
 from breezeblock.api.views import limits as views
 from breezeblock.resources import quota_sets
+
+# What is looked at in the query, for the description of the API.
+SHOWN_BY: Final = {"project_id": Filter(since=LIMITS_PROJECT), "tenant_id": Filter(since=LIMITS_PROJECT)}
 
 
 async def show(call: Call) -> Response:

@@ -9,17 +9,19 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import POOL_FILTER, POOL_TYPE_FILTER, RESOURCE_FILTERS
-from breezeblock.api.paging import Filter, Lists
+from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.views import pools as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import pools
 
 LISTS: Final = Lists(
     collection="scheduler-stats/get_pools",
-    filters={"name": Filter(), "volume_type": Filter()},
+    filters={"name": Filter(since=POOL_FILTER), "volume_type": Filter(since=POOL_TYPE_FILTER)},
     sort_keys=frozenset(),
     sort_aliases={},
 )
+# What is looked at in the query, for the description of the API.
+LISTED_BY: Final = {"detail": Filter(Kind.FLAG), **LISTS.filters}
 
 
 async def get_pools(call: Call) -> Response:

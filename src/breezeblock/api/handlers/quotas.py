@@ -1,16 +1,22 @@
 """Quotas of projects, and of quota classes."""
 
+from typing import Final
+
 import msgspec
 from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
+from breezeblock.api.paging import Filter, Kind
 from breezeblock.api.schemas.quotas import QuotaClassSetBody, QuotaSetBody
 from breezeblock.api.views import quotas as views
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.resources import quota_sets
 
 OWNER_MAX = 255
+# What is looked at in the query, for the description of the API.
+SHOWN_BY: Final = {"usage": Filter(Kind.FLAG)}
+CHANGED_BY: Final = {"skip_validation": Filter(Kind.FLAG)}
 
 
 async def show(call: Call) -> Response:

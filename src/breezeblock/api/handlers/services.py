@@ -1,16 +1,20 @@
 """Services: what runs where, and whether operators want it to."""
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import REPLICATION_CLUSTER
+from breezeblock.api.paging import Filter
 from breezeblock.api.schemas.services import DisableService, FailOver, FreezeBackend, SwitchService
 from breezeblock.api.views import services as views
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import backend_changes, services
+
+# What is looked at in the query, for the description of the API.
+LISTED_BY: Final = {"host": Filter(), "binary": Filter()}
 
 
 async def list_services(call: Call) -> Response:

@@ -9,7 +9,7 @@ from breezeblock.api import answers
 from breezeblock.api.call import Call
 from breezeblock.api.handlers.volume_metadata import one_pair
 from breezeblock.api.routing import Route
-from breezeblock.api.schemas.volumes import MetadataBody
+from breezeblock.api.schemas.volumes import MetaBody, MetadataBody
 from breezeblock.model.ids import SnapshotId
 from breezeblock.resources import listing, snapshot_edits
 
@@ -73,11 +73,11 @@ async def delete(call: Call) -> Response:
 
 ROUTES: Final = (
     Route("GET", "snapshots/{snapshot_id}/metadata", show_all),
-    Route("POST", "snapshots/{snapshot_id}/metadata", merge),
-    Route("PUT", "snapshots/{snapshot_id}/metadata", replace),
+    Route("POST", "snapshots/{snapshot_id}/metadata", merge, status=200, body=MetadataBody),
+    Route("PUT", "snapshots/{snapshot_id}/metadata", replace, status=200, body=MetadataBody),
     Route("GET", "snapshots/{snapshot_id}/metadata/{key}", show),
-    Route("PUT", "snapshots/{snapshot_id}/metadata/{key}", put),
-    Route("DELETE", "snapshots/{snapshot_id}/metadata/{key}", delete),
+    Route("PUT", "snapshots/{snapshot_id}/metadata/{key}", put, status=200, body=MetaBody),
+    Route("DELETE", "snapshots/{snapshot_id}/metadata/{key}", delete, status=200),
 )
 
 

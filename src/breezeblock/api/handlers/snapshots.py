@@ -139,19 +139,19 @@ async def update_status(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-force_delete": Action(force_delete),
-    "os-reset_status": Action(reset_status),
-    "os-update_snapshot_status": Action(update_status),
+    "os-force_delete": Action(force_delete, status=202),
+    "os-reset_status": Action(reset_status, status=202, body=schemas.ResetStatus),
+    "os-update_snapshot_status": Action(update_status, status=202, body=schemas.UpdateStatus),
     **managing.SNAPSHOT_ACTIONS,
 }
 
 ROUTES: Final = (
-    Route("POST", "snapshots", create),
-    Route("GET", "snapshots", list_summary),
-    Route("GET", "snapshots/detail", list_detail),
+    Route("POST", "snapshots", create, status=202, body=schemas.CreateSnapshotBody),
+    Route("GET", "snapshots", list_summary, query=LISTS),
+    Route("GET", "snapshots/detail", list_detail, query=LISTS),
     Route("GET", "snapshots/{snapshot_id}", show),
-    Route("PUT", "snapshots/{snapshot_id}", update),
-    Route("DELETE", "snapshots/{snapshot_id}", delete),
+    Route("PUT", "snapshots/{snapshot_id}", update, status=200, body=schemas.UpdateSnapshotBody),
+    Route("DELETE", "snapshots/{snapshot_id}", delete, status=202),
     Route("POST", "snapshots/{snapshot_id}/action", actions=ACTIONS),
 )
 

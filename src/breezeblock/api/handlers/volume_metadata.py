@@ -84,11 +84,11 @@ async def delete(call: Call) -> Response:
 
 ROUTES: Final = (
     Route("GET", "volumes/{volume_id}/metadata", show_all),
-    Route("POST", "volumes/{volume_id}/metadata", merge),
-    Route("PUT", "volumes/{volume_id}/metadata", replace),
+    Route("POST", "volumes/{volume_id}/metadata", merge, status=200, body=MetadataBody),
+    Route("PUT", "volumes/{volume_id}/metadata", replace, status=200, body=MetadataBody),
     Route("GET", "volumes/{volume_id}/metadata/{key}", show),
-    Route("PUT", "volumes/{volume_id}/metadata/{key}", put),
-    Route("DELETE", "volumes/{volume_id}/metadata/{key}", delete),
+    Route("PUT", "volumes/{volume_id}/metadata/{key}", put, status=200, body=MetaBody),
+    Route("DELETE", "volumes/{volume_id}/metadata/{key}", delete, status=200),
 )
 
 

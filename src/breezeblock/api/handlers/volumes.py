@@ -16,6 +16,7 @@ from breezeblock.api.microversions import (
     GROUP_FILTER,
     GROUP_OF_VOLUME,
     IMAGE_METADATA_FILTER,
+    OLDEST,
     REVERT,
     STRICT_BODIES,
     TIME_FILTERS,
@@ -250,23 +251,26 @@ async def set_readonly(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-extend": Action(extend),
-    "os-retype": Action(retype),
-    "os-reset_status": Action(reset_status),
-    "os-force_delete": Action(force_delete),
-    "os-set_bootable": Action(set_bootable),
-    "os-update_readonly_flag": Action(set_readonly),
-    "revert": Action(revert, since=REVERT),
+    "os-extend": Action(extend, status=202, body=schemas.Extend),
+    "os-retype": Action(retype, status=202, body=schemas.Retype),
+    "os-reset_status": Action(reset_status, status=202, body=schemas.ResetStatus),
+    "os-force_delete": Action(force_delete, status=202),
+    "os-set_bootable": Action(set_bootable, status=200, body=schemas.SetBootable),
+    "os-update_readonly_flag": Action(set_readonly, status=202, body=schemas.SetReadonly),
+    "revert": Action(revert, since=REVERT, status=202, body=schemas.Revert),
 }
 
+CREATED_BY: Final = {OLDEST: schemas.CreateVolumeBody, STRICT_BODIES: schemas.CreateVolumeStrictBody}
+DELETED_BY: Final = {"cascade": Filter(Kind.FLAG), "force": Filter(Kind.FLAG, since=DELETE_FORCE)}
+
 ROUTES: Final = (
-    Route("POST", "volumes", create),
-    Route("GET", "volumes", list_summary),
-    Route("GET", "volumes/detail", list_detail),
-    Route("GET", "volumes/summary", summary, since=VOLUME_SUMMARY),
+    Route("POST", "volumes", create, status=202, body=CREATED_BY),
+    Route("GET", "volumes", list_summary, query=LISTS),
+    Route("GET", "volumes/detail", list_detail, query=LISTS),
+    Route("GET", "volumes/summary", summary, since=VOLUME_SUMMARY, query={"all_tenants": Filter(Kind.FLAG)}),
     Route("GET", "volumes/{volume_id}", show),
-    Route("PUT", "volumes/{volume_id}", update),
-    Route("DELETE", "volumes/{volume_id}", delete),
+    Route("PUT", "volumes/{volume_id}", update, status=200, body=schemas.UpdateVolumeBody),
+    Route("DELETE", "volumes/{volume_id}", delete, status=202, query=DELETED_BY),
     Route("GET", "volumes/{volume_id}/encryption", show_encryption),
     Route("GET", "volumes/{volume_id}/encryption/{word}", show_encryption_word),
 )

@@ -6,7 +6,7 @@ key and the value).
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -29,6 +29,8 @@ Metadata = dict[Annotated[str, Meta(pattern=KEY_FORM)], Annotated[str, Meta(max_
 class Flag(int):
     """True or false, also as one of the words that mean it. Use it as `bool(flag)`."""
 
+    form: ClassVar = {"anyOf": [{"type": "boolean"}, {"enum": sorted(_TRUE | _FALSE)}]}
+
     @classmethod
     def read(cls, value: object) -> "Flag":
         if value is True or (isinstance(value, str) and value in _TRUE):
@@ -40,6 +42,13 @@ class Flag(int):
 
 class Size(int):
     """A size in GiB, as a number or as its digits."""
+
+    form: ClassVar = {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": SIZE_GIB_MAX},
+            {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
+        ]
+    }
 
     @classmethod
     def read(cls, value: object) -> "Size":
@@ -54,6 +63,7 @@ class Uuid(str):
     """An id of something that exists elsewhere. Kept as we store ids: lower case, with dashes."""
 
     __slots__ = ()
+    form: ClassVar = {"type": "string", "format": "uuid"}
 
     @classmethod
     def read(cls, value: object) -> "Uuid":

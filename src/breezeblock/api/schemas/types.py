@@ -21,7 +21,7 @@ class CreateType(Struct, kw_only=True, forbid_unknown_fields=True):
     name: TypeName
     description: Description | None = None
     extra_specs: Specs = {}
-    is_public: Flag = field(name="os-volume-type-access:is_public", default=Flag(1))
+    is_public: Flag = field(name="os-volume-type-access:is_public", default_factory=lambda: Flag(1))
 
 
 class CreateTypeBody(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,112 @@
+"""schemathesis over /openapi.json: what is described is answered as described, and what is not described is refused.
+
+Each operation gets requests that fit its description, and requests that do not; all of schemathesis' checks look at the answers.
+"""
+
+import os
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, Final
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter, HTTPAdapter
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS
+from tests.fuzz.world import MESSAGE, PROJECT, SNAPSHOT, TYPE, VOLUME, FuzzApi
+from urllib3 import HTTPResponse
+
+from breezeblock.api import openapi, routes
+from breezeblock.api.microversions import HEADER
+
+PROOF: Final = os.environ.get("BREEZEBLOCK_PROOF") == "1"
+EXAMPLES: Final = 200 if PROOF else 8
+BASE: Final = "http://127.0.0.1:8776"
+# Something is there under these; what is not there is asked for by the other tests here.
+KNOWN: Final = {
+    "volume_id": VOLUME, "snapshot_id": SNAPSHOT, "type_id": TYPE, "message_id": MESSAGE, "owner": PROJECT, "key": "key",
+    "cluster_name": "breezeblock@file",
+}  # fmt: skip
+# Checks that do not fit, with the reason.
+LEFT_OUT: Final = {
+    "positive_data_acceptance": "what fits its description may still be refused: ids of nothing, states, quotas, old versions",
+}
+DOCUMENT: Final = openapi.describe(routes.ROUTES, routes.TOP.values())
+SCHEMA: Final = schemathesis.openapi.from_dict(DOCUMENT)
+VERSIONS: Final = DOCUMENT["components"]["parameters"]["Microversion"]["schema"]["enum"]
+OPERATIONS: Final = [found.ok() for found in SCHEMA.get_all_operations()]
+
+
+class InProcess(BaseAdapter):
+    """Requests that go nowhere but to the application in this process."""
+
+    def __init__(self, api: FuzzApi) -> None:
+        super().__init__()
+        self._api = api
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See `BaseAdapter.send`."""
+        assert request.method is not None
+        body = request.body or b""
+        headers = [(_bytes(name).lower(), _bytes(value)) for name, value in request.headers.items()]
+        target = _bytes(request.path_url)
+        answer = self._api.send(
+            request.method, target, headers=headers, body=body.encode() if isinstance(body, str) else body
+        )
+        raw = HTTPResponse(BytesIO(answer.body), answer.headers, answer.status, preload_content=False)
+        return HTTPAdapter().build_response(request, raw)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+
+
+@pytest.fixture(scope="module")
+def session(api: FuzzApi) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.mount(BASE, InProcess(api))
+        yield session
+
+
+def cases(operation: Any, mode: GenerationMode, version: str) -> st.SearchStrategy[Any]:
+    known = {name: KNOWN[name] for name in KNOWN if f"{{{name}}}" in operation.path}
+    headers = {HEADER: version} if operation.path.startswith("/v3") else {}
+    return operation.as_strategy(generation_mode=mode, path_parameters=known, headers=headers)
+
+
+def can_be_broken(operation: Any) -> bool:
+    """Whether there is anything to be wrong in: a body, or parameters of the query."""
+    return bool(operation.body) or bool(operation.query)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.label)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_what_fits_is_answered_as_described(
+    api: FuzzApi, session: requests.Session, operation: Any, data: st.DataObject
+) -> None:
+    case = data.draw(cases(operation, GenerationMode.POSITIVE, data.draw(st.sampled_from(VERSIONS))))
+    look(api, session, case)
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if can_be_broken(one)], ids=lambda one: one.label)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_what_does_not_fit_is_refused(
+    api: FuzzApi, session: requests.Session, operation: Any, data: st.DataObject
+) -> None:
+    """By the newest version: older ones take no notice of what they do not know."""
+    look(api, session, data.draw(cases(operation, GenerationMode.NEGATIVE, VERSIONS[-1])))
+
+
+def look(api: FuzzApi, session: requests.Session, case: Any) -> None:
+    answer = case.call(base_url=BASE, session=session)
+    if api.has_changed():
+        api.reset()
+    case.validate_response(answer, excluded_checks=[CHECKS.get_one(name) for name in LEFT_OUT])
