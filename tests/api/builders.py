@@ -105,3 +105,49 @@ def backup_row(**values: Any) -> dict[str, Any]:
         "manifest": f"{values.get('id', id_)}.1.1",
     }
     return row | values
+
+
+GROUP_TYPE = "6e2c1d7a-9d0b-4a8e-8a51-9a1a7a0c7f10"
+
+
+def group_type_row(**values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": GROUP_TYPE,
+        "name": "plain",
+        "description": "of no special kind",
+        "is_public": True,
+        "group_specs_json": '{"key":"value"}',
+        "created_at_us": START_US,
+    }
+    return row | values
+
+
+def group_row(**values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "project_id": "p1",
+        "user_id": "user",
+        "name": "pair",
+        "description": None,
+        "status": "available",
+        "availability_zone": "nova",
+        "group_type_id": GROUP_TYPE,
+        "pool_name": POOL_NAME,
+        "created_at_us": START_US,
+    }
+    return row | values
+
+
+def group_snapshot_row(**values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "project_id": "p1",
+        "user_id": "user",
+        "name": "both",
+        "description": None,
+        "status": "available",
+        "group_id": str(uuid.uuid4()),
+        "group_type_id": GROUP_TYPE,
+        "created_at_us": START_US,
+    }
+    return row | values

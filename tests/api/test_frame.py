@@ -215,7 +215,7 @@ def test_bodies_that_cannot_be_are_refused_with_the_reason(
         ({"size": 1, "imageRef": "x"}, None, "image service"),
         ({"size": 1, "image_id": "x"}, None, "image service"),
         ({"size": 1, "backup_id": "x"}, "3.47", "UUID"),
-        ({"size": 1, "group_id": "x"}, "3.13", "groups"),
+        ({"size": 1, "group_id": 7}, "3.13", "volume.group_id = 7: expected str"),
         ({"size": 1, "odd": 1}, "3.53", "odd"),
         ({}, None, "size"),
     ],

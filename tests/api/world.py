@@ -10,7 +10,17 @@ import httpx
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.sql.schema import Table
 from tests import databases
-from tests.api.builders import NODE, POOL, backup_row, default_type, snapshot_row, volume_row
+from tests.api.builders import (
+    NODE,
+    POOL,
+    backup_row,
+    default_type,
+    group_row,
+    group_snapshot_row,
+    group_type_row,
+    snapshot_row,
+    volume_row,
+)
 from tests.conformance.answers import Answered, check
 
 from breezeblock import settings
@@ -29,7 +39,14 @@ from breezeblock.store.run import Store
 T = TypeVar("T")
 AnyLane = SqliteLane | PooledLane | databases.Turns
 
-ROWS = {"volumes": volume_row, "snapshots": snapshot_row, "backups": backup_row}
+ROWS = {
+    "volumes": volume_row,
+    "snapshots": snapshot_row,
+    "backups": backup_row,
+    "group_types": group_type_row,
+    "volume_groups": group_row,
+    "group_snapshots": group_snapshot_row,
+}
 
 
 def checked(answer: httpx.Response) -> httpx.Response:

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import Contended, NotFound
+from breezeblock.model.errors import Contended
 from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewSnapshot
@@ -270,7 +270,8 @@ def begin_delete(tx: Connection, *, origin: Origin, group_snapshot_id: str) -> A
     """Accept a delete of all snapshots in a group snapshot. Raises NotFound, InvalidState."""
     there = read_row(tx, group_snapshots, group_snapshot_id)
     if there is None:
-        raise NotFound(f"GroupSnapshot {group_snapshot_id} could not be found.")
+        lock_row(tx, group_snapshots, group_snapshot_id, origin=origin)  # raises NotFound
+        raise Contended("the group snapshot came between a look and a lock")
     doomed = snapshot_ids(tx, group_snapshot_id)
     of = {row["volume_id"] for id_ in doomed if (row := read_row(tx, snapshots, id_)) is not None}
     targets = [

@@ -127,11 +127,13 @@ def begin_create(
     types = _types(tx, source)
     pools = {pool.name: pool for pool in allocate.read_pools(tx)}
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
-    group_type_id = _group_type(tx, source.group_id)
+    of = read_row(tx, volume_groups, source.group_id)
+    # Its type never changes. Without a row the source's lock says that it is not there.
+    group_type_ids = [] if of is None else [of["group_type_id"]]
     targets = [
         (source.table, source.row_id),
         (volume_groups, source.group_id),
-        (group_types, group_type_id),
+        *((group_types, type_id) for type_id in group_type_ids),
         *((source.members, row_id) for row_id in source.ids),
         *((volume_types, type_id) for type_id in types),
     ]
@@ -179,12 +181,6 @@ def _types(tx: Connection, source: _Source) -> list[str]:
     column = source.members.c.volume_type_id
     of_members = tx.execute(select(column).where(source.members.c.id.in_(source.ids), column.is_not(None))).scalars()
     return sorted({*type_ids(tx, source.group_id), *of_members})
-
-
-def _group_type(tx: Connection, group_id: str) -> str:
-    row = read_row(tx, volume_groups, group_id)
-    # Without a row the source's own lock says that it is not there.
-    return group_id if row is None else str(row["group_type_id"])
 
 
 def _check_member(tx: Connection, table: Table, row_id: str) -> Mapping[str, Any]:
