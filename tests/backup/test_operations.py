@@ -83,6 +83,33 @@ def test_a_volume_goes_back_to_its_own_backup(made: Bench) -> None:
     made.check()
 
 
+@pytest.mark.parametrize("to", [None, VOLUME], ids=["new", "existing"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", [1, 3, 5, 7])
+def test_what_is_restored_boots_as_what_was_backed_up(made: Bench, at: int, after: bool, to: str | None) -> None:
+    """Whatever was said of its image meanwhile, and whichever node died on the way."""
+    made.base.change(tables.volumes, VOLUME, image_metadata_json='{"os":"debian"}', bootable=True)
+    finished(made)
+    made.base.change(tables.volumes, VOLUME, image_metadata_json='{"os":"other"}', bootable=False)
+    made.restore(to=to)
+    made.die(at=at, after=after)
+    made.work()
+
+    restored = made.volume(to or NEW_VOLUME)
+    assert (restored["image_metadata_json"], restored["bootable"]) == ('{"os":"debian"}', True)
+    made.check()
+
+
+def test_a_restore_of_what_was_no_image_says_nothing_of_one(made: Bench) -> None:
+    finished(made)
+    made.base.change(tables.volumes, VOLUME, image_metadata_json='{"os":"other"}', bootable=True)
+    made.restore(to=VOLUME)
+    made.work()
+
+    restored = made.volume()
+    assert (restored["image_metadata_json"], restored["bootable"]) == ('{"os":"other"}', True)
+
+
 def test_an_incremental_stores_what_is_new_and_outlives_the_others(made: Bench) -> None:
     """Whatever it was incremental to is deleted, and nothing is missing."""
     finished(made)

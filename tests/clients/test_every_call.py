@@ -16,6 +16,8 @@ BY_NO_CLIENT = {
     "GET /healthcheck": "is for load balancers",
     "GET /v3/types/{type_id}/extra_specs/{key}": "clients read all extra specs at once",
     "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
+    "GET /v3/types/{type_id}/encryption/{encryption_id}": "clients read all that a type says of encryption at once",
+    "GET /v3/volumes/{volume_id}/encryption/{word}": "clients read all of it at once",
     "GET /v3/extensions/{alias}": "clients list all extensions",
     "GET /metrics": "is for Prometheus and its like",
     "PUT /v3/os-services/fence": "is ours, and no client knows it",

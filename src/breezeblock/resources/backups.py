@@ -304,6 +304,7 @@ def _new_row(
         "data_timestamp_us": data_us,
         "created_at_us": origin.at_us,
         "charged_gib": source["size_gib"],
+        "image_metadata_json": source["image_metadata_json"],
         "consumes_quota": True,
     }
 

@@ -247,7 +247,9 @@ SNAPSHOTS: Final = Listing(
 
 _DEPENDENT: Final = backups.alias("dependent")
 # What of a backup nobody lists.
-_OWN: Final = frozenset({"archive_id", "manifest", "pin", "temp_volume_id", "temp_snapshot_id", "encryption_key_id"})
+_OWN: Final = frozenset(
+    {"archive_id", "manifest", "pin", "temp_volume_id", "temp_snapshot_id", "encryption_key_id", "image_metadata_json"}
+)
 
 BACKUPS: Final = Listing(
     noun="Backup",

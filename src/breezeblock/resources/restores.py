@@ -336,7 +336,7 @@ def _close(tx: Connection, claim: Claim, payload: RestoreBackup, state: dict[str
 
 def _origin_told(tx: Connection, payload: RestoreBackup, losses: Losses) -> dict[str, Any]:
     """The volume's metadata: with the backup that its content is from, unless that is one of the volume itself; and with what
-    is lost of it now, whatever was before.
+    is lost of it now, whatever was before. And what its image was, where the backup is of one.
     """
     volume, backup = read_row(tx, volumes, payload.volume_id), read_row(tx, backups, payload.backup_id)
     assert volume is not None and backup is not None, "locks name the rows"
@@ -346,7 +346,14 @@ def _origin_told(tx: Connection, payload: RestoreBackup, losses: Losses) -> dict
         metadata[SOURCE_KEY] = payload.backup_id
     if losses:
         metadata[LOST_KEY] = text_of(losses, most=VALUE_MOST)
-    return {} if metadata == before else {"metadata_json": msgspec.json.encode(metadata).decode()}
+    told = {} if metadata == before else {"metadata_json": msgspec.json.encode(metadata).decode()}
+    return told | _image_of(backup)
+
+
+def _image_of(backup: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a volume's image, where there was one on what was backed up: then one can boot from it."""
+    said = backup["image_metadata_json"]
+    return {} if said is None else {"image_metadata_json": said, "bootable": True}
 
 
 def _skips(backup: Mapping[str, Any]) -> bool:

@@ -50,6 +50,8 @@ backups = Table(
     Column("archive_id", ID),
     Column("manifest", text_of(80)),
     Column("pin", BigInteger),
+    # What the image was that is on what was backed up, as JSON: a restore says it of the volume again.
+    Column("image_metadata_json", LONG),
     Index("ix_backups_project_created", "project_id", "created_at_us", "id"),
     Index("ix_backups_created", "created_at_us", "id"),
     Index("ix_backups_volume", "volume_id"),

@@ -38,3 +38,4 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("image_metadata_json", LONG))
         op.add_column(table, sa.Column("encryption_key_id", ID))
     op.add_column("snapshots", sa.Column("bootable", sa.Boolean))
+    op.add_column("backups", sa.Column("image_metadata_json", LONG))
