@@ -7,9 +7,9 @@ facts are fields: `log.info("operation.resumed", operation_id=…, epoch=…)`.
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from breezeblock.settings import HIDDEN, mask_url_secrets, names_a_secret
 
-__all__ = ["configure", "hide_secrets"]
+__all__ = ["LEVELS", "configure", "hide_secrets", "levels", "obey"]
 
 # Deeper than any fact we log: a value that contains itself must not stop a log line.
 MAX_DEPTH = 6
@@ -25,11 +25,40 @@ MAX_DEPTH = 6
 # Libraries that tell, at info, each thing they do; what they do for us has events of its own.
 CHATTY = ("sqlalchemy", "alembic", "asyncio", "httpx", "httpcore", "urllib3", "boto3", "botocore")
 
+OURS: Final = "breezeblock"
+# What may be said about a logger while the service runs.
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class _Chosen:
+    """The levels of this process, as `logging` itself has them: one state for all of it."""
+
+    def __init__(self) -> None:
+        self.threshold = logging.INFO
+        # (prefix of names, level), in the order in which they were said: of those that fit a name the last counts.
+        self.said: tuple[tuple[str, int], ...] = ()
+        # What loggers of libraries had before something was said about them, and have again when it is not said any more.
+        self.before: dict[str, int] = {}
+
+    def speaks_of(self, name: str) -> bool:
+        return any(name.startswith(prefix) for prefix, _ in self.said)
+
+    def level_of(self, name: str) -> int:
+        """What a logger writes, and nothing below."""
+        for prefix, level in reversed(self.said):
+            if name.startswith(prefix):
+                return level
+        return self.threshold
+
+
+_chosen: Final = _Chosen()
+
 
 def configure(level: str = "info", fmt: str = "json", stream: TextIO | None = None) -> None:
     """Send structlog and the standard `logging` to `stream` (stderr). May be called again: the last call counts."""
     stream = stream or sys.stderr
-    threshold = logging.getLevelNamesMapping()[level.upper()]
+    threshold = _chosen.threshold = logging.getLevelNamesMapping()[level.upper()]
+    _chosen.said = ()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -40,9 +69,9 @@ def configure(level: str = "info", fmt: str = "json", stream: TextIO | None = No
     ]
     render = _renderer(fmt, stream)
     structlog.configure(
-        processors=[*shared, render],
+        processors=[_drop_quiet, *shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=lambda name="", *_: _Named(stream, name),
         cache_logger_on_first_use=False,  # a logger that was used before this call must not keep the former settings
     )
 
@@ -57,9 +86,69 @@ def configure(level: str = "info", fmt: str = "json", stream: TextIO | None = No
     for former in [one for one in root.handlers if isinstance(one, _Handler)]:
         root.removeHandler(former)
     root.addHandler(handler)
-    root.setLevel(threshold)
+    _apply()
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def obey(said: Sequence[tuple[str, str]]) -> None:
+    """Let loggers whose names begin so write from that level on, from now on: all that was said, in order; the last counts.
+
+    About what nothing was said, it is as `configure` has it. Levels are those of LEVELS; another one, which a later release may
+    know, is passed over: nobody's work is to end for it.
+    """
+    known = logging.getLevelNamesMapping()
+    _chosen.said = tuple((prefix, known[level]) for prefix, level in said if level in LEVELS)
+    _apply()
+
+
+def levels(prefix: str = "") -> dict[str, str]:
+    """The loggers that there are, by name, each with its level. Ours are named after modules, and are called `log` there."""
+    ours = {name for name, module in list(sys.modules.items()) if name.startswith(OURS) and hasattr(module, "log")}
+    others = {name: one for name, one in _others().items() if name not in ours}
+    found = {name: _chosen.level_of(name) for name in ours}
+    found |= {name: one.getEffectiveLevel() for name, one in others.items()}
+    return {name: logging.getLevelName(found[name]) for name in sorted(found) if name.startswith(prefix)}
+
+
+def _apply() -> None:
+    lowest = min([_chosen.threshold, *(level for _, level in _chosen.said)])
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(lowest))
+    logging.getLogger().setLevel(_chosen.level_of(""))
+    for name, one in _others().items():
+        if _chosen.speaks_of(name):
+            _chosen.before.setdefault(name, one.level)
+            one.setLevel(_chosen.level_of(name))
+        elif name in _chosen.before:
+            one.setLevel(_chosen.before.pop(name))
+
+
+def _others() -> dict[str, logging.Logger]:
+    """Those of the standard library that somebody has asked for; what stands between them is none."""
+    known = logging.getLogger().manager.loggerDict
+    return {name: one for name, one in list(known.items()) if isinstance(one, logging.Logger)}
+
+
+class _Named(structlog.WriteLogger):
+    """Writes lines to a stream, and knows whose they are."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        super().__init__(stream)
+        self.name = name
+
+
+def _drop_quiet(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Drop what its logger is not to write. It is not even made unless some logger is to write it."""
+    if _chosen.said and _LEVEL_OF[method] < _chosen.level_of(logger.name):
+        raise structlog.DropEvent
+    return event
+
+
+_LEVEL_OF: Final = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()} | {
+    "exception": logging.ERROR,
+    "warn": logging.WARNING,
+    "msg": logging.INFO,
+}
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -11,6 +11,8 @@ import pytest
 import structlog
 
 from breezeblock import logs
+from breezeblock.doorbells import served
+from breezeblock.node import upkeep
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +20,9 @@ def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield
-    structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+    logs.obey([])
+    structlog.reset_defaults()
     root.setLevel(level)
     root.handlers[:] = handlers
 
@@ -121,3 +124,109 @@ def test_the_last_configuration_counts() -> None:
 
     assert first.text == ""
     assert len(second.text.splitlines()) == 2
+
+
+# --- levels that are set while a service runs ---------------------------------------------------------------------------
+
+
+def events(lines: Lines) -> list[str]:
+    return [json.loads(line)["event"] for line in lines.text.splitlines()]
+
+
+def test_one_logger_tells_more_and_another_less() -> None:
+    """By the beginning of their names; others are as they were, and those of libraries are loggers as well."""
+    lines = Lines()
+    ours, quiet, other = (structlog.get_logger(f"breezeblock.{name}") for name in ("api.app", "node.worker", "work"))
+    library = logging.getLogger("some_library")
+
+    logs.obey([("breezeblock.api", "DEBUG"), ("breezeblock.node", "ERROR"), ("some_lib", "WARNING")])
+    for one in (ours, quiet, other):
+        one.debug("d")
+        one.info("i")
+        one.error("e")
+    library.info("library i")
+    library.warning("library w")
+
+    assert events(lines) == ["d", "i", "e", "e", "i", "e", "library w"]
+
+
+def test_of_what_was_said_the_last_counts() -> None:
+    lines = Lines()
+    log = structlog.get_logger("breezeblock.api.app")
+
+    logs.obey([("breezeblock.api", "DEBUG"), ("", "ERROR")])
+    log.info("not this")
+    logs.obey([("", "ERROR"), ("breezeblock.api", "DEBUG")])
+    log.debug("this")
+
+    assert events(lines) == ["this"]
+
+
+def test_what_is_not_said_any_more_does_not_hold() -> None:
+    """A library's own level comes back, also one that was not ours to begin with."""
+    lines = Lines()
+    library, log = logging.getLogger("silent_library"), structlog.get_logger("breezeblock.api.app")
+    library.setLevel(logging.CRITICAL)
+
+    logs.obey([("", "DEBUG")])
+    library.debug("one")
+    log.debug("two")
+    logs.obey([])
+    library.error("three")
+    log.debug("four")
+
+    assert events(lines) == ["one", "two"]
+    assert library.level == logging.CRITICAL
+
+
+def test_bound_loggers_obey_as_well() -> None:
+    """Also those that were made with fields of their own before."""
+    lines = Lines()
+    log = structlog.get_logger("breezeblock.doorbells.served", doorbell="x")
+
+    logs.obey([("breezeblock", "DEBUG")])
+    log.debug("told")
+    log.bind(more=1).debug("told, too")
+
+    assert events(lines) == ["told", "told, too"]
+
+
+def test_loggers_are_told_with_their_levels() -> None:
+    """Ours by the modules that have them, those of libraries by their names; as they are now."""
+    Lines()
+    logging.getLogger("some_library.part").setLevel(logging.ERROR)
+    logs.obey([("breezeblock.doorbells", "DEBUG")])
+
+    found = logs.levels()
+
+    assert found[served.__name__] == "DEBUG"
+    assert found["some_library.part"] == "ERROR"
+    assert found["sqlalchemy"] == "WARNING"
+    assert found[upkeep.__name__] == "INFO"
+    assert logs.levels("breezeblock.doorbells").keys() == {
+        name for name in found if name.startswith("breezeblock.doorb")
+    }
+    assert logs.levels("nobody") == {}
+
+
+def test_an_exception_is_an_error() -> None:
+    lines = Lines()
+    log = structlog.get_logger("breezeblock.work")
+    logs.obey([("", "ERROR")])
+
+    log.warning("not this")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.exception("this")
+
+    assert events(lines) == ["this"]
+
+
+def test_a_level_that_nobody_knows_is_passed_over() -> None:
+    lines = Lines()
+
+    logs.obey([("", "LOUD"), ("breezeblock.work", "DEBUG")])
+    structlog.get_logger("breezeblock.work").debug("told")
+
+    assert events(lines) == ["told"]

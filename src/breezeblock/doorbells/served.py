@@ -101,7 +101,7 @@ class Kept:
         self._urls = tuple(urls)
         self._env = env
         self._tally = tally
-        self._log = log.bind(doorbell=kind, end=end)
+        self._log = structlog.get_logger(__name__, doorbell=kind, end=end)
         self.is_connected = False
         # What was wrong is told once: until it is over, or something else is wrong.
         self._told = ""

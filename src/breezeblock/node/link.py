@@ -1,7 +1,7 @@
 """The line between a keeper and its worker, and from `up` to its children: a few words each way over a socket pair.
 
 keeper → worker   ping · shut N · open · drain
-worker → keeper   ready · pong · is-shut N · drained
+worker → keeper   ready · pong · is-shut N · drained · levels JSON (to the process, not to what keeps the lease)
 up → child        ping
 child → up        pong, and an API process `ready`
 
@@ -21,6 +21,7 @@ READY: Final = "ready"
 PONG: Final = "pong"
 IS_SHUT: Final = "is-shut"
 DRAINED: Final = "drained"
+LEVELS: Final = "levels"
 
 
 class Link(Protocol):

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import signal
 import socket
 import sys
@@ -32,9 +33,12 @@ from breezeblock.env.real import real_env
 from breezeblock.node import link as words
 from breezeblock.node.link import SocketLink, answer_pings
 from breezeblock.processes.brief import ApiBrief
+from breezeblock.processes.log_levels import LogLevels
 from breezeblock.processes.parent import die_with_parent
+from breezeblock.resources.log_levels import API, Who
+from breezeblock.resources.services import SCHEDULER
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("breezeblock.processes.api")  # by its own name: it is started as `__main__`
 
 # Connections that one process holds at a time; what is more waits in the kernel's queue, where a sibling may take it.
 CONNECTIONS_MOST: Final = 1024
@@ -88,10 +92,14 @@ async def serve(brief: ApiBrief) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    host, cluster = platform.node(), chosen.service.cluster
+    who = Who(frozenset({API, SCHEDULER}), frozenset({host, cluster}))
+    levels = LogLevels(store=opened.store, env=env, who=who, binary=API, host=host).start()
     log.info("api.serving")
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((serving, stopping, answering), return_when=asyncio.FIRST_COMPLETED)
     log.info("api.stopping")
+    levels.cancel()
     server.stop()  # type: ignore[no-untyped-call]  # `serving` ends when the last request under way is answered
     _, unfinished = await asyncio.wait((serving,), timeout=chosen.api.drain_s)
     if unfinished:

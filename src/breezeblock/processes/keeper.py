@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from breezeblock.env import cgroups
 from breezeblock.env.cgroups import Cgroup
 from breezeblock.env.contract import Clock
 from breezeblock.env.real import real_env
+from breezeblock.node import link as words
 from breezeblock.node.keeper import Ending, Keeper
 from breezeblock.node.lease_lanes import open_lane
 from breezeblock.node.lease_table import LeaseTable, Registration
@@ -31,7 +33,7 @@ from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("breezeblock.processes.keeper")  # by its own name: it is started as `__main__`
 
 
 class WorkerProcess:
@@ -53,8 +55,10 @@ class WorkerProcess:
         self._link.send(word)
 
     async def receive(self) -> str | None:
-        """See `node.keeper.WorkerHandle`."""
-        return await self._link.receive()
+        """See `node.keeper.WorkerHandle`. Log levels have nothing to do with the lease: these words stay here."""
+        while (word := await self._link.receive()) is not None and word.startswith(words.LEVELS):
+            logs.obey(json.loads(word.removeprefix(words.LEVELS)))
+        return word
 
     def kill(self) -> None:
         """See `node.keeper.WorkerHandle`."""

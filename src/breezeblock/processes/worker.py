@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -19,6 +21,7 @@ from breezeblock.env.machine import boot_id, machine_id
 from breezeblock.env.memory import keep_freed_memory
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
+from breezeblock.node import link as words
 from breezeblock.node.gate import Gate
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.link import SocketLink
@@ -26,9 +29,13 @@ from breezeblock.node.page import Page
 from breezeblock.node.sender import Sender, run_beside
 from breezeblock.node.worker import Worker
 from breezeblock.processes.brief import NodeBrief
+from breezeblock.processes.log_levels import LogLevels
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
+from breezeblock.resources.log_levels import BACKUP, Who
+from breezeblock.resources.services import VOLUME
 from breezeblock.settings import Settings
+from breezeblock.store.run import Store
 from breezeblock.work.catalogue import CATALOGUE
 
 
@@ -49,6 +56,7 @@ async def work(brief: NodeBrief) -> None:
         boot_id=boot_id(),
     )
 
+    link = await SocketLink.open(socket.socket(fileno=brief.link_file))
     incarnation = Incarnation(brief.incarnation)
     bell, listener = _open_doorbell(brief, chosen, env, list(backends))
     gate = Gate(env.clock, Page(brief.page_file))
@@ -68,24 +76,39 @@ async def work(brief: NodeBrief) -> None:
         ),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         gate=gate,
-        link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
+        link=link,
         limits=_limits(chosen),
         fences=fences,
         locks=wiring.open_locks(chosen, env=env, store=opened.store, doorbell=bell, incarnation=incarnation),
         archives=wiring.open_archives(chosen, env, counts_file=brief.rings_file),
     )
-    # What was imported stays: looking through it again and again for garbage costs every operation a little.
+    _keep_what_was_imported()
+    outlets = wiring.open_outlets(chosen)
+    sender = Sender(env=env, store=opened.store, incarnation=incarnation, outlets=outlets, may_act=gate.is_open)
+    levels = _log_levels(brief, chosen, env, opened.store, link=link, queues=list(backends)).start()
+    await run_beside(worker.run(), sender)
+    levels.cancel()
+
+
+def _keep_what_was_imported() -> None:
+    """It stays: looking through it again and again for garbage costs every operation a little."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    sender = Sender(
-        env=env,
-        store=opened.store,
-        incarnation=incarnation,
-        outlets=wiring.open_outlets(chosen),
-        may_act=gate.is_open,
-    )
-    await run_beside(worker.run(), sender)
+
+
+def _log_levels(
+    brief: NodeBrief, chosen: Settings, env: Env, store: Store, *, link: SocketLink, queues: list[str]
+) -> LogLevels:
+    """What keeps this process, and its keeper, at the log levels that operators set."""
+
+    def tell(said: Sequence[tuple[str, str]]) -> None:
+        # As it is: escaped, a few words would not fit into the line.
+        link.send(f"{words.LEVELS} {json.dumps(said, ensure_ascii=False)}")
+
+    servers = {brief.name, *queues, *(f"{brief.name}@{name}" for name in chosen.backends)}
+    who = Who(frozenset({VOLUME, BACKUP}), frozenset(servers))
+    return LogLevels(store=store, env=env, who=who, binary=VOLUME, host=brief.name, tell=tell)
 
 
 def _limits(chosen: Settings) -> Limits:
