@@ -16,6 +16,7 @@ from breezeblock import __version__, settings
 from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.backup_app import backup_app
 from breezeblock.commands.failure import Failed
+from breezeblock.commands.places_app import backend_app, cluster_app
 
 if TYPE_CHECKING:
     from breezeblock.settings import Loaded
@@ -44,6 +45,8 @@ app.add_typer(db_app, name="db")
 app.add_typer(config_app, name="config")
 app.add_typer(archive_app, name="archive")
 app.add_typer(backup_app, name="backup")
+app.add_typer(backend_app, name="backend")
+app.add_typer(cluster_app, name="cluster")
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
 Config = Annotated[
@@ -291,6 +294,20 @@ def node_fence(
     from breezeblock.commands import node
 
     print(node.fence(chosen, name, confirmed=confirm))
+
+
+@node_app.command("remove")
+def node_remove(
+    name: Name,
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, or what is in the way.")] = False,
+    config: Config = None,
+) -> None:
+    """Forget a node that is dead for certain, with what was said about its services."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands import places
+
+    print(places.told(places.remove_node(chosen, name, dry_run=dry_run), dry_run=dry_run))
 
 
 @node_app.command("check")

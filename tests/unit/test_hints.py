@@ -96,7 +96,7 @@ def test_hints_that_nobody_knows_are_left_alone() -> None:
     assert read({"shape": [1, {"round": None}], "same_host": None, "query": ""}) == Hints()
 
 
-words = st.sampled_from(
+words: st.SearchStrategy[Any] = st.sampled_from(
     ["=", "<", "in", "not", "or", "and", "$disk", "$capabilities", "$free_capacity_gb", "", 1, None, {}]
 )
 queries = st.recursive(words, lambda inner: st.lists(inner, max_size=4), max_leaves=9)

@@ -16,13 +16,13 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from breezeblock.drivers.contract import Manageable, ObjectName
+from breezeblock.drivers.file_names import UNMANAGED
 from breezeblock.env.contract import Files
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
 
-__all__ = ["LISTED_MOST", "UNMANAGED", "Adopting", "is_plain_name"]
+__all__ = ["LISTED_MOST", "Adopting", "is_plain_name"]
 
-UNMANAGED: Final = "unmanaged"
 # What filesystems take as one name.
 NAME_BYTES_MOST: Final = 255
 # A listing is one row of the database, and read as a whole.

@@ -181,6 +181,13 @@ class Driver(Protocol):
         """
         ...
 
+    async def take_name(self, before: str) -> None:
+        """The backend was called `before`, and is called otherwise from now on: what tells so on its storage is changed.
+
+        Nobody else uses it meanwhile. A repeat changes nothing; what is foreign is refused, as by `check`.
+        """
+        ...
+
     async def report(self) -> tuple[PoolReport, ...]:
         """The backend's pools and their capacity now."""
         ...

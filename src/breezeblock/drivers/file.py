@@ -23,25 +23,22 @@ from typing import Final
 
 import structlog
 
-from breezeblock.drivers.adopting import UNMANAGED, Adopting
+from breezeblock.drivers.adopting import Adopting
 from breezeblock.drivers.contract import Capabilities, Driver, FenceScope, ObjectName, Pieces, PoolReport, Progress
 from breezeblock.drivers.extents import differing
 from breezeblock.drivers.file_access import ACCESSES, FileAccess
+from breezeblock.drivers.file_names import MARKER, PART, UNMANAGED, is_fan_out, is_marker_part, may_be_there, name_of
 from breezeblock.drivers.pace import BLOCK_BYTES, Pace
 from breezeblock.drivers.sentences import SENTENCES
 from breezeblock.env.contract import Clock, Files, Guard, Ids
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
 
-__all__ = ["FileDriver"]
+__all__ = ["MARKER", "PART", "FileDriver"]
 
 log = structlog.get_logger(__name__)
 
 FORMAT_VERSION: Final = 1
-MARKER: Final = ".breezeblock-backend"
-PART: Final = ".part"
-# What a freshly made filesystem may contain: it is still empty.
-FRESH: Final = frozenset({"lost+found"})
 
 # One storage call copies no more, so that the guard is asked often and a call ends soon after the guard closed.
 PIECE_BYTES: Final = 8 << 20
@@ -119,6 +116,13 @@ class FileDriver(FileAccess, Adopting):
                 await self._initialise(known=known)
             await self._require_marker()
             self._may_initialise = False
+
+    async def take_name(self, before: str) -> None:
+        """See the contract. The marker is replaced by one rename."""
+        async with self._explained("take_name"):
+            if await self._marker() == self._marker_text(before):
+                await self._write_marker()
+            await self._require_marker()
 
     async def report(self) -> tuple[PoolReport, ...]:
         async with self._call("report"):
@@ -243,7 +247,7 @@ class FileDriver(FileAccess, Adopting):
         async with self._call("every_name"):
             found: set[ObjectName] = set()
             for entry in await self._files.list_folder(self._root):
-                if _is_fan_out(entry):
+                if is_fan_out(entry):
                     found |= await self._names_in(self._root / entry)
                 elif entry not in (MARKER, ACCESSES, UNMANAGED):
                     self._log_foreign([self._root / entry])
@@ -381,8 +385,8 @@ class FileDriver(FileAccess, Adopting):
         except FileNotFoundError:
             return None
 
-    def _marker_text(self) -> bytes:
-        return f"breezeblock file backend\nformat: {FORMAT_VERSION}\nname: {self._name}\n".encode()
+    def _marker_text(self, name: str = "") -> bytes:
+        return f"breezeblock file backend\nformat: {FORMAT_VERSION}\nname: {name or self._name}\n".encode()
 
     async def _require_marker(self) -> None:
         found = await self._marker()
@@ -405,11 +409,16 @@ class FileDriver(FileAccess, Adopting):
         found = await self._files.list_folder(self._root)
         if MARKER in found:
             return  # another node was faster, and perhaps works already
-        if foreign := [entry for entry in found if not _may_be_there(entry)]:
+        if foreign := [entry for entry in found if not may_be_there(entry)]:
             raise BackendFailed(
                 f"The folder of backend {self._name} is not empty and has no marker {MARKER}, so it is not ours; "
                 f"it contains {', '.join(foreign[:3])}{'…' if len(foreign) > 3 else ''}."
             )
+        if await self._write_marker():
+            log.info("backend.initialised", backend=self._name, path=str(self._root))
+
+    async def _write_marker(self) -> bool:
+        """Whether it was this node that wrote it."""
         # A part of its own for each attempt: of one that two nodes share, the second one's beginning is renamed by the first.
         part = self._root / f"{MARKER}.{self._ids.uuid()}{PART}"
         text = self._marker_text()
@@ -419,11 +428,11 @@ class FileDriver(FileAccess, Adopting):
             await self._files.sync(part)
             await self._files.rename(part, self._root / MARKER)  # over another node's, perhaps: with the same text
         except FileNotFoundError:
-            return  # another node was faster, and has swept up
+            return False  # another node was faster, and has swept up
         for entry in await self._files.list_folder(self._root):
-            if _is_marker_part(entry):
+            if is_marker_part(entry):
                 await self._files.remove(self._root / entry)
-        log.info("backend.initialised", backend=self._name, path=str(self._root))
+        return True
 
     # Looking.
 
@@ -438,13 +447,13 @@ class FileDriver(FileAccess, Adopting):
             entries = await self._files.list_folder(folder)
         except FileNotFoundError:
             return set()
-        names = {entry: _name_of(entry, folder.name) for entry in entries}
+        names = {entry: name_of(entry, folder.name) for entry in entries}
         self._log_foreign(folder / entry for entry, name in names.items() if name is None)
         return {name for name in names.values() if name is not None}
 
     def _log_foreign(self, paths: Iterable[PurePosixPath]) -> None:
         for path in paths:
-            if not _may_be_there(path.name):
+            if not may_be_there(path.name):
                 log.warning("backend.foreign_file", backend=self._name, path=str(path))
 
     # Errors.
@@ -464,27 +473,3 @@ class FileDriver(FileAccess, Adopting):
             log.warning("backend.call_failed", backend=self._name, call=call, error=str(error))
             says = SENTENCES.get(error.errno or 0, f"failed: {error.strerror or 'unknown error'}.")
             raise BackendFailed(f"Backend {self._name} {says}") from error
-
-
-def _may_be_there(entry: str) -> bool:
-    """What the top of a freshly made filesystem may contain, or one that nodes have just begun to mark: it is still empty."""
-    return entry in FRESH or entry == UNMANAGED or _is_marker_part(entry)
-
-
-def _is_marker_part(entry: str) -> bool:
-    return entry.startswith(f"{MARKER}.") and entry.endswith(PART)
-
-
-def _is_fan_out(entry: str) -> bool:
-    return len(entry) == 2 and all(letter in "0123456789abcdef" for letter in entry)
-
-
-def _name_of(entry: str, folder: str) -> ObjectName | None:
-    """The object that a file belongs to, or None when it is none of ours."""
-    text = entry.removesuffix(PART)
-    try:
-        name = ObjectName.parse(text)
-    except ValueError:
-        return None
-    ours = is_canonical_uuid(name.resource_id) and name.resource_id.startswith(folder) and str(name) == text
-    return name if ours and name.seq >= 0 and name.epoch >= 0 else None

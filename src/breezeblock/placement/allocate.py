@@ -54,6 +54,14 @@ def allocate(tx: Connection, pool_name: str, size_gib: int) -> bool:
     return tx.execute(_ALLOCATE, {"pool": pool_name, "size_gib": size_gib}).rowcount > 0
 
 
+def hold(tx: Connection, pool_name: str) -> bool:
+    """Write the pool's row, for who puts something into it that takes no room yet: so whoever renames or removes it is met.
+
+    Returns whether it is there. A report that was measured before is lost, as if another node had reported since.
+    """
+    return tx.execute(_HOLD, {"pool": pool_name}).rowcount > 0
+
+
 def record(tx: Connection, pool_name: str, size_gib: int) -> None:
     """Count what is there whatever the limit says: snapshots, and (negative) what goes away."""
     if size_gib:
@@ -131,6 +139,7 @@ _USABLE = pools.c.total_gib * (100 - pools.c.reserved_percentage) // 100
 _LIMIT = _USABLE * pools.c.over_subscription_percent // 100
 _MORE = bindparam("size_gib", type_=BigInteger())
 _RECORD = update(pools).where(pools.c.name == bindparam("pool")).values(allocated_gib=pools.c.allocated_gib + _MORE)
+_HOLD = update(pools).where(pools.c.name == bindparam("pool")).values(report_seq=pools.c.report_seq + 1)
 _ALLOCATE = _RECORD.where(pools.c.enabled.is_(True), pools.c.allocated_gib + _MORE <= _LIMIT)
 # Nodes of one cluster mostly serve the same.
 _LIVE_QUEUES = select(nodes.c.queues_json).where(nodes.c.state.in_(NODE_LIVE)).distinct()

@@ -1,8 +1,9 @@
 """What a request says of where its volume is to be: beside other volumes, away from them, or where a query holds.
 
-Hints are those of the Block Storage service (`OS-SCH-HNT:scheduler_hints`): `same_host` and `different_host` name volumes, and
-`query` is a JSON text such as `["and", [">", "$free_capacity_gb", 10], ["=", "$volume_backend_name", "fast"]]`. A host is a
-pool.
+Hints are those of the Block Storage service (`OS-SCH-HNT:scheduler_hints`): `same_host` and `different_host` name volumes,
+and `query` is a JSON text such as `["and", [">", "$free_capacity_gb", 10], ["=", "$volume_backend_name", "fast"]]`. What it
+calls a host is a pool here.
+
 Volumes that are not there, or not the caller's, are nowhere: nothing is beside them, and everything is away from them.
 
 What a volume is near to is read, not held: it may be gone the moment after, as after any placement.

@@ -151,6 +151,8 @@ def begin_manage(tx: Connection, *, origin: Origin, wanted: ToManage, quota_defa
     refuse_frozen(tx, {"pool_name": pool.name})
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
     why_not = allocate.fits(tx, pool.name, Wish(size_gib=0, availability_zone=None, extra_specs=specs))
+    if not allocate.hold(tx, pool.name):
+        raise Contended("the pool was renamed or removed before its row was ours")
     deltas = quotas.volume_deltas(volumes=1, gib=0, type_id=type_id)
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
     row = _row(wanted, origin, volume_type, pool, fits=why_not is None)

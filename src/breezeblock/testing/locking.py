@@ -120,6 +120,9 @@ class LockingDriver:
     async def check(self, *, known: bool) -> None:
         await self._driver.check(known=known)
 
+    async def take_name(self, before: str) -> None:
+        await self._driver.take_name(before)
+
     async def report(self) -> tuple[PoolReport, ...]:
         return await self._driver.report()
 
