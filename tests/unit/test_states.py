@@ -13,6 +13,7 @@ from breezeblock.resources import (
     attachments,
     backups,
     connections,
+    old_attachments,
     restores,
     snapshots,
     targets,
@@ -26,12 +27,10 @@ from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
     volumes, volume_changes, snapshots, backups, restores, targets, verifications, attached, attachments, connections,
+    old_attachments,
 )  # fmt: skip
 TRANSITIONS: Final = {
-    value.name: value
-    for module in MODULES
-    for value in vars(module).values()
-    if isinstance(value, Transition)
+    value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
 }
 LONGEST_STATUS: Final = 32
 every_transition = pytest.mark.parametrize("transition", TRANSITIONS.values(), ids=TRANSITIONS)
@@ -112,12 +111,7 @@ class Graph:
 
 def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
-    declared = [
-        value
-        for module in MODULES
-        for value in vars(module).values()
-        if isinstance(value, Transition)
-    ]
+    declared = [value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)]
 
     assert len({id(value) for value in declared}) == len(TRANSITIONS)
     assert [name for name, value in TRANSITIONS.items() if f"{name.partition('.')[0]}s" != value.table.name] == []
