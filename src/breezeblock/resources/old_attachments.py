@@ -78,7 +78,7 @@ BEGIN_DETACHING = Transition(
         ),
         Must(
             equals(volumes.c.attach_status, states.ATTACHED),
-            "Volume {id} is {attach_status}; it must be attached to be detached.",
+            "Volume {id} has the attach status {attach_status}; it must be attached to be detached.",
         ),
     ),
     sets={"status": states.DETACHING, **_NOW},

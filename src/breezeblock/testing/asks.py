@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import backup_asks
+from breezeblock.testing import attach_asks, backup_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -56,6 +56,7 @@ CALLS: Final = {
     "change_quota": 0.8,
     "delete_message": 0.8,
     **backup_asks.CALLS,
+    **attach_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -76,7 +77,8 @@ class Asks:
         self._weights = [theme.weights.get(kind, weight * theme.others) for kind, weight in CALLS.items()]
         self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
         asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
-        self._draws = orders.draws | asks.draws
+        attaching = attach_asks.AttachAsks(random, self._aims, self._inherit)
+        self._draws = orders.draws | asks.draws | attaching.draws
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}

@@ -14,7 +14,7 @@ __all__ = ["draw_limits", "kinds_of"]
 # Kinds that the release before did not know: its nodes leave them to the others.
 NEW_KINDS: Final = (
     *("revert_volume", "retype_volume", "create_backup", "delete_backup", "restore_backup", "create_from_backup"),
-    *("import_backup", "collect_garbage"),
+    *("import_backup", "collect_garbage", "connect_attachment", "disconnect_attachments"),
 )
 
 
