@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.sql.schema import Table
 from tests import databases
@@ -96,7 +97,7 @@ class Api:
         self._lane, self._hand = self._run(opening)
         self._store = Store(self._hand, self._env)
         store = Store(self._lane, self._env)
-        services = Services(store=store, env=self._env, doorbell=self.bell, settings=self.settings)
+        self.services = services = Services(store=store, env=self._env, doorbell=self.bell, settings=self.settings)
         app = build_app(services) if believe_everyone else build_app(services, authenticate=tell_members_apart)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://here:8776")
@@ -146,6 +147,11 @@ class Api:
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         return self._run(self._store.read(_rows, table))
+
+    def limit_waiting(self, seconds: float) -> None:
+        """From now on requests wait so long for what an operation finds out."""
+        limits = msgspec.structs.replace(self.settings.api, answer_timeout_s=seconds)
+        object.__setattr__(self.services, "settings", msgspec.structs.replace(self.settings, api=limits))
 
     def now_us(self) -> int:
         """What the clock of this test and of the application says."""

@@ -17,6 +17,7 @@ from breezeblock.resources import (
     managing_snapshots,
     migrations,
     moves,
+    old_attachments,
     restores,
     snapshots,
     targets,
@@ -45,6 +46,7 @@ MODULES: Final = (
     moves,
     managing,
     managing_snapshots,
+    old_attachments,
 )
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)

@@ -13,6 +13,7 @@ from breezeblock.api.handlers import (
     image_metadata,
     managing,
     migrations,
+    old_attachments,
     snapshot_metadata,
     snapshots,
     transfers,
@@ -30,7 +31,13 @@ TOP: Final[dict[str, Route]] = {
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.
-VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **image_metadata.ACTIONS, **migrations.ACTIONS, **managing.VOLUME_ACTIONS}
+VOLUME_ACTIONS: Final = {
+    **volumes.ACTIONS,
+    **image_metadata.ACTIONS,
+    **migrations.ACTIONS,
+    **managing.VOLUME_ACTIONS,
+    **old_attachments.ACTIONS,
+}
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),

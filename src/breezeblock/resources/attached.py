@@ -52,7 +52,7 @@ UNCONNECTED = Must(
         ),
         of=volumes,
     ),
-    "Volume {id} has attachments; delete them first.",
+    "Volume {id} has attachments, or hosts are connected to it; delete or disconnect them first.",
 )
 
 # What an operation that leaves a volume as it was goes back to. Attachments may have changed meanwhile: then that was written

@@ -115,7 +115,8 @@ def begin_connection(
     said = connector_text(connector)
     if row["status"] != states.ERROR_ATTACHING and row["connector_json"] == said:
         if row["operation_id"] is not None or row["connection_json"] is not None:
-            return None, row
+            # Rung again: the first ring may have been lost.
+            return (queue_of(volume["pool_name"]) if row["operation_id"] is not None else None), row
     elif row["operation_id"] is not None and row["status"] == states.ATTACHING:
         raise Conflict(f"Attachment {row['id']} is being connected with another connector; wait until that has ended.")
     changed = CONNECT.apply_locked(
@@ -216,7 +217,7 @@ def begin_removal(
         job = kinds.job(DISCONNECT_KIND, queue_of(volume["pool_name"]), "volume", volume["id"], payload)
         queue.enqueue(tx, job, origin=origin, locks=(queue.shared(volume), *places))
     summarize(tx, volume["id"], now_us=origin.at_us)
-    return queue_of(volume["pool_name"]) if places else None
+    return queue_of(volume["pool_name"]) if places or joined else None  # the first ring may have been lost
 
 
 def finish_disconnect(

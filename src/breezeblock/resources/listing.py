@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    null,
     or_,
     select,
 )
@@ -188,7 +189,11 @@ VOLUMES: Final = Listing(
     noun="Volume",
     table=volumes,
     source=volumes.outerjoin(volume_types, volumes.c.volume_type_id == volume_types.c.id),
-    columns=(*_without(volumes, PRIVATE), volume_types.c.name.label("volume_type_name")),
+    columns=(
+        *_without(volumes, PRIVATE),
+        volume_types.c.name.label("volume_type_name"),
+        null().label("attachments_json"),  # filled where volumes are shown (`shown_volumes`)
+    ),
     attributes={
         "id": volumes.c.id,
         "project_id": volumes.c.project_id,

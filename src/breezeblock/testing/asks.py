@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import backup_asks, migrate_asks
+from breezeblock.testing import attach_asks, backup_asks, migrate_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -57,6 +57,7 @@ CALLS: Final = {
     "delete_message": 0.8,
     **backup_asks.CALLS,
     **migrate_asks.CALLS,
+    **attach_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -77,9 +78,10 @@ class Asks:
         self._weights = [theme.weights.get(kind, weight * theme.others) for kind, weight in CALLS.items()]
         self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
         asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
+        attaching = attach_asks.AttachAsks(random, self._aims, self._inherit)
         self._volumes: list[str] = []
         moves = migrate_asks.MigrateAsks(random, self._aims, cluster, self._any_volume)
-        self._draws = orders.draws | asks.draws | moves.draws
+        self._draws = orders.draws | asks.draws | attaching.draws | moves.draws
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
 

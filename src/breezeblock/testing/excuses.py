@@ -29,6 +29,7 @@ CANCELLING: Final = frozenset(
         *("volume.reset_status", "snapshot.reset_status", "volume.force_delete", "volume.force_delete_cascade"),
         "volume.cancel_migration",
         *("snapshot.force_delete", "snapshot.doomed_by_force", "backup.reset_status", "backup.force_delete"),
+        "attachment.disconnect",
     }
 )
 BY_HAND: Final = frozenset(
@@ -41,10 +42,10 @@ WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "delete_backup")
 # They make objects, under names with their own tokens.
 MAKERS: Final = (
     *("create_volume", "create_snapshot", "revert_volume"),
-    *("create_backup", "restore_backup", "create_from_backup"),
+    *("create_backup", "restore_backup", "create_from_backup", "connect_attachment"),
 )
 # They remove every object of their volume but the one that they have published.
-TIDIES: Final = ("revert_volume", "restore_backup")
+TIDIES: Final = ("revert_volume", "restore_backup", "disconnect_attachments")
 # A node that comes and goes within this time may be missed by all who look: they look at least once a second, on a view of
 # the tables that may be some seconds old.
 MISSED_S: Final = 5.0

@@ -16,11 +16,13 @@ from sqlalchemy import Connection, select
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
+from breezeblock.drivers.file_access import ACCESSES
 from breezeblock.model.states import BACKUP_TRANSITIONAL, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
 from breezeblock.resources import node_checks
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
 from breezeblock.store.tables import (
+    attachments,
     backends,
     backups,
     driver_lock_lines,
@@ -354,6 +356,7 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
             continue
         if resource not in aside:  # a copy that could not be removed
             _check_object(path, rows, remains, watcher)
+    await _check_accesses(tx, watcher, cluster, remains)
     for row in rows.values():
         await _check_row(row, cluster, remains, watcher)
 
@@ -410,6 +413,26 @@ async def _list(disk: MemoryFiles, path: PurePosixPath) -> list[str]:
         if error.errno == errno.ENOENT:
             return []  # no node ever came so far as to make it
         raise
+
+
+async def _check_accesses(tx: Connection, watcher: Watcher, cluster: Cluster, remains: Remains) -> None:
+    """*Once*: who is connected has one access, and nobody else has any. Of replicated backends some stay on the other side."""
+    there = {row["id"]: row for row in tx.execute(select(attachments)).mappings()}
+    found: set[str] = set()
+    for backend in cluster.backends:
+        root = PurePosixPath("/") / backend / ACCESSES
+        for entry in [] if backend in cluster.arrays else await _list(cluster.disk, root):
+            name = ObjectName.parse(entry.removesuffix(PART))
+            row = there.get(name.resource_id)
+            has_one = row is not None and row["connection_json"] is not None
+            if (not has_one or name.resource_id in found) and not remains.may_stay(name, None):
+                watcher.violated("Once", f"access {entry} is given, and its attachment is {row and row['status']}")
+            found.add(name.resource_id)
+    for row in there.values():
+        pool = tx.execute(select(volumes.c.pool_name).where(volumes.c.id == row["volume_id"])).scalar()
+        replicated = pool is not None and pool.rpartition("#")[2] in cluster.arrays
+        if row["connection_json"] is not None and row["id"] not in found and not replicated:
+            watcher.violated("Once", f"attachment {row['id']} ({row['status']}) is connected, and has no access")
 
 
 def _check_object(

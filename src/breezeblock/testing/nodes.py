@@ -15,6 +15,7 @@ __all__ = ["draw_limits", "kinds_of"]
 NEW_KINDS: Final = (
     *("revert_volume", "retype_volume", "create_backup", "delete_backup", "restore_backup", "create_from_backup"),
     *("import_backup", "collect_garbage", "migrate_volume", "drop_strays"),
+    *("connect_attachment", "disconnect_attachments"),
 )
 
 

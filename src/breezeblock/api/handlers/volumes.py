@@ -30,7 +30,16 @@ from breezeblock.api.views import volumes as views
 from breezeblock.model.errors import BadRequest, NotFound
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
 from breezeblock.model.requests import NewVolume
-from breezeblock.resources import listing, progress, restores, type_encryption, volume_changes, volume_edits, volumes
+from breezeblock.resources import (
+    listing,
+    progress,
+    restores,
+    shown_volumes,
+    type_encryption,
+    volume_changes,
+    volume_edits,
+    volumes,
+)
 
 LISTS: Final = Lists(
     collection="volumes",
@@ -291,7 +300,7 @@ def _text_of(word: str | None) -> str | None:
 async def _read(call: Call) -> Mapping[str, Any]:
     """The volume of the URL, if this caller may see it."""
     project_id = None if call.origin.is_admin else call.origin.project_id
-    return await call.store.read(progress.one, listing.VOLUMES, id_=_id(call), project_id=project_id)
+    return await call.store.read(shown_volumes.one, id_=_id(call), project_id=project_id)
 
 
 async def _encryption(call: Call) -> dict[str, Any]:
@@ -300,7 +309,7 @@ async def _encryption(call: Call) -> dict[str, Any]:
 
 
 async def _list(call: Call, *, detail: bool) -> Response:
-    found, rows = await call.store.read(progress.page, listing.VOLUMES, paging.read(call, LISTS), detail=detail)
+    found, rows = await call.store.read(shown_volumes.page, paging.read(call, LISTS), detail=detail)
     content: dict[str, Any] = {"volumes": (views.details if detail else views.summaries)(call, rows)}
     links = paging.next_links(call, LISTS, found.rows, detail=detail)
     if links:

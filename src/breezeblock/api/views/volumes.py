@@ -30,6 +30,7 @@ from breezeblock.api.views.template import (
     compile_template,
     flag,
     flag_text,
+    format_time,
     plain,
     quote,
     select_keys,
@@ -37,6 +38,7 @@ from breezeblock.api.views.template import (
     time,
 )
 from breezeblock.resources.listing import VOLUMES, Summary
+from breezeblock.resources.shown_volumes import COLUMN, Shown
 
 COLUMNS: Final = tuple(str(column.key) for column in VOLUMES.columns)
 _ID: Final = COLUMNS.index("id")
@@ -49,11 +51,39 @@ IMAGE_RULE: Final = "volume_extension:volume_image_metadata:show"
 ADMIN_RULE: Final = HOST_RULE  # what else Cinder shows to administrators has no rule of its own
 
 
-def _metadata(content: str, readonly: bool | None) -> str:
-    """The user's metadata, and among it the flag that this API shows there as well."""
-    if readonly is None:
-        return content
-    return json.dumps({**json.loads(content), "readonly": str(bool(readonly))}, ensure_ascii=False)
+def _metadata(content: str, readonly: bool | None, attachments: str | None) -> str:
+    """The user's metadata, and among it what this API shows there as well: a flag, and how the volume is attached."""
+    shown = {} if readonly is None else {"readonly": str(bool(readonly))}
+    for one in () if attachments is None else _read(attachments):
+        if one.mode is not None:
+            shown["attached_mode"] = one.mode
+    return json.dumps({**json.loads(content), **shown}, ensure_ascii=False) if shown else content
+
+
+def _attachments(volume_id: str, content: str | None) -> str:
+    """Who has attached it, without whose host that is."""
+    return "[]" if content is None else _all_attachments(volume_id, content, hosts=False)
+
+
+def _all_attachments(volume_id: str, content: str | None, *, hosts: bool = True) -> str:
+    """The same for administrators. A volume that was only changed is answered without."""
+    shown = [
+        {
+            "id": volume_id,
+            "attachment_id": one.attachment_id,
+            "volume_id": volume_id,
+            "server_id": one.server_id,
+            "host_name": one.host_name if hosts else None,
+            "device": one.device,
+            "attached_at": None if one.attached_at_us is None else format_time(one.attached_at_us),
+        }
+        for one in ([] if content is None else _read(content))
+    ]
+    return json.dumps(shown, ensure_ascii=False)
+
+
+def _read(attachments: str) -> list[Shown]:
+    return msgspec.json.decode(attachments, type=list[Shown])
 
 
 def _image_metadata(content: str | None) -> str:
@@ -77,14 +107,14 @@ KEYS: Final = (
     Key("volume_type", ("volume_type_name",), text),
     Key("snapshot_id", ("snapshot_id",), plain),
     Key("source_volid", ("source_volid",), plain),
-    Key("metadata", ("metadata_json", "readonly"), _metadata),
+    Key("metadata", ("metadata_json", "readonly", "attachments_json"), _metadata),
     Key("user_id", ("user_id",), quote),
     Key("bootable", ("bootable",), flag_text),
     Key("encrypted", ("encrypted",), flag),
     Key("replication_status", ("replication_status",), plain),
     Key("consistencygroup_id"),
     Key("multiattach", ("multiattach",), flag),
-    Key("attachments", form="[]"),
+    Key("attachments", ("id", "attachments_json"), _attachments),
     Key("migration_status", ("migration_status",), text, rule=ADMIN_RULE),
     Key("group_id", ("group_id",), plain, since=GROUP_OF_VOLUME),
     Key("provider_id", since=PROVIDER_ID, rule=ADMIN_RULE),
@@ -112,6 +142,8 @@ KEYS: Final = (
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer
 def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
     keys = select_keys(KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes)
+    if is_admin:
+        keys = tuple(key._replace(form=_all_attachments) if key.name == "attachments" else key for key in keys)
     return compile_template(keys, COLUMNS)
 
 
@@ -121,7 +153,8 @@ _SUMMARY: Final = compile_template((Key("id", ("id",), ID), Key("name", ("name",
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"volume": {…}}`. `attributes`: with the keys that only show and list have."""
     template = _with_links(call, _template(call.microversion, call.origin.is_admin, attributes))
-    (one,) = template.fill([[row[column] for column in COLUMNS]])
+    shown = {COLUMN: None, **row}  # what a request has changed comes without attachments
+    (one,) = template.fill([[shown[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
 
 
