@@ -122,7 +122,7 @@ class Cluster:
         self.limits = draw_limits(random, theme)
         self.safe, self.mail = Safe(random, theme), Mail(random, faults)
         self.slots = random.choice(theme.slots)
-        self.backends = BACKENDS[: random.choice((1, 1, 2))]
+        self.backends = BACKENDS[: random.choice(theme.backends)]
         self.arrays = {name: self._array(name) for name in self.backends if random.random() < REPLICATED}
         """Those backends that replicate."""
         self.on_forced: Callable[[str], None] = lambda incarnation: None

@@ -33,11 +33,10 @@ from breezeblock.store.tables import (
     operations,
     pools,
     snapshots,
-    stray_objects,
     volumes,
 )
 from breezeblock.store.transitions import Transition
-from breezeblock.testing.cluster import Cluster, queue_of
+from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import Contents, Resumed, read_whole
 from breezeblock.testing.database import Seen
 from breezeblock.testing.excuses import TIDIES, Excuses, Remains, may_have_removed
@@ -349,10 +348,9 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
     remains = _remains(tx, watcher)
     aside = set(tx.execute(select(backups.c.id).where(backups.c.temp_volume_id.is_not(None))).scalars())
     kept = set(tx.execute(select(kept_objects.c.object_name)).scalars())
-    strays = {(row.volume_id, row.queue) for row in tx.execute(select(stray_objects))}
     for path in await _objects(cluster):
         resource = ObjectName.parse(path.name.removesuffix(PART)).resource_id
-        if path.name in kept or (resource, queue_of(path.parts[1])) in strays:  # it is known, and will be removed
+        if path.name in kept:
             continue
         if resource not in aside:  # a copy that could not be removed
             _check_object(path, rows, remains, watcher)

@@ -27,6 +27,7 @@ SELECT project, resource, sum(amount) FROM entries GROUP BY project, resource HA
 _POOLS: Final = """
 WITH entries (pool, amount) AS (
   SELECT pool_name, charged_gib FROM volumes WHERE NOT tombstone AND pool_name IS NOT NULL
+  UNION ALL SELECT target_pool_name, charged_gib FROM volumes WHERE NOT tombstone AND target_pool_name IS NOT NULL
   UNION ALL SELECT pool_name, charged_gib FROM snapshots WHERE NOT tombstone AND pool_name IS NOT NULL
   UNION ALL SELECT name, -allocated_gib FROM pools)
 SELECT pool, sum(amount) FROM entries GROUP BY pool HAVING sum(amount) != 0

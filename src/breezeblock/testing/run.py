@@ -315,7 +315,7 @@ class _Run:
                     self._watcher.violated("Told", what)
 
     async def _collect(self) -> None:
-        """Until no archive is to be looked through any more: all clocks are put forward to when the next one is."""
+        """Until nothing is due any more, of archives and of leavings: all clocks are put forward to when the next one is."""
         give_up_at = self._loop.time() + COLLECTED_S
         while self._loop.time() < give_up_at:
             with self._database.reading() as tx:
@@ -333,7 +333,7 @@ class _Run:
                 self._cluster.put_clocks_forward(ahead_s - self._ahead_s)
                 self._ahead_s = ahead_s
             await VirtualClock().sleep(0.5)
-        self._watcher.violated("Termination", "archives are looked through for ever")
+        self._watcher.violated("Termination", "archives are looked through, or leavings removed, for ever")
 
     def _put_right(self) -> None:
         with self._database.transaction() as tx:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-__all__ = ["ANYTHING", "BACKUPS", "THEMES", "Theme", "draw_theme"]
+__all__ = ["ANYTHING", "BACKUPS", "MOVES", "THEMES", "Theme", "draw_theme"]
 
-# The share of runs that are about backups.
+# The share of runs that are about backups, and of those about moves.
 SHARE: Final = 0.15
+OF_MOVES: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Theme:
     """For how long something may go wrong."""
     slots: Sequence[int] = (1, 2, 8)
     """How many operations a node runs at a time."""
+    backends: Sequence[int] = (1, 1, 2)
 
 
 ANYTHING: Final = Theme("anything")
@@ -79,9 +81,31 @@ BACKUPS: Final = Theme(
     lasts_s=(10.0, 14.0),
     slots=(8,),
 )
-THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS)}
+# Volumes that go to and fro between two backends, with what keeps them from it and what ends it.
+MOVES: Final = Theme(
+    "moves",
+    weights={
+        "create_volume": 6.0,
+        "create_from_volume": 3.0,
+        "create_backup": 3.0,
+        "migrate": 30.0,
+        "end_migration": 8.0,
+        "retype": 8.0,
+        "extend": 3.0,
+        "force_delete": 3.0,
+        "reset_status": 3.0,
+        "delete_volume": 2.0,
+    },
+    others=0.2,
+    pauses_s=(0.06, 0.2),
+    upkeep_s=(0.5, 2.0),
+    slots=(2, 8),
+    backends=(2,),
+)
+THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS, MOVES)}
 
 
 def draw_theme(random: Random) -> Theme:
     """That of a run."""
-    return BACKUPS if random.random() < SHARE else ANYTHING
+    drawn = random.random()
+    return BACKUPS if drawn < SHARE else MOVES if drawn < SHARE + OF_MOVES else ANYTHING

@@ -15,7 +15,7 @@ from breezeblock.backup.manifest import manifest_key, manifest_prefix
 from breezeblock.backup.packs import pack_key
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.archives import LIVE
-from breezeblock.store.tables import archives, backups, packs
+from breezeblock.store.tables import archives, backups, packs, stray_objects
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.invariants import Watcher
 from breezeblock.testing.virtual import LockFiles, VirtualClock, VirtualEnv, VirtualIds, VirtualThreads
@@ -24,9 +24,10 @@ __all__ = ["check_backups", "next_due", "onlooker"]
 
 
 def next_due(tx: Connection) -> int | None:
-    """When the next archive is to be looked through; None when none is."""
-    due_us: int | None = tx.execute(select(func.min(archives.c.collect_after_us))).scalar_one()
-    return due_us
+    """When the next archive is to be looked through, or what a migration has left is to be removed; None when nothing is."""
+    columns = (archives.c.collect_after_us, stray_objects.c.not_before_us)
+    found = (tx.execute(select(func.min(column))).scalar_one() for column in columns)
+    return min((due_us for due_us in found if due_us is not None), default=None)
 
 
 async def check_backups(tx: Connection, watcher: Watcher, cluster: Cluster) -> None:
