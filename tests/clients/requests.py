@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import keystoneauth1.session
 import requests
+from tests.conformance.answers import Answered, problems
 
 from breezeblock.api import routes
 from breezeblock.api.routing import Route, Router
@@ -85,6 +86,8 @@ class Asked:
 
     all: set[Asking] = field(default_factory=set)
     answered: set[Asking] = field(default_factory=set)
+    wrong: set[str] = field(default_factory=set)
+    """What of the answers to the libraries is not as the API is described."""
 
     def add(self, client: str, name: str, *, method: str, url: str, body: str, status: int) -> None:
         """Note one request."""
@@ -150,11 +153,16 @@ class Asked:
             yield
 
     def _note(self, answer: Any) -> None:
+        sent = answer.request
+        body = sent.body.decode() if isinstance(sent.body, bytes) else sent.body or ""
+        spoken = answer.headers.get("OpenStack-API-Version", "")
+        path = urlsplit(sent.url).path
+        self.wrong.update(
+            problems(Answered(sent.method, path, body.encode(), answer.status_code, answer.content, spoken))
+        )
         asker = _asker()
         if asker is None:
             return
-        sent = answer.request
-        body = sent.body.decode() if isinstance(sent.body, bytes) else sent.body or ""
         self.add(*asker, method=sent.method, url=sent.url, body=body, status=answer.status_code)
 
 

@@ -20,6 +20,7 @@ BY_NO_CLIENT = {
     "GET /v3/volumes/{volume_id}/encryption/{word}": "clients read all of it at once",
     "GET /v3/extensions/{alias}": "clients list all extensions",
     "GET /metrics": "is for Prometheus and its like",
+    "GET /openapi.json": "is for programs that read descriptions",
     "PUT /v3/os-services/fence": "is ours, and no client knows it",
     "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
     "PUT /v3/os-services/failover": "the same",
@@ -33,6 +34,11 @@ def test_every_call_was_made_by_some_client(asked: Asked) -> None:
     missing = [call for call in every_call() if call not in asked.calls and call not in BY_NO_CLIENT]
 
     assert not missing
+
+
+def test_every_answer_was_as_described(asked: Asked) -> None:
+    """As in tests/conformance/answers.py."""
+    assert asked.wrong == set()
 
 
 def test_the_reasons_are_still_needed(asked: Asked) -> None:
