@@ -95,17 +95,24 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "attachments", list_summary, since=ATTACHMENTS),
-    Route("POST", "attachments", create, since=ATTACHMENTS),
-    Route("GET", "attachments/detail", list_detail, since=ATTACHMENTS),
+    Route("GET", "attachments", list_summary, since=ATTACHMENTS, query=LISTS),
+    Route(
+        "POST",
+        "attachments",
+        create,
+        since=ATTACHMENTS,
+        status=200,
+        body={ATTACHMENTS: schemas.CreateBody, ATTACH_MODE: schemas.CreateWithModeBody},
+    ),
+    Route("GET", "attachments/detail", list_detail, since=ATTACHMENTS, query=LISTS),
     Route("GET", "attachments/{attachment_id}", show, since=ATTACHMENTS),
-    Route("PUT", "attachments/{attachment_id}", update, since=ATTACHMENTS),
-    Route("DELETE", "attachments/{attachment_id}", delete, since=ATTACHMENTS),
+    Route("PUT", "attachments/{attachment_id}", update, since=ATTACHMENTS, status=200, body=schemas.UpdateBody),
+    Route("DELETE", "attachments/{attachment_id}", delete, since=ATTACHMENTS, status=200),
     Route(
         "POST",
         "attachments/{attachment_id}/action",
         since=ATTACHMENTS,
-        actions={"os-complete": Action(complete, since=ATTACH_COMPLETION)},
+        actions={"os-complete": Action(complete, since=ATTACH_COMPLETION, status=204)},
     ),
 )
 

@@ -154,18 +154,24 @@ async def delete_snapshot(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("POST", "consistencygroups", create),
+    Route("POST", "consistencygroups", create, status=202, body=schemas.CreateConsistencyGroupBody),
     Route("GET", "consistencygroups", list_summary),
     Route("GET", "consistencygroups/detail", list_detail),
-    Route("POST", "consistencygroups/create_from_src", create_from_source),
+    Route(
+        "POST",
+        "consistencygroups/create_from_src",
+        create_from_source,
+        status=202,
+        body=schemas.ConsistencyGroupFromSourceBody,
+    ),
     Route("GET", "consistencygroups/{group_id}", show),
-    Route("PUT", "consistencygroups/{group_id}/update", update),
-    Route("POST", "consistencygroups/{group_id}/delete", delete),
-    Route("POST", "cgsnapshots", create_snapshot),
+    Route("PUT", "consistencygroups/{group_id}/update", update, status=202, body=schemas.UpdateConsistencyGroupBody),
+    Route("POST", "consistencygroups/{group_id}/delete", delete, status=202),
+    Route("POST", "cgsnapshots", create_snapshot, status=202, body=schemas.CreateCgsnapshotBody),
     Route("GET", "cgsnapshots", list_snapshots),
     Route("GET", "cgsnapshots/detail", list_snapshot_details),
     Route("GET", "cgsnapshots/{group_snapshot_id}", show_snapshot),
-    Route("DELETE", "cgsnapshots/{group_snapshot_id}", delete_snapshot),
+    Route("DELETE", "cgsnapshots/{group_snapshot_id}", delete_snapshot, status=202),
 )
 
 

@@ -50,8 +50,8 @@ async def delete(call: Call) -> Response:
 ROUTES: Final = (
     Route("GET", "default-types", list_defaults, since=DEFAULT_TYPES),
     Route("GET", "default-types/{owner}", show, since=DEFAULT_TYPES),
-    Route("PUT", "default-types/{owner}", put, since=DEFAULT_TYPES),
-    Route("DELETE", "default-types/{owner}", delete, since=DEFAULT_TYPES),
+    Route("PUT", "default-types/{owner}", put, since=DEFAULT_TYPES, status=200, body=DefaultTypeBody),
+    Route("DELETE", "default-types/{owner}", delete, since=DEFAULT_TYPES, status=204),
 )
 
 

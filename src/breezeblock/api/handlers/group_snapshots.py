@@ -101,14 +101,23 @@ async def reset_status(call: Call) -> Response:
     return answers.empty(202)
 
 
-ACTIONS: Final = {"reset_status": Action(reset_status, since=GROUP_SNAPSHOT_RESET)}
+ACTIONS: Final = {
+    "reset_status": Action(reset_status, since=GROUP_SNAPSHOT_RESET, status=202, body=schemas.ResetStatus)
+}
 
 ROUTES: Final = (
-    Route("POST", "group_snapshots", create, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
-    Route("GET", "group_snapshots", list_summary, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
-    Route("GET", "group_snapshots/detail", list_detail, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
+    Route(
+        "POST",
+        "group_snapshots",
+        create,
+        since=GROUP_SNAPSHOT_OF_SNAPSHOT,
+        status=202,
+        body=schemas.CreateGroupSnapshotBody,
+    ),
+    Route("GET", "group_snapshots", list_summary, since=GROUP_SNAPSHOT_OF_SNAPSHOT, query=LISTS),
+    Route("GET", "group_snapshots/detail", list_detail, since=GROUP_SNAPSHOT_OF_SNAPSHOT, query=LISTS),
     Route("GET", "group_snapshots/{group_snapshot_id}", show, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
-    Route("DELETE", "group_snapshots/{group_snapshot_id}", delete, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
+    Route("DELETE", "group_snapshots/{group_snapshot_id}", delete, since=GROUP_SNAPSHOT_OF_SNAPSHOT, status=202),
     Route("POST", "group_snapshots/{group_snapshot_id}/action", actions=ACTIONS, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
 )
 

@@ -130,15 +130,22 @@ async def delete_spec(call: Call) -> Response:
 
 ROUTES: Final = (
     Route("GET", "group_types", list_types, since=GROUP_TYPES),
-    Route("POST", "group_types", create, since=GROUP_TYPES),
+    Route("POST", "group_types", create, since=GROUP_TYPES, status=202, body=CreateGroupTypeBody),
     Route("GET", "group_types/{group_type_id}", show, since=GROUP_TYPES),
-    Route("PUT", "group_types/{group_type_id}", update, since=GROUP_TYPES),
-    Route("DELETE", "group_types/{group_type_id}", delete, since=GROUP_TYPES),
+    Route("PUT", "group_types/{group_type_id}", update, since=GROUP_TYPES, status=200, body=UpdateGroupTypeBody),
+    Route("DELETE", "group_types/{group_type_id}", delete, since=GROUP_TYPES, status=202),
     Route("GET", "group_types/{group_type_id}/group_specs", list_specs, since=GROUP_TYPES),
-    Route("POST", "group_types/{group_type_id}/group_specs", create_specs, since=GROUP_TYPES),
+    Route(
+        "POST",
+        "group_types/{group_type_id}/group_specs",
+        create_specs,
+        since=GROUP_TYPES,
+        status=202,
+        body=GroupSpecsBody,
+    ),
     Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES),
-    Route("PUT", "group_types/{group_type_id}/group_specs/{key}", update_spec, since=GROUP_TYPES),
-    Route("DELETE", "group_types/{group_type_id}/group_specs/{key}", delete_spec, since=GROUP_TYPES),
+    Route("PUT", "group_types/{group_type_id}/group_specs/{key}", update_spec, since=GROUP_TYPES, status=200),
+    Route("DELETE", "group_types/{group_type_id}/group_specs/{key}", delete_spec, since=GROUP_TYPES, status=202),
 )
 
 

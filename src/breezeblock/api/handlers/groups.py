@@ -215,23 +215,27 @@ async def _replicate(call: Call) -> Response:
     raise AssertionError("nothing here replicates a group")
 
 
-GROUPS_ACTIONS: Final = {"create-from-src": Action(create_from_source, since=GROUP_SNAPSHOT_OF_SNAPSHOT)}
+GROUPS_ACTIONS: Final = {
+    "create-from-src": Action(
+        create_from_source, since=GROUP_SNAPSHOT_OF_SNAPSHOT, status=202, body=schemas.CreateFromSource
+    )
+}
 ACTIONS: Final = {
-    "delete": Action(delete),
-    "reset_status": Action(reset_status, since=GROUP_RESET),
-    "enable_replication": Action(enable_replication, since=GROUP_REPLICATION),
-    "disable_replication": Action(disable_replication, since=GROUP_REPLICATION),
-    "failover_replication": Action(fail_over, since=GROUP_REPLICATION),
-    "list_replication_targets": Action(list_targets, since=GROUP_REPLICATION),
+    "delete": Action(delete, status=202, body=schemas.DeleteGroup),
+    "reset_status": Action(reset_status, since=GROUP_RESET, status=202, body=schemas.ResetStatus),
+    "enable_replication": Action(enable_replication, since=GROUP_REPLICATION, status=202),
+    "disable_replication": Action(disable_replication, since=GROUP_REPLICATION, status=202),
+    "failover_replication": Action(fail_over, since=GROUP_REPLICATION, status=202, body=schemas.FailOver),
+    "list_replication_targets": Action(list_targets, since=GROUP_REPLICATION, status=200),
 }
 
 ROUTES: Final = (
-    Route("POST", "groups", create, since=GROUP_OF_VOLUME),
-    Route("GET", "groups", list_summary, since=GROUP_OF_VOLUME),
-    Route("GET", "groups/detail", list_detail, since=GROUP_OF_VOLUME),
+    Route("POST", "groups", create, since=GROUP_OF_VOLUME, status=202, body=schemas.CreateGroupBody),
+    Route("GET", "groups", list_summary, since=GROUP_OF_VOLUME, query=LISTS),
+    Route("GET", "groups/detail", list_detail, since=GROUP_OF_VOLUME, query=LISTS),
     Route("POST", "groups/action", actions=GROUPS_ACTIONS, since=GROUP_OF_VOLUME),
     Route("GET", "groups/{group_id}", show, since=GROUP_OF_VOLUME),
-    Route("PUT", "groups/{group_id}", update, since=GROUP_OF_VOLUME),
+    Route("PUT", "groups/{group_id}", update, since=GROUP_OF_VOLUME, status=202, body=schemas.UpdateGroupBody),
     Route("POST", "groups/{group_id}/action", actions=ACTIONS, since=GROUP_OF_VOLUME),
 )
 

@@ -63,5 +63,5 @@ def _status(body: dict[str, str]) -> str | None:
 ROUTES: Final = (
     Route("GET", "os-hosts", list_hosts),
     Route("GET", "os-hosts/{host}", show),
-    Route("PUT", "os-hosts/{host}", update),
+    Route("PUT", "os-hosts/{host}", update, status=200),
 )

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import REIMAGE, UPLOAD_SHARED
+from breezeblock.api.microversions import OLDEST, REIMAGE, UPLOAD_SHARED
 from breezeblock.api.routing import Action
 from breezeblock.api.schemas import image_metadata as schemas
 from breezeblock.model.errors import BadRequest
@@ -62,11 +62,13 @@ async def reimage(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-set_image_metadata": Action(set_metadata),
-    "os-unset_image_metadata": Action(unset_metadata),
-    "os-show_image_metadata": Action(show_metadata),
-    "os-volume_upload_image": Action(upload),
-    "os-reimage": Action(reimage, since=REIMAGE),
+    "os-set_image_metadata": Action(set_metadata, status=200, body=schemas.SetImageMetadata),
+    "os-unset_image_metadata": Action(unset_metadata, status=200, body=schemas.UnsetImageMetadata),
+    "os-show_image_metadata": Action(show_metadata, status=200),
+    "os-volume_upload_image": Action(
+        upload, status=202, body={OLDEST: schemas.UploadImage, UPLOAD_SHARED: schemas.UploadImageShared}
+    ),
+    "os-reimage": Action(reimage, since=REIMAGE, status=202, body=schemas.Reimage),
 }
 
 

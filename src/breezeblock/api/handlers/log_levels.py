@@ -47,6 +47,6 @@ async def get_log(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("PUT", "os-services/set-log", set_log, since=LOG_LEVELS),
-    Route("PUT", "os-services/get-log", get_log, since=LOG_LEVELS),
+    Route("PUT", "os-services/set-log", set_log, since=LOG_LEVELS, status=202, body=SetLog),
+    Route("PUT", "os-services/get-log", get_log, since=LOG_LEVELS, status=200, body=GetLog),
 )

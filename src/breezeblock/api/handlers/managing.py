@@ -10,7 +10,7 @@ from starlette.responses import Response
 from breezeblock.api import answers, bodies, paging
 from breezeblock.api.answers_of_operations import wait_for
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import MANAGE_ON_CLUSTER, MANAGEABLE, MANAGEABLE_ON_CLUSTER
+from breezeblock.api.microversions import MANAGE_ON_CLUSTER, MANAGEABLE, MANAGEABLE_ON_CLUSTER, OLDEST
 from breezeblock.api.paging import Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import managing as schemas
@@ -122,20 +122,35 @@ async def unmanage_snapshot(call: Call) -> Response:
     return answers.empty(202)
 
 
-VOLUME_ACTIONS: Final = {"os-unmanage": Action(unmanage_volume)}
-SNAPSHOT_ACTIONS: Final = {"os-unmanage": Action(unmanage_snapshot)}
+VOLUME_ACTIONS: Final = {"os-unmanage": Action(unmanage_volume, status=202)}
+SNAPSHOT_ACTIONS: Final = {"os-unmanage": Action(unmanage_snapshot, status=202)}
 
 ROUTES: Final = (
-    Route("POST", "os-volume-manage", manage_volume),
+    Route(
+        "POST",
+        "os-volume-manage",
+        manage_volume,
+        status=202,
+        body={OLDEST: schemas.ManageVolumeBody, MANAGE_ON_CLUSTER: schemas.ManageVolumeOnClusterBody},
+    ),
     Route("GET", "os-volume-manage", list_volumes),
     Route("GET", "os-volume-manage/detail", list_volume_details),
-    Route("POST", "os-snapshot-manage", manage_snapshot),
+    Route("POST", "os-snapshot-manage", manage_snapshot, status=202, body=schemas.ManageSnapshotBody),
     Route("GET", "os-snapshot-manage", list_snapshots),
     Route("GET", "os-snapshot-manage/detail", list_snapshot_details),
-    Route("POST", "manageable_volumes", manage_volume, since=MANAGEABLE),
+    Route(
+        "POST",
+        "manageable_volumes",
+        manage_volume,
+        since=MANAGEABLE,
+        status=202,
+        body={OLDEST: schemas.ManageVolumeBody, MANAGE_ON_CLUSTER: schemas.ManageVolumeOnClusterBody},
+    ),
     Route("GET", "manageable_volumes", list_volumes, since=MANAGEABLE),
     Route("GET", "manageable_volumes/detail", list_volume_details, since=MANAGEABLE),
-    Route("POST", "manageable_snapshots", manage_snapshot, since=MANAGEABLE),
+    Route(
+        "POST", "manageable_snapshots", manage_snapshot, since=MANAGEABLE, status=202, body=schemas.ManageSnapshotBody
+    ),
     Route("GET", "manageable_snapshots", list_snapshots, since=MANAGEABLE),
     Route("GET", "manageable_snapshots/detail", list_snapshot_details, since=MANAGEABLE),
 )

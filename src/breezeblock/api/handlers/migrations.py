@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import MIGRATE_CLUSTER
+from breezeblock.api.microversions import MIGRATE_CLUSTER, OLDEST
 from breezeblock.api.routing import Action
 from breezeblock.api.schemas import migrations as schemas
 from breezeblock.model.errors import BadRequest
@@ -51,8 +51,10 @@ async def complete(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-migrate_volume": Action(migrate),
-    "os-migrate_volume_completion": Action(complete),
+    "os-migrate_volume": Action(
+        migrate, status=202, body={OLDEST: schemas.Migrate, MIGRATE_CLUSTER: schemas.MigrateToCluster}
+    ),
+    "os-migrate_volume_completion": Action(complete, status=200, body=schemas.CompleteMigration),
 }
 
 

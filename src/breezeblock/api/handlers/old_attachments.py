@@ -118,15 +118,15 @@ async def force_detach(call: Call) -> Response:
 
 
 ACTIONS: Final = {
-    "os-attach": Action(attach),
-    "os-detach": Action(detach),
-    "os-reserve": Action(reserve),
-    "os-unreserve": Action(unreserve),
-    "os-begin_detaching": Action(begin_detaching),
-    "os-roll_detaching": Action(roll_detaching),
-    "os-initialize_connection": Action(initialize_connection),
-    "os-terminate_connection": Action(terminate_connection),
-    "os-force_detach": Action(force_detach),
+    "os-attach": Action(attach, status=202, body=schemas.Attach),
+    "os-detach": Action(detach, status=202, body=schemas.Detach),
+    "os-reserve": Action(reserve, status=202),
+    "os-unreserve": Action(unreserve, status=202),
+    "os-begin_detaching": Action(begin_detaching, status=202),
+    "os-roll_detaching": Action(roll_detaching, status=202),
+    "os-initialize_connection": Action(initialize_connection, status=200, body=schemas.Connection),
+    "os-terminate_connection": Action(terminate_connection, status=202, body=schemas.Disconnection),
+    "os-force_detach": Action(force_detach, status=202, body=schemas.ForceDetach),
 }
 
 

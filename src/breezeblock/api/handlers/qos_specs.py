@@ -117,12 +117,12 @@ async def disassociate_all(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "qos-specs", list_specs),
-    Route("POST", "qos-specs", create),
+    Route("GET", "qos-specs", list_specs, query=LISTS),
+    Route("POST", "qos-specs", create, status=200, body=CreateQosBody),
     Route("GET", "qos-specs/{qos_id}", show),
-    Route("PUT", "qos-specs/{qos_id}", update),
-    Route("DELETE", "qos-specs/{qos_id}", delete),
-    Route("PUT", "qos-specs/{qos_id}/delete_keys", delete_keys),
+    Route("PUT", "qos-specs/{qos_id}", update, status=200, body=UpdateQosBody),
+    Route("DELETE", "qos-specs/{qos_id}", delete, status=202),
+    Route("PUT", "qos-specs/{qos_id}/delete_keys", delete_keys, status=202, body=DeleteKeysBody),
     Route("GET", "qos-specs/{qos_id}/associations", list_associations),
     Route("GET", "qos-specs/{qos_id}/associate", associate),
     Route("GET", "qos-specs/{qos_id}/disassociate", disassociate),

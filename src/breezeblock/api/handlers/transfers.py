@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import TRANSFER_ENCRYPTED, TRANSFER_PAGES, TRANSFER_SNAPSHOTS
+from breezeblock.api.microversions import OLDEST, TRANSFER_ENCRYPTED, TRANSFER_PAGES, TRANSFER_SNAPSHOTS
 from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas import transfers as schemas
@@ -105,19 +105,25 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", NEW, list_summary),
-    Route("POST", NEW, create),
-    Route("GET", f"{NEW}/detail", list_detail),
-    Route("GET", f"{OLD}", list_summary_old),
-    Route("POST", f"{OLD}", create_old),
-    Route("GET", f"{OLD}/detail", list_detail_old),
+    Route("GET", NEW, list_summary, query=LISTS),
+    Route(
+        "POST",
+        NEW,
+        create,
+        status=202,
+        body={OLDEST: schemas.CreateTransferBody, TRANSFER_SNAPSHOTS: schemas.CreateTransferWithSnapshotsBody},
+    ),
+    Route("GET", f"{NEW}/detail", list_detail, query=LISTS),
+    Route("GET", f"{OLD}", list_summary_old, query=LISTS),
+    Route("POST", f"{OLD}", create_old, status=202, body=schemas.CreateTransferBody),
+    Route("GET", f"{OLD}/detail", list_detail_old, query=LISTS),
     *(
         route
         for url in (NEW, OLD)
         for route in (
             Route("GET", f"{url}/{{transfer_id}}", show),
-            Route("DELETE", f"{url}/{{transfer_id}}", delete),
-            Route("POST", f"{url}/{{transfer_id}}/accept", accept),
+            Route("DELETE", f"{url}/{{transfer_id}}", delete, status=202),
+            Route("POST", f"{url}/{{transfer_id}}/accept", accept, status=202, body=schemas.AcceptTransferBody),
         )
     ),
 )

@@ -63,10 +63,10 @@ async def delete(call: Call) -> Response:
 
 ROUTES: Final = (
     Route("GET", "types/{type_id}/encryption", show),
-    Route("POST", "types/{type_id}/encryption", create),
+    Route("POST", "types/{type_id}/encryption", create, status=200, body=CreateEncryptionBody),
     Route("GET", "types/{type_id}/encryption/{encryption_id}", show_one),
-    Route("PUT", "types/{type_id}/encryption/{encryption_id}", update),
-    Route("DELETE", "types/{type_id}/encryption/{encryption_id}", delete),
+    Route("PUT", "types/{type_id}/encryption/{encryption_id}", update, status=200, body=UpdateEncryptionBody),
+    Route("DELETE", "types/{type_id}/encryption/{encryption_id}", delete, status=202),
 )
 
 
