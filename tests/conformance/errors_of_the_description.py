@@ -25,7 +25,7 @@ class Known(NamedTuple):
 
 KNOWN: Final = (
     Known(
-        "GET (volumes|snapshots|backups)(/detail)?|GET (messages|types)",
+        r"GET [\w-]+(/detail)?",
         r"\.[a-z_]+_links",
         "is unknown",
         "Lists come in pages, and a full page has a link to the next one. Types call it volume_type_links.",
@@ -53,5 +53,53 @@ KNOWN: Final = (
         r"\.messages?(\[\])?\.request_id",
         "is null, not string",
         "What happened without a request, such as a backup that a policy made, has none.",
+    ),
+    Known(
+        "GET (os-volume-transfer|volume-transfers)/detail",
+        r"\.transfers\[\]\.destination_project_id",
+        "is null, not string",
+        "Until somebody has accepted it, a transfer is to nobody.",
+    ),
+    Known(
+        "GET os-volume-transfer/(detail|{})",
+        r"\.transfers?(\[\])?\.no_snapshots",
+        "is unknown",
+        "The older URL shows transfers as the newer one does, since both share their view.",
+    ),
+    Known(
+        "GET volumes/(detail|{})",
+        r"\.volumes?(\[\])?\.volume_image_metadata",
+        "is unknown",
+        "A volume that is of an image shows what the image was; the samples have none of that kind.",
+    ),
+    Known(
+        "GET volumes/(detail|{})",
+        r"\.volumes?(\[\])?\.encryption_key_id",
+        "is unknown",
+        "Since 3.64 an encrypted volume shows which key is its own; the samples have none of that kind.",
+    ),
+    Known(
+        "(GET|POST|PUT) types/{}/encryption(/{})?",
+        r"(\.encryption)?\.(cipher|key_size)",
+        "is null, not (string|integer)",
+        "Neither has to be said.",
+    ),
+    Known(
+        "PUT qos-specs/{}",
+        r"\.qos_specs\.\w+",
+        "is unknown",
+        "The answer is what was sent, and that has any keys.",
+    ),
+    Known(
+        "(GET|POST|PUT) group_types(/{}(/group_specs(/{})?)?)?",
+        r"\.group_types?(\[\])?\.description|\.group_specs\.\w+|\.\w+",
+        "is null, not string",
+        "A type needs no description, and a spec no value.",
+    ),
+    Known(
+        "(GET|POST|PUT) attachments(/detail|/{})?",
+        r"\.attachments?(\[\])?\.attach_mode",
+        "is for 3.54 and later",
+        "The answers had it from 3.27 on; with 3.54 a request may say it.",
     ),
 )

@@ -53,11 +53,13 @@ def _named(function: Any, seen: set[CodeType]) -> Iterator[Any]:
     if code in seen:
         return
     seen.add(code)
-    spaces = [function.__globals__]
-    spaces += [
-        vars(one) for one in function.__globals__.values() if isinstance(one, ModuleType) and _ours(one.__name__)
-    ]
-    for found in (space[name] for name in code.co_names for space in spaces if name in space):
+    own = function.__globals__
+    # What is no name of its own module is an attribute: of another module of handlers or schemas, if it is ours.
+    spaces = [vars(one) for one in own.values() if isinstance(one, ModuleType) and _ours(one.__name__)]
+    named = [[own] if name in own else spaces for name in code.co_names]
+    for found in (
+        space[name] for name, there in zip(code.co_names, named, strict=True) for space in there if name in space
+    ):
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and ".api.schemas." in found.__module__:
             yield found
         elif found is OneSpec:

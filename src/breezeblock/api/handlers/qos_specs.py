@@ -124,9 +124,9 @@ ROUTES: Final = (
     Route("DELETE", "qos-specs/{qos_id}", delete, status=202),
     Route("PUT", "qos-specs/{qos_id}/delete_keys", delete_keys, status=202, body=DeleteKeysBody),
     Route("GET", "qos-specs/{qos_id}/associations", list_associations),
-    Route("GET", "qos-specs/{qos_id}/associate", associate),
-    Route("GET", "qos-specs/{qos_id}/disassociate", disassociate),
-    Route("GET", "qos-specs/{qos_id}/disassociate_all", disassociate_all),
+    Route("GET", "qos-specs/{qos_id}/associate", associate, status=202),
+    Route("GET", "qos-specs/{qos_id}/disassociate", disassociate, status=202),
+    Route("GET", "qos-specs/{qos_id}/disassociate_all", disassociate_all, status=202),
 )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from breezeblock.api.schemas.fields import KEY_FORM, Description, Flag
 from breezeblock.api.schemas.types import SPEC_KEY_FORM, SpecValue, TypeName
@@ -15,7 +15,7 @@ OneSpec = Annotated[MoreSpecs, Meta(min_length=1, max_length=1)]
 class CreateGroupType(Struct, kw_only=True, forbid_unknown_fields=True):
     name: TypeName
     description: Description | None = None
-    is_public: Flag = Flag(1)
+    is_public: Flag = field(default_factory=lambda: Flag(1))
     group_specs: Specs = {}
 
 

@@ -43,7 +43,7 @@ class UpdateGroupBody(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class DeleteGroup(Struct, kw_only=True, forbid_unknown_fields=True, rename={"with_volumes": "delete-volumes"}):
-    with_volumes: Flag = Flag(0)
+    with_volumes: Flag = field(default_factory=lambda: Flag(0))
 
 
 class Status(str):
@@ -61,7 +61,7 @@ class ResetStatus(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FailOver(Struct, kw_only=True, forbid_unknown_fields=True):
-    allow_attached_volume: Flag = Flag(0)
+    allow_attached_volume: Flag = field(default_factory=lambda: Flag(0))
     secondary_backend_id: Text | None = None
 
 
@@ -112,7 +112,7 @@ class UpdateConsistencyGroupBody(Struct, kw_only=True):
 
 
 class DeleteConsistencyGroup(Struct, kw_only=True):
-    force: Flag = Flag(0)
+    force: Flag = field(default_factory=lambda: Flag(0))
 
 
 class DeleteConsistencyGroupBody(Struct, kw_only=True):

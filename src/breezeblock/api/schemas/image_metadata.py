@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from breezeblock.api.schemas.fields import KEY_FORM, Flag, Text, Uuid
 
@@ -20,7 +20,7 @@ class UnsetImageMetadata(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class UploadImage(Struct, kw_only=True, forbid_unknown_fields=True):
     image_name: Annotated[str, Meta(min_length=1, max_length=255)]
-    force: Flag = Flag(0)
+    force: Flag = field(default_factory=lambda: Flag(0))
     disk_format: Literal["raw", "vmdk", "vdi", "qcow2", "vhd", "vhdx", "ploop"] = "raw"
     container_format: Text | None = None
 
@@ -29,9 +29,9 @@ class UploadImageShared(UploadImage, kw_only=True, forbid_unknown_fields=True):
     """As it is since 3.1."""
 
     visibility: Literal["community", "public", "private", "shared"] = "private"
-    protected: Flag = Flag(0)
+    protected: Flag = field(default_factory=lambda: Flag(0))
 
 
 class Reimage(Struct, kw_only=True, forbid_unknown_fields=True):
     image_id: Uuid
-    reimage_reserved: Flag = Flag(0)
+    reimage_reserved: Flag = field(default_factory=lambda: Flag(0))

@@ -161,7 +161,8 @@ def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.R
 def legacy_detail(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
     """The same as the first version had it, which one call has kept."""
     template = _with_links(call, _template(OLDEST, call.origin.is_admin, False))
-    (one,) = template.fill([[row[column] for column in COLUMNS]])
+    shown = {COLUMN: None, **row}
+    (one,) = template.fill([[shown[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
 
 
