@@ -12,8 +12,9 @@ from typing import Final
 
 __all__ = ["ANYTHING", "BACKUPS", "THEMES", "Theme", "draw_theme"]
 
-# The share of runs that are about backups.
+# The share of runs that are about backups, and of those that are about groups.
 SHARE: Final = 0.15
+SHARE_OF_GROUPS: Final = 0.08
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,35 @@ BACKUPS: Final = Theme(
     lasts_s=(10.0, 14.0),
     slots=(8,),
 )
-THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS)}
+# Few groups of few volumes, of which all are copied, taken, joined and deleted together, while each is asked for alone as well.
+GROUPS: Final = Theme(
+    "groups",
+    weights={
+        "create_volume": 1.0,
+        "create_group": 3.0,
+        "create_in_group": 12.0,
+        "change_group": 4.0,
+        "create_group_snapshot": 12.0,
+        "create_from_group": 8.0,
+        "create_from_group_snapshot": 10.0,
+        "delete_group": 9.0,
+        "delete_group_snapshot": 12.0,
+        "reset_group_status": 0.6,
+        "reset_group_snapshot_status": 0.8,
+        "change_group_type": 1.0,
+        "thaw": 2.0,
+        "fence_by_hand": 20.0,
+    },
+    others=0.3,
+    requests=(50, 90),
+    quota={"volumes": 14, "snapshots": 14, "gigabytes": 60, "groups": 5},
+)
+THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS, GROUPS)}
 
 
 def draw_theme(random: Random) -> Theme:
     """That of a run."""
-    return BACKUPS if random.random() < SHARE else ANYTHING
+    drawn = random.random()
+    if drawn < SHARE:
+        return BACKUPS
+    return GROUPS if drawn < SHARE + SHARE_OF_GROUPS else ANYTHING
