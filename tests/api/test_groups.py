@@ -70,7 +70,12 @@ def test_each_version_of_a_group_snapshot_has_its_keys(grouped: Api, minor: int,
 
 
 def test_short_lists_have_ids_and_names(grouped: Api) -> None:
-    for url, noun in ((GROUPS, "groups"), (TAKEN, "group_snapshots"), (CGS, "consistencygroups"), (CG_TAKEN, "cgsnapshots")):
+    for url, noun in (
+        (GROUPS, "groups"),
+        (TAKEN, "group_snapshots"),
+        (CGS, "consistencygroups"),
+        (CG_TAKEN, "cgsnapshots"),
+    ):
         (one,) = grouped("GET", url, version="3.14").json()[noun]
         assert set(one) == SUMMARY
 

@@ -213,7 +213,9 @@ def _dangling_groups(tx: Connection, rows: Rows) -> list[str]:
         elif row["pool_name"] is not None and _backend(row["pool_name"]) != _backend(group["pool_name"]):
             found.append(f"Volume {row['id']} is in pool {row['pool_name']}, and its group in {group['pool_name']}.")
     listed = tx.execute(select(group_volume_types.c.group_id).distinct()).scalars()
-    return found + [f"Types are listed for group {id_}, which is not there." for id_ in sorted(set(listed) - groups.keys())]
+    return found + [
+        f"Types are listed for group {id_}, which is not there." for id_ in sorted(set(listed) - groups.keys())
+    ]
 
 
 def _backend(pool_name: str | None) -> str:

@@ -45,9 +45,7 @@ def prepare(tx: Connection, *, at_us: int) -> None:
 class GroupAsks:
     """Draws requests. `owned` tells whose a new resource is: its source's."""
 
-    def __init__(
-        self, random: Random, aims: Aims, owned: Callable[[str, str], None], quota: Mapping[str, int]
-    ) -> None:
+    def __init__(self, random: Random, aims: Aims, owned: Callable[[str, str], None], quota: Mapping[str, int]) -> None:
         self._random = random
         self._aims = aims
         self._owned = owned
@@ -77,7 +75,9 @@ class GroupAsks:
         id_ = env.ids.uuid()
         known = [row[0] for row in self._aims.all(_TYPES)]
         wanted = groups.NewGroup(
-            id=id_, group_type=PLAIN, volume_types=tuple(self._random.sample(known, self._random.randint(1, len(known))))
+            id=id_,
+            group_type=PLAIN,
+            volume_types=tuple(self._random.sample(known, self._random.randint(1, len(known)))),
         )
         said = {"wanted": wanted, "quota_defaults": self._quota}
         return Call("create_group", groups.create, id_, said, table="volume_groups")
@@ -139,12 +139,12 @@ class GroupAsks:
 
     def _reset(self, env: Env) -> Call | None:
         """Of any: what is under way is what it is for."""
-        group = self._one(_ANY[_GROUPS])
+        group = self._one(_ANY_GROUP)
         said = {"status": self._random.choice(("available", "available", "error"))}
         return None if group is None else self._on_group("reset_group_status", groups.reset_status, group, said)
 
     def _reset_snapshot(self, env: Env) -> Call | None:
-        taken = self._one(_ANY[_TAKEN])
+        taken = self._one(_ANY_TAKEN)
         said = {"status": self._random.choice(("available", "available", "error"))}
         return self._on_snapshot("reset_group_snapshot_status", group_snapshots.reset_status, taken, said)
 
@@ -153,7 +153,7 @@ class GroupAsks:
         word = self._random.choice(NAMES)
         others = [row[0] for row in self._aims.all(_OTHER_TYPES)]
         if not others:
-            said = {"name": word, "description": None, "is_public": True, "specs": {}}
+            said: dict[str, Any] = {"name": word, "description": None, "is_public": True, "specs": {}}
             return self._on_type(group_types.create_type, env.ids.uuid(), said)
         other = self._random.choice(others)
         asked: tuple[tuple[Callable[..., Any], str, dict[str, Any]], ...] = (
@@ -197,14 +197,18 @@ _DISPOSABLE: Final = (
 )
 _TAKEN: Final = f"{_ALL_TAKEN} AND status = 'available'{_LATEST}"
 _SPARE: Final = f"{_ALL_TAKEN} AND status IN ('available', 'error', 'error_deleting'){_LATEST}"
-_ANY: Final = {fitting: f"{_ALL_GROUPS}{_LATEST}" for fitting in (_GROUPS, _GROWING, _FULL, _DISPOSABLE)} | {
-    fitting: f"{_ALL_TAKEN}{_LATEST}" for fitting in (_TAKEN, _SPARE)
-}
-_ANY |= {fitting: fitting for fitting in _ANY.values()}
+_ANY_GROUP: Final = f"{_ALL_GROUPS}{_LATEST}"
+_ANY_TAKEN: Final = f"{_ALL_TAKEN}{_LATEST}"
+_ANY: Final = dict.fromkeys((_GROUPS, _GROWING, _FULL, _DISPOSABLE, _ANY_GROUP), _ANY_GROUP) | dict.fromkeys(
+    (_TAKEN, _SPARE, _ANY_TAKEN), _ANY_TAKEN
+)
 _TYPES: Final = "SELECT id FROM volume_types ORDER BY created_at_us, id"
-_OTHER_TYPES: Final = f"SELECT id FROM group_types WHERE name IN {NAMES} AND id != '{PLAIN}' ORDER BY created_at_us, id"  # noqa: S608
+_OTHER_TYPES: Final = (
+    f"SELECT id FROM group_types WHERE name IN {NAMES} AND id != '{PLAIN}'"  # noqa: S608  words of our own
+    " ORDER BY created_at_us, id"
+)
 _TYPES_OF: Final = "SELECT volume_type_id FROM group_volume_types WHERE group_id = ? ORDER BY 1"
-_MEMBERS: Final = f"SELECT id FROM volumes WHERE group_id = ? AND NOT tombstone{_LATEST}"
+_MEMBERS: Final = "SELECT id FROM volumes WHERE group_id = ? AND NOT tombstone ORDER BY id"
 _OTHERS: Final = (
     "SELECT id FROM volumes WHERE group_id IS NULL AND NOT tombstone AND status IN ('available', 'in-use')"  # noqa: S608
     f" AND project_id = (SELECT project_id FROM volume_groups WHERE id = ?){_LATEST}"

@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
+from breezeblock.testing import group_asks
 from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import draw_places, mark, read_whole
 from breezeblock.testing.database import Database, Seen
-from breezeblock.testing import group_asks
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.fenced import FENCES, TRUST_SETTLE_S
 from breezeblock.testing.history import Entry, History
