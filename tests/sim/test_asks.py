@@ -86,11 +86,37 @@ ASKED_BY = {
     "POST backups/{backup_id}/restore": "restore",
     "POST backups/{backup_id}/action os-force_delete": "force_delete_backup",
     "POST backups/{backup_id}/action os-reset_status": "reset_backup_status",
+    "POST group_types": "change_group_type",
+    "PUT group_types/{group_type_id}": "change_group_type",
+    "DELETE group_types/{group_type_id}": "change_group_type",
+    "POST group_types/{group_type_id}/group_specs": "change_group_type",
+    "PUT group_types/{group_type_id}/group_specs/{key}": "change_group_type",
+    "DELETE group_types/{group_type_id}/group_specs/{key}": "change_group_type",
+    "POST groups": "create_group",
+    "POST groups/action create-from-src": "create_from_group",
+    "PUT groups/{group_id}": "change_group",
+    "POST groups/{group_id}/action delete": "delete_group",
+    "POST groups/{group_id}/action reset_status": "reset_group_status",
+    "POST group_snapshots": "create_group_snapshot",
+    "DELETE group_snapshots/{group_snapshot_id}": "delete_group_snapshot",
+    "POST group_snapshots/{group_snapshot_id}/action reset_status": "reset_group_snapshot_status",
+    # The same transactions, under their older names.
+    "POST consistencygroups": "create_group",
+    "POST consistencygroups/create_from_src": "create_from_group_snapshot",
+    "PUT consistencygroups/{group_id}/update": "change_group",
+    "POST consistencygroups/{group_id}/delete": "delete_group",
+    "POST cgsnapshots": "create_group_snapshot",
+    "DELETE cgsnapshots/{group_snapshot_id}": "delete_group_snapshot",
 }
 # What no client of the simulation asks for yet. The list only shrinks.
 NOT_ASKED = {
     "POST backups/import_record",
     "POST volumes/{volume_id}/action os-migrate_volume_completion",  # it changes nothing
+    # They are always refused, and change nothing.
+    "POST groups/{group_id}/action enable_replication",
+    "POST groups/{group_id}/action disable_replication",
+    "POST groups/{group_id}/action failover_replication",
+    "POST groups/{group_id}/action list_replication_targets",
 }
 
 

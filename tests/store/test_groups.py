@@ -60,7 +60,7 @@ def create(made: Bench, id_: str = GROUP, **asked: Any) -> dict[str, Any]:
 
 
 def join(made: Bench, id_: str, **asked: Any) -> None:
-    given = {"size_gib": 1, "volume_type": DEFAULT_TYPE_ID, "group_id": GROUP}
+    given: dict[str, Any] = {"size_gib": 1, "volume_type": DEFAULT_TYPE_ID, "group_id": GROUP}
     wanted = NewVolume(id=VolumeId(id_), **(given | asked))
     made.base.run(volumes.begin_create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
 
@@ -423,9 +423,9 @@ def test_parts_of_a_group_snapshot_go_with_it_only(made: Bench) -> None:
         with pytest.raises(InvalidState, match=f"is a part of group snapshot {TAKEN}"):
             made.base.run(begin, origin=origin(is_admin=True), snapshot_id=part)
     update(made, remove=(VOLUME,))
-    for begin in (volumes.begin_delete, volumes.begin_force_delete):
+    for doom in (volumes.begin_delete, volumes.begin_force_delete):
         with pytest.raises(InvalidState, match="parts of group snapshots"):
-            made.base.run(begin, origin=origin(is_admin=True), volume_id=VolumeId(VOLUME), cascade=True)
+            made.base.run(doom, origin=origin(is_admin=True), volume_id=VolumeId(VOLUME), cascade=True)
 
 
 def test_a_failed_group_snapshot_leaves_nothing_and_tells_of_each(made: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

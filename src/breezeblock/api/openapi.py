@@ -95,6 +95,8 @@ def form_of(kind: type) -> Json:
     said: Json | None = getattr(kind, "form", None)
     if said is not None:
         return said
+    if issubclass(kind, dict):
+        return {"type": "object"}
     if issubclass(kind, str):
         return {"type": "string"}
     if issubclass(kind, int):

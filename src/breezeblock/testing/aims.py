@@ -37,16 +37,16 @@ FITTING: Final[dict[str, str]] = {
     "usable": _USABLE,
     "growing": f"{_USABLE} AND v.status = 'available' AND v.size_gib < 6",
     "disposable": f"{_VOLUMES} AND v.status IN ('error', 'error_deleting', 'error_extending', 'available')"
-    f" AND v.attach_status != 'attached' AND NOT EXISTS ({_OF_VOLUME})",
+    f" AND v.attach_status != 'attached' AND v.group_id IS NULL AND NOT EXISTS ({_OF_VOLUME})",
     "parent": f"{_VOLUMES} AND v.status IN ('error', 'error_deleting', 'error_extending', 'available')"
-    f" AND v.attach_status != 'attached' AND EXISTS ({_OF_VOLUME})"
+    f" AND v.attach_status != 'attached' AND v.group_id IS NULL AND EXISTS ({_OF_VOLUME})"
     f" AND NOT EXISTS ({_OF_VOLUME} AND s.status NOT IN {_SETTLED})",
     "movable": _USABLE.replace("v.id", "v.id, v.pool_name", 1)
     + f" AND v.status = 'available' AND NOT EXISTS ({_OF_VOLUME})",
     "moving": "SELECT v.id FROM volumes v WHERE v.target_pool_name IS NOT NULL AND NOT v.tombstone",
     "unwell": f"{_VOLUMES} AND v.status NOT IN ('available', 'creating', 'deleting')",
     "source": f"{_SNAPSHOTS} AND s.status = 'available' AND s.object_name IS NOT NULL",
-    "spare": f"{_SNAPSHOTS} AND s.status IN {_SETTLED}",
+    "spare": f"{_SNAPSHOTS} AND s.status IN {_SETTLED} AND s.group_snapshot_id IS NULL",
     "latest": f"{_SNAPSHOTS} AND s.status = 'available' AND v.status = 'available' AND s.size_gib = v.size_gib"
     f" AND v.object_name IS NOT NULL AND NOT EXISTS ({_CHANGING}) AND NOT EXISTS ({_LATER})",
     "unwell snapshot": f"{_SNAPSHOTS} AND s.status LIKE 'error%'",

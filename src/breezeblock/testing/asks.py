@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import attach_asks, backup_asks, migrate_asks
+from breezeblock.testing import attach_asks, backup_asks, group_asks, migrate_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -58,6 +58,7 @@ CALLS: Final = {
     **backup_asks.CALLS,
     **migrate_asks.CALLS,
     **attach_asks.CALLS,
+    **group_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -79,9 +80,10 @@ class Asks:
         self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
         asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
         attaching = attach_asks.AttachAsks(random, self._aims, self._inherit)
+        of_groups = group_asks.GroupAsks(random, self._aims, self._inherit, self._quota)
         self._volumes: list[str] = []
         moves = migrate_asks.MigrateAsks(random, self._aims, cluster, self._any_volume)
-        self._draws = orders.draws | asks.draws | attaching.draws | moves.draws
+        self._draws = orders.draws | asks.draws | attaching.draws | of_groups.draws | moves.draws
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
 
@@ -97,7 +99,11 @@ class Asks:
 
     def project(self, about: str) -> str:
         """Whose a resource is."""
-        return self._project_of.setdefault(about, self._random.choice(self._projects))
+        if about not in self._project_of:
+            # What is made of the members of a group was never asked for by its id.
+            found = self._aims.all(_PROJECT, about, about)
+            self._project_of[about] = found[0][0] if found else self._random.choice(self._projects)
+        return self._project_of[about]
 
     def _inherit(self, about: str, of: str) -> None:
         """What is made of a resource is its owner's, mostly: an administrator's request may be about any."""
@@ -137,7 +143,7 @@ class Asks:
         id_ = env.ids.uuid()
         self._volumes.append(id_)
         for of in source.values():
-            self._project_of[id_] = self._project_of[of]
+            self._project_of[id_] = self.project(of)
         size = self._random.choice((None, None, None, 3, 6)) if source else self._random.randint(1, 3)
         type_ = self._type() if self._random.random() < 0.6 else None
         wanted = NewVolume(id=VolumeId(id_), size_gib=size, volume_type=type_, **source)
@@ -166,7 +172,7 @@ class Asks:
             return None
         id_ = env.ids.uuid()
         self._snapshots.append((id_, volume))
-        self._project_of[id_] = self._project_of[volume]
+        self._project_of[id_] = self.project(volume)
         wanted = NewSnapshot(id=SnapshotId(id_), volume_id=VolumeId(volume), force=self._random.random() < 0.5)
         arguments = {"wanted": wanted, "quota_defaults": self._quota}
         return Call("create_snapshot", snapshots.begin_create, id_, arguments, table="snapshots")
@@ -273,6 +279,9 @@ class Asks:
             return None
         ids = {"snapshot_id": SnapshotId(found[0])}
         return Call(kind, f, found[0], {**ids, **said}, table="snapshots", admin=_is_admins(kind))
+
+
+_PROJECT: Final = "SELECT project_id FROM volumes WHERE id = ? UNION ALL SELECT project_id FROM snapshots WHERE id = ?"
 
 
 def _is_admins(kind: str) -> bool:

@@ -12,7 +12,19 @@ from breezeblock.resources import listing
 __all__ = ["READS", "Call", "show"]
 
 READS: Final = ("show_volume", "show_snapshot", "show_backup")
-_UNSAID: Final = ("quota_defaults", "volume_id", "backup_id", "of", "wanted", "binary", "note", "own_cluster", "now_us")
+_UNSAID: Final = (
+    "quota_defaults",
+    "volume_id",
+    "backup_id",
+    "of",
+    "wanted",
+    "binary",
+    "note",
+    "group_id",
+    "group_snapshot_id",
+    "own_cluster",
+    "now_us",
+)
 _SAID_OF_WANTED: Final = (
     *("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id", "backup_id", "incremental", "force"),
     *("cluster_name", "is_up"),

@@ -71,6 +71,9 @@ class Contents:
             self._make(payload["snapshot_id"], payload["volume_id"])
         elif kind == "create_backup":
             self._make(payload["backup_id"], payload["snapshot_id"] or payload["volume_id"])
+        elif kind in ("create_group_snapshot", "create_group_from_source"):
+            for part in payload["parts"]:
+                self._make(part["id"], part["source_id"])
         elif kind == "create_from_backup":
             self._make(payload["volume_id"], payload["backup_id"])
 

@@ -58,6 +58,22 @@ CREATE TRIGGER seen_backup_tombstone AFTER UPDATE OF tombstone ON backups WHEN N
   INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
 CREATE TRIGGER seen_backup_delete AFTER DELETE ON backups WHEN NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
+CREATE TRIGGER seen_group AFTER INSERT ON volume_groups BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('volume_groups', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER seen_group_status AFTER UPDATE OF status ON volume_groups WHEN OLD.status IS NOT NEW.status BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('volume_groups', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_group_snapshot AFTER INSERT ON group_snapshots BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('group_snapshots', NEW.id, NULL, NEW.status); END;
+CREATE TRIGGER seen_group_snapshot_status AFTER UPDATE OF status ON group_snapshots WHEN OLD.status IS NOT NEW.status BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('group_snapshots', NEW.id, OLD.status, NEW.status); END;
+CREATE TRIGGER seen_group_tombstone AFTER UPDATE OF tombstone ON volume_groups WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
+CREATE TRIGGER seen_group_delete AFTER DELETE ON volume_groups WHEN NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
+CREATE TRIGGER seen_group_snapshot_tombstone AFTER UPDATE OF tombstone ON group_snapshots
+WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
+CREATE TRIGGER seen_group_snapshot_delete AFTER DELETE ON group_snapshots WHEN NOT OLD.tombstone BEGIN
+  INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
 CREATE TRIGGER seen_pack_state AFTER UPDATE OF state ON packs WHEN OLD.state IS NOT NEW.state BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('packs', NEW.id, OLD.state, NEW.state); END;
 CREATE TRIGGER seen_volume_status AFTER UPDATE OF status ON volumes WHEN OLD.status IS NOT NEW.status BEGIN

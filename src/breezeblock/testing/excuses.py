@@ -30,19 +30,24 @@ CANCELLING: Final = frozenset(
         "volume.cancel_migration",
         *("snapshot.force_delete", "snapshot.doomed_by_force", "backup.reset_status", "backup.force_delete"),
         "attachment.disconnect",
+        *("group.reset_status", "group_snapshot.reset_status"),
     }
 )
 BY_HAND: Final = frozenset(
-    {"volume.reset_status", "snapshot.reset_status", "snapshot.update_status", "backup.reset_status"}
+    {
+        *("volume.reset_status", "snapshot.reset_status", "snapshot.update_status", "backup.reset_status"),
+        *("group.reset_status", "group_snapshot.reset_status"),
+    }
 )
 LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
 # They have no compensation: what they have half removed stays so, and the status says it. An extension has none either, but it
 # makes and removes no object: one that fails may leave it larger (`contents.Contents.may_be_larger`), and nothing else.
-WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "delete_backup")
+WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "delete_backup", "delete_group", "delete_group_snapshot")
 # They make objects, under names with their own tokens.
 MAKERS: Final = (
     *("create_volume", "create_snapshot", "revert_volume"),
     *("create_backup", "restore_backup", "create_from_backup", "connect_attachment"),
+    *("create_group_snapshot", "create_group_from_source"),
 )
 # They remove every object of their volume but the one that they have published.
 TIDIES: Final = ("revert_volume", "restore_backup", "disconnect_attachments")

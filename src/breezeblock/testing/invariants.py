@@ -17,7 +17,12 @@ from sqlalchemy import Connection, select
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file import PART
 from breezeblock.drivers.file_access import ACCESSES
-from breezeblock.model.states import BACKUP_TRANSITIONAL, SNAPSHOT_TRANSITIONAL, VOLUME_TRANSITIONAL
+from breezeblock.model.states import (
+    BACKUP_TRANSITIONAL,
+    GROUP_TRANSITIONAL,
+    SNAPSHOT_TRANSITIONAL,
+    VOLUME_TRANSITIONAL,
+)
 from breezeblock.resources import node_checks
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
@@ -27,12 +32,14 @@ from breezeblock.store.tables import (
     backups,
     driver_lock_lines,
     driver_locks,
+    group_snapshots,
     kept_objects,
     nodes,
     operation_log,
     operations,
     pools,
     snapshots,
+    volume_groups,
     volumes,
 )
 from breezeblock.store.transitions import Transition
@@ -53,6 +60,8 @@ __all__ = ["Violation", "Watcher", "check_rest", "is_quiet", "unfinished"]
 GIB: Final = 1 << 30
 BORN: Final = ("creating", "error", "restoring-backup", "managing", "error_managing")
 RESOURCES: Final = ("volumes", "snapshots", "backups")
+# They have nothing on storage, and are there with their request.
+GROUPS: Final = ("volume_groups", "group_snapshots")
 Token = tuple[int, int]
 
 
@@ -166,7 +175,7 @@ class Watcher:
         self._late_places(seen)
         badly = {id_: self.resources_of.get(id_, {}) for what, id_, how, _ in seen if what == "ended" and how != "done"}
         for what, id_, before, after in seen:
-            if what in RESOURCES:
+            if what in (*RESOURCES, *GROUPS):
                 self._moved(what, id_, before, str(after), applied)
                 if before is not None:
                     self.excuses.moved(id_, str(after), applied, badly)
@@ -233,7 +242,7 @@ class Watcher:
         text = f"{table} {id_}: {before} -> {after}"
         self._tell(text, kind="status", table=table, resource=id_, before=before, after=after)
         if before is None:
-            if after not in BORN:
+            if after not in BORN and not (table in GROUPS and after == "available"):
                 self.violated("Transitions", f"{table} {id_} begins as {after}")
             return
         for name, row_id, transition in applied:
@@ -244,7 +253,7 @@ class Watcher:
     def _late_places(self, seen: Sequence[Seen]) -> None:
         """*Order*: who stands in a line neither changes its place nor gets another one, but in the line of what it creates."""
         begun = {id_ for what, id_, _, _ in seen if what == "enqueued"}
-        born = {id_ for what, id_, before, _ in seen if what in RESOURCES and before is None}
+        born = {id_ for what, id_, before, _ in seen if what in (*RESOURCES, *GROUPS) and before is None}
         for what, id_, resource, place in seen:
             if what == "moved":
                 self.violated("Order", f"{id_} changes its place in the line of {resource}: {place}")
@@ -324,6 +333,8 @@ def unfinished(tx: Connection) -> list[str]:
         (volumes, VOLUME_TRANSITIONAL),
         (snapshots, SNAPSHOT_TRANSITIONAL),
         (backups, BACKUP_TRANSITIONAL),
+        (volume_groups, GROUP_TRANSITIONAL),
+        (group_snapshots, GROUP_TRANSITIONAL),
     ):
         wanted = select(table.c.id, table.c.status).where(table.c.status.in_(transitional), ~table.c.tombstone)
         found += [f"{table.name} {row.id} is {row.status}" for row in tx.execute(wanted)]

@@ -18,8 +18,8 @@ __all__ = [
 EDITED: Final = ("name", "description", "metadata_json")
 EDITED_OF_VOLUMES: Final = ("bootable", "readonly", "attach_status")
 # What refusals say of a resource: that it is not there, which status it has, and how large it is.
-_GONE: Final = re.compile(r"(?:Volume|Snapshot|Backup) ([0-9a-f-]{36}) could not be found")
-_STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot|Backup) ([0-9a-f-]{36}) has status ([a-z_-]+)")
+_GONE: Final = re.compile(r"(?:Volume|Snapshot|Backup|Group) ([0-9a-f-]{36}) could not be found")
+_STATUS: Final = re.compile(r"(?:[Vv]olume|Snapshot|Backup|Group|Group snapshot) ([0-9a-f-]{36}) has status ([a-z_-]+)")
 _EDIT: Final = re.compile(r"(?:Volume|Snapshot) ([0-9a-f-]{36}) is ([a-z_-]+); it")
 _MAINTENANCE: Final = re.compile(r"Volume ([0-9a-f-]{36}) is in (maintenance) ")
 _SIZE: Final = re.compile(r"than the current size of (\d+) GiB")

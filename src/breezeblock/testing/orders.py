@@ -23,7 +23,7 @@ from breezeblock.testing.cluster import CLUSTER, Cluster, queue_of
 __all__ = ["GOLD", "PROJECTS", "QUOTA", "Orders", "prepare", "put_right"]
 
 PROJECTS: Final = ("red", "blue")
-QUOTA: Final = {"volumes": 6, "snapshots": 6, "gigabytes": 40, "backups": 4, "backup_gigabytes": 12}
+QUOTA: Final = {"volumes": 6, "snapshots": 6, "gigabytes": 40, "backups": 4, "backup_gigabytes": 12, "groups": 4}
 GOLD: Final = "22222222-2222-4222-8222-222222222222"
 # What types are called, and renamed to: few names, so that they are taken, and free again.
 NAMES: Final = ("gold", "golden", "silver")

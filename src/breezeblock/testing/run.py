@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from breezeblock.protocol.leases import Terms
 from breezeblock.store import tables
+from breezeblock.testing import group_asks
 from breezeblock.testing.clients import Clients
 from breezeblock.testing.cluster import Cluster
 from breezeblock.testing.contents import draw_places, mark, read_whole
@@ -53,10 +54,17 @@ CALM_MOST_S: Final = 5.0
 SHOWN: Final = 120
 START_S: Final = 1_000.0  # where the loop's time begins
 _POOLS: Final = "SELECT count(*) FROM pools"
-_PUBLISH: Final = ("create_volume", "create_snapshot", "revert_volume", "restore_backup", "create_from_backup")
+_PUBLISH: Final = (
+    *("create_volume", "create_snapshot", "revert_volume", "restore_backup", "create_from_backup"),
+    *("create_group_snapshot", "create_group_from_source"),
+)
 _OBJECT: Final = (
     "SELECT object_name, pool_name FROM volumes WHERE id = ? AND object_name IS NOT NULL UNION ALL"
     " SELECT object_name, pool_name FROM snapshots WHERE id = ? AND object_name IS NOT NULL"
+)
+_GROUP: Final = (
+    "SELECT status FROM volume_groups WHERE id = ? AND NOT tombstone"
+    " UNION ALL SELECT status FROM group_snapshots WHERE id = ? AND NOT tombstone"
 )
 _NAMED: Final = (
     "SELECT 1 FROM volumes WHERE object_name = ? AND NOT tombstone"
@@ -70,7 +78,7 @@ _STATES: Final = tuple(
         ("backups", ("status", "size_gib", *EDITED)),
     )
 )
-_MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "backups", "charged", "ended")
+_MOVES_ACCOUNTS: Final = ("volumes", "snapshots", "backups", "volume_groups", "charged", "ended")
 _WRITABLE: Final = (
     "SELECT id, object_name, pool_name, size_gib FROM volumes WHERE status IN ('available', 'in-use')"
     " AND object_name IS NOT NULL"
@@ -256,6 +264,7 @@ class _Run:
         self.tell(line, kind="run", faults=faults, fence=self._cluster.fence, database=kind)
         with self._database.transaction() as tx:
             prepare(tx, at_us=EPOCH_US)
+            group_asks.prepare(tx, at_us=EPOCH_US)
         nodes = [f"node{number}" for number in range(self._random.choice((2, 3)))]
         if "upgrade" in self._on:
             self._cluster.begin_old(nodes)
@@ -384,13 +393,16 @@ class _Run:
             row = self._database.raw.execute(query, (resource,)).fetchone()
             if row is not None:
                 return state_of_row(dict(zip(names, row, strict=True)))
-        return None
+        group = self._database.raw.execute(_GROUP, (resource, resource)).fetchone()
+        return None if group is None else State(status=group[0])
 
     def _is_published(self, object_name: str) -> bool:
         return bool(self._database.raw.execute(_NAMED, (object_name, object_name)).fetchall())
 
     def _is_there(self, resource: str) -> bool:
         """Whether the object that a resource's row names is on storage."""
+        if self._database.raw.execute(_GROUP, (resource, resource)).fetchall():
+            return True  # its row is all of it
         rows = self._database.raw.execute(_OBJECT, (resource, resource)).fetchall()
         paths = [self._cluster.root(pool) / resource[:2] / name for name, pool in rows]
         return any(_at_once(self._cluster.disk.size(path)) is not None for path in paths)

@@ -12,9 +12,10 @@ from typing import Final
 
 __all__ = ["ANYTHING", "BACKUPS", "MOVES", "THEMES", "Theme", "draw_theme"]
 
-# The share of runs that are about backups, and of those about moves.
+# The share of runs that are about backups, of those about moves, and of those about groups.
 SHARE: Final = 0.15
 OF_MOVES: Final = 0.1
+OF_GROUPS: Final = 0.08
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,37 @@ MOVES: Final = Theme(
     slots=(2, 8),
     backends=(2,),
 )
-THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS, MOVES)}
+# Few groups of few volumes, of which all are copied, taken, joined and deleted together, while each is asked for alone as well.
+GROUPS: Final = Theme(
+    "groups",
+    weights={
+        "create_volume": 1.0,
+        "create_group": 3.0,
+        "create_in_group": 12.0,
+        "change_group": 4.0,
+        "create_group_snapshot": 12.0,
+        "create_from_group": 8.0,
+        "create_from_group_snapshot": 10.0,
+        "delete_group": 9.0,
+        "delete_group_snapshot": 12.0,
+        "reset_group_status": 0.6,
+        "reset_group_snapshot_status": 0.8,
+        "change_group_type": 1.0,
+        "thaw": 2.0,
+        "fence_by_hand": 20.0,
+    },
+    others=0.3,
+    requests=(50, 90),
+    quota={"volumes": 14, "snapshots": 14, "gigabytes": 60, "groups": 5},
+)
+THEMES: Final = {one.name: one for one in (ANYTHING, BACKUPS, MOVES, GROUPS)}
 
 
 def draw_theme(random: Random) -> Theme:
     """That of a run."""
     drawn = random.random()
-    return BACKUPS if drawn < SHARE else MOVES if drawn < SHARE + OF_MOVES else ANYTHING
+    for theme, share in ((BACKUPS, SHARE), (MOVES, OF_MOVES), (GROUPS, OF_GROUPS)):
+        if drawn < share:
+            return theme
+        drawn -= share
+    return ANYTHING
