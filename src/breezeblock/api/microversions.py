@@ -29,6 +29,7 @@ OLDEST: Final = Version(3, 0)
 NEWEST: Final = Version(3, 71)
 
 # The versions that our code asks about, by name.
+IMAGE_VISIBILITY: Final = Version(3, 1)
 BOOTABLE_FILTER: Final = Version(3, 2)
 MESSAGES: Final = Version(3, 3)
 MESSAGES_PAGES: Final = Version(3, 5)

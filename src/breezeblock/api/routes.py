@@ -3,7 +3,7 @@
 from typing import Final
 
 from breezeblock.api import metrics, routes_admin, versions
-from breezeblock.api.handlers import backups, snapshot_metadata, snapshots, transfers, volume_metadata, volumes
+from breezeblock.api.handlers import backups, images, snapshot_metadata, snapshots, transfers, volume_metadata, volumes
 from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
@@ -14,7 +14,7 @@ TOP: Final = {
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.
-VOLUME_ACTIONS: Final = {**volumes.ACTIONS}
+VOLUME_ACTIONS: Final = {**volumes.ACTIONS, **images.ACTIONS}
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "", versions.show),
