@@ -1,7 +1,7 @@
 """What user messages are called: the ids by which clients of Cinder know what failed and why, where Cinder has one.
 
-`VOLUME_VOLUME_007_010`: the resource's type, what was done to it, and what was wrong. What Cinder has no message about is called as
-the operation is.
+`VOLUME_VOLUME_007_010`: the resource's type, what was done to it, and what was wrong. What Cinder has no message about has the
+operation's name.
 """
 
 from typing import Final, NamedTuple
