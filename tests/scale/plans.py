@@ -22,6 +22,7 @@ BIG: Final = frozenset(
         "messages",
         "backups",
         "packs",
+        "transfers",
     }
 )
 # Under which other names a statement has its tables.

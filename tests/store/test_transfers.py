@@ -256,6 +256,22 @@ def test_taking_back_what_one_has_offered_changes_no_account(base: Base) -> None
     assert base.problems() == []
 
 
+def test_snapshots_that_stayed_are_nothing_to_the_new_owner(base: Base) -> None:
+    """Neither are they deleted with the volume, nor is it reverted to what was not given along with it."""
+    offer(base, no_snapshots=True)
+    accept(base)
+    new, admin = origin(project_id=TAKER), origin(project_id=TAKER, is_admin=True)
+
+    with pytest.raises(InvalidState, match="belong to another project"):
+        base.run(volumes.begin_delete, origin=new, volume_id=V, cascade=True)
+    for snapshot_id in (S, SnapshotId("unknown")):
+        with pytest.raises(BadRequest, match=f"Snapshot {snapshot_id} is not the latest one of volume v1"):
+            base.run(volume_changes.begin_revert, origin=new, volume_id=V, snapshot_id=snapshot_id)
+
+    assert base.row(tables.volumes, V)["status"] == "available"
+    base.run(volumes.begin_delete, origin=admin, volume_id=V, cascade=True)
+
+
 @pytest.mark.parametrize(
     ("defaults", "named"),
     [

@@ -11,6 +11,7 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import queue
+from breezeblock.resources import message_ids
 from breezeblock.store.outbox import outbox_of
 from breezeblock.store.tables import (
     backups,
@@ -51,6 +52,7 @@ def add_message(
     event: str,
     text: str,
     now_us: int,
+    refused: bool = False,
 ) -> None:
     """Leave a message for the user, who learns of a failure that came after the 202 in no other way."""
     tx.execute(
@@ -58,9 +60,9 @@ def add_message(
             id=message_id,
             project_id=project_id,
             request_id=request_id,
-            resource_type=resource_type.upper(),
+            resource_type=message_ids.resource_type(resource_type),
             resource_id=resource_id,
-            event_id=event,
+            event_id=message_ids.event_id(event, noun=resource_type, refused=refused),
             message_level="ERROR",
             user_message=text,
             created_at_us=now_us,
@@ -83,6 +85,7 @@ def message_for_request(
         event=event,
         text=text,
         now_us=origin.at_us,
+        refused=True,
     )
 
 

@@ -301,7 +301,9 @@ def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapsho
         raise BadRequest(f"Volume {volume_id} has no snapshots.")
     lock_rows(tx, [(volumes, volume_id), (snapshots, latest["id"])], origin=origin, asked_for=volume_id)
     latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
-    if latest is None or latest["id"] != snapshot_id:
+    # One that stayed with who gave the volume away is none that this caller knows of.
+    seen = latest is not None and (origin.is_admin or latest["project_id"] == origin.project_id)
+    if latest is None or latest["id"] != snapshot_id or not seen:
         raise BadRequest(f"Snapshot {snapshot_id} is not the latest one of volume {volume_id}.")
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = REVERT.apply_locked(tx, volume_id, now_us=origin.at_us)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, case, or_, select
+from sqlalchemy import Connection, Table, bindparam, case, or_, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import BadRequest, Contended
+from breezeblock.model.errors import BadRequest, Contended, InvalidState
 from breezeblock.model.ids import VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
@@ -81,6 +81,16 @@ class DeleteVolume(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_ids: list[str] = []
     forced: bool = False
 
+
+_FOREIGN = (
+    select(snapshots.c.id)
+    .where(
+        snapshots.c.volume_id == bindparam("volume"),
+        snapshots.c.tombstone.is_(False),
+        snapshots.c.project_id != bindparam("project"),
+    )
+    .limit(1)
+)
 
 # --- transitions ----------------------------------------------------------------------------------------------------
 
@@ -408,6 +418,8 @@ def _begin_delete(
         raise Contended("a snapshot came or went before the volume's row was ours")
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = transition.apply_locked(tx, volume_id, now_us=origin.at_us)
+    if doomed and not origin.is_admin:
+        _refuse_foreign(tx, volume_id, origin)
     if force:
         for resource_id in (volume_id, *doomed):
             queue.cancel_earlier(tx, resource_id=resource_id)
@@ -424,6 +436,15 @@ def _begin_delete(
     job = kinds.job(kind, queue_of(row["pool_name"]), "volume", volume_id, payload)
     queue.enqueue(tx, job, origin=origin, locks=locks)
     return Accepted(job.queue, row)
+
+
+def _refuse_foreign(tx: Connection, volume_id: str, origin: Origin) -> None:
+    """What stayed with who gave the volume away goes by their word only. Raises InvalidState."""
+    if tx.execute(_FOREIGN, {"volume": volume_id, "project": origin.project_id}).first() is not None:
+        raise InvalidState(
+            f"Volume {volume_id} has snapshots that belong to another project, since it was transferred without them; "
+            "it can be deleted when that project has deleted them."
+        )
 
 
 def finish_delete(tx: Connection, claim: Claim, payload: DeleteVolume, state: dict[str, Any], *, now_us: int) -> None:
