@@ -293,3 +293,24 @@ def test_a_hint_that_cannot_be_followed_is_refused(two: Api) -> None:
 
     assert answer.status_code == 400
     assert "no compute service" in answer.json()["badRequest"]["message"]
+
+
+# --- extensions that somebody else completes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "why"), [("available", "not being extended"), ("extending", "waits for no completion")])
+def test_no_extension_waits_for_somebodys_word(api: Api, status: str, why: str) -> None:
+    """As of backends that extend by themselves everywhere."""
+    id_ = api.given_volume(object_name="object", status=status)
+    url, body = f"/v3/volumes/{id_}/action", {"os-extend_volume_completion": {"error": False}}
+    assert api("POST", url, body, version="3.71").status_code == 403
+    assert api("POST", url, body, version="3.70", token=ADMIN).status_code == 404
+    answer = api("POST", url, body, version="3.71", token=ADMIN)
+
+    assert answer.status_code == 400
+    assert why in answer.json()["badRequest"]["message"]
+    assert api.row(tables.volumes, id_)["status"] == status
+    wrong = {"os-extend_volume_completion": {"error": "maybe"}}
+    assert "error" in api("POST", url, wrong, version="3.71", token=ADMIN).json()["badRequest"]["message"]
+    other = f"/v3/volumes/{uuid.uuid4()}/action"
+    assert api("POST", other, body, version="3.71", token=ADMIN).status_code == 404

@@ -27,6 +27,7 @@ BY_NO_CLIENT = {
     "PUT /v3/os-services/fence": "is ours, and no client knows it",
     "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
     "PUT /v3/os-services/failover": "the same",
+    "POST /v3/volumes/{volume_id}/action os-extend_volume_completion": "is for Nova, and no backend here waits for it",
 }
 NAMES_SHOWN = 3
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -30,6 +30,12 @@ ASKED_BY = {
     "POST volumes/{volume_id}/action os-update_readonly_flag": "edit_volume",
     "POST volumes/{volume_id}/action revert": "revert",
     "POST volumes/{volume_id}/action os-migrate_volume": "migrate",
+    "POST volumes/{volume_id}/action os-unmanage": "unmanage_volume",
+    "POST os-volume-manage": "manage_volume",
+    "POST manageable_volumes": "manage_volume",
+    "POST os-snapshot-manage": "manage_snapshot",
+    "POST manageable_snapshots": "manage_snapshot",
+    "POST snapshots/{snapshot_id}/action os-unmanage": "unmanage_snapshot",
     "POST volumes/{volume_id}/metadata": "edit_volume",
     "PUT volumes/{volume_id}/metadata": "edit_volume",
     "PUT volumes/{volume_id}/metadata/{key}": "edit_volume",
@@ -112,6 +118,7 @@ ASKED_BY = {
 NOT_ASKED = {
     "POST backups/import_record",
     "POST volumes/{volume_id}/action os-migrate_volume_completion",  # it changes nothing
+    "POST volumes/{volume_id}/action os-extend_volume_completion",
     # They are always refused, and change nothing.
     "POST groups/{group_id}/action enable_replication",
     "POST groups/{group_id}/action disable_replication",

@@ -95,6 +95,15 @@ def test_a_backend_is_called_otherwise_everywhere(base: Base) -> None:
     assert rename(base) == []
 
 
+def test_words_about_what_was_called_so_once_give_way(base: Base) -> None:
+    """A backend of the new name was removed long ago, or its nodes have gone."""
+    for binary, host in ((services.CLUSTER, "c@fast"), (services.VOLUME, "node-1@fast")):
+        base.add(tables.services, binary=binary, host=host, disabled=False)
+    rename(base)
+
+    assert {row["host"]: row["disabled"] for row in base.rows(tables.services)} == {"c@fast": True, "node-1@fast": True}
+
+
 def test_whoever_decides_on_a_volume_meets_the_renaming(base: Base) -> None:
     """By the row's own counter, as every change of it."""
     before = {table.name: base.rows(table)[0]["op_seq"] for table in (tables.volumes, tables.snapshots)}

@@ -178,6 +178,7 @@ def contains(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
 # Columns that no answer shows. A list of a thousand rows is the faster for each that is left out.
 PRIVATE: Final = frozenset(
     {"op_seq", "tombstone", "previous_status", "object_name", "admin_metadata_json", "charged_gib", "charged_type_id"}
+    | {"managed_from"}
 )
 
 

@@ -199,6 +199,8 @@ def _rename_words(tx: Connection, binary: str, before: str, after: str) -> list[
     for host in tx.execute(of_kind).scalars().all():
         if host == before or (before.startswith("@") and host.endswith(before)):
             new = host[: len(host) - len(before)] + after
+            # Words about what was called so once, and is no more.
+            tx.execute(delete(services).where(services.c.binary == binary, services.c.host == new))
             told = update(services).where(services.c.binary == binary, services.c.host == host).values(host=new)
             count += tx.execute(told).rowcount
     return [("words about services", count)]

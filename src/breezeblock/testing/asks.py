@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import attach_asks, backup_asks, group_asks, migrate_asks
+from breezeblock.testing import attach_asks, backup_asks, group_asks, manage_asks, migrate_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -59,6 +59,7 @@ CALLS: Final = {
     **migrate_asks.CALLS,
     **attach_asks.CALLS,
     **group_asks.CALLS,
+    **manage_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -82,8 +83,9 @@ class Asks:
         attaching = attach_asks.AttachAsks(random, self._aims, self._inherit)
         of_groups = group_asks.GroupAsks(random, self._aims, self._inherit, self._quota)
         self._volumes: list[str] = []
+        managed = manage_asks.ManageAsks(random, self._aims, self._managed, self._quota)
         moves = migrate_asks.MigrateAsks(random, self._aims, cluster, self._any_volume)
-        self._draws = orders.draws | asks.draws | attaching.draws | of_groups.draws | moves.draws
+        self._draws = orders.draws | asks.draws | attaching.draws | of_groups.draws | moves.draws | managed.draws
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
 
@@ -108,6 +110,14 @@ class Asks:
     def _inherit(self, about: str, of: str) -> None:
         """What is made of a resource is its owner's, mostly: an administrator's request may be about any."""
         self._project_of[about] = self.project(of)
+
+    def _managed(self, about: str, volume: str | None) -> None:
+        """Somebody asks to manage what is on storage: as a volume, or as a snapshot of one."""
+        if volume is None:
+            self._volumes.append(about)
+        else:
+            self._snapshots.append((about, volume))
+            self._inherit(about, volume)
 
     def forget(self, about: str) -> None:
         """It is not there, or never was."""

@@ -27,6 +27,9 @@ UNWRITTEN: Final[Mapping[int, bytes]] = {}
 # What makes a volume another thing's content, and what its payload calls that.
 REPLACES: Final = {"revert_volume": "snapshot_id", "restore_backup": "backup_id"}
 
+# What makes something on storage a resource, and what its payload calls that.
+MANAGES: Final = {"manage_volume": "volume_id", "manage_snapshot": "snapshot_id"}
+
 # Block number -> what is in it; blocks of zeros are not there.
 Blocks = Mapping[int, bytes]
 
@@ -76,6 +79,9 @@ class Contents:
                 self._make(part["id"], part["source_id"])
         elif kind == "create_from_backup":
             self._make(payload["volume_id"], payload["backup_id"])
+        elif kind in MANAGES:
+            # What was let go is called after what it was.
+            self._make(payload[MANAGES[kind]], payload["reference"].partition("-")[2])
 
     def _make(self, made: str, source: str | None) -> None:
         self._may[made] = (UNWRITTEN,) if source is None else self._may.get(source, ())

@@ -6,7 +6,8 @@ cancelled only if a later request cancelled it. A fence that made the
 storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
 operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is; and so
 may what needs an object that a deletion has removed before it failed, if an operator has called that available since. A
-resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover.
+resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover. What is to be managed
+is asked for by a name that may be nothing's, or may be too large: such a request may fail at any time.
 """
 
 from collections import defaultdict
@@ -16,9 +17,10 @@ from typing import Final
 import structlog
 
 from breezeblock.drivers.contract import ObjectName
-from breezeblock.model.states import NODE_LIVE
+from breezeblock.model.states import ERROR_MANAGING_DELETING, NODE_LIVE
 from breezeblock.protocol.queue import FAILOVER, UNDO
 from breezeblock.store.transitions import Transition
+from breezeblock.testing.contents import MANAGES
 
 __all__ = ["TIDIES", "Applied", "Excuses", "Presence", "Remains", "may_have_removed"]
 
@@ -42,12 +44,16 @@ BY_HAND: Final = frozenset(
 LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})
 # They have no compensation: what they have half removed stays so, and the status says it. An extension has none either, but it
 # makes and removes no object: one that fails may leave it larger (`contents.Contents.may_be_larger`), and nothing else.
-WITHOUT_UNDO: Final = ("delete_volume", "delete_snapshot", "delete_backup", "delete_group", "delete_group_snapshot")
+WITHOUT_UNDO: Final = (
+    *("delete_volume", "delete_snapshot", "delete_backup", "delete_group", "delete_group_snapshot"),
+    *("unmanage_volume", "unmanage_snapshot"),
+)
 # They make objects, under names with their own tokens.
 MAKERS: Final = (
     *("create_volume", "create_snapshot", "revert_volume"),
     *("create_backup", "restore_backup", "create_from_backup", "connect_attachment"),
     *("create_group_snapshot", "create_group_from_source"),
+    *("manage_volume", "manage_snapshot"),
 )
 # They remove every object of their volume but the one that they have published.
 TIDIES: Final = ("revert_volume", "restore_backup", "disconnect_attachments")
@@ -169,7 +175,8 @@ class Excuses:
         self._open.discard(operation)
         self._failovers.discard(operation)
         met = (operation, self._turned.get(operation, -1)) in self._met
-        excused = self._may_be_elsewhere(operation, kind, resources) or self._was_half_deleted((*resources, *reads))
+        excused = kind in MANAGES or self._may_be_elsewhere(operation, kind, resources)
+        excused = excused or self._was_half_deleted((*resources, *reads))
         if may_have_removed(kind, outcome):
             self._half_done.update(resources)
         if outcome == "failed" and not met and not excused:
@@ -186,7 +193,7 @@ class Excuses:
 
         It may have removed that itself, or the object may be on the side that was left: it does not know, and does not guess.
         """
-        deletes = kind.startswith("delete") and operation in self._crossed
+        deletes = kind in WITHOUT_UNDO and operation in self._crossed
         return deletes and not all(self._is_there(resource) for resource in resources)
 
     def _was_half_deleted(self, resources: Iterable[str]) -> bool:
@@ -198,7 +205,7 @@ class Excuses:
 
     def moved(self, resource: str, after: str, applied: Iterable[Applied], ended: Mapping[str, Iterable[str]]) -> None:
         """Judge a change of status. `ended` are the resources of operations that did not end well in this transaction."""
-        if not after.startswith("error"):
+        if not after.startswith("error") or after == ERROR_MANAGING_DELETING:
             return
         names = {transition.name for _, row_id, transition in applied if row_id == resource}
         if names & BY_HAND or any(resource in resources for resources in ended.values()):

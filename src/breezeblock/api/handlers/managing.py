@@ -10,7 +10,13 @@ from starlette.responses import Response
 from breezeblock.api import answers, bodies, paging
 from breezeblock.api.answers_of_operations import wait_for
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import MANAGE_ON_CLUSTER, MANAGEABLE, MANAGEABLE_ON_CLUSTER, OLDEST
+from breezeblock.api.microversions import (
+    EXTEND_COMPLETION,
+    MANAGE_ON_CLUSTER,
+    MANAGEABLE,
+    MANAGEABLE_ON_CLUSTER,
+    OLDEST,
+)
 from breezeblock.api.paging import Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import managing as schemas
@@ -21,7 +27,7 @@ from breezeblock.api.views import volumes as volume_views
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.model.requests import NewSnapshot, NewVolume
-from breezeblock.resources import manageable, managing, managing_snapshots
+from breezeblock.resources import extend_completion, manageable, managing, managing_snapshots
 from breezeblock.resources.manageable import Entry, Place
 
 _SORTED_BY: Final = Lists("", {}, frozenset({"reference", "size"}), {})
@@ -122,7 +128,21 @@ async def unmanage_snapshot(call: Call) -> Response:
     return answers.empty(202)
 
 
-VOLUME_ACTIONS: Final = {"os-unmanage": Action(unmanage_volume, status=202)}
+async def complete_extension(call: Call) -> Response:
+    """os-extend_volume_completion. 400: no backend here waits for that."""
+    call.permit("volume_extension:volume_admin_actions:extend_volume_completion")
+    call.body(schemas.CompleteExtension)
+    volume_id = VolumeId(call.path["volume_id"])
+    await call.store.run(extend_completion.complete, origin=call.origin, volume_id=volume_id)
+    return answers.empty(202)
+
+
+VOLUME_ACTIONS: Final = {
+    "os-unmanage": Action(unmanage_volume, status=202),
+    "os-extend_volume_completion": Action(
+        complete_extension, since=EXTEND_COMPLETION, status=202, body=schemas.CompleteExtension
+    ),
+}
 SNAPSHOT_ACTIONS: Final = {"os-unmanage": Action(unmanage_snapshot, status=202)}
 
 ROUTES: Final = (

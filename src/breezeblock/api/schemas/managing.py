@@ -42,3 +42,7 @@ class ManageSnapshot(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class ManageSnapshotBody(Struct, kw_only=True, forbid_unknown_fields=True):
     snapshot: ManageSnapshot
+
+
+class CompleteExtension(Struct, kw_only=True, forbid_unknown_fields=True):
+    error: Flag | None = None
