@@ -74,7 +74,7 @@ def _name(tx: Any, id_: str, name: str) -> None:
 def world(api: Api, tmp_path: Path) -> Iterator[World]:
     node = Node(api, tmp_path, api._store)
     (tmp_path / "storage").mkdir()
-    api.bell.ring = node.ring  # type: ignore[method-assign]
+    api.bell.ring = node.ring  # type: ignore[method-assign, assignment]
     yield World(api, node)
 
 
@@ -322,7 +322,7 @@ def test_attachments_are_listed_filtered_and_cut_into_pages(world: World) -> Non
     [("GET", "", 27), ("GET", "/detail", 27), ("POST", "", 27), ("POST", "/x/action", 27)],
 )
 def test_older_clients_have_no_attachments(world: World, method: str, path: str, since: int) -> None:
-    body = {"os-complete": None} if path.endswith("action") else {"attachment": {}}
+    body: Any = {"os-complete": None} if path.endswith("action") else {"attachment": {}}
     answer = world.api(method, f"{ATTACHMENTS}{path}", body if method == "POST" else None, version=f"3.{since - 1}")
     assert answer.status_code == 404
 

@@ -14,7 +14,8 @@ from breezeblock.drivers.file import FileDriver
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import Incarnation
 from breezeblock.node.gate import Gate
-from breezeblock.protocol import queue, steps
+from breezeblock.protocol import queue as waiting
+from breezeblock.protocol import steps
 from breezeblock.protocol.steps import Run
 from breezeblock.store import tables
 from breezeblock.store.run import Store
@@ -51,11 +52,11 @@ class Node:
             self.env.files, name="b", path=PurePosixPath(self.folder), clock=self.env.clock, ids=self.env.ids
         )
 
-    def ring(self, name: str) -> None:
-        self.rung.append(name)
+    def ring(self, queue: str) -> None:
+        self.rung.append(queue)
         self.was_rung.set()
         if not self.away:
-            task = asyncio.get_running_loop().create_task(self.work(name))
+            task = asyncio.get_running_loop().create_task(self.work(queue))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -64,8 +65,8 @@ class Node:
         me = Incarnation(NODE["incarnation"])
         kinds = {kind: operation.version for kind, operation in CATALOGUE.items()}
         look: dict[str, Any] = {"queue": name, "kinds": kinds, "most": 1, "attempts": range(100)}
-        while found := await self._store.read(queue.claimable, **look):
-            (claim,) = await self._store.run(queue.claim, wanted=found, incarnation=me, now_us=0)
+        while found := await self._store.read(waiting.claimable, **look):
+            (claim,) = await self._store.run(waiting.claim, wanted=found, incarnation=me, now_us=0)
             operation = CATALOGUE[claim.kind]
             guard = Gate(self.env.clock, Always()).guard({at.resource_id: (at.seq, claim.epoch) for at in claim.locks})
             tools = Tools(driver=self.driver.bind(WithoutLocks(guard)), clock=self.env.clock, continues=True)

@@ -122,7 +122,7 @@ def shown_of(tx: Connection, ids: Collection[str]) -> Mapping[str, Sequence[Mapp
     found: dict[str, list[Mapping[str, Any]]] = {}
     if ids:
         for row in tx.execute(_SHOWN, {"ids": list(ids)}).mappings():
-            found.setdefault(row["volume_id"], []).append(row)
+            found.setdefault(row["volume_id"], []).append(dict(row))
     return found
 
 

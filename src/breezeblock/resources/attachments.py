@@ -14,6 +14,7 @@ from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFoun
 from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
+from breezeblock.resources.accepted import queue_of
 from breezeblock.resources.attached import of_volume, summarize
 from breezeblock.resources.listing import Listing
 from breezeblock.store.tables import attachments, volumes
@@ -235,7 +236,8 @@ def begin_delete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId)
     left = [one for one in of_volume(tx, row["volume_id"]) if not one["bare"]]
     going = tuple(one["id"] for one in left if one["id"] == attachment_id)
     rest = [one for one in left if one["id"] != attachment_id]
-    return Change(queue=rung, row=row, going=going, rest=rest)
+    again = queue_of(volume["pool_name"]) if going else None  # of one that is joined the first ring may have been lost
+    return Change(queue=rung or again, row=row, going=going, rest=rest)
 
 
 def _lock(tx: Connection, origin: Origin, attachment_id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -217,7 +217,7 @@ def begin_removal(
         job = kinds.job(DISCONNECT_KIND, queue_of(volume["pool_name"]), "volume", volume["id"], payload)
         queue.enqueue(tx, job, origin=origin, locks=(queue.shared(volume), *places))
     summarize(tx, volume["id"], now_us=origin.at_us)
-    return queue_of(volume["pool_name"]) if places or joined else None  # the first ring may have been lost
+    return queue_of(volume["pool_name"]) if places else None
 
 
 def finish_disconnect(

@@ -108,6 +108,8 @@ class Line:
 
     def moved(self, resource: str, at: float, state: State | None) -> None:
         """From this commit on it is that; None: it is not there any more, for anybody who asks."""
+        if state is None and resource not in self._had:
+            return  # it has places in lines, and is nothing that is looked at here
         had = self._had.setdefault(resource, [(float("-inf"), None)])
         if had[-1][1] != state:
             had.append((at, state))

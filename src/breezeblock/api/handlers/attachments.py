@@ -158,7 +158,7 @@ async def _list(call: Call, *, detail: bool) -> Response:
     )
     found = await call.store.read(listing.page, attachments.LISTING, wanted)
     view = views.detail if detail else views.summary
-    return answers.json({"attachments": [view(row._mapping) for row in found.rows]})
+    return answers.json({"attachments": [view(dict(row._mapping)) for row in found.rows]})
 
 
 def _id(call: Call) -> AttachmentId:
