@@ -174,6 +174,17 @@ def test_an_operators_word_outlives_a_migration_that_fails(made: Bench, word: st
     made.check()
 
 
+def test_a_word_about_its_status_is_not_taken_back_by_one_about_the_migration(made: Bench) -> None:
+    """In one request, or one after the other."""
+    made.migrate()
+    made.reset(status="maintenance", migration_status="none")
+    made.reset(migration_status="none")
+    made.work()
+
+    assert made.states() == ("maintenance", None, OLD_POOL)
+    made.check()
+
+
 # --- storage that will not, nodes that are away -----------------------------------------------------------------------
 
 

@@ -146,7 +146,10 @@ def enqueue(
 
 
 def cancel(tx: Connection, *, volume_id: str) -> None:
-    """End the migration that is under way, if one is; the caller holds the volume's row. Nothing else of it is touched."""
+    """End the migration that is under way, if one is; the caller holds the volume's row. Nothing else of it is touched.
+
+    Who has ended it before has had the word about its status as well.
+    """
     ids = tx.execute(_UNDER_WAY, {"of_volume": volume_id}).scalars().all()
     for operation_id in ids:
         tx.execute(_CANCEL, {"op": operation_id})
@@ -191,7 +194,11 @@ _LIVE_QUEUES: Final[Any] = select(nodes.c.queues_json).where(nodes.c.state.in_(N
 _UNDER_WAY: Final[Any] = (
     select(operations.c.id)
     .join(operation_locks, operation_locks.c.operation_id == operations.c.id)
-    .where(operation_locks.c.resource_id == bindparam("of_volume"), operations.c.kind == KIND)
+    .where(
+        operation_locks.c.resource_id == bindparam("of_volume"),
+        operations.c.kind == KIND,
+        operations.c.cancel.is_(False),
+    )
     .order_by(operations.c.id)
 )
 _CANCEL: Final[Any] = update(operations).where(operations.c.id == bindparam("op")).values(cancel=True)
