@@ -29,9 +29,8 @@ class Server:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = int(
-                    next(line for line in head.splitlines() if line.lower().startswith("content-length")).split(":")[1]
-                )
+                (line,) = (line for line in head.splitlines() if line.lower().startswith("content-length"))
+                length = int(line.partition(":")[2])
                 self.heads.append(head)
                 self.bodies.append(await reader.readexactly(length))
                 status = self.statuses.pop(0)

@@ -93,8 +93,8 @@ def test_what_is_kept_back_is_told_to_nobody(base: Base) -> None:
 def test_a_row_that_is_removed_is_told_as_it_was_last(base: Base) -> None:
     """Also a volume that never had a place on any storage, for which there is no operation."""
     base.add(
-        tables.volumes, id="v9", project_id=origin().project_id, user_id="u", size_gib=3, status="error", availability_zone="nova",
-        created_at_us=NOW_US,
+        tables.volumes, id="v9", project_id=origin().project_id, user_id="u", size_gib=3, status="error",
+        availability_zone="nova", created_at_us=NOW_US,
     )  # fmt: skip
 
     do(store_of(base), volumes.begin_delete, origin=origin(), volume_id="v9", cascade=False)

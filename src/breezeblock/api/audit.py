@@ -1,8 +1,9 @@
 """Who asked for what: one line for each request that changes something or tries to, in the words of CADF.
 
 A line has the caller, the rule that the request needed, its route, what it was about, and what came of it; never a body, a
-query or a header, where secrets may be. It is written when the answer is known and before it is sent: who has been answered is in
-the log. A process that dies in between leaves a change without a line; the operation's own row and events name the request.
+query or a header, where secrets may be. It is written when the answer is known and before it is sent: who has been
+answered is in the log. A process that dies in between leaves a change without a line; the operation's own row and its
+events name the request.
 """
 
 import asyncio
