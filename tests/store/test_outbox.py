@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import select
+from tests.databases import urls
+from tests.store.beside import Body, beside
 from tests.store.given import (
     ME,
     NOW_US,
@@ -29,7 +31,8 @@ from breezeblock.protocol import posting
 from breezeblock.protocol.posting import NotHeld
 from breezeblock.resources import snapshots, volume_changes, volume_edits, volumes
 from breezeblock.store import tables
-from breezeblock.store.run import Store
+from breezeblock.store.outbox import Post
+from breezeblock.store.run import Store, _Told
 
 NAMES = ("a", "b")
 AS_IT_IS = {"attach_status": None, "migration_status": None}
@@ -333,3 +336,24 @@ def test_who_dies_between_delivery_and_forgetting_leaves_it_to_be_sent_again(bas
 
     assert box.got == [[event.id for event in given]]
     assert base.row(tables.event_receivers, "a")["epoch"] == 2
+
+
+@pytest.mark.skipif(not urls(), reason="takes two transactions at once: BREEZEBLOCK_TEST_DATABASE names servers")
+@pytest.mark.parametrize("statuses", [("error", "maintenance"), ("maintenance", "error")])
+def test_two_changes_beside_each_other_are_told_in_the_order_of_their_commits(
+    base: Base, statuses: tuple[str, str]
+) -> None:
+    available_volume(base)
+
+    def change(number: int, status: str) -> Body:
+        post = Post(("a",), f"tx{number}", NOW_US - number, None)
+        asked = origin()
+        return _Told(
+            lambda tx: volume_changes.reset_status(tx, origin=asked, volume_id="v1", status=status, **AS_IT_IS), post
+        )
+
+    beside(base, change(0, statuses[0]), change(1, statuses[1]))
+
+    first, second = told(base)
+    assert (first.before, second.before) == ("available", first.after)
+    assert second.after == base.row(tables.volumes, "v1")["status"]
