@@ -59,13 +59,7 @@ async def work(brief: NodeBrief) -> None:
         catalogue=CATALOGUE,
         doorbell=bell,
         listener=listener,
-        identity=Identity(
-            cluster=brief.cluster,
-            name=brief.name,
-            incarnation=incarnation,
-            pid=os.getpid(),
-            machine=machine,
-        ),
+        identity=_identity(brief, machine),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         gate=gate,
         link=await SocketLink.open(socket.socket(fileno=brief.link_file)),
@@ -78,14 +72,14 @@ async def work(brief: NodeBrief) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    sender = Sender(
-        env=env,
-        store=opened.store,
-        incarnation=incarnation,
-        outlets=wiring.open_outlets(chosen),
-        may_act=gate.is_open,
-    )
+    outlets = wiring.open_outlets(chosen)
+    sender = Sender(env=env, store=opened.store, incarnation=incarnation, outlets=outlets, may_act=gate.is_open)
     await run_beside(worker.run(), sender)
+
+
+def _identity(brief: NodeBrief, machine: str) -> Identity:
+    incarnation = Incarnation(brief.incarnation)
+    return Identity(cluster=brief.cluster, name=brief.name, incarnation=incarnation, pid=os.getpid(), machine=machine)
 
 
 def _limits(chosen: Settings) -> Limits:
