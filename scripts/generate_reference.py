@@ -73,12 +73,15 @@ NAMED_SECTIONS = {
     "fences": "One section for each fence agent; [fencing](../howto/fencing.md) says how they are called. None by default.",
     "backup_stores": "One section for each store of backups; [the how-to](../howto/back-up-to-s3.md) has examples. Without any "
     "there is one, called `default`, a folder.",
+    "events": "One section for each receiver; [the how-to](../howto/receive-events.md) has examples. None by default.",
 }
 
 
 def configuration() -> str:
     """Every option of every section."""
-    chosen = settings.load(None, {"BREEZEBLOCK_FENCES__NAME__COMMAND": "/usr/sbin/fence_ipmilan"}).settings
+    # Sections that are there only when somebody writes them are shown as the shortest that can be written.
+    needed = {"BREEZEBLOCK_FENCES__NAME__COMMAND": "/usr/sbin/fence_ipmilan", "BREEZEBLOCK_EVENTS__NAME__TYPE": "log"}
+    chosen = settings.load(None, needed).settings
     parts = []
     for field in structs.fields(settings.Settings):
         one = NAMED_SECTIONS.get(field.name)
@@ -466,6 +469,7 @@ WATCH = """
 | `breezeblock_operations_finished_recently{outcome="parked"} > 0` | Operations were given up. |
 | `breezeblock_nodes{state="up"} < 2` | Nobody is left to take over. |
 | `max_over_time(breezeblock_doorbell_connected[10m]) == 0` | Work is found late: the doorbell's server is away. |
+| `breezeblock_events_oldest_seconds > 300` | A receiver is away, or too slow: [look why](../howto/receive-events.md). |
 | `breezeblock_database_up == 0` | The API answers and the database does not. |
 | `sum(rate(breezeblock_http_request_duration_seconds_count{status="500"}[5m])) > 0` | A mistake of ours; the log has it. |
 """
@@ -476,7 +480,7 @@ def metric_table() -> str:
     rows = [
         (
             code(one.name),
-            {metrics.REQUESTS: "histogram", metrics.RINGS: "counter"}.get(one, "gauge"),
+            {metrics.REQUESTS: "histogram", metrics.RINGS: "counter", metrics.EVENTS_SENT: "counter"}.get(one, "gauge"),
             ", ".join(map(code, one.labels)) or "-",
             one.help,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from tests.conformance.answers import Answered, check
 
 from breezeblock import settings
 from breezeblock.api.app import build_app
+from breezeblock.api.audit import Audit
 from breezeblock.api.auth import Caller, require_same_project
 from breezeblock.api.call import Services
 from breezeblock.env.contract import Env
@@ -80,7 +81,15 @@ def tell_members_apart(headers: Any, url_project: str | None, default_project: s
 class Api:
     """A client and the world behind it. Requests go as a member of project `p1`, unless a token says otherwise."""
 
-    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop, *, believe_everyone: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        believe_everyone: bool = False,
+        audit: Audit | None = None,
+        receivers: Sequence[str] = (),
+    ) -> None:
         self._loop = loop
         self.bell = Bell()
         environ = {
@@ -96,8 +105,10 @@ class Api:
         opening = _open_servers() if databases.urls() else _open_file(folder / "test.db")
         self._lane, self._hand = self._run(opening)
         self._store = Store(self._hand, self._env)
-        store = Store(self._lane, self._env)
-        self.services = services = Services(store=store, env=self._env, doorbell=self.bell, settings=self.settings)
+        store = Store(self._lane, self._env, receivers=receivers)
+        self.services = services = Services(
+            store=store, env=self._env, doorbell=self.bell, settings=self.settings, audit=audit
+        )
         app = build_app(services) if believe_everyone else build_app(services, authenticate=tell_members_apart)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://here:8776")

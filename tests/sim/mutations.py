@@ -15,6 +15,7 @@ from tests.sim.archive_mutations import (
     manifests_that_go_first,
     packs_left_behind,
 )
+from tests.sim.event_mutations import events_by_their_times, events_forgotten_before_they_are_taken
 
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
@@ -464,4 +465,6 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     locks_of_the_dead_that_stay: By(36, "Termination"),
     locks_out_of_turn: By(29, "Exclusion"),
     shared_locks_that_keep_nobody_out: By(29, "Exclusion"),
+    events_forgotten_before_they_are_taken: By(2, "Told"),
+    events_by_their_times: By(1, "Told"),
 }

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from breezeblock.api import auth, bodies, errors, microversions, routes
+from breezeblock.api.audit import Entry
 from breezeblock.api.call import Call, Services
 from breezeblock.api.errors import Refused
 from breezeblock.api.microversions import Version
@@ -109,6 +110,7 @@ class Dispatch:
         began = self._services.env.clock.boottime()
         headers = _headers(scope)
         version = kind = None
+        entry = self._entry(scope)
         try:
             match = self._find(scope)
             kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
@@ -117,11 +119,12 @@ class Dispatch:
                 raise Refused(404, UNKNOWN_URL)
             if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
                 raise Refused(400, f"Malformed request URL: {NO_NUL}.")
-            response = await self._answer(scope, receive, headers, version, match)
+            response = await self._answer(scope, receive, headers, version, match, entry)
         except errors.ANSWERED as error:  # what the table does not know goes on to RequestIds
             response = errors.answer_for(error)
         except Exception:
             self._count(kind, 500, began)
+            await self._audit(entry, 500, b"")
             raise
         if version is not None and scope["path"].startswith("/v3"):
             microversions.mark(response.headers, version)
@@ -129,7 +132,25 @@ class Dispatch:
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
             log.info("request.answered", method=scope["method"], path=scope["path"], status=response.status_code)
         self._count(kind, response.status_code, began)
+        await self._audit(entry, response.status_code, bytes(response.body))
         await response(scope, receive, send)
+
+    def _entry(self, scope: Scope) -> Entry | None:
+        """What is written down of a request, where that is wanted: of one that may change something."""
+        if self._services.audit is None or scope["method"] in ("GET", "HEAD"):
+            return None
+        client = scope.get("client")
+        return Entry(
+            method=scope["method"],
+            path=scope["path"],
+            request_id=scope["breezeblock.request_id"],
+            at_us=self._services.env.clock.now_us(),
+            address=client[0] if client else "",
+        )
+
+    async def _audit(self, entry: Entry | None, status: int, body: bytes) -> None:
+        if entry is not None and self._services.audit is not None:
+            await self._services.audit.write(entry.line(status=status, body=body))
 
     def _count(self, kind: tuple[str, str] | None, status: int, began: float) -> None:
         # Until the answer is ready: how fast a client takes it is not our speed.
@@ -153,7 +174,13 @@ class Dispatch:
         return microversions.negotiate(headers.get(microversions.HEADER.lower()))
 
     async def _answer(
-        self, scope: Scope, receive: Receive, headers: Mapping[str, str], version: Version, match: Match
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[str, str],
+        version: Version,
+        match: Match,
+        entry: Entry | None,
     ) -> Response:
         method: str = scope["method"]
         route = match.routes.get(method)
@@ -185,6 +212,8 @@ class Dispatch:
             base_url=_base_url(scope, headers),
             url_project=match.url_project,
         )
+        if entry is not None:
+            entry.route, entry.call = route.template, call
         if method in ("POST", "PUT"):
             call.raw = await _read_body(receive, headers)
         response = await _handler(route, call)(call)

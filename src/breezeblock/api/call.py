@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from breezeblock.api import bodies, policy
+from breezeblock.api.audit import Audit
 from breezeblock.api.counts import RequestCounts
 from breezeblock.api.microversions import Version
 from breezeblock.env.contract import Env
@@ -49,6 +50,7 @@ class Services:
     doorbell: Doorbell
     settings: Settings
     counts: RequestCounts = field(default_factory=RequestCounts)
+    audit: Audit | None = None
     # By process: the files in memory in which each counts its rings (`doorbells.tally`).
     rings: Mapping[str, int] = field(default_factory=dict)
 
@@ -72,6 +74,8 @@ class Call:
     action: str = ""
     # What the handler asked for; a handler that asks for nothing is a mistake of ours (app.py).
     permitted: bool = False
+    # And by the rule's name, the first one: it is what the request is about.
+    rule: str = ""
     _query: dict[str, str] | None = None
 
     @property
@@ -106,6 +110,7 @@ class Call:
 
     def permit(self, rule: str) -> None:
         """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries."""
+        self.rule = self.rule or rule
         if not policy.allows(rule, is_admin=self.origin.is_admin):
             raise Forbidden(f"Policy does not allow {rule} for this caller: it is for {policy.RULES[rule].value}.")
         self.permitted = True

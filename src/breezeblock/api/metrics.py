@@ -138,7 +138,7 @@ EVENTS_OLDEST: Final = Declared(
 EVENTS_SENT: Final = Declared(
     "breezeblock_events",
     ("receiver", "what"),
-    "Events since a receiver was first configured: sent (taken), dropped (given up after keep_s), failed (tries, not events).",
+    "Events since a receiver is known: sent (taken), dropped (given up after keep_s); failed counts tries, not events.",
 )
 
 DECLARED: Final = tuple(value for value in list(globals().values()) if isinstance(value, Declared))

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from breezeblock import logs, settings, wiring
 from breezeblock.api.app import build_app
+from breezeblock.api.audit import open_audit
 from breezeblock.api.call import Services
 from breezeblock.api.counts import RequestCounts
 from breezeblock.doorbells.tally import Rings
@@ -76,7 +77,13 @@ async def serve(brief: ApiBrief) -> None:
     bell = wiring.open_bell(chosen, env, Rings(brief.rings_files.get(brief.name, -1)))
     counts = RequestCounts(brief.counts_files, place=brief.place)
     services = Services(
-        store=opened.store, env=env, doorbell=bell, settings=chosen, counts=counts, rings=brief.rings_files
+        store=opened.store,
+        env=env,
+        doorbell=bell,
+        settings=chosen,
+        counts=counts,
+        audit=open_audit(chosen.audit),
+        rings=brief.rings_files,
     )
     app = build_app(services)
     server = InheritedServer(app, brief.listening_file)

@@ -67,13 +67,7 @@ async def work(brief: NodeBrief) -> None:
         catalogue=CATALOGUE,
         doorbell=bell,
         listener=listener,
-        identity=Identity(
-            cluster=brief.cluster,
-            name=brief.name,
-            incarnation=incarnation,
-            pid=os.getpid(),
-            machine=machine,
-        ),
+        identity=_identity(brief, machine),
         terms=Terms(ttl_s=brief.ttl_s, drift=brief.drift),
         gate=gate,
         link=link,
@@ -109,6 +103,11 @@ def _log_levels(
     servers = {brief.name, *queues, *(f"{brief.name}@{name}" for name in chosen.backends)}
     who = Who(frozenset({VOLUME, BACKUP}), frozenset(servers))
     return LogLevels(store=store, env=env, who=who, binary=VOLUME, host=brief.name, tell=tell)
+
+
+def _identity(brief: NodeBrief, machine: str) -> Identity:
+    incarnation = Incarnation(brief.incarnation)
+    return Identity(cluster=brief.cluster, name=brief.name, incarnation=incarnation, pid=os.getpid(), machine=machine)
 
 
 def _limits(chosen: Settings) -> Limits:
