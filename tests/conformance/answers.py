@@ -2,22 +2,25 @@
 
 `tests/api` calls `check` with each answer it gets, so a new test is covered by itself. What is compared:
 
-* the status with those that the route declares (`/openapi.json` has them from there);
+* the status with the one that the route declares, and the body with the keys that it declares (`/openapi.json` has both);
 * a refusal with the form of refusals;
 * keys and types of everything else with what the description of the API knows of that call at that microversion.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import jsonschema_rs
 from tests.conformance.errors_of_the_description import KNOWN
 
 from breezeblock.api import errors, openapi
 from breezeblock.api.routes import ROUTES
 from breezeblock.api.routing import Action, Route, Router
+from breezeblock.api.views.shapes import Answer
 
 HERE: Final = Path(__file__).parent
 FORMS: Final[dict[str, Any]] = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
@@ -68,7 +71,17 @@ def problems(answered: Answered) -> Iterator[str]:
         yield from _status(answered, one, route)
         if answered.body:
             call = f"{answered.method} {_VARIABLE.sub('{}', route.template)} {key}".strip()
+            if route.answer is not None:
+                yield from (
+                    f"{call}: {found.message}"
+                    for found in _validator(route.answer).iter_errors(json.loads(answered.body))
+                )
             yield from against_description(call, minor_of(answered.spoken), json.loads(answered.body))
+
+
+@functools.cache
+def _validator(answer: Answer) -> Any:
+    return jsonschema_rs.validator_for(answer.schema())
 
 
 def action_of(content: bytes) -> str:

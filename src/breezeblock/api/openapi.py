@@ -153,7 +153,7 @@ def _operation(route: Route, url: str, form: Mapping[Any, Json]) -> Json:
         "operationId": f"{route.method.lower()}:{url}",
         "tags": [_tag(url)],
         "parameters": parameters,
-        "responses": {str(status): {"description": "Done."} for status in statuses(route)},
+        "responses": {str(status): _success(route) for status in statuses(route)},
     }
     for status in _refused(route) if versioned else ():
         operation["responses"][str(status)] = {"$ref": RESPONSES.format(name=f"Refused{status}")}
@@ -170,6 +170,13 @@ def _operation(route: Route, url: str, form: Mapping[Any, Json]) -> Json:
     elif route.body is not None:
         operation["requestBody"] = _content(_form(route.body, form))
     return operation
+
+
+def _success(route: Route) -> Json:
+    found: Json = {"description": "Done."}
+    if route.answer is not None:
+        found["content"] = {"application/json": {"schema": route.answer.schema()}}
+    return found
 
 
 def statuses(route: Route) -> tuple[int, ...]:

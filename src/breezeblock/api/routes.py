@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from breezeblock.api import metrics, openapi, routes_admin, versions
+from breezeblock.api import metrics, routes_admin, versions
 from breezeblock.api.handlers import (
     attachments,
     backups,
@@ -27,7 +27,7 @@ TOP: Final[dict[str, Route]] = {
     "/": Route("GET", "/", versions.list_all, status=300),
     "/healthcheck": Route("GET", "/healthcheck", versions.health),
     "/metrics": Route("GET", "/metrics", metrics.show),
-    "/openapi.json": Route("GET", "/openapi.json", openapi.handler(lambda: (ROUTES, TOP.values()))),
+    "/openapi.json": Route("GET", "/openapi.json", versions.described(lambda: (ROUTES, TOP.values()))),
 }
 
 # What can be asked of a volume by the key of a body: many things, from several modules.

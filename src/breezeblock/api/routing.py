@@ -14,6 +14,7 @@ from starlette.responses import Response
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST, Version
 from breezeblock.api.paging import Filter, Lists
+from breezeblock.api.views.shapes import Answer
 
 Handler = Callable[[Call], Awaitable[Response]]
 # The form of a body that its handler reads; or several, each from its version on.
@@ -35,8 +36,8 @@ class Action:
 class Route:
     """One method of one URL; a handler, or actions by body key. The template is what follows /v3[/{project_id}].
 
-    The last three say what the handler does, for the description of the API (`openapi.py`): with which status it succeeds
-    (200 for a GET that does not say), which body it reads, and which parameters of the query it looks at.
+    The last four say what the handler does, for the description of the API (`openapi.py`): with which status it succeeds
+    (200 for a GET that does not say), which body it reads, which parameters of the query it looks at, and what it answers.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Route:
     status: int = 0
     body: Body = None
     query: Lists | Mapping[str, Filter] = field(default_factory=dict)
+    answer: Answer | None = None
 
     def __post_init__(self) -> None:
         assert (self.handler is None) != (self.actions is None), f"{self.template}: a handler or actions, one of them"

@@ -1,14 +1,20 @@
-"""Discovery: which versions are served, where, and whether the process answers at all."""
+"""Discovery: which versions are served, where, how they are described, and whether the process answers at all."""
+
+from typing import Final
 
 from starlette.responses import Response
 
-from breezeblock.api import answers
+from breezeblock.api import answers, openapi
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST
 
 DOCUMENTATION = "https://docs.openstack.org/api-ref/block-storage/v3/"
 # When the newest microversion appeared in the API's own history.
 UPDATED = "2024-03-05T00:00:00Z"
+
+
+# GET /openapi.json, for the routes that it is given.
+described: Final = openapi.handler
 
 
 def document(base_url: str) -> dict[str, object]:

@@ -196,12 +196,14 @@ CREATED_BY: Final = {
 CHANGED_BY: Final = {BACKUP_UPDATE: schemas.UpdateBackupBody, BACKUP_METADATA: schemas.UpdateBackupWithMetadataBody}
 
 ROUTES: Final = (
-    Route("POST", "backups", create, status=202, body=CREATED_BY),
-    Route("GET", "backups", list_summary, query=LISTS),
-    Route("GET", "backups/detail", list_detail, query=LISTS),
+    Route("POST", "backups", create, status=202, body=CREATED_BY, answer=views.ONE_SHORT),
+    Route("GET", "backups", list_summary, query=LISTS, answer=views.MANY_SHORT),
+    Route("GET", "backups/detail", list_detail, query=LISTS, answer=views.MANY),
     Route("POST", "backups/import_record", import_record, status=201, body=schemas.ImportedRecordBody),
-    Route("GET", "backups/{backup_id}", show),
-    Route("PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE, status=200, body=CHANGED_BY),
+    Route("GET", "backups/{backup_id}", show, answer=views.ONE),
+    Route(
+        "PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE, status=200, body=CHANGED_BY, answer=views.ONE_SHORT
+    ),
     Route("DELETE", "backups/{backup_id}", delete, status=202),
     Route("POST", "backups/{backup_id}/action", actions=ACTIONS),
     Route("POST", "backups/{backup_id}/restore", restore, status=202, body=schemas.RestoreBody),

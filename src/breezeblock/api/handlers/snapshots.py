@@ -146,11 +146,11 @@ ACTIONS: Final = {
 }
 
 ROUTES: Final = (
-    Route("POST", "snapshots", create, status=202, body=schemas.CreateSnapshotBody),
-    Route("GET", "snapshots", list_summary, query=LISTS),
-    Route("GET", "snapshots/detail", list_detail, query=LISTS),
-    Route("GET", "snapshots/{snapshot_id}", show),
-    Route("PUT", "snapshots/{snapshot_id}", update, status=200, body=schemas.UpdateSnapshotBody),
+    Route("POST", "snapshots", create, status=202, body=schemas.CreateSnapshotBody, answer=views.ONE),
+    Route("GET", "snapshots", list_summary, query=LISTS, answer=views.MANY_SHORT),
+    Route("GET", "snapshots/detail", list_detail, query=LISTS, answer=views.MANY),
+    Route("GET", "snapshots/{snapshot_id}", show, answer=views.ONE),
+    Route("PUT", "snapshots/{snapshot_id}", update, status=200, body=schemas.UpdateSnapshotBody, answer=views.ONE),
     Route("DELETE", "snapshots/{snapshot_id}", delete, status=202),
     Route("POST", "snapshots/{snapshot_id}/action", actions=ACTIONS),
 )

@@ -273,12 +273,12 @@ CREATED_BY: Final = {OLDEST: schemas.CreateVolumeBody, STRICT_BODIES: schemas.Cr
 DELETED_BY: Final = {"cascade": Filter(Kind.FLAG), "force": Filter(Kind.FLAG, since=DELETE_FORCE)}
 
 ROUTES: Final = (
-    Route("POST", "volumes", create, status=202, body=CREATED_BY),
-    Route("GET", "volumes", list_summary, query=LISTS),
-    Route("GET", "volumes/detail", list_detail, query=LISTS),
+    Route("POST", "volumes", create, status=202, body=CREATED_BY, answer=views.ONE),
+    Route("GET", "volumes", list_summary, query=LISTS, answer=views.MANY_SHORT),
+    Route("GET", "volumes/detail", list_detail, query=LISTS, answer=views.MANY),
     Route("GET", "volumes/summary", summary, since=VOLUME_SUMMARY, query={"all_tenants": Filter(Kind.FLAG)}),
-    Route("GET", "volumes/{volume_id}", show),
-    Route("PUT", "volumes/{volume_id}", update, status=200, body=schemas.UpdateVolumeBody),
+    Route("GET", "volumes/{volume_id}", show, answer=views.ONE),
+    Route("PUT", "volumes/{volume_id}", update, status=200, body=schemas.UpdateVolumeBody, answer=views.ONE),
     Route("DELETE", "volumes/{volume_id}", delete, status=202, query=DELETED_BY),
     Route("GET", "volumes/{volume_id}/encryption", show_encryption),
     Route("GET", "volumes/{volume_id}/encryption/{word}", show_encryption_word),

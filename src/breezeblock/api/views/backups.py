@@ -9,6 +9,7 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_PROJECT, BACKUP_USER, Version
 from breezeblock.api.policy import allows
+from breezeblock.api.views.shapes import Answer
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -57,7 +58,12 @@ KEYS: Final = (
     Key("os-backup-project-attr:project_id", ("project_id",), quote, since=BACKUP_PROJECT, rule=ATTRIBUTES_RULE),
     Key("user_id", ("user_id",), quote, since=BACKUP_USER, rule=ATTRIBUTES_RULE),
 )
-_SUMMARY: Final = compile_template((Key("id", ("id",), ID), Key("name", ("name",), text)), COLUMNS)
+SUMMARY_KEYS: Final = (Key("id", ("id",), ID), Key("name", ("name",), text))
+_SUMMARY: Final = compile_template(SUMMARY_KEYS, COLUMNS)
+ONE: Final = Answer("backup", KEYS, links=True)
+ONE_SHORT: Final = Answer("backup", SUMMARY_KEYS, links=True)
+MANY: Final = Answer("backups", KEYS, links=True, many=True)
+MANY_SHORT: Final = Answer("backups", SUMMARY_KEYS, links=True, many=True)
 
 
 @lru_cache(maxsize=512)  # every version, for each audience

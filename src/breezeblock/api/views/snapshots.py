@@ -9,6 +9,7 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import CONSUMES_QUOTA, GROUP_SNAPSHOT_OF_SNAPSHOT, SNAPSHOT_USER, Version
 from breezeblock.api.policy import allows
+from breezeblock.api.views.shapes import Answer
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -50,6 +51,9 @@ DETAIL_KEYS: Final = (
 )
 
 _SUMMARY: Final = compile_template(KEYS, COLUMNS)
+ONE: Final = Answer("snapshot", DETAIL_KEYS)
+MANY: Final = Answer("snapshots", DETAIL_KEYS, many=True)
+MANY_SHORT: Final = Answer("snapshots", KEYS, many=True)
 
 
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer

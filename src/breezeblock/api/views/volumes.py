@@ -21,6 +21,7 @@ from breezeblock.api.microversions import (
     Version,
 )
 from breezeblock.api.policy import allows
+from breezeblock.api.views.shapes import Answer
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -147,7 +148,11 @@ def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
     return compile_template(keys, COLUMNS)
 
 
-_SUMMARY: Final = compile_template((Key("id", ("id",), ID), Key("name", ("name",), text)), COLUMNS)
+SUMMARY_KEYS: Final = (Key("id", ("id",), ID), Key("name", ("name",), text))
+_SUMMARY: Final = compile_template(SUMMARY_KEYS, COLUMNS)
+ONE: Final = Answer("volume", KEYS, links=True)
+MANY: Final = Answer("volumes", KEYS, links=True, many=True)
+MANY_SHORT: Final = Answer("volumes", SUMMARY_KEYS, links=True, many=True)
 
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
