@@ -298,7 +298,9 @@ def test_a_hint_that_cannot_be_followed_is_refused(two: Api) -> None:
 # --- extensions that somebody else completes ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "why"), [("available", "not being extended"), ("extending", "waits for no completion")])
+@pytest.mark.parametrize(
+    ("status", "why"), [("available", "not being extended"), ("extending", "waits for no completion")]
+)
 def test_no_extension_waits_for_somebodys_word(api: Api, status: str, why: str) -> None:
     """As of backends that extend by themselves everywhere."""
     id_ = api.given_volume(object_name="object", status=status)

@@ -135,7 +135,9 @@ def test_what_is_not_there_leaves_a_volume_that_says_so(cinder: Any) -> None:
     assert "nonesuch" in message.user_message
 
 
-def test_the_library_of_openstack_manages_and_lets_go(cloud_at: CloudAt, cinder: Any, disk: Path, unmanaged: Path) -> None:
+def test_the_library_of_openstack_manages_and_lets_go(
+    cloud_at: CloudAt, cinder: Any, disk: Path, unmanaged: Path
+) -> None:
     """By the newer URLs."""
     storage = cloud_at("3.71").block_storage
     listed = [one.reference for one in storage.manageable_volumes(details=True, host=FAST)]

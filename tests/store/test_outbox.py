@@ -349,7 +349,7 @@ def test_two_changes_beside_each_other_are_told_in_the_order_of_their_commits(
         post = Post(("a",), f"tx{number}", NOW_US - number, None)
         asked = origin()
         return _Told(
-            lambda tx: volume_changes.reset_status(tx, origin=asked, volume_id="v1", status=status, **AS_IT_IS), post
+            lambda tx: volume_changes.reset_status(tx, origin=asked, volume_id=VolumeId("v1"), status=status, **AS_IT_IS), post
         )
 
     beside(base, change(0, statuses[0]), change(1, statuses[1]))

@@ -1,7 +1,7 @@
 """Other names for backends and clusters, and the end of backends and nodes: all rows together, or none of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -132,11 +132,12 @@ def test_a_node_that_may_write_is_in_the_way(base: Base, state: str) -> None:
     """And nothing changes."""
     base.change(tables.nodes, "node-1", state=state)
     before = everything(base)
-    for asked in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: rename(base),
         lambda: base.run(renaming.rename_cluster, before="c", after="d"),
         lambda: base.run(renaming.remove_node, cluster="c", name="node-1"),
-    ):
+    )
+    for asked in asks:
         with pytest.raises(Conflict, match=state):
             asked()
 

@@ -32,7 +32,6 @@ RULES: Final[dict[str, Audience]] = {
     "volume:create_volume_metadata": _P,
     "volume:update_volume_metadata": _P,
     "volume:delete_volume_metadata": _P,
-    "volume_extension:volume_actions:upload_image": _P,
     "volume:create_transfer": _P,
     "volume:get_transfer": _P,
     "volume:get_all_transfers": _P,

@@ -6,8 +6,8 @@ cancelled only if a later request cancelled it. A fence that made the
 storage refuse somebody is no reason, and neither is a target that was failed over from: whoever meets those has lost the
 operation. But a deletion that a failover crosses may fail if its object is not there: it cannot know whose work that is; and so
 may what needs an object that a deletion has removed before it failed, if an operator has called that available since. A
-resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover. What is to be managed
-is asked for by a name that may be nothing's, or may be too large: such a request may fail at any time.
+resource may get a status of error only from such an end, or by an operator's word, or when it is not there after a failover.
+What is to be managed is asked for by a name that may be nothing's, or may be too large: such a request may fail at any time.
 """
 
 from collections import defaultdict

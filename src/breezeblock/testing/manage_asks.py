@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId
@@ -74,7 +74,9 @@ class ManageAsks:
             "reference": self._random.choice(self._released[-HOT:]),
             "quota_defaults": self._quota,
         }
-        return Call("create_snapshot_by_managing", managing_snapshots.begin_manage, id_, said, table="snapshots", admin=True)
+        return Call(
+            "create_snapshot_by_managing", managing_snapshots.begin_manage, id_, said, table="snapshots", admin=True
+        )
 
     def _unmanage_snapshot(self, env: Env) -> Call | None:
         if (found := self._aims.one("spare")) is None:
