@@ -23,7 +23,7 @@ def kind(cinder: Any) -> Iterator[Any]:
 @pytest.fixture
 def group(cinder: Any, kind: Any) -> Iterator[Any]:
     """A group of two volumes; all that a test makes of it has to go before."""
-    made = settled(cinder.groups, cinder.groups.create(kind.id, DEFAULT, name="pair", description="two"))
+    made = settled(cinder.groups, cinder.groups.create(kind.id, DEFAULT, name=f"pair-{uuid.uuid4()}", description="two"))
     for number in range(2):
         volume = cinder.volumes.create(1, name=f"v{number}", volume_type=DEFAULT, group_id=made.id)
         settled(cinder.volumes, volume)
@@ -48,8 +48,8 @@ def test_a_group_is_taken_copied_and_deleted(cinder: Any, group: Any) -> None:
     shown = cinder.groups.get(group.id, list_volume=True)
     taken = settled(cinder.group_snapshots, cinder.group_snapshots.create(group.id, name="both"))
     parts = cinder.volume_snapshots.list(search_opts={"all_tenants": False})
-    copy = cinder.groups.create_from_src(taken.id, None, name="copy")
-    copy = settled(cinder.groups, copy)
+    made = cinder.groups.create_from_src(taken.id, None, name="copy")
+    copy = settled(cinder.groups, cinder.groups.get(made["id"]))
     copied = cinder.groups.get(copy.id, list_volume=True)
 
     assert (shown.name, shown.status, len(shown.volumes), shown.replication_status) == (

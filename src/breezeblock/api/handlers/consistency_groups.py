@@ -92,7 +92,7 @@ async def show(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """PUT /consistencygroups/{group_id}/update. 202. Since 3.6 a name or description may become empty."""
+    """PUT /consistencygroups/{group_id}/update, or without the last word. 202. Since 3.6 a name or description may become empty."""
     call.permit("group:update")
     asked = call.body(schemas.UpdateConsistencyGroupBody).consistencygroup
     texts = (asked.name, asked.description)
@@ -159,6 +159,7 @@ ROUTES: Final = (
     Route("GET", "consistencygroups/detail", list_detail),
     Route("POST", "consistencygroups/create_from_src", create_from_source),
     Route("GET", "consistencygroups/{group_id}", show),
+    Route("PUT", "consistencygroups/{group_id}", update),
     Route("PUT", "consistencygroups/{group_id}/update", update),
     Route("POST", "consistencygroups/{group_id}/delete", delete),
     Route("POST", "cgsnapshots", create_snapshot),
