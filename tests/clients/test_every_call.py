@@ -18,6 +18,7 @@ BY_NO_CLIENT = {
     "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
     "GET /v3/extensions/{alias}": "clients list all extensions",
     "GET /metrics": "is for Prometheus and its like",
+    "PUT /v3/consistencygroups/{group_id}/update": "clients leave the last word out",
     "PUT /v3/os-services/fence": "is ours, and no client knows it",
     "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
     "PUT /v3/os-services/failover": "the same",
