@@ -92,7 +92,7 @@ async def show(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """PUT /consistencygroups/{group_id}/update, or without the last word. 202. Since 3.6 a name or description may become empty."""
+    """PUT /consistencygroups/{group_id}[/update]. 202. Since 3.6 a name or description may become empty."""
     call.permit("group:update")
     asked = call.body(schemas.UpdateConsistencyGroupBody).consistencygroup
     texts = (asked.name, asked.description)
