@@ -22,6 +22,9 @@ BIG: Final = frozenset(
         "messages",
         "backups",
         "packs",
+        "volume_groups",
+        "group_volume_types",
+        "group_snapshots",
     }
 )
 # Under which other names a statement has its tables.

@@ -8,16 +8,28 @@ import pytest
 from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
-from breezeblock.resources import backups, restores, snapshots, targets, verifications, volume_changes, volumes
+from breezeblock.resources import (
+    backups,
+    group_snapshots,
+    group_sources,
+    groups,
+    restores,
+    snapshots,
+    targets,
+    verifications,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
+MODULES: Final = (
+    *(volumes, volume_changes, snapshots, backups, restores, targets, verifications),
+    *(groups, group_snapshots, group_sources),
+)
 TRANSITIONS: Final = {
-    value.name: value
-    for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
-    for value in vars(module).values()
-    if isinstance(value, Transition)
+    value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
 }
 LONGEST_STATUS: Final = 32
 every_transition = pytest.mark.parametrize("transition", TRANSITIONS.values(), ids=TRANSITIONS)
@@ -27,6 +39,8 @@ KNOWN: Final = {
     "volumes": WORDS | set(states.RESETTABLE_VOLUME),
     "snapshots": WORDS | set(states.RESETTABLE_SNAPSHOT),
     "backups": WORDS | set(states.RESETTABLE_BACKUP),
+    "volume_groups": WORDS | set(states.RESETTABLE_GROUP),
+    "group_snapshots": WORDS | set(states.RESETTABLE_GROUP),
 }
 # What ends each kind of operation on its resources: (table, status it works under) -> the transitions that leave it.
 ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
@@ -60,6 +74,22 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
         ("backups", "restoring"): ("backup.restored",),
     },
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
+    "delete_group": {
+        ("volume_groups", "deleting"): ("volume_group.delete_failed",),
+        ("volumes", "deleting"): ("volume.delete_failed",),
+    },
+    "create_group_snapshot": {
+        ("group_snapshots", "creating"): ("group_snapshot.created", "group_snapshot.create_failed"),
+        ("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed"),
+    },
+    "delete_group_snapshot": {
+        ("group_snapshots", "deleting"): ("group_snapshot.delete_failed",),
+        ("snapshots", "deleting"): ("snapshot.delete_failed",),
+    },
+    "create_group_from_source": {
+        ("volume_groups", "creating"): ("volume_group.created", "volume_group.create_failed"),
+        ("volumes", "creating"): ("volume.created", "volume.create_failed"),
+    },
     "check_node": {},  # it changes nothing
     "verify_backup": {},  # nor does it, but for what the backup says about itself
     "collect_garbage": {},  # nor does it, of what users see
@@ -95,12 +125,7 @@ class Graph:
 
 def test_names_of_transitions_are_unique_and_say_whose_they_are() -> None:
     """`volume.extend` is a transition of volumes; two of one name would be one arrow in the diagram."""
-    declared = [
-        value
-        for module in (volumes, volume_changes, snapshots, backups, restores, targets, verifications)
-        for value in vars(module).values()
-        if isinstance(value, Transition)
-    ]
+    declared = [value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)]
 
     assert len({id(value) for value in declared}) == len(TRANSITIONS)
     assert [name for name, value in TRANSITIONS.items() if f"{name.partition('.')[0]}s" != value.table.name] == []
@@ -179,6 +204,8 @@ def test_an_operation_can_leave_the_status_that_it_works_under(kind: str) -> Non
         ("volumes", states.VOLUME_TRANSITIONAL),
         ("snapshots", states.SNAPSHOT_TRANSITIONAL),
         ("backups", states.BACKUP_TRANSITIONAL),
+        ("volume_groups", states.GROUP_TRANSITIONAL),
+        ("group_snapshots", states.GROUP_TRANSITIONAL),
     ],
 )
 def test_every_transitional_status_is_some_operations_to_leave(table: str, transitional: frozenset[str]) -> None:
@@ -192,6 +219,8 @@ def test_every_transitional_status_is_some_operations_to_leave(table: str, trans
         ("volumes", states.VOLUME_TRANSITIONAL),
         ("snapshots", states.SNAPSHOT_TRANSITIONAL),
         ("backups", states.BACKUP_TRANSITIONAL),
+        ("volume_groups", states.GROUP_TRANSITIONAL),
+        ("group_snapshots", states.GROUP_TRANSITIONAL),
     ],
 )
 def test_no_operation_ends_in_a_transitional_status(table: str, transitional: frozenset[str]) -> None:
