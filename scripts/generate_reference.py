@@ -28,7 +28,7 @@ from breezeblock.api import errors as http
 from breezeblock.api.microversions import OLDEST
 from breezeblock.model import errors, states
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import targets
+from breezeblock.resources import accepted, targets
 from breezeblock.store import tables
 from breezeblock.store.transitions import Transition
 from breezeblock.testing import calls
@@ -166,7 +166,7 @@ def state_tables() -> str:
         ours = [transition for transition in found if transition.table is resource]
         words = ", ".join(code(word) for word in sorted(transitional))
         parts += [
-            f"## {resource.name.capitalize()}",
+            f"## {resource.name.capitalize().replace('_', ' ')}",
             f"Transitional: {words}.",
             _diagram(ours),
             table(("Transition", "Status changes", "Conditions, in order"), [_transition_row(one) for one in ours]),
@@ -178,6 +178,8 @@ TRANSITIONAL = {
     tables.volumes: states.VOLUME_TRANSITIONAL,
     tables.snapshots: states.SNAPSHOT_TRANSITIONAL,
     tables.backups: states.BACKUP_TRANSITIONAL,
+    tables.volume_groups: states.GROUP_TRANSITIONAL,
+    tables.group_snapshots: states.GROUP_TRANSITIONAL,
 }
 
 
@@ -203,6 +205,8 @@ def _made(function: Callable[..., Any]) -> Iterator[Transition]:
     for resource, transitional in TRANSITIONAL.items():
         if function.__module__ == targets.__name__ and resource.name not in targets.TABLES:
             continue  # a failover moves what is on the backend's storage only
+        if function is accepted._nothing_there and resource.name not in accepted.CONTENT:
+            continue  # what has nothing on storage is not told apart by it
         known: dict[str, Any] = {"table": resource, "transitional": tuple(sorted(transitional))}
         assert set(signature.parameters) <= set(known), f"{function} makes transitions out of something unknown"
         yield function(**{name: known[name] for name in signature.parameters})

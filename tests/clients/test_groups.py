@@ -23,7 +23,9 @@ def kind(cinder: Any) -> Iterator[Any]:
 @pytest.fixture
 def group(cinder: Any, kind: Any) -> Iterator[Any]:
     """A group of two volumes; all that a test makes of it has to go before."""
-    made = settled(cinder.groups, cinder.groups.create(kind.id, DEFAULT, name="pair", description="two"))
+    made = settled(
+        cinder.groups, cinder.groups.create(kind.id, DEFAULT, name=f"pair-{uuid.uuid4()}", description="two")
+    )
     for number in range(2):
         volume = cinder.volumes.create(1, name=f"v{number}", volume_type=DEFAULT, group_id=made.id)
         settled(cinder.volumes, volume)
@@ -48,19 +50,14 @@ def test_a_group_is_taken_copied_and_deleted(cinder: Any, group: Any) -> None:
     shown = cinder.groups.get(group.id, list_volume=True)
     taken = settled(cinder.group_snapshots, cinder.group_snapshots.create(group.id, name="both"))
     parts = cinder.volume_snapshots.list(search_opts={"all_tenants": False})
-    copy = cinder.groups.create_from_src(taken.id, None, name="copy")
-    copy = settled(cinder.groups, copy)
+    made = cinder.groups.create_from_src(taken.id, None, name="copy")
+    copy = settled(cinder.groups, cinder.groups.get(made["id"]))
     copied = cinder.groups.get(copy.id, list_volume=True)
 
-    assert (shown.name, shown.status, len(shown.volumes), shown.replication_status) == (
-        "pair",
-        "available",
-        2,
-        "disabled",
-    )
+    assert (shown.status, len(shown.volumes), shown.replication_status) == ("available", 2, "disabled")
     assert {one.volume_id for one in parts if one.group_snapshot_id == taken.id} == set(shown.volumes)
     assert (copied.group_snapshot_id, len(copied.volumes)) == (taken.id, 2)
-    assert group.id in {one.id for one in cinder.groups.list(detailed=True, search_opts={"name": "pair"})}
+    assert group.id in {one.id for one in cinder.groups.list(detailed=True, search_opts={"name": shown.name})}
     assert taken.id in {one.id for one in cinder.group_snapshots.list(detailed=True)}
     assert taken.id in {one.id for one in cinder.group_snapshots.list(detailed=False)}
     with pytest.raises(exceptions.BadRequest, match="belongs to group"):
@@ -122,7 +119,7 @@ def test_groups_by_the_sdk(cloud: Any, cinder: Any, group: Any) -> None:
     storage.create_group_type_group_specs(kind, {"a": "1"})
     storage.update_group_type_group_specs_property(kind, "a", "2")
 
-    assert storage.find_group("pair", ignore_missing=False).status == "available"
+    assert storage.find_group(group.name, ignore_missing=False).status == "available"
     assert [one.name for one in storage.group_snapshots() if one.id == taken.id] == ["sdk"]
     assert storage.get_group_type_group_specs_property(kind, "a") == "2"
     storage.delete_group_type_group_specs_property(kind, "a")
@@ -133,11 +130,12 @@ def test_groups_by_the_sdk(cloud: Any, cinder: Any, group: Any) -> None:
 
 def test_groups_by_the_command(programs: Programs, cinder: Any, group: Any) -> None:
     shown = programs.openstack("volume", "group", "show", "--volumes", group.id)
-    taken = programs.openstack("volume", "group", "snapshot", "create", group.id, "--name", "cli")
-    settled(cinder.group_snapshots, cinder.group_snapshots.get(taken["ID"] if "ID" in taken else taken["id"]))
+    made = programs.openstack("volume", "group", "snapshot", "create", group.id, "--name", "cli")
+    taken = next(one for one in cinder.group_snapshots.list() if one.id in made.values())
+    settled(cinder.group_snapshots, taken)
     listed = programs.openstack("volume", "group", "list")
 
     assert group.id in {one["ID"] for one in listed}
     assert "available" in shown.values()
-    programs.tell("volume", "group", "snapshot", "delete", taken["ID"] if "ID" in taken else taken["id"])
-    gone(cinder.group_snapshots, cinder.group_snapshots.get(taken["ID"] if "ID" in taken else taken["id"]))
+    programs.tell("volume", "group", "snapshot", "delete", taken.id)
+    gone(cinder.group_snapshots, taken)

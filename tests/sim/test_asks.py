@@ -109,6 +109,7 @@ ASKED_BY = {
     # The same transactions, under their older names.
     "POST consistencygroups": "create_group",
     "POST consistencygroups/create_from_src": "create_from_group_snapshot",
+    "PUT consistencygroups/{group_id}": "change_group",
     "PUT consistencygroups/{group_id}/update": "change_group",
     "POST consistencygroups/{group_id}/delete": "delete_group",
     "POST cgsnapshots": "create_group_snapshot",

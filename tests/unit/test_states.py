@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
 from breezeblock.resources import (
+<<<<<<< HEAD
     attached,
     attachments,
     backups,
@@ -22,6 +23,15 @@ from breezeblock.resources import (
     snapshots,
     targets,
     transfers,
+=======
+    backups,
+    group_snapshots,
+    group_sources,
+    groups,
+    restores,
+    snapshots,
+    targets,
+>>>>>>> groups
     verifications,
     volume_changes,
     volumes,
@@ -31,6 +41,7 @@ from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
+<<<<<<< HEAD
     volumes,
     volume_changes,
     snapshots,
@@ -47,6 +58,10 @@ MODULES: Final = (
     managing,
     managing_snapshots,
     old_attachments,
+=======
+    *(volumes, volume_changes, snapshots, backups, restores, targets, verifications),
+    *(groups, group_snapshots, group_sources),
+>>>>>>> groups
 )
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
@@ -59,7 +74,12 @@ KNOWN: Final = {
     "volumes": WORDS | set(states.RESETTABLE_VOLUME),
     "snapshots": WORDS | set(states.RESETTABLE_SNAPSHOT),
     "backups": WORDS | set(states.RESETTABLE_BACKUP),
+<<<<<<< HEAD
     "attachments": WORDS,
+=======
+    "volume_groups": WORDS | set(states.RESETTABLE_GROUP),
+    "group_snapshots": WORDS | set(states.RESETTABLE_GROUP),
+>>>>>>> groups
 }
 # What ends each kind of operation on its resources: (table, status it works under) -> the transitions that leave it.
 ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
@@ -108,6 +128,22 @@ ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {
     "unmanage_snapshot": {("snapshots", "unmanaging"): ("snapshot.unmanage_failed",)},
     "list_manageable": {},  # it changes nothing
     "failover_backend": {},  # it works under the status of a backend, which is no user's resource
+    "delete_group": {
+        ("volume_groups", "deleting"): ("volume_group.delete_failed",),
+        ("volumes", "deleting"): ("volume.delete_failed",),
+    },
+    "create_group_snapshot": {
+        ("group_snapshots", "creating"): ("group_snapshot.created", "group_snapshot.create_failed"),
+        ("snapshots", "creating"): ("snapshot.created", "snapshot.create_failed"),
+    },
+    "delete_group_snapshot": {
+        ("group_snapshots", "deleting"): ("group_snapshot.delete_failed",),
+        ("snapshots", "deleting"): ("snapshot.delete_failed",),
+    },
+    "create_group_from_source": {
+        ("volume_groups", "creating"): ("volume_group.created", "volume_group.create_failed"),
+        ("volumes", "creating"): ("volume.created", "volume.create_failed"),
+    },
     "check_node": {},  # it changes nothing
     "verify_backup": {},  # nor does it, but for what the backup says about itself
     "collect_garbage": {},  # nor does it, of what users see
@@ -222,6 +258,8 @@ def test_an_operation_can_leave_the_status_that_it_works_under(kind: str) -> Non
         ("volumes", states.VOLUME_TRANSITIONAL),
         ("snapshots", states.SNAPSHOT_TRANSITIONAL),
         ("backups", states.BACKUP_TRANSITIONAL),
+        ("volume_groups", states.GROUP_TRANSITIONAL),
+        ("group_snapshots", states.GROUP_TRANSITIONAL),
     ],
 )
 def test_every_transitional_status_is_some_operations_to_leave(table: str, transitional: frozenset[str]) -> None:
@@ -235,6 +273,8 @@ def test_every_transitional_status_is_some_operations_to_leave(table: str, trans
         ("volumes", states.VOLUME_TRANSITIONAL),
         ("snapshots", states.SNAPSHOT_TRANSITIONAL),
         ("backups", states.BACKUP_TRANSITIONAL),
+        ("volume_groups", states.GROUP_TRANSITIONAL),
+        ("group_snapshots", states.GROUP_TRANSITIONAL),
     ],
 )
 def test_no_operation_ends_in_a_transitional_status(table: str, transitional: frozenset[str]) -> None:

@@ -89,7 +89,7 @@ class DeleteGroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 BE_SNAPSHOT = Transition(
     volume_groups,
-    name="group.be_snapshot",
+    name="volume_group.be_snapshot",
     musts=(
         Must(
             equals(volume_groups.c.status, states.AVAILABLE),

@@ -74,32 +74,34 @@ class CreateGroupFromSource(msgspec.Struct, frozen=True, kw_only=True):
 # --- transitions ----------------------------------------------------------------------------------------------------
 
 
-def _be_source(table: Table, noun: str) -> Transition:
+def _available(table: Table, noun: str) -> tuple[Must, Must]:
     changing = select(operation_locks.c.seq).where(
         operation_locks.c.resource_id == table.c.id, operation_locks.c.exclusive
     )
-    available = Must(
-        equals(table.c.status, states.AVAILABLE),
-        f"{noun} {{id}} has status {{status}}; it must be available to make a group from it.",
+    return (
+        Must(
+            equals(table.c.status, states.AVAILABLE),
+            f"{noun} {{id}} has status {{status}}; it must be available to make a group from it.",
+        ),
+        Must(has_no(changing, of=table), f"{noun} {{id}} is still being worked on; wait until that has ended."),
     )
-    idle = Must(has_no(changing, of=table), f"{noun} {{id}} is still being worked on; wait until that has ended.")
-    return Transition(table, name=f"{table.name}.be_source", musts=(available, idle), sets={})
 
 
-BE_SOURCE: Final = {
-    "volume_groups": _be_source(volume_groups, "Group"),
-    "group_snapshots": _be_source(group_snapshots, "Group snapshot"),
-}
+BE_COPIED = Transition(volume_groups, name="volume_group.be_copied", musts=_available(volume_groups, "Group"), sets={})
+BE_RESTORED = Transition(
+    group_snapshots, name="group_snapshot.be_restored", musts=_available(group_snapshots, "Group snapshot"), sets={}
+)
+BE_SOURCE: Final = {"volume_groups": BE_COPIED, "group_snapshots": BE_RESTORED}
 CREATED = Transition(
     volume_groups,
-    name="group.created",
+    name="volume_group.created",
     musts=(),
     sets={"status": states.AVAILABLE},
     moves=((states.CREATING, states.AVAILABLE),),
 )
 CREATE_FAILED = Transition(
     volume_groups,
-    name="group.create_failed",
+    name="volume_group.create_failed",
     musts=(),
     sets={"status": states.ERROR},
     moves=((states.CREATING, states.ERROR), (states.AVAILABLE, states.ERROR)),

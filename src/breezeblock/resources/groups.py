@@ -106,7 +106,7 @@ _DELETING: Final = {
 }
 DELETE = Transition(
     volume_groups,
-    name="group.delete",
+    name="volume_group.delete",
     musts=(
         Must(
             is_in(volume_groups.c.status, DELETABLE),
@@ -121,21 +121,21 @@ DELETE = Transition(
 # Whatever its status, as in Cinder: a group that was reset to a status of work can be deleted so.
 DELETE_ALL = Transition(
     volume_groups,
-    name="group.delete_all",
+    name="volume_group.delete_all",
     musts=(IDLE, _NO_GROUP_SNAPSHOTS),
     sets=_DELETING,
     moves=((None, states.DELETING),),
 )
 DELETE_FAILED = Transition(
     volume_groups,
-    name="group.delete_failed",
+    name="volume_group.delete_failed",
     musts=(),
     sets={"status": states.ERROR_DELETING},
     moves=((states.DELETING, states.ERROR_DELETING),),
 )
 CHANGE_MEMBERS = Transition(
     volume_groups,
-    name="group.change_members",
+    name="volume_group.change_members",
     musts=(
         Must(
             equals(volume_groups.c.status, states.AVAILABLE),
@@ -146,7 +146,7 @@ CHANGE_MEMBERS = Transition(
 )
 RESET = Transition(
     volume_groups,
-    name="group.reset_status",
+    name="volume_group.reset_status",
     musts=(),
     sets={"status": new("status"), "previous_status": volume_groups.c.status, "updated_at_us": new("now_us")},
     moves=tuple((None, status) for status in states.RESETTABLE_GROUP),

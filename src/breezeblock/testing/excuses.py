@@ -31,14 +31,13 @@ CANCELLING: Final = frozenset(
         *("volume.reset_status", "snapshot.reset_status", "volume.force_delete", "volume.force_delete_cascade"),
         "volume.cancel_migration",
         *("snapshot.force_delete", "snapshot.doomed_by_force", "backup.reset_status", "backup.force_delete"),
-        "attachment.disconnect",
-        *("group.reset_status", "group_snapshot.reset_status"),
+        *("volume_group.reset_status", "group_snapshot.reset_status"),
     }
 )
 BY_HAND: Final = frozenset(
     {
         *("volume.reset_status", "snapshot.reset_status", "snapshot.update_status", "backup.reset_status"),
-        *("group.reset_status", "group_snapshot.reset_status"),
+        *("volume_group.reset_status", "group_snapshot.reset_status"),
     }
 )
 LEFT_BEHIND: Final = frozenset({"volume.left_behind", "snapshot.left_behind"})

@@ -92,7 +92,7 @@ async def show(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """PUT /consistencygroups/{group_id}/update. 202. Since 3.6 a name or description may become empty."""
+    """PUT /consistencygroups/{group_id}[/update]. 202. Since 3.6 a name or description may become empty."""
     call.permit("group:update")
     asked = call.body(schemas.UpdateConsistencyGroupBody).consistencygroup
     texts = (asked.name, asked.description)
@@ -165,6 +165,7 @@ ROUTES: Final = (
         body=schemas.ConsistencyGroupFromSourceBody,
     ),
     Route("GET", "consistencygroups/{group_id}", show),
+    Route("PUT", "consistencygroups/{group_id}", update, status=202, body=schemas.UpdateConsistencyGroupBody),
     Route("PUT", "consistencygroups/{group_id}/update", update, status=202, body=schemas.UpdateConsistencyGroupBody),
     Route("POST", "consistencygroups/{group_id}/delete", delete, status=202),
     Route("POST", "cgsnapshots", create_snapshot, status=202, body=schemas.CreateCgsnapshotBody),
