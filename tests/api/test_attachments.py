@@ -74,7 +74,7 @@ def _name(tx: Any, id_: str, name: str) -> None:
 def world(api: Api, tmp_path: Path) -> Iterator[World]:
     node = Node(api, tmp_path, api._store)
     (tmp_path / "storage").mkdir()
-    api.bell.ring = node.ring  # type: ignore[method-assign, assignment]
+    api.bell.ring = node.ring  # type: ignore[method-assign]
     yield World(api, node)
 
 
