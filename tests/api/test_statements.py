@@ -112,6 +112,8 @@ HOLDS: Final[dict[str, Callable[[int], Any]]] = {
     "availability_zone": lambda number: f"zone-{number}",
     "volumes.availability_zone": lambda number: "zone",
     "status": lambda number: "available",
+    "volumes.attach_status": lambda number: "attached",
+    "attachments.status": lambda number: "attached",
     "nodes.state": lambda number: "up",
     "nodes.renewed_at_us": lambda number: START_US,
     "cluster": lambda number: "c",

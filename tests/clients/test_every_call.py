@@ -20,14 +20,11 @@ BY_NO_CLIENT = {
     "GET /v3/volumes/{volume_id}/encryption/{word}": "clients read all of it at once",
     "GET /v3/extensions/{alias}": "clients list all extensions",
     "GET /metrics": "is for Prometheus and its like",
-<<<<<<< HEAD
     "GET /openapi.json": "is for programs that read descriptions",
     "GET /v3/os-hosts": "clients have forgotten it, and list services",
     "GET /v3/os-hosts/{host}": "the same",
     "PUT /v3/os-hosts/{host}": "clients have forgotten it, and disable services",
-=======
     "PUT /v3/consistencygroups/{group_id}/update": "clients leave the last word out",
->>>>>>> groups
     "PUT /v3/os-services/fence": "is ours, and no client knows it",
     "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
     "PUT /v3/os-services/failover": "the same",

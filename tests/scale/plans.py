@@ -22,13 +22,10 @@ BIG: Final = frozenset(
         "messages",
         "backups",
         "packs",
-<<<<<<< HEAD
         "transfers",
-=======
         "volume_groups",
         "group_volume_types",
         "group_snapshots",
->>>>>>> groups
     }
 )
 # Under which other names a statement has its tables.

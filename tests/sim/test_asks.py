@@ -205,7 +205,7 @@ def test_a_pool_that_stays_closed_is_found_out(database: Database, monkeypatch: 
     """Whoever thaws or enables forgets the pools."""
     monkeypatch.setattr(services, "apply_words", lambda tx, queue: None)
     fell: Counter[str] = Counter()
-    for seed in range(20):
+    for seed in range(60):
         try:
             simulate(seed, database=database, only=[])
         except Failed as failed:

@@ -9,11 +9,13 @@ from sqlalchemy import ColumnElement, Table
 
 from breezeblock.model import states
 from breezeblock.resources import (
-<<<<<<< HEAD
     attached,
     attachments,
     backups,
     connections,
+    group_snapshots,
+    group_sources,
+    groups,
     managing,
     managing_snapshots,
     migrations,
@@ -23,15 +25,6 @@ from breezeblock.resources import (
     snapshots,
     targets,
     transfers,
-=======
-    backups,
-    group_snapshots,
-    group_sources,
-    groups,
-    restores,
-    snapshots,
-    targets,
->>>>>>> groups
     verifications,
     volume_changes,
     volumes,
@@ -41,7 +34,6 @@ from breezeblock.store.transitions import Must, Transition
 from breezeblock.work.catalogue import CATALOGUE
 
 MODULES: Final = (
-<<<<<<< HEAD
     volumes,
     volume_changes,
     snapshots,
@@ -52,16 +44,15 @@ MODULES: Final = (
     attached,
     attachments,
     connections,
+    group_snapshots,
+    group_sources,
+    groups,
     transfers,
     migrations,
     moves,
     managing,
     managing_snapshots,
     old_attachments,
-=======
-    *(volumes, volume_changes, snapshots, backups, restores, targets, verifications),
-    *(groups, group_snapshots, group_sources),
->>>>>>> groups
 )
 TRANSITIONS: Final = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Transition)
@@ -74,12 +65,9 @@ KNOWN: Final = {
     "volumes": WORDS | set(states.RESETTABLE_VOLUME),
     "snapshots": WORDS | set(states.RESETTABLE_SNAPSHOT),
     "backups": WORDS | set(states.RESETTABLE_BACKUP),
-<<<<<<< HEAD
     "attachments": WORDS,
-=======
     "volume_groups": WORDS | set(states.RESETTABLE_GROUP),
     "group_snapshots": WORDS | set(states.RESETTABLE_GROUP),
->>>>>>> groups
 }
 # What ends each kind of operation on its resources: (table, status it works under) -> the transitions that leave it.
 ENDS: Final[dict[str, dict[tuple[str, str], tuple[str, ...]]]] = {

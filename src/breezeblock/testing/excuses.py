@@ -31,6 +31,7 @@ CANCELLING: Final = frozenset(
         *("volume.reset_status", "snapshot.reset_status", "volume.force_delete", "volume.force_delete_cascade"),
         "volume.cancel_migration",
         *("snapshot.force_delete", "snapshot.doomed_by_force", "backup.reset_status", "backup.force_delete"),
+        "attachment.disconnect",
         *("volume_group.reset_status", "group_snapshot.reset_status"),
     }
 )
