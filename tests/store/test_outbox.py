@@ -26,6 +26,7 @@ from tests.store.given import (
 from breezeblock.events.contract import NotTaken
 from breezeblock.model.errors import Contended, InvalidState
 from breezeblock.model.events import Event
+from breezeblock.model.ids import VolumeId
 from breezeblock.node.sender import Outlet, Sender
 from breezeblock.protocol import posting
 from breezeblock.protocol.posting import NotHeld
@@ -349,7 +350,10 @@ def test_two_changes_beside_each_other_are_told_in_the_order_of_their_commits(
         post = Post(("a",), f"tx{number}", NOW_US - number, None)
         asked = origin()
         return _Told(
-            lambda tx: volume_changes.reset_status(tx, origin=asked, volume_id="v1", status=status, **AS_IT_IS), post
+            lambda tx: volume_changes.reset_status(
+                tx, origin=asked, volume_id=VolumeId("v1"), status=status, **AS_IT_IS
+            ),
+            post,
         )
 
     beside(base, change(0, statuses[0]), change(1, statuses[1]))
