@@ -264,6 +264,8 @@ class Box:
         what = self.does.pop(0) if self.does else "take"
         if what == "hang":
             await asyncio.Event().wait()
+        if what == "break":
+            raise ValueError("a mistake")
         if what != "refuse":
             self.got.append([event.id for event in events])
         if what in ("refuse", "lose"):
@@ -291,7 +293,7 @@ def send_until_quiet(base: Base, boxes: dict[str, Box], *, may_act: bool = True)
     in_virtual_time(main())
 
 
-@pytest.mark.parametrize("does", ["refuse", "lose", "hang"])
+@pytest.mark.parametrize("does", ["refuse", "lose", "hang", "break"])
 def test_what_was_not_confirmed_is_sent_again_in_order(base: Base, does: str) -> None:
     base.node(ME)
     given_events(base)
