@@ -26,6 +26,7 @@ from tests.store.given import (
 from breezeblock.events.contract import NotTaken
 from breezeblock.model.errors import Contended, InvalidState
 from breezeblock.model.events import Event
+from breezeblock.model.ids import VolumeId
 from breezeblock.node.sender import Outlet, Sender
 from breezeblock.protocol import posting
 from breezeblock.protocol.posting import NotHeld
@@ -263,6 +264,8 @@ class Box:
         what = self.does.pop(0) if self.does else "take"
         if what == "hang":
             await asyncio.Event().wait()
+        if what == "break":
+            raise ValueError("a mistake")
         if what != "refuse":
             self.got.append([event.id for event in events])
         if what in ("refuse", "lose"):
@@ -290,7 +293,7 @@ def send_until_quiet(base: Base, boxes: dict[str, Box], *, may_act: bool = True)
     in_virtual_time(main())
 
 
-@pytest.mark.parametrize("does", ["refuse", "lose", "hang"])
+@pytest.mark.parametrize("does", ["refuse", "lose", "hang", "break"])
 def test_what_was_not_confirmed_is_sent_again_in_order(base: Base, does: str) -> None:
     base.node(ME)
     given_events(base)
@@ -349,7 +352,10 @@ def test_two_changes_beside_each_other_are_told_in_the_order_of_their_commits(
         post = Post(("a",), f"tx{number}", NOW_US - number, None)
         asked = origin()
         return _Told(
-            lambda tx: volume_changes.reset_status(tx, origin=asked, volume_id=VolumeId("v1"), status=status, **AS_IT_IS), post
+            lambda tx: volume_changes.reset_status(
+                tx, origin=asked, volume_id=VolumeId("v1"), status=status, **AS_IT_IS
+            ),
+            post,
         )
 
     beside(base, change(0, statuses[0]), change(1, statuses[1]))

@@ -32,6 +32,7 @@ POLL_OTHERS_S: Final = 3.0
 DROP_ROUNDS: Final = 20
 DROP_EVERY_S: Final = 60.0
 ERROR_MOST: Final = 500
+BROKE: Final = "It failed in a way that was not expected; the log of the node has the details."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,11 @@ class Sender:
             await _within(self._env, outlet.timeout_s, outlet.receiver.send(seen.events))
         except NotTaken as error:
             await self._give_back(held, seen, str(error)[:ERROR_MOST])
+            return False
+        except Exception:
+            # A mistake of ours in a receiver: it must neither end the node's operations, nor keep other nodes from trying.
+            log.exception("events.receiver_broke", receiver=held.receiver)
+            await self._give_back(held, seen, BROKE)
             return False
         await self._store.run(posting.sent, held, ids=[event.id for event in seen.events])
         return True
