@@ -38,8 +38,8 @@ def zone_of(pools: Sequence[Pool], wanted: NewVolume, source: Mapping[str, Any] 
     """
     zones = {pool.name: pool.availability_zone for pool in pools}
     known, zone = set(zones.values()), wanted.availability_zone
-    if wanted.zone_fallback:
-        zone = zone if zone in known else None
+    if wanted.zone_fallback and known and zone not in known:
+        zone = None
     check_zone(pools, zone)
     if source is not None:
         near = zones.get(source["pool_name"])

@@ -218,9 +218,8 @@ def begin_create(
     # Before the rows are ours, for which others wait: as for any new volume.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
-    joined = group_members.joined(wanted)
-    named = None if wanted.volume_type else {wanted.backup_id, *(row_id for _, row_id in joined)}
-    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id), *joined], origin=origin, asked_for=named)
+    decided_on = [(volume_types, type_id), (backups, wanted.backup_id)]
+    group_members.lock_for_creation(tx, wanted, decided_on, of=wanted.backup_id, origin=origin)
     volume_type = type_of(tx, wanted, None, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before the rows were ours")
