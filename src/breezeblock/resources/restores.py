@@ -24,13 +24,12 @@ from breezeblock.resources.accepted import (
     at_rest,
     clear_tombstones,
     message_for_failure,
-    message_for_request,
     queue_of,
     settle,
     tell_the_truth,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import backups, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -244,9 +243,7 @@ def begin_create(
     insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
-        event = "schedule_allocate_volume"
-        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
-        return Accepted(None, row)
+        return placed_nowhere(tx, row, why_not, origin=origin)
     skips = skip_damaged or _skips(backup)
     _enqueue_create(tx, origin, row, backup, pool.queue, restoring=restoring, skip_damaged=skips)
     return Accepted(pool.queue, row)

@@ -27,14 +27,13 @@ from breezeblock.resources.accepted import (
     at_rest,
     clear_tombstones,
     message_for_failure,
-    message_for_request,
     queue_of,
     settle,
     tell_the_truth,
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.transfers import forget_offers
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.volume_conditions import (
@@ -313,9 +312,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
-        event = "schedule_allocate_volume"
-        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
-        return Accepted(None, row)
+        return placed_nowhere(tx, row, why_not, origin=origin)
     _enqueue_create(tx, origin, row, pool, source_table=source_table, source=source)
     return Accepted(pool.queue, row)
 
