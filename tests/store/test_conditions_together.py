@@ -57,7 +57,7 @@ def made(tmp_path: Path) -> Iterator[Bench]:
 def group(made: Bench, *, with_volume: bool = True) -> None:
     """A group on the old backend, with the volume in it."""
     made.base.change(tables.pools, NEW_POOL, enabled=False)
-    wanted = groups.NewGroup(id=GROUP, group_type=TYPE, volume_types=("plain", "quick"))
+    wanted = groups.NewGroup(id=GROUP, group_type=TYPE, volume_types=("plain",))
     made.base.run(groups.create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
     made.base.change(tables.pools, NEW_POOL, enabled=True)
     if with_volume:
