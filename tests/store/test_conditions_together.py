@@ -216,7 +216,8 @@ def test_a_volume_that_a_host_is_connected_to_is_not_moved_by_its_type(made: Ben
 
 
 @pytest.mark.parametrize(
-    "asked", [clone, take_snapshot, manage_snapshot, back_up, extend, offer, unmanage, delete, Bench.retype, Bench.migrate]
+    "asked",
+    [clone, take_snapshot, manage_snapshot, back_up, extend, offer, unmanage, delete, Bench.retype, Bench.migrate],
 )
 @pytest.mark.parametrize("locked", [False, True], ids=["available", "maintenance"])
 def test_a_volume_that_moves_is_not_read_changed_or_given_away(
