@@ -46,7 +46,7 @@ def made(tmp_path: Path) -> Iterator[Bench]:
     with bench(tmp_path) as one:
         one.create_volume()
         one.write(MARKS)
-        asked = {"name": "pair", "description": None, "is_public": True, "specs": {}}
+        asked: dict[str, Any] = {"name": "pair", "description": None, "is_public": True, "specs": {}}
         one.base.run(group_types.create_type, type_id=TYPE, origin=origin(is_admin=True), **asked)
         yield one
 
@@ -140,7 +140,7 @@ def everything(made: Bench) -> list[Any]:
     return [made.base.rows(table) for table in (tables.volumes, tables.snapshots, tables.operations, tables.transfers)]
 
 
-def require_refused(made: Bench, asked: Callable[[Bench], None], why: str) -> None:
+def require_refused(made: Bench, asked: Callable[[Bench], object], why: str) -> None:
     before = everything(made), made.base.accounts()
     with pytest.raises((InvalidState, BadRequest, Conflict), match=why):
         asked(made)
