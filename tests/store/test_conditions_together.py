@@ -46,7 +46,7 @@ def made(tmp_path: Path) -> Iterator[Bench]:
     with bench(tmp_path) as one:
         one.create_volume()
         one.write(MARKS)
-        asked = {"name": "pair", "description": None, "is_public": True, "specs": {}}
+        asked: dict[str, Any] = {"name": "pair", "description": None, "is_public": True, "specs": {}}
         one.base.run(group_types.create_type, type_id=TYPE, origin=origin(is_admin=True), **asked)
         yield one
 
@@ -57,7 +57,7 @@ def made(tmp_path: Path) -> Iterator[Bench]:
 def group(made: Bench, *, with_volume: bool = True) -> None:
     """A group on the old backend, with the volume in it."""
     made.base.change(tables.pools, NEW_POOL, enabled=False)
-    wanted = groups.NewGroup(id=GROUP, group_type=TYPE, volume_types=("plain", "quick"))
+    wanted = groups.NewGroup(id=GROUP, group_type=TYPE, volume_types=("plain",))
     made.base.run(groups.create, origin=origin(), wanted=wanted, quota_defaults=UNLIMITED)
     made.base.change(tables.pools, NEW_POOL, enabled=True)
     if with_volume:
@@ -140,7 +140,7 @@ def everything(made: Bench) -> list[Any]:
     return [made.base.rows(table) for table in (tables.volumes, tables.snapshots, tables.operations, tables.transfers)]
 
 
-def require_refused(made: Bench, asked: Callable[[Bench], None], why: str) -> None:
+def require_refused(made: Bench, asked: Callable[[Bench], object], why: str) -> None:
     before = everything(made), made.base.accounts()
     with pytest.raises((InvalidState, BadRequest, Conflict), match=why):
         asked(made)
@@ -216,7 +216,8 @@ def test_a_volume_that_a_host_is_connected_to_is_not_moved_by_its_type(made: Ben
 
 
 @pytest.mark.parametrize(
-    "asked", [clone, take_snapshot, manage_snapshot, back_up, extend, offer, unmanage, delete, Bench.retype, Bench.migrate]
+    "asked",
+    [clone, take_snapshot, manage_snapshot, back_up, extend, offer, unmanage, delete, Bench.retype, Bench.migrate],
 )
 @pytest.mark.parametrize("locked", [False, True], ids=["available", "maintenance"])
 def test_a_volume_that_moves_is_not_read_changed_or_given_away(

@@ -156,7 +156,7 @@ def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> 
 
 
 def _revise(connection: Connection, *, seen: str | None) -> tuple[str | None, bool]:
-    """Make the revision after `seen`, on SQLite all of them. Returns where the database is then, and whether we brought it there.
+    """Make the revision after `seen`, on SQLite all of them. Returns where it is then, and whether we brought it there.
 
     Nothing is made of a database that somebody else has upgraded meanwhile: what its next revision needs is not ready. Raises
     TooNew.
