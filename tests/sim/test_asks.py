@@ -125,7 +125,7 @@ NOT_ASKED = {
     "POST os-volume-transfer",
     "DELETE os-volume-transfer/{transfer_id}",
     "POST os-volume-transfer/{transfer_id}/accept",
-    # One row, of which no operation and no condition asks.
+    # One transaction each, and none of them has an operation.
     "PUT default-types/{owner}",
     "DELETE default-types/{owner}",
     "POST qos-specs",
