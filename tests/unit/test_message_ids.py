@@ -9,6 +9,11 @@ from breezeblock.work.catalogue import CATALOGUE
 OURS = {
     "delete_volume", "revert_volume", "retype_volume", "import_backup", "import_cinder_backup", "failover_backend",
     "check_node", "verify_backup", "collect_garbage", "run_backup_policy",
+    # Of attachments and unmanaging Cinder's messages tell only that a driver was not ready, or that a volume was encrypted.
+    "connect_attachment", "disconnect_attachments", "unmanage_volume", "unmanage_snapshot",
+    # Of these it tells in the status, its logs and notifications alone.
+    "manage_volume", "manage_snapshot", "list_manageable", "migrate_volume", "drop_strays",
+    "create_group_from_source", "delete_group", "create_group_snapshot", "delete_group_snapshot",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ the database, obeys as well. What several words say about one logger is settled 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -85,6 +85,23 @@ def read(tx: Connection) -> tuple[int, Sequence[Said]]:
     """All that was said, in order, and its number: the same number is the same words. One statement."""
     row = tx.execute(select(log_levels.c.op_seq, log_levels.c.said_json).where(log_levels.c.id == _ALL)).first()
     return (0, ()) if row is None else (row.op_seq, msgspec.json.decode(row.said_json, type=list[Said]))
+
+
+def call_otherwise(tx: Connection, called: Callable[[str], str | None]) -> int:
+    """Keep what was said when hosts and clusters are called otherwise, or are none any more (None). Returns how many words."""
+    there = update(log_levels).where(log_levels.c.id == _ALL)
+    if tx.execute(there.values(op_seq=log_levels.c.op_seq + 1)).rowcount == 0:
+        return 0
+    before = read(tx)[1]
+    by_now = [(said, called(said.server) if said.server else "") for said in before]
+    kept = [msgspec.structs.replace(said, server=server) for said, server in by_now if server is not None]
+    tx.execute(there.values(said_json=msgspec.json.encode(kept).decode()))
+    return sum(said.server != server for said, server in by_now)
+
+
+def forget_host(tx: Connection, *, binary: str, host: str) -> None:
+    """Forget what the processes of a host have told."""
+    tx.execute(delete(log_reports).where(log_reports.c.binary == binary, log_reports.c.host == host))
 
 
 # --- what processes tell ----------------------------------------------------------------------------------------------

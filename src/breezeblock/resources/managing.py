@@ -33,10 +33,12 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.attached import UNCONNECTED
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
 from breezeblock.resources.manageable import Place, pool_at, refuse_managed
 from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.volumes import DELETABLE, DeleteVolume
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -96,6 +98,11 @@ UNMANAGE = Transition(
     name="volume.unmanage",
     musts=(
         Must(differs(volumes.c.attach_status, "attached"), "Volume {id} is attached; detach it first."),
+        UNCONNECTED,
+        Must(
+            equals(volumes.c.group_id, None),
+            "Volume {id} belongs to group {group_id}; remove it from that to unmanage it.",
+        ),
         Must(
             is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
             "Volume {id} is being migrated (migration status {migration_status}).",
@@ -148,6 +155,7 @@ def begin_manage(tx: Connection, *, origin: Origin, wanted: ToManage, quota_defa
     volume_type = _type(tx, wanted, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before its row was ours")
+    refuse_encrypted(volume_type)
     refuse_frozen(tx, {"pool_name": pool.name})
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
     why_not = allocate.fits(tx, pool.name, Wish(size_gib=0, availability_zone=None, extra_specs=specs))

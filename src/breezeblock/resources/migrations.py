@@ -54,10 +54,7 @@ MIGRATE: Final = Transition(
         ),
         moves.NOT_MIGRATING,
         attached.UNCONNECTED,
-        Must(
-            equals(volumes.c.group_id, None),
-            "Volume {id} belongs to group {group_id}, which is on one backend; remove it from that to migrate it.",
-        ),
+        moves.IN_NO_GROUP,
         at_rest(volumes),
         Must(
             differs(volumes.c.object_name, None),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, InvalidState
@@ -21,6 +21,7 @@ from breezeblock.model.ids import ProjectId, TransferId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import listing, quotas, types
 from breezeblock.resources.accepted import at_rest
+from breezeblock.resources.attached import UNCONNECTED
 from breezeblock.resources.listing import Listing, Page
 from breezeblock.store.tables import snapshots, transfers, volume_types, volumes
 from breezeblock.store.transitions import Must, Transition, differs, equals, is_in, lock_row, lock_rows, new, read_row
@@ -53,6 +54,11 @@ class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
     key_hash: str
 
 
+# A group's volumes are one project's, as are the snapshots of all of them.
+_IN_NO_GROUP: Final = Must(
+    equals(volumes.c.group_id, None),
+    "Volume {id} belongs to group {group_id}; remove it from that to transfer it.",
+)
 OFFER = Transition(
     volumes,
     name="volume.offer",
@@ -65,6 +71,8 @@ OFFER = Transition(
             is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
             "Volume {id} is being migrated (migration status {migration_status}).",
         ),
+        _IN_NO_GROUP,
+        UNCONNECTED,
         at_rest(volumes),
     ),
     sets={"status": states.AWAITING_TRANSFER, "updated_at_us": new("now_us")},
@@ -86,6 +94,9 @@ TAKE = Transition(
             equals(volumes.c.status, states.AWAITING_TRANSFER),
             "Volume {id} has status {status}; it must be awaiting-transfer to be taken over.",
         ),
+        # Again: an operator may have reset it meanwhile, and back.
+        _IN_NO_GROUP,
+        UNCONNECTED,
         at_rest(volumes),
     ),
     sets={**_TAKEN, "status": states.AVAILABLE},
@@ -98,6 +109,10 @@ TAKE_SNAPSHOT = Transition(
         Must(
             equals(snapshots.c.status, states.AVAILABLE),
             "Snapshot {id} has status {status}; it must be available to be taken over with its volume.",
+        ),
+        Must(
+            equals(snapshots.c.group_snapshot_id, None),
+            "Snapshot {id} is a part of group snapshot {group_snapshot_id}, so it cannot be taken over with its volume.",
         ),
         at_rest(snapshots),
     ),
@@ -148,6 +163,11 @@ def offer(tx: Connection, *, origin: Origin, wanted: NewTransfer) -> Mapping[str
         _refuse_encrypted(wanted)
     if not wanted.no_snapshots:
         bad = tx.execute(_UNREADY, {"volume": wanted.volume_id}).first()
+        if bad is not None and bad.group_snapshot_id is not None:
+            raise InvalidState(
+                f"Snapshot {bad.id} is a part of group snapshot {bad.group_snapshot_id}. Delete that, or transfer the volume "
+                "without its snapshots."
+            )
         if bad is not None:
             raise InvalidState(
                 f"Snapshot {bad.id} has status {bad.status}; it must be available to be transferred with its volume. "
@@ -277,8 +297,11 @@ def _snapshot_ids(tx: Connection, volume_id: str) -> list[str]:
 _OF_VOLUME: Final = (snapshots.c.volume_id == bindparam("volume"), snapshots.c.tombstone.is_(False))
 _SNAPSHOTS: Final = select(snapshots.c.id).where(*_OF_VOLUME)
 _UNREADY: Final = (
-    select(snapshots.c.id, snapshots.c.status)
-    .where(*_OF_VOLUME, differs(snapshots.c.status, states.AVAILABLE))
+    select(snapshots.c.id, snapshots.c.status, snapshots.c.group_snapshot_id)
+    .where(
+        *_OF_VOLUME,
+        or_(differs(snapshots.c.status, states.AVAILABLE), differs(snapshots.c.group_snapshot_id, None)),
+    )
     .order_by(snapshots.c.id)
     .limit(1)
 )

@@ -144,7 +144,14 @@ ROUTES: Final = (
         body=GroupSpecsBody,
     ),
     Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES),
-    Route("PUT", "group_types/{group_type_id}/group_specs/{key}", update_spec, since=GROUP_TYPES, status=200),
+    Route(
+        "PUT",
+        "group_types/{group_type_id}/group_specs/{key}",
+        update_spec,
+        since=GROUP_TYPES,
+        status=200,
+        body=OneSpec,
+    ),
     Route("DELETE", "group_types/{group_type_id}/group_specs/{key}", delete_spec, since=GROUP_TYPES, status=202),
 )
 

@@ -6,14 +6,28 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.handlers import backups, messages, pools, snapshots, transfers, types, volumes
+from breezeblock.api.handlers import (
+    attachments,
+    backups,
+    group_snapshots,
+    groups,
+    messages,
+    pools,
+    snapshots,
+    transfers,
+    types,
+    volumes,
+)
 from breezeblock.api.microversions import RESOURCE_FILTERS_LIST
 from breezeblock.api.paging import Lists
 from breezeblock.api.routing import Route
 
 # By the names that this API has for resources here and nowhere else.
 LISTED: Final[dict[str, Lists]] = {
+    "attachment": attachments.LISTS,
     "backup": backups.LISTS,
+    "group": groups.LISTS,
+    "group_snapshot": group_snapshots.LISTS,
     "message": messages.LISTS,
     "pool": pools.LISTS,
     "snapshot": snapshots.LISTS,

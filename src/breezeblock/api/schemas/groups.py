@@ -94,6 +94,10 @@ class ConsistencyGroupFromSource(Struct, kw_only=True):
     description: Description | None = None
     cgsnapshot_id: str | None = None
     source_cgid: str | None = None
+    # Taken and not looked at, as ever: whose it is, the token says, and what it is in, the service.
+    user_id: Any = None
+    project_id: Any = None
+    status: Any = None
 
 
 class ConsistencyGroupFromSourceBody(Struct, kw_only=True):
@@ -126,6 +130,8 @@ class CreateCgsnapshot(Struct, kw_only=True):
     consistencygroup_id: str
     name: Name | None = None
     description: Description | None = None
+    # Taken and not looked at, as ever.
+    status: Any = None
 
 
 class CreateCgsnapshotBody(Struct, kw_only=True):
