@@ -151,14 +151,18 @@ def reports(
 
 
 def _told(tx: Connection, prefix: str) -> dict[tuple[str, str], list[dict[str, str]]]:
-    """What live processes say, by binary and host. Those of one host say the same, but for a few seconds after a change."""
-    fresh = (
-        select(log_reports).where(log_reports.c.reported_at_us >= db_now_us() - _SILENT_US).order_by(log_reports.c.id)
-    )
+    """What live processes say, by binary and host. Those of one host say the same, but for a few seconds after a change.
+
+    A node has one worker at a time: what the one before said, which was killed, is over as soon as its successor says something.
+    """
+    told = log_reports.c.reported_at_us
+    fresh = select(log_reports).where(told >= db_now_us() - _SILENT_US).order_by(told, log_reports.c.id)
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in tx.execute(fresh).mappings():
         levels = {name: one for name, one in json.loads(row["levels_json"]).items() if name.startswith(prefix)}
         several = found.setdefault((row["binary"], row["host"]), [])
+        if row["binary"] == VOLUME:
+            several.clear()
         if levels not in several:
             several.append(levels)
     return found
