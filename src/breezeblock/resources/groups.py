@@ -314,6 +314,8 @@ def _joining(
         why = f"the group is not for volumes of its type {volume['volume_type_id']}"
     elif volume["status"] not in JOINABLE:
         why = f"it has status {volume['status']}; expected one of {', '.join(JOINABLE)}"
+    elif volume["object_name"] is None or volume["managed_from"] is not None:
+        why = "it has no storage: its creation has not finished or has failed"
     elif volume["target_pool_name"] is not None:
         why = f"it is being migrated (migration status {volume['migration_status']})"
     elif group["pool_name"] is None or queue_of(volume["pool_name"] or "") != queue_of(group["pool_name"]):

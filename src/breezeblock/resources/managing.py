@@ -222,13 +222,15 @@ def finish_manage(tx: Connection, claim: Claim, payload: ManageVolume, state: di
 def fail_manage(
     tx: Connection, claim: Claim, payload: ManageVolume, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
-    """The volume stays in `error_managing`, with nothing charged for its size, until it is deleted."""
+    """The volume stays in `error_managing`, with nothing charged for its size, until it is deleted.
+
+    It keeps the name that it was asked for by, also when the file has that again: a claim that was lost may rename it once
+    more, late, and then whoever deletes the volume gives the file back.
+    """
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     change_row(tx, volumes, payload.volume_id, size_gib=0)
     restore_charge(tx, payload.volume_id)
-    if state.get("returned"):
-        change_row(tx, volumes, payload.volume_id, managed_from=None)
     if settle(tx, MANAGE_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="manage_existing", text=failure.message, now_us=now_us)
     tell_the_truth(tx, claim)
@@ -243,6 +245,7 @@ def begin_unmanage(tx: Connection, *, origin: Origin, volume_id: VolumeId) -> Ac
     lock_row(tx, volumes, volume_id, origin=origin)
     there = read_row(tx, volumes, volume_id)
     assert there is not None, "a locked row is there"
+    refuse_frozen(tx, there)
     row = UNMANAGE.apply_locked(tx, volume_id, now_us=origin.at_us)
     if there["pool_name"] is None:
         raise BadRequest(f"Volume {volume_id} was never on any storage; it can only be deleted.")

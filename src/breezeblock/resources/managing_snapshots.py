@@ -144,8 +144,6 @@ def fail_manage(
     """The snapshot stays, in `error`, until its owner deletes it."""
     lock_row(tx, snapshots, payload.snapshot_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    if state.get("returned"):
-        change_row(tx, snapshots, payload.snapshot_id, managed_from=None)
     if settle(tx, CREATE_FAILED, payload.snapshot_id):
         message_for_failure(tx, claim, event="manage_existing_snapshot", text=failure.message, now_us=now_us)
     tell_the_truth(tx, claim)

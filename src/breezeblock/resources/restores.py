@@ -28,6 +28,7 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.attached import UNCONNECTED
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
@@ -115,6 +116,7 @@ BE_REPLACED = Transition(
             equals(volumes.c.status, states.AVAILABLE),
             "Volume {id} has status {status}; it must be available for a backup to be restored to it.",
         ),
+        UNCONNECTED,
         at_rest(volumes),
         Must(differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has failed."),
     ),

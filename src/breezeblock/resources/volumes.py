@@ -131,7 +131,18 @@ DELETE = Transition(
 DELETE_WITH_GROUP = Transition(
     volumes,
     name="volume.delete_with_group",
-    musts=(UNATTACHED, attached.UNCONNECTED, NOT_MIGRATING, _MAY_BE_DELETED, NOT_LEFT_BEHIND, NO_SNAPSHOTS),
+    musts=(
+        UNATTACHED,
+        attached.UNCONNECTED,
+        NOT_MIGRATING,
+        _MAY_BE_DELETED,
+        NOT_LEFT_BEHIND,
+        NO_SNAPSHOTS,
+        Must(
+            equals(volumes.c.managed_from, None),
+            "Volume {id} was not managed to its end; remove it from the group and delete it by itself first.",
+        ),
+    ),
     sets=_DELETING,
     moves=_TO_DELETING,
 )

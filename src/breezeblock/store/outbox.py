@@ -31,6 +31,8 @@ _PARTS: Final = frozenset({tables.attachments.name})
 _AFTER_ALL: Final = 1 << 52
 _NAMESPACE: Final = uuid5(NAMESPACE_URL, "breezeblock/events")
 DELETED: Final = "deleted"
+# A sentence fits; an answer that an operation was asked for, which may be a long list, is nobody's news.
+_DETAIL_MOST: Final = 1024
 # Nobody outside has any use for these, or may see them: places in lines, names on storage, what connects to a volume.
 _KEPT_BACK: Final = frozenset(
     {"op_seq", "tombstone", "object_name", "manifest", "pin", "archive_id", "admin_metadata_json", "charged_type_id"}
@@ -118,7 +120,8 @@ class Outbox:
     def ended(self, claim: Any, *, outcome: str, detail: str | None, asked: Asked) -> None:
         """An operation is over; `claim` says its kind and its resource."""
         self._asked = asked
-        self._operation(ENDED, claim, claim.operation_id, asked, claim.locks, outcome=outcome, detail=detail)
+        told = None if detail is None else detail[:_DETAIL_MOST]
+        self._operation(ENDED, claim, claim.operation_id, asked, claim.locks, outcome=outcome, detail=told)
 
     def _operation(
         self, what: str, of: Any, operation_id: str, asked: Asked, locks: Sequence[Any], **more: Any
