@@ -34,6 +34,8 @@ from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 
+# No node is here, and the answer of one does not come in time; the request was accepted all the same.
+TOO_LONG: Final = 504
 PROJECT: Final = "p1"
 VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000001"
 BUSY_VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000002"
