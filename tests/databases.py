@@ -10,11 +10,13 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 
 from breezeblock.store import schema, tables
+from breezeblock.store.dialects import open_engine
 from breezeblock.store.endpoints import Endpoints
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.servers import Session, open_server
@@ -29,6 +31,8 @@ __all__ = [
     "open_lane",
     "rotated",
     "spread",
+    "sqlite_file",
+    "sqlite_image",
     "statements",
     "urls",
     "with_schema",
@@ -51,6 +55,33 @@ MAKING: Final = Session(ttl_s=3600, connections=1, statement_limit_s=90)
 def urls() -> tuple[str, ...]:
     """The servers of this run; none is SQLite."""
     return tuple(filter(None, os.environ.get(NAMED_BY, "").split(",")))
+
+
+@functools.cache
+def sqlite_image() -> bytes:
+    """An SQLite database with every table and no row. Making the tables takes far longer than most tests do; they copy it."""
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        tables.metadata.create_all(connection)
+        connection.commit()
+        made: bytes = connection.connection.driver_connection.serialize()  # type: ignore[union-attr]
+    engine.dispose()
+    return made
+
+
+def sqlite_file(path: Path, *, now_us: Callable[[], int]) -> Engine:
+    """A file with every table; opened once more if it is there. No test that uses it asks what a power cut leaves: nothing
+    waits for the disk.
+    """
+    if not path.exists():
+        path.write_bytes(sqlite_image())
+    engine = open_engine(f"sqlite:///{path}", now_us=now_us)
+    event.listen(engine, "connect", _do_not_wait)
+    return engine
+
+
+def _do_not_wait(raw: Any, _: Any) -> None:
+    raw.execute("PRAGMA synchronous = OFF")
 
 
 def spread() -> str:

@@ -16,7 +16,7 @@ from breezeblock.store import tables
 ADMIN = "admin:p1"
 GROUPS, TAKEN, CGS, CG_TAKEN = "/v3/groups", "/v3/group_snapshots", "/v3/consistencygroups", "/v3/cgsnapshots"
 NEW = {"group": {"name": " pair ", "group_type": "plain", "volume_types": [DEFAULT_TYPE_NAME]}}
-ID = str(uuid.uuid4())
+ID = "abababab-0000-4000-8000-000000000009"
 
 
 @pytest.fixture

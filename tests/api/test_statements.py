@@ -114,6 +114,7 @@ HOLDS: Final[dict[str, Callable[[int], Any]]] = {
     "status": lambda number: "available",
     "volumes.attach_status": lambda number: "attached",
     "attachments.status": lambda number: "attached",
+    "attached_at_us": lambda number: START_US,
     "nodes.state": lambda number: "up",
     "nodes.renewed_at_us": lambda number: START_US,
     "cluster": lambda number: "c",

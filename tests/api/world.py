@@ -33,7 +33,6 @@ from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import ProjectId, UserId
 from breezeblock.store import tables
-from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
@@ -182,11 +181,9 @@ class Api:
 
 async def _open_file(path: Path) -> tuple[SqliteLane, SqliteLane]:
     def lane() -> SqliteLane:
-        return SqliteLane(open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us), str(path))
+        return SqliteLane(databases.sqlite_file(path, now_us=real_env().clock.now_us), str(path))
 
-    opened = lane(), lane()
-    await opened[0].write(tables.metadata.create_all)
-    return opened
+    return lane(), lane()
 
 
 async def _open_servers() -> tuple[AnyLane, AnyLane]:

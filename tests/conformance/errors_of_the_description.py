@@ -62,7 +62,7 @@ KNOWN: Final = (
     ),
     Known(
         "GET os-volume-transfer/(detail|{})",
-        r"\.transfers?(\[\])?\.no_snapshots",
+        r"\.transfers?(\[\])?\.(no_snapshots|accepted|(source|destination)_project_id)",
         "is unknown",
         "The older URL shows transfers as the newer one does, since both share their view.",
     ),

@@ -1,5 +1,6 @@
 """What a handler takes, found in its code, and bodies that are nearly that."""
 
+import dis
 import enum
 import json
 from collections.abc import Iterator
@@ -48,18 +49,20 @@ def kinds_of(handler: Handler) -> list[Any]:
     return list(dict.fromkeys(_named(handler, set())))
 
 
+_NAMING: Final = ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD")
+
+
 def _named(function: Any, seen: set[CodeType]) -> Iterator[Any]:
     code = function.__code__
     if code in seen:
         return
     seen.add(code)
     own = function.__globals__
-    # What is no name of its own module is an attribute: of another module of handlers or schemas, if it is ours.
+    # An attribute is one of another module of handlers or schemas, if it is ours.
     spaces = [vars(one) for one in own.values() if isinstance(one, ModuleType) and _ours(one.__name__)]
-    named = [[own] if name in own else spaces for name in code.co_names]
-    for found in (
-        space[name] for name, there in zip(code.co_names, named, strict=True) for space in there if name in space
-    ):
+    names = ((one.opname, str(one.argval)) for one in dis.get_instructions(code) if one.opname in _NAMING)
+    named = dict.fromkeys((name, own_name == "LOAD_GLOBAL") for own_name, name in names)
+    for found in (space[name] for name, is_own in named for space in ([own] if is_own else spaces) if name in space):
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and ".api.schemas." in found.__module__:
             yield found
         elif found is OneSpec:

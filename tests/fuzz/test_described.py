@@ -17,7 +17,22 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
-from tests.fuzz.world import MESSAGE, PROJECT, SNAPSHOT, TYPE, VOLUME, FuzzApi
+from tests.fuzz.world import (
+    ATTACHMENT,
+    BACKUP,
+    GROUP,
+    GROUP_SNAPSHOT,
+    GROUP_TYPE,
+    MESSAGE,
+    PROJECT,
+    QOS,
+    SNAPSHOT,
+    TOO_LONG,
+    TRANSFER,
+    TYPE,
+    VOLUME,
+    FuzzApi,
+)
 from urllib3 import HTTPResponse
 
 from breezeblock.api import openapi, routes
@@ -29,7 +44,9 @@ BASE: Final = "http://127.0.0.1:8776"
 # Something is there under these; what is not there is asked for by the other tests here.
 KNOWN: Final = {
     "volume_id": VOLUME, "snapshot_id": SNAPSHOT, "type_id": TYPE, "message_id": MESSAGE, "owner": PROJECT, "key": "key",
-    "cluster_name": "breezeblock@file",
+    "cluster_name": "breezeblock@file", "attachment_id": ATTACHMENT, "backup_id": BACKUP, "group_id": GROUP,
+    "group_snapshot_id": GROUP_SNAPSHOT, "group_type_id": GROUP_TYPE, "transfer_id": TRANSFER, "qos_id": QOS,
+    "host": "node-1@file",
 }  # fmt: skip
 # Checks that do not fit, with the reason.
 LEFT_OUT: Final = {
@@ -112,4 +129,6 @@ def look(api: FuzzApi, session: requests.Session, case: Any) -> None:
     answer = case.call(base_url=BASE, session=session)
     if api.has_changed():
         api.reset()
-    case.validate_response(answer, excluded_checks=[CHECKS.get_one(name) for name in LEFT_OUT])
+    # No node is here: what one has to answer is accepted, and says that it takes too long.
+    left_out = [*LEFT_OUT, *(["not_a_server_error"] if answer.status_code == TOO_LONG else [])]
+    case.validate_response(answer, excluded_checks=[CHECKS.get_one(name) for name in left_out])

@@ -10,7 +10,19 @@ from urllib.parse import unquote
 
 from sqlalchemy import Connection, delete, func, insert, select
 from tests import databases
-from tests.api.builders import NODE, POOL, default_type, snapshot_row, volume_row
+from tests.api.builders import (
+    GROUP_TYPE,
+    NODE,
+    POOL,
+    START_US,
+    backup_row,
+    default_type,
+    group_row,
+    group_snapshot_row,
+    group_type_row,
+    snapshot_row,
+    volume_row,
+)
 
 from breezeblock import settings
 from breezeblock.api.app import build_app
@@ -18,21 +30,31 @@ from breezeblock.api.call import Services
 from breezeblock.env.real import real_env
 from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
-from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 
+# No node is here, and the answer of one does not come in time; the request was accepted all the same.
+TOO_LONG: Final = 504
 PROJECT: Final = "p1"
 VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000001"
 BUSY_VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000002"
 SNAPSHOT: Final = "bbbbbbbb-0000-4000-8000-000000000001"
 TYPE: Final = "cccccccc-0000-4000-8000-000000000001"
 MESSAGE: Final = "dddddddd-0000-4000-8000-000000000001"
+GROUP: Final = "abababab-0000-4000-8000-000000000001"
+GROUP_SNAPSHOT: Final = "abababab-0000-4000-8000-000000000002"
+ATTACHED_VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000003"
+ATTACHMENT: Final = "acacacac-0000-4000-8000-000000000001"
+OFFERED_VOLUME: Final = "aaaaaaaa-0000-4000-8000-000000000004"
+TRANSFER: Final = "adadadad-0000-4000-8000-000000000001"
+QOS: Final = "aeaeaeae-0000-4000-8000-000000000001"
+BACKUP: Final = "afafafaf-0000-4000-8000-000000000001"
 # What is there before every request, and may be asked for by name.
 KNOWN: Final = (
     VOLUME, BUSY_VOLUME, SNAPSHOT, TYPE, MESSAGE, DEFAULT_TYPE_ID, PROJECT, "gold", "default", "detail", "key",
-    "breezeblock@file", "os-volume-type-access", "scheduler-stats",
+    "breezeblock@file", "os-volume-type-access", "scheduler-stats", GROUP, GROUP_SNAPSHOT, GROUP_TYPE, ATTACHED_VOLUME,
+    ATTACHMENT, OFFERED_VOLUME, TRANSFER, QOS, BACKUP, "node-1@file", "breezeblock@file#pool",
 )  # fmt: skip
 
 BASELINE: Final[tuple[tuple[Any, dict[str, Any]], ...]] = (
@@ -42,7 +64,7 @@ BASELINE: Final[tuple[tuple[Any, dict[str, Any]], ...]] = (
         default_type() | {"id": TYPE, "name": "gold", "extra_specs_json": '{"key":"value"}', "is_public": True},
     ),
     (tables.nodes, NODE),
-    (tables.pools, POOL | {"allocated_gib": 3}),
+    (tables.pools, POOL | {"allocated_gib": 5}),
     (
         tables.volumes,
         volume_row(
@@ -69,9 +91,46 @@ BASELINE: Final[tuple[tuple[Any, dict[str, Any]], ...]] = (
             "created_at_us": 1, "guaranteed_until_us": 2,
         },
     ),
+    (tables.group_types, group_type_row()),
+    (tables.volume_groups, group_row(id=GROUP)),
+    (tables.group_volume_types, {"group_id": GROUP, "volume_type_id": DEFAULT_TYPE_ID}),
+    (tables.group_snapshots, group_snapshot_row(id=GROUP_SNAPSHOT, group_id=GROUP)),
+    (
+        tables.volumes,
+        volume_row(
+            id=ATTACHED_VOLUME, object_name=f"{ATTACHED_VOLUME}.1.1", status="reserved", attach_status="reserved",
+            group_id=GROUP, charged_gib=1, charged_type_id=DEFAULT_TYPE_ID,
+        ),
+    ),
+    (
+        tables.attachments,
+        {
+            "id": ATTACHMENT, "volume_id": ATTACHED_VOLUME, "project_id": PROJECT, "status": "reserved",
+            "created_at_us": START_US,
+        },
+    ),
+    (
+        tables.volumes,
+        volume_row(
+            id=OFFERED_VOLUME, object_name=f"{OFFERED_VOLUME}.1.1", status="awaiting-transfer", charged_gib=1,
+            charged_type_id=DEFAULT_TYPE_ID, image_metadata_json='{"key":"value"}',
+        ),
+    ),
+    (
+        tables.transfers,
+        {
+            "id": TRANSFER, "volume_id": OFFERED_VOLUME, "project_id": PROJECT, "name": "gift", "salt": "5a17",
+            "key_hash": "0" * 64, "created_at_us": START_US,
+        },
+    ),
+    (tables.qos_specs, {"id": QOS, "name": "quick", "consumer": "back-end", "created_at_us": START_US}),
+    (tables.default_types, {"project_id": PROJECT, "volume_type_id": TYPE}),
+    (tables.backups, backup_row(id=BACKUP, volume_id=VOLUME)),
     *(
         (tables.quota_usage, {"project_id": PROJECT, "resource": resource, "in_use": used})
-        for resource, used in (("volumes", 2), ("snapshots", 1), ("gigabytes", 3))
+        for resource, used in (
+            ("volumes", 4), ("snapshots", 1), ("gigabytes", 5), ("groups", 1), ("backups", 1), ("backup_gigabytes", 1),
+        )
     ),
 )  # fmt: skip
 
@@ -98,12 +157,15 @@ class FuzzApi:
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
         env = real_env()
-        chosen = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder)}).settings
+        # No node is there: who waits for one waits in vain.
+        environ = {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder), "BREEZEBLOCK_API__ANSWER_TIMEOUT_S": "0.01"}
+        chosen = settings.load(None, environ).settings
         self._lane = self._loop.run_until_complete(_open(folder / "fuzz.db"))
         self._store = Store(self._lane, env)
         self._app = build_app(Services(store=self._store, env=env, doorbell=NobodyListens(), settings=chosen))
         self._commits = 0
         self.reset()
+        self.baseline = self.digest()
 
     def close(self) -> None:
         self._lane.close()
@@ -153,7 +215,6 @@ class FuzzApi:
         """Back to BASELINE."""
         self._loop.run_until_complete(self._store.run(_reset))
         self._commits = self._loop.run_until_complete(self._store.read(_commits))
-        self.baseline = self.digest()
 
 
 async def _open(path: Path) -> SqliteLane | PooledLane | databases.Turns:
@@ -161,9 +222,7 @@ async def _open(path: Path) -> SqliteLane | PooledLane | databases.Turns:
         lane = databases.open_lane(databases.with_schema("fuzz"), 0)
         await lane.write(databases.empty)
         return lane
-    file = SqliteLane(open_engine(f"sqlite:///{path}", now_us=real_env().clock.now_us), str(path))
-    await file.write(tables.metadata.create_all)
-    return file
+    return SqliteLane(databases.sqlite_file(path, now_us=real_env().clock.now_us), str(path))
 
 
 class NobodyListens:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
-from tests.databases import empty, urls
+from tests.databases import empty, sqlite_image, urls
 
-from breezeblock.store import schema, tables
+from breezeblock.store import schema
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.servers import Session, open_server
 
@@ -31,8 +31,7 @@ class TestDatabase:
         else:
             self._engine = open_engine("sqlite://", now_us=now_us)
             self._connections = [self._engine.connect()]
-            with self.tx() as tx:
-                tables.metadata.create_all(tx)
+            self.raw.deserialize(sqlite_image())
 
     def close(self) -> None:
         for connection in self._connections:

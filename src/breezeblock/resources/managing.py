@@ -193,6 +193,8 @@ def _row(
     return row | {
         "status": states.MANAGING if fits else states.ERROR_MANAGING,
         "bootable": wanted.bootable,
+        # As Cinder has it: the zone that was asked for, and only without one that of the storage.
+        "availability_zone": wanted.volume.availability_zone or row["availability_zone"],
         "managed_from": wanted.reference if fits else None,
     }
 

@@ -106,7 +106,7 @@ async def update(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """POST /consistencygroups/{group_id}/delete, with or without a body. 202. By force it goes with its volumes."""
     call.permit("group:delete")
-    body: Any = call.body(schemas.DeleteConsistencyGroupOrNothing) if bytes(call.raw) else None  # type: ignore[arg-type]
+    body = call.body(schemas.DeleteConsistencyGroupBody) if bytes(call.raw) else None
     asked = None if body is None else body.consistencygroup
     forced = asked is not None and bool(asked.force)
     await group_calls.run_delete(call, group_id=_id(call), with_volumes=forced)

@@ -123,9 +123,6 @@ class DeleteConsistencyGroupBody(Struct, kw_only=True):
     consistencygroup: DeleteConsistencyGroup | None = None
 
 
-DeleteConsistencyGroupOrNothing = DeleteConsistencyGroupBody | None
-
-
 class CreateCgsnapshot(Struct, kw_only=True):
     consistencygroup_id: str
     name: Name | None = None
