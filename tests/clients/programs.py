@@ -101,7 +101,11 @@ class Programs:
         return self._stack.enter_context(
             subprocess.Popen(
                 # Without its own folder among those that modules are looked for in: a neighbour is called `requests`.
-                [sys.executable, "-P", str(PRELOADED), program], env=environ, stdin=pipe, stdout=pipe, text=True
+                [sys.executable, "-P", str(PRELOADED), program],
+                env=environ,
+                stdin=pipe,
+                stdout=pipe,
+                text=True,
             )
         )
 

@@ -61,9 +61,7 @@ def test_before_there_was_a_word_for_completion(cinder_at: CinderAt, volume: Any
 
 
 @pytest.mark.parametrize("version", ["3.44", "3.53", "3.54", "3.71"])
-def test_a_volume_is_reserved_connected_completed_and_let_go(
-    cinder_at: CinderAt, volume: Any, version: str
-) -> None:
+def test_a_volume_is_reserved_connected_completed_and_let_go(cinder_at: CinderAt, volume: Any, version: str) -> None:
     cinder = cinder_at(version)
 
     made = cinder.attachments.create(volume.id, {}, str(uuid.uuid4()))

@@ -136,7 +136,7 @@ def reports(
 def _told(tx: Connection, prefix: str) -> dict[tuple[str, str], list[dict[str, str]]]:
     """What live processes say, by binary and host. Those of one host say the same, but for a few seconds after a change.
 
-    A node has one worker at a time: what the one before said, which was killed, is over as soon as its successor says something.
+    A node has one worker at a time: what the one before said, which was killed, ends as soon as its successor says something.
     """
     told = log_reports.c.reported_at_us
     fresh = select(log_reports).where(told >= db_now_us() - _SILENT_US).order_by(told, log_reports.c.id)
