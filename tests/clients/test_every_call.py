@@ -31,6 +31,14 @@ BY_NO_CLIENT = {
     "POST /v3/volumes/{volume_id}/action: os-volume_upload_image": "clients call it, and are refused: no image service",
     "POST /v3/volumes/{volume_id}/action: os-reimage": "the same",
     "POST /v3/volumes/{volume_id}/action: os-extend_volume_completion": "is for Nova, and no backend here waits for it",
+    "POST /v3/groups/{group_id}/action: enable_replication": "clients call it, and are refused: no driver replicates groups",
+    "POST /v3/groups/{group_id}/action: disable_replication": "the same",
+    "POST /v3/groups/{group_id}/action: failover_replication": "the same",
+    "POST /v3/groups/{group_id}/action: list_replication_targets": "the same",
+    "POST /v3/consistencygroups/create_from_src": "clients call it, and are refused: no driver takes several at an instant",
+    "POST /v3/cgsnapshots": "the same",
+    "GET /v3/cgsnapshots/{group_snapshot_id}": "the same, so that there is none",
+    "DELETE /v3/cgsnapshots/{group_snapshot_id}": "the same",
 }
 NAMES_SHOWN = 3
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
