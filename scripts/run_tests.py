@@ -141,6 +141,7 @@ SUITES = (
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1500),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
+    Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
