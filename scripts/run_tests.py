@@ -128,7 +128,7 @@ def on_server(
 
 SUITES = (
     LINT,
-    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=130, proof_seconds=200),
+    Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=150, proof_seconds=220),
     Suite("servers", ("tests/servers",), seconds=130, proof_seconds=500, lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
@@ -141,6 +141,8 @@ SUITES = (
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
     Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1500),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
+    # Storage that changes hands or backends, by nodes that may die anywhere.
+    Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),

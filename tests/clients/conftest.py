@@ -145,9 +145,10 @@ def cloud(cloud_at: CloudAt) -> Any:
 
 
 @pytest.fixture(scope="session")
-def programs(service: Service, asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Programs:
+def programs(service: Service, asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     """The programs `openstack` and `cinder`."""
-    return Programs(service.endpoint, PROJECT, asked, tmp_path_factory.mktemp("home"))
+    with ExitStack() as stack:
+        yield Programs(service.endpoint, PROJECT, asked, tmp_path_factory.mktemp("home"), stack)
 
 
 @pytest.fixture(scope="session")

@@ -7,30 +7,23 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from tests.clients.requests import CINDER, OPENSTACK, Asked
 
-BIN: Final = Path(sys.executable).parent
+PRELOADED: Final = Path(__file__).with_name("preloaded.py")
 LIMIT_S: Final = 60.0
-# One `cinder` for several commands, as its own `main` runs each of them; what they print ends with a mark.
-_MARK: Final = "\x1e"
-_SEVERAL: Final = f"""
-import shlex, sys
-from cinderclient.shell import OpenStackCinderShell
-for line in sys.stdin:
-    OpenStackCinderShell().main(["--debug", *shlex.split(line)])
-    for stream in (sys.stdout, sys.stderr):
-        print({_MARK!r}, file=stream, flush=True)
-"""
 _BEGINS: Final = re.compile(r"^[\[{]", re.MULTILINE)
 
 
 class Programs:
     """Runs them against one service, without a configuration or an identity service."""
 
-    def __init__(self, endpoint: str, project: str, asked: Asked, home: Path) -> None:
+    def __init__(self, endpoint: str, project: str, asked: Asked, home: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self._started: dict[str, subprocess.Popen[str]] = {}
         self._asked = asked
         self._environ = {
             "PATH": os.environ["PATH"],
@@ -71,23 +64,11 @@ class Programs:
         return done.stdout
 
     def cinder_together(self, *commands: tuple[str, ...]) -> list[str]:
-        """The same for several commands, in one process: its start takes a second. The output of each."""
-        done = subprocess.run(
-            [sys.executable, "-c", _SEVERAL],
-            input="".join(f"{shlex.join(words)}\n" for words in commands),
-            env=self._cinder_environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"cinder {commands}\n{done.stderr[-3000:]}"
-        for words, told in zip(commands, done.stderr.split(_MARK), strict=False):
-            self._asked.read_debug(CINDER, words[0], told)
-        return done.stdout.split(_MARK)[: len(commands)]
+        """The same for several commands. The output of each."""
+        return [self.cinder(*words) for words in commands]
 
     def together(self, *commands: tuple[str, ...]) -> list[Any]:
-        """Run several commands that answer in one `openstack` that reads them from its input: its start takes a second."""
+        """Run several commands that answer in one `openstack` that reads them from its input."""
         done = self._feed(tuple((*words, "-f", "json") for words in commands))
         answers = list(_documents(done.stdout))
         assert len(answers) == len(commands), f"{commands}\n{done.stdout}\n{done.stderr[-3000:]}"
@@ -103,17 +84,30 @@ class Programs:
     def _run(
         self, program: str, environ: dict[str, str], words: tuple[str, ...], typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [str(BIN / program), "--debug", *words],
-            input=typed,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
+        if program not in self._started:
+            self._started[program] = self._start(program, environ)
+        to, back = self._started[program].stdin, self._started[program].stdout
+        assert to is not None
+        assert back is not None
+        to.write(json.dumps({"words": ["--debug", *words], "typed": typed, "limit_s": LIMIT_S}) + "\n")
+        to.flush()
+        done = subprocess.CompletedProcess([program, *words], **json.loads(back.readline()))
         self._asked.read_debug(program, words[0] if words else "", done.stderr)
         return done
+
+    def _start(self, program: str, environ: dict[str, str]) -> "subprocess.Popen[str]":
+        """As `preloaded.py` says."""
+        pipe = subprocess.PIPE
+        return self._stack.enter_context(
+            subprocess.Popen(
+                # Without its own folder among those that modules are looked for in: a neighbour is called `requests`.
+                [sys.executable, "-P", str(PRELOADED), program],
+                env=environ,
+                stdin=pipe,
+                stdout=pipe,
+                text=True,
+            )
+        )
 
 
 def _documents(text: str) -> Iterator[Any]:

@@ -28,7 +28,17 @@ BY_NO_CLIENT = {
     "PUT /v3/os-services/fence": "is ours, and no client knows it",
     "PUT /v3/os-services/failover_host": "clients call it, and are refused: no driver of this release replicates",
     "PUT /v3/os-services/failover": "the same",
-    "POST /v3/volumes/{volume_id}/action os-extend_volume_completion": "is for Nova, and no backend here waits for it",
+    "POST /v3/volumes/{volume_id}/action: os-volume_upload_image": "clients call it, and are refused: no image service",
+    "POST /v3/volumes/{volume_id}/action: os-reimage": "the same",
+    "POST /v3/volumes/{volume_id}/action: os-extend_volume_completion": "is for Nova, and no backend here waits for it",
+    "POST /v3/groups/{group_id}/action: enable_replication": "clients call it, and are refused: no driver replicates groups",
+    "POST /v3/groups/{group_id}/action: disable_replication": "the same",
+    "POST /v3/groups/{group_id}/action: failover_replication": "the same",
+    "POST /v3/groups/{group_id}/action: list_replication_targets": "the same",
+    "POST /v3/consistencygroups/create_from_src": "clients call it, and are refused: no driver takes several at an instant",
+    "POST /v3/cgsnapshots": "the same",
+    "GET /v3/cgsnapshots/{group_snapshot_id}": "the same, so that there is none",
+    "DELETE /v3/cgsnapshots/{group_snapshot_id}": "the same",
 }
 NAMES_SHOWN = 3
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
@@ -38,7 +48,7 @@ def test_every_call_was_made_by_some_client(asked: Asked) -> None:
     """Or there is a reason why not."""
     missing = [call for call in every_call() if call not in asked.calls and call not in BY_NO_CLIENT]
 
-    assert not missing
+    assert missing == []
 
 
 def test_every_answer_was_as_described(asked: Asked) -> None:

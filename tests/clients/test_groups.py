@@ -58,6 +58,7 @@ def test_a_group_is_taken_copied_and_deleted(cinder: Any, group: Any) -> None:
     assert {one.volume_id for one in parts if one.group_snapshot_id == taken.id} == set(shown.volumes)
     assert (copied.group_snapshot_id, len(copied.volumes)) == (taken.id, 2)
     assert group.id in {one.id for one in cinder.groups.list(detailed=True, search_opts={"name": shown.name})}
+    assert group.id in {one.id for one in cinder.groups.list(detailed=False)}
     assert taken.id in {one.id for one in cinder.group_snapshots.list(detailed=True)}
     assert taken.id in {one.id for one in cinder.group_snapshots.list(detailed=False)}
     with pytest.raises(exceptions.BadRequest, match="belongs to group"):

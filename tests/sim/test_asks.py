@@ -118,6 +118,34 @@ ASKED_BY = {
 # What no client of the simulation asks for yet. The list only shrinks.
 NOT_ASKED = {
     "POST backups/import_record",
+    # Transfers: one transaction each, and raced on real databases.
+    "POST volume-transfers",
+    "DELETE volume-transfers/{transfer_id}",
+    "POST volume-transfers/{transfer_id}/accept",
+    "POST os-volume-transfer",
+    "DELETE os-volume-transfer/{transfer_id}",
+    "POST os-volume-transfer/{transfer_id}/accept",
+    # One transaction each, and none of them has an operation.
+    "PUT default-types/{owner}",
+    "DELETE default-types/{owner}",
+    "POST qos-specs",
+    "PUT qos-specs/{qos_id}",
+    "PUT qos-specs/{qos_id}/delete_keys",
+    "DELETE qos-specs/{qos_id}",
+    "POST types/{type_id}/encryption",
+    "PUT types/{type_id}/encryption/{encryption_id}",
+    "DELETE types/{type_id}/encryption/{encryption_id}",
+    "POST volumes/{volume_id}/action os-set_image_metadata",
+    "POST volumes/{volume_id}/action os-unset_image_metadata",
+    "POST volumes/{volume_id}/action os-show_image_metadata",  # it changes nothing
+    # What processes log, which no row says.
+    "PUT os-services/get-log",
+    "PUT os-services/set-log",
+    # By hosts, as by `os-services/enable` and its kind.
+    "PUT os-hosts/{host}",
+    # There is no service for images: always refused.
+    "POST volumes/{volume_id}/action os-reimage",
+    "POST volumes/{volume_id}/action os-volume_upload_image",
     "POST volumes/{volume_id}/action os-migrate_volume_completion",  # it changes nothing
     "POST volumes/{volume_id}/action os-extend_volume_completion",
     # They are always refused, and change nothing.

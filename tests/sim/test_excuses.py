@@ -15,7 +15,17 @@ from breezeblock.model.errors import BackendFailed
 from breezeblock.node.observer import Watch
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import DO, UNDO
-from breezeblock.resources import backups, group_snapshots, groups, snapshots, targets, volume_changes, volumes
+from breezeblock.resources import (
+    backups,
+    connections,
+    group_snapshots,
+    groups,
+    moves,
+    snapshots,
+    targets,
+    volume_changes,
+    volumes,
+)
 from breezeblock.store.tables import backends, operations
 from breezeblock.store.transitions import Transition
 from breezeblock.testing.cluster import _FAILED_OVER
@@ -377,10 +387,13 @@ def test_a_deletion_may_only_have_removed_what_was_there_before_it(published: in
     assert not remains.may_be_gone(f"{OTHER}.{published}.1")
 
 
+MODULES = (backups, connections, group_snapshots, groups, moves, snapshots, targets, volume_changes, volumes)
+
+
 def test_the_names_are_those_of_the_transitions() -> None:
     known = {
         one.name
-        for module in (backups, snapshots, targets, volume_changes, volumes, groups, group_snapshots)
+        for module in MODULES
         for one in (*vars(module).values(), *targets.LEAVE.values())
         if isinstance(one, Transition)
     } | {one.name for one in targets.LEAVE.values()}

@@ -18,7 +18,7 @@ from breezeblock.testing.database import Database
 from breezeblock.testing.faults import KINDS
 from breezeblock.testing.run import Failed, simulate, takes_locks
 
-SEEDS = seeds(quick=150 if os.environ.get("BREEZEBLOCK_QUICK") == "1" else 250, proof=5_000)
+SEEDS = seeds(quick=60 if os.environ.get("BREEZEBLOCK_QUICK") == "1" else 120, proof=5_000)
 
 
 # How often each of these happens in a run, at the very least and over all runs; on the average it is two or more times that.
@@ -61,7 +61,7 @@ def test_a_seed_replays_exactly(database: Database, locks: bool) -> None:
     assert history_in_another_process(seed, hash_seed=2) == first
 
 
-@pytest.mark.timeout(3600 if PROOF else 240)
+@pytest.mark.timeout(3600 if PROOF else 600)
 def test_no_invariant_falls() -> None:
     """Any mix of faults, and none, on all cores."""
     tally = Tally()

@@ -178,7 +178,7 @@ def test_a_storage_that_will_not_let_go_is_insisted_on(made: Bench, monkeypatch:
         tries += 1
         raise BackendFailed("It is away.")
 
-    monkeypatch.setattr("breezeblock.work.attachments.PATIENCE_S", 0.05)
+    monkeypatch.setattr("breezeblock.work.attachments.PATIENCE_S", 1.0)
     monkeypatch.setattr("breezeblock.work.attachments.PAUSE_FIRST_S", 0.01)
     with monkeypatch.context() as away:
         away.setattr("breezeblock.drivers.file.FileDriver.disconnect", refuse)

@@ -241,6 +241,14 @@ def test_processes_of_a_host_that_differ_are_both_told(service: Base) -> None:
     assert told(service, binary=API) == [(API, "h1", {"x": "INFO"}), (API, "h1", {"x": "ERROR"})]
 
 
+def test_what_a_killed_worker_said_is_over_when_its_successor_speaks(service: Base) -> None:
+    """Found with the clients: for minutes after a kill a node had two levels, the older of which nothing could change."""
+    service.now_us = NOW_US + 1
+    tell(service, "0", VOLUME, "n1", x="ERROR")
+
+    assert told(service, binary=VOLUME) == [(VOLUME, "n1@b", {"x": "ERROR"})]
+
+
 def test_who_has_not_told_anything_for_long_is_not_there(service: Base) -> None:
     service.now_us = NOW_US + int(4 * REPORT_EVERY_S * 1_000_000)
     tell(service, "3", VOLUME, "n1", x="DEBUG")

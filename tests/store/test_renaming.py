@@ -8,7 +8,8 @@ import pytest
 from tests.store.given import NOW_US, QUEUE, Base, create_snapshot, create_volume, origin
 
 from breezeblock.model.errors import BadRequest, Conflict, NotFound
-from breezeblock.resources import backends, renaming, services
+from breezeblock.resources import backends, log_levels, renaming, services
+from breezeblock.resources.log_levels import Said
 from breezeblock.resources.renaming import OF_POOLS, OF_QUEUES, naming
 from breezeblock.store import tables
 from breezeblock.store.naming import metadata
@@ -35,6 +36,12 @@ def base() -> Iterator[Base]:
     said = {"disabled": True, "disabled_reason": "x"}
     made.add(tables.services, binary=services.VOLUME, host="node-1@b", **said)
     made.add(tables.kept_objects, backup_id="k1", volume_id="v1", queue=QUEUE, object_name="k1.1.1")
+    made.add(tables.stray_objects, volume_id="gone", queue=QUEUE, not_before_us=NOW_US)
+    group = {"project_id": "p1", "user_id": "u", "status": "available", "group_type_id": "t", "created_at_us": NOW_US}
+    made.add(tables.volume_groups, id="g1", tombstone=False, pool_name="c@b#b", **group)
+    made.add(tables.quota_usage, project_id="p1", resource="groups", in_use=1)
+    for server in ("", QUEUE, "node-1@b", "node-1", "c@other"):
+        made.run(log_levels.say, said=Said(binary="", server=server, prefix="", level="DEBUG"))
     made.change(tables.nodes, "node-1", state="gone")
     yield made
     made.close()
@@ -61,6 +68,11 @@ def named(base: Base, word: str) -> set[str]:
     }
 
 
+def servers(base: Base) -> list[str]:
+    """Whom words about log levels are for."""
+    return [said.server for said in base.run(log_levels.read)[1]]
+
+
 def rename(base: Base, before: str = "b", after: str = "fast") -> list[str]:
     return base.run(renaming.rename_backend, cluster="c", before=before, after=after)
 
@@ -69,7 +81,8 @@ def test_a_backend_is_called_otherwise_everywhere(base: Base) -> None:
     """Its words and states come along, its objects keep their names, and doing it again changes nothing."""
     assert named(base, "c@b") | named(base, "@b") == {
         "volumes.pool_name", "snapshots.pool_name", "pools.name", "pools.queue", "backends.queue", "services.host",
-        "kept_objects.queue", "nodes.queues_json",
+        "kept_objects.queue", "nodes.queues_json", "stray_objects.queue", "volume_groups.pool_name",
+        "log_levels.said_json",
     }  # fmt: skip
     changed = rename(base)
 
@@ -80,11 +93,15 @@ def test_a_backend_is_called_otherwise_everywhere(base: Base) -> None:
         "1 backends",
         "2 words about services",
         "1 kept objects",
+        "1 stray objects",
+        "1 volume groups",
+        "2 words about log levels",
     }
     assert named(base, "@b") == {"nodes.queues_json"}  # of a node that is gone
+    assert servers(base) == ["", "c@fast", "node-1@fast", "node-1", "c@other"]
     assert named(base, "c@fast") == {
         "volumes.pool_name", "snapshots.pool_name", "pools.name", "pools.queue", "backends.queue", "services.host",
-        "kept_objects.queue",
+        "kept_objects.queue", "stray_objects.queue", "volume_groups.pool_name", "log_levels.said_json",
     }  # fmt: skip
     (pool,) = base.rows(tables.pools)
     assert (pool["name"], pool["queue"], pool["enabled"], pool["allocated_gib"]) == ("c@fast#fast", "c@fast", False, 2)
@@ -120,6 +137,7 @@ def test_a_cluster_takes_all_its_backends_along(base: Base) -> None:
     base.pool("d@b#b")
     base.run(renaming.rename_cluster, before="c", after="e")
 
+    assert servers(base) == ["", "e@b", "node-1@b", "node-1", "e@other"]
     assert {row["name"] for row in base.rows(tables.pools)} == {"e@b#b", "e@other#p", "d@b#b"}
     assert base.row(tables.volumes, "v1")["pool_name"] == "e@b#b"
     assert base.row(tables.nodes, "node-1")["cluster"] == "e"
@@ -154,9 +172,10 @@ def test_work_that_waits_is_in_the_way(base: Base) -> None:
         rename(base)
     assert everything(base) == before
     (operation,) = base.rows(tables.operations)
-    base.change(tables.operations, operation["id"], queue=OTHER, payload_json=json.dumps({"to": "c@b#b"}))
-    with pytest.raises(Conflict, match="1 operations of c@b"):
-        rename(base)
+    for elsewhere in ({"payload_json": json.dumps({"to": "c@b#b"})}, {"payload_json": "{}", "needs": QUEUE}):
+        base.change(tables.operations, operation["id"], queue=OTHER, **elsewhere)
+        with pytest.raises(Conflict, match="1 operations of c@b"):
+            rename(base)
 
 
 def test_a_backend_that_has_failed_over_is_failed_back_first(base: Base) -> None:
@@ -178,7 +197,7 @@ def test_names_that_are_taken_or_cannot_be_are_refused(base: Base) -> None:
 
 def test_a_backend_with_anything_on_it_stays(base: Base) -> None:
     before = everything(base)
-    with pytest.raises(Conflict, match="1 volumes; 1 snapshots; 1 kept_objects"):
+    with pytest.raises(Conflict, match="1 volumes; 1 snapshots; 1 volume_groups; 1 kept_objects; 1 stray_objects"):
         base.run(renaming.remove_backend, cluster="c", name="b")
     assert everything(base) == before
 
@@ -186,13 +205,15 @@ def test_a_backend_with_anything_on_it_stays(base: Base) -> None:
 def test_an_empty_backend_goes_and_its_backups_find_another(base: Base) -> None:
     base.pool("c@other#p")
     with base.tx() as tx:
-        for table in (tables.volumes, tables.snapshots, tables.kept_objects, tables.quota_usage):
+        held = (tables.volumes, tables.snapshots, tables.volume_groups, tables.kept_objects, tables.stray_objects)
+        for table in (*held, tables.quota_usage):
             tx.execute(table.delete())
     backup = {"id": "k1", "project_id": "p", "user_id": "u", "volume_id": "v", "status": "available", "size_gib": 1}
     base.add(tables.backups, **backup, store="s", host=QUEUE, created_at_us=NOW_US)
     changed = base.run(renaming.remove_backend, cluster="c", name="b")
 
-    assert set(changed) == {"1 pools", "1 backends", "1 words about services", "1 backups"}
+    assert set(changed) == {"1 pools", "1 backends", "1 words about services", "1 words about log levels", "1 backups"}
+    assert servers(base) == ["", "node-1@b", "node-1", "c@other"]
     assert [row["queue"] for row in base.rows(tables.pools)] == [OTHER]
     assert base.row(tables.backups, "k1")["host"] == OTHER
     with pytest.raises(NotFound):
@@ -203,9 +224,16 @@ def test_a_node_that_is_dead_is_forgotten(base: Base) -> None:
     """With what was said about its services."""
     base.add(tables.node_backends, incarnation="node-1", queue=QUEUE, fenced_by="x")
     base.node("node-2")
+    base.add(
+        tables.log_reports, id="r1", binary=services.VOLUME, host="node-1", levels_json="{}", reported_at_us=NOW_US
+    )
+    base.add(tables.event_receivers, name="nova", holder="node-1")
     changed = base.run(renaming.remove_node, cluster="c", name="node-1")
 
-    assert set(changed) == {"1 incarnations", "1 words about services"}
+    assert set(changed) == {"1 incarnations", "1 words about services", "2 words about log levels"}
+    assert servers(base) == ["", QUEUE, "c@other"]
+    assert base.rows(tables.log_reports) == []
+    assert [row["holder"] for row in base.rows(tables.event_receivers)] == [None]
     assert [row["name"] for row in base.rows(tables.nodes)] == ["node-2"]
     assert base.rows(tables.node_backends) == []
     assert "node-1@b" not in {row["host"] for row in base.rows(tables.services)}
@@ -238,10 +266,10 @@ def test_every_column_that_names_a_place_is_known() -> None:
         f"{table.name}.{column.name}"
         for table in metadata.tables.values()
         for column in table.c
-        if "pool" in column.name or "queue" in column.name
+        if "pool" in column.name or "queue" in column.name or column.name == "needs"
     }
 
     assert suspects - found == {
-        "pools.queue", "backends.queue", "operations.queue", "operation_log.queue", "driver_locks.queue",
-        "node_backends.queue", "nodes.queues_json",
+        "pools.queue", "backends.queue", "operations.queue", "operations.needs", "operation_log.queue",
+        "driver_locks.queue", "node_backends.queue", "nodes.queues_json",
     }  # fmt: skip

@@ -124,6 +124,8 @@ class FileAudit:
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             written = os.write(file, text)
+            if written < len(text):
+                os.write(file, b"\n")  # the next line is one of its own
         finally:
             os.close(file)
         if written < len(text):

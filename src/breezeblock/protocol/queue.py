@@ -131,6 +131,7 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
         if job.is_new:
             versions.require_a_reader(read_by)
         version, payload = versions.written(payload, version=version, older=job.older, read_by=read_by)
+    mine = {"operation_id": origin.operation_id}
     tx.execute(
         _INSERT_OPERATION,
         {
@@ -150,15 +151,7 @@ def enqueue(tx: Connection, job: Job, *, origin: Origin, locks: Sequence[Lock]) 
     )
     tx.execute(
         _INSERT_LOCK,
-        [
-            {
-                "resource_id": at.resource_id,
-                "seq": at.seq,
-                "operation_id": origin.operation_id,
-                "exclusive": at.exclusive,
-            }
-            for at in locks
-        ],
+        [{"resource_id": at.resource_id, "seq": at.seq, "exclusive": at.exclusive} | mine for at in locks],
     )
     if (box := outbox_of(tx)) is not None:
         asked = Asked(origin.request_id, origin.project_id, origin.user_id)

@@ -213,16 +213,20 @@ def clear_tombstones(tx: Connection, claim: queue.Claim) -> None:
     """
     ids = [at.resource_id for at in claim.locks]
     for table in tables_of(claim):
-        touch, remove = _clearing(table)
+        touch, doomed, remove = _clearing(table)
         if tx.execute(touch, {"ids": ids}).rowcount:
+            if (box := outbox_of(tx)) is not None:
+                for row in tx.execute(doomed, {"ids": ids}).mappings():
+                    box.last(table, dict(row))
             tx.execute(remove, {"ids": ids})
 
 
 @functools.cache
-def _clearing(table: Table) -> tuple[Any, Any]:
+def _clearing(table: Table) -> tuple[Any, Any, Any]:
     ours = and_(table.c.id.in_(bindparam("ids", expanding=True)), table.c.tombstone.is_(True))
     named = exists().where(operation_locks.c.resource_id == table.c.id)
-    return update(table).where(ours).values(op_seq=table.c.op_seq + 1), delete(table).where(ours, ~named)
+    touch = update(table).where(ours).values(op_seq=table.c.op_seq + 1)
+    return touch, select(table).where(ours, ~named), delete(table).where(ours, ~named)
 
 
 def published_object(tx: Connection, *, table: Table, row_id: str) -> str | None:

@@ -40,8 +40,11 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
     """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
     held = [at.resource_id for at in claim.locks if at.exclusive]
     ours = [(table, row_id) for row_id in held for table in tables_of(claim) if read_row(tx, table, row_id) is not None]
+    # What it only reads is written too where the end is told as that one's: its events have their order by these writes.
+    read = [(table, claim.resource_id) for table in tables_of(claim)]
+    told = [(table, row_id) for table, row_id in read if read_row(tx, table, row_id) is not None]
     try:
-        lock_rows(tx, ours)
+        lock_rows(tx, [*ours, *told])
     except NotFound:
         queue.guard(tx, claim)  # a survivor has ended it, and with it the row: that says so
         raise

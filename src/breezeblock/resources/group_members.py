@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, InvalidState
+from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement.choose import Pool
 from breezeblock.protocol import queue
@@ -19,7 +20,7 @@ from breezeblock.resources import quotas
 from breezeblock.resources.accepted import add_message, queue_of, vanish
 from breezeblock.resources.new_volumes import zone_of
 from breezeblock.store.tables import group_volume_types, snapshots, volume_groups, volumes
-from breezeblock.store.transitions import read_row
+from breezeblock.store.transitions import lock_rows, read_row
 
 
 def volume_ids(tx: Connection, group_id: str) -> list[str]:
@@ -81,9 +82,17 @@ def tell_members(
 # --- a new volume in a group ------------------------------------------------------------------------------------------
 
 
-def joined(wanted: NewVolume) -> list[tuple[Table, str]]:
-    """The row that is written when a volume is created, if it is to be in a group."""
-    return [] if wanted.group_id is None else [(volume_groups, wanted.group_id)]
+def lock_for_creation(
+    tx: Connection, wanted: NewVolume, decided_on: Iterable[tuple[Table, str]], *, of: str, origin: Origin
+) -> None:
+    """Lock what a new volume is decided by: its type, what it is made `of` (or an empty text), and the group that it joins.
+
+    Raises NotFound for what was asked for and is not there, or not for this caller. A type that nobody named came along with
+    what was read, and is looked for again when it has gone: Contended.
+    """
+    group = [] if wanted.group_id is None else [(volume_groups, wanted.group_id)]
+    asked_for = None if wanted.volume_type else {of, *(row_id for _, row_id in group)}
+    lock_rows(tx, [*decided_on, *group], origin=origin, asked_for=asked_for)
 
 
 def check_join(

@@ -172,6 +172,8 @@ def create(tx: Connection, *, origin: Origin, wanted: NewGroup, quota_defaults: 
         raise Contended("a type was renamed before the rows were ours")
     check_zone(pools, wanted.availability_zone)
     pool, why_not = _place(pools, wanted, group_types.specs_of(group_type), [types.specs_of(row) for row in chosen])
+    if pool is not None and not allocate.hold(tx, pool.name):
+        raise Contended("the pool was renamed or removed before its row was ours")
     quotas.charge(tx, origin.project_id, quotas.group_deltas(groups=1), defaults=quota_defaults)
     row = new_row(wanted, origin, group_type_id=group_type["id"], pool_name=None if pool is None else pool.name)
     row["availability_zone"] = wanted.availability_zone or (
@@ -312,6 +314,10 @@ def _joining(
         why = f"the group is not for volumes of its type {volume['volume_type_id']}"
     elif volume["status"] not in JOINABLE:
         why = f"it has status {volume['status']}; expected one of {', '.join(JOINABLE)}"
+    elif volume["object_name"] is None or volume["managed_from"] is not None:
+        why = "it has no storage: its creation has not finished or has failed"
+    elif volume["target_pool_name"] is not None:
+        why = f"it is being migrated (migration status {volume['migration_status']})"
     elif group["pool_name"] is None or queue_of(volume["pool_name"] or "") != queue_of(group["pool_name"]):
         why = "it is not on the group's backend"
     else:

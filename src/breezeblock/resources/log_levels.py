@@ -5,7 +5,7 @@ the database, obeys as well. What several words say about one logger is settled 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -87,6 +87,23 @@ def read(tx: Connection) -> tuple[int, Sequence[Said]]:
     return (0, ()) if row is None else (row.op_seq, msgspec.json.decode(row.said_json, type=list[Said]))
 
 
+def call_otherwise(tx: Connection, called: Callable[[str], str | None]) -> int:
+    """Keep what was said when hosts and clusters are called otherwise, or are none any more (None). Returns how many words."""
+    there = update(log_levels).where(log_levels.c.id == _ALL)
+    if tx.execute(there.values(op_seq=log_levels.c.op_seq + 1)).rowcount == 0:
+        return 0
+    before = read(tx)[1]
+    by_now = [(said, called(said.server) if said.server else "") for said in before]
+    kept = [msgspec.structs.replace(said, server=server) for said, server in by_now if server is not None]
+    tx.execute(there.values(said_json=msgspec.json.encode(kept).decode()))
+    return sum(said.server != server for said, server in by_now)
+
+
+def forget_host(tx: Connection, *, binary: str, host: str) -> None:
+    """Forget what the processes of a host have told."""
+    tx.execute(delete(log_reports).where(log_reports.c.binary == binary, log_reports.c.host == host))
+
+
 # --- what processes tell ----------------------------------------------------------------------------------------------
 
 
@@ -134,14 +151,18 @@ def reports(
 
 
 def _told(tx: Connection, prefix: str) -> dict[tuple[str, str], list[dict[str, str]]]:
-    """What live processes say, by binary and host. Those of one host say the same, but for a few seconds after a change."""
-    fresh = (
-        select(log_reports).where(log_reports.c.reported_at_us >= db_now_us() - _SILENT_US).order_by(log_reports.c.id)
-    )
+    """What live processes say, by binary and host. Those of one host say the same, but for a few seconds after a change.
+
+    A node has one worker at a time: what the one before said, which was killed, is over when its successor says something.
+    """
+    told = log_reports.c.reported_at_us
+    fresh = select(log_reports).where(told >= db_now_us() - _SILENT_US).order_by(told, log_reports.c.id)
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in tx.execute(fresh).mappings():
         levels = {name: one for name, one in json.loads(row["levels_json"]).items() if name.startswith(prefix)}
         several = found.setdefault((row["binary"], row["host"]), [])
+        if row["binary"] == VOLUME:
+            several.clear()
         if levels not in several:
             several.append(levels)
     return found

@@ -33,10 +33,12 @@ from breezeblock.resources.accepted import (
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.attached import UNCONNECTED
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
 from breezeblock.resources.manageable import Place, pool_at, refuse_managed
 from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.volumes import DELETABLE, DeleteVolume
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -96,6 +98,11 @@ UNMANAGE = Transition(
     name="volume.unmanage",
     musts=(
         Must(differs(volumes.c.attach_status, "attached"), "Volume {id} is attached; detach it first."),
+        UNCONNECTED,
+        Must(
+            equals(volumes.c.group_id, None),
+            "Volume {id} belongs to group {group_id}; remove it from that to unmanage it.",
+        ),
         Must(
             is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
             "Volume {id} is being migrated (migration status {migration_status}).",
@@ -148,6 +155,7 @@ def begin_manage(tx: Connection, *, origin: Origin, wanted: ToManage, quota_defa
     volume_type = _type(tx, wanted, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before its row was ours")
+    refuse_encrypted(volume_type)
     refuse_frozen(tx, {"pool_name": pool.name})
     specs = msgspec.json.decode(volume_type["extra_specs_json"])
     why_not = allocate.fits(tx, pool.name, Wish(size_gib=0, availability_zone=None, extra_specs=specs))
@@ -216,13 +224,15 @@ def finish_manage(tx: Connection, claim: Claim, payload: ManageVolume, state: di
 def fail_manage(
     tx: Connection, claim: Claim, payload: ManageVolume, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
-    """The volume stays in `error_managing`, with nothing charged for its size, until it is deleted."""
+    """The volume stays in `error_managing`, with nothing charged for its size, until it is deleted.
+
+    It keeps the name that it was asked for by, also when the file has that again: a claim that was lost may rename it once
+    more, late, and then whoever deletes the volume gives the file back.
+    """
     lock_row(tx, volumes, payload.volume_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     change_row(tx, volumes, payload.volume_id, size_gib=0)
     restore_charge(tx, payload.volume_id)
-    if state.get("returned"):
-        change_row(tx, volumes, payload.volume_id, managed_from=None)
     if settle(tx, MANAGE_FAILED, payload.volume_id):
         message_for_failure(tx, claim, event="manage_existing", text=failure.message, now_us=now_us)
     tell_the_truth(tx, claim)
@@ -237,6 +247,7 @@ def begin_unmanage(tx: Connection, *, origin: Origin, volume_id: VolumeId) -> Ac
     lock_row(tx, volumes, volume_id, origin=origin)
     there = read_row(tx, volumes, volume_id)
     assert there is not None, "a locked row is there"
+    refuse_frozen(tx, there)
     row = UNMANAGE.apply_locked(tx, volume_id, now_us=origin.at_us)
     if there["pool_name"] is None:
         raise BadRequest(f"Volume {volume_id} was never on any storage; it can only be deleted.")

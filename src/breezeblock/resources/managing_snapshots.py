@@ -29,7 +29,7 @@ from breezeblock.resources.accepted import (
 )
 from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.manageable import refuse_managed
-from breezeblock.resources.snapshots import BE_SNAPSHOT_IN_USE, CREATE_FAILED, CREATED, DeleteSnapshot
+from breezeblock.resources.snapshots import ALONE, BE_SNAPSHOT_IN_USE, CREATE_FAILED, CREATED, DeleteSnapshot, new_row
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -62,6 +62,7 @@ UNMANAGE = Transition(
     snapshots,
     name="snapshot.unmanage",
     musts=(
+        ALONE,
         Must(
             is_in(snapshots.c.status, _UNMANAGEABLE),
             "Snapshot {id} has status {status}; to be unmanaged it must be available, error or error_deleting.",
@@ -100,7 +101,7 @@ def begin_manage(
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
     quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
-    row = _row(wanted, origin, volume, reference)
+    row = new_row(wanted, origin, volume) | {"managed_from": reference}
     insert_row(tx, snapshots, row)
     payload = ManageSnapshot(
         snapshot_id=wanted.id,
@@ -112,31 +113,6 @@ def begin_manage(
     job = kinds.job("manage_snapshot", queue_of(volume["pool_name"]), "snapshot", wanted.id, payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.exclusive(row), queue.shared(volume)))
     return Accepted(job.queue, row)
-
-
-def _row(wanted: NewSnapshot, origin: Origin, volume: Mapping[str, Any], reference: str) -> dict[str, Any]:
-    row: dict[str, Any] = {column.name: None for column in snapshots.c}
-    return row | {
-        "id": wanted.id,
-        "op_seq": 1,
-        "tombstone": False,
-        "project_id": origin.project_id,
-        "user_id": origin.user_id,
-        "name": wanted.name,
-        "description": wanted.description,
-        "volume_id": wanted.volume_id,
-        "size_gib": volume["size_gib"],
-        "status": states.CREATING,
-        "progress": "0%",
-        "volume_type_id": volume["volume_type_id"],
-        "pool_name": volume["pool_name"],
-        "metadata_json": msgspec.json.encode(wanted.metadata).decode(),
-        "charged_gib": volume["size_gib"],
-        "charged_type_id": volume["volume_type_id"],
-        "consumes_quota": True,
-        "created_at_us": origin.at_us,
-        "managed_from": reference,
-    }
 
 
 def charge_snapshot(tx: Connection, *, snapshot_id: str, size_gib: int) -> None:
@@ -168,8 +144,6 @@ def fail_manage(
     """The snapshot stays, in `error`, until its owner deletes it."""
     lock_row(tx, snapshots, payload.snapshot_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
-    if state.get("returned"):
-        change_row(tx, snapshots, payload.snapshot_id, managed_from=None)
     if settle(tx, CREATE_FAILED, payload.snapshot_id):
         message_for_failure(tx, claim, event="manage_existing_snapshot", text=failure.message, now_us=now_us)
     tell_the_truth(tx, claim)

@@ -16,7 +16,7 @@ from breezeblock.placement.choose import Pool
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import attached, moves, strays
+from breezeblock.resources import attached, moves, strays, types
 from breezeblock.resources.accepted import (
     Accepted,
     at_rest,
@@ -54,10 +54,7 @@ MIGRATE: Final = Transition(
         ),
         moves.NOT_MIGRATING,
         attached.UNCONNECTED,
-        Must(
-            equals(volumes.c.group_id, None),
-            "Volume {id} belongs to group {group_id}, which is on one backend; remove it from that to migrate it.",
-        ),
+        moves.IN_NO_GROUP,
         at_rest(volumes),
         Must(
             differs(volumes.c.object_name, None),
@@ -214,7 +211,8 @@ def finish_migrate(tx: Connection, claim: Claim, payload: MigrateVolume, state: 
         "updated_at_us": now_us,
     }
     if payload.type_id_new is not None:
-        values["volume_type_id"] = payload.type_id_new
+        specs = _specs_of(tx, payload.type_id_new)
+        values |= {"volume_type_id": payload.type_id_new, "multiattach": types.is_multiattach(specs)}
     if row["migration_status"] in moves.UNDER_WAY:
         values["migration_status"] = moves.SUCCESS
     change_row(tx, volumes, volume_id, **values)

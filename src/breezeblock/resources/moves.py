@@ -20,9 +20,10 @@ from breezeblock.placement.choose import Pool, Wish
 from breezeblock.protocol import queue
 from breezeblock.resources import kinds
 from breezeblock.resources.accepted import Accepted, queue_of, settle
+from breezeblock.resources.attached import UNCONNECTED, of_volume
 from breezeblock.resources.backends import UNTOUCHED, read_states
 from breezeblock.store.tables import nodes, operation_locks, operations, snapshots, volumes
-from breezeblock.store.transitions import Must, Transition, change_row, has_no, is_in, read_row
+from breezeblock.store.transitions import Must, Transition, change_row, equals, has_no, is_in, read_row
 
 KIND: Final = "migrate_volume"
 STARTING: Final = "starting"
@@ -50,6 +51,10 @@ _SNAPSHOTS = select(snapshots.c.id).where(snapshots.c.volume_id == volumes.c.id,
 NOT_MIGRATING: Final = Must(
     is_in(volumes.c.migration_status, (None, "deleting", ERROR, SUCCESS)),
     "Volume {id} is being migrated already (migration status {migration_status}).",
+)
+IN_NO_GROUP: Final = Must(
+    equals(volumes.c.group_id, None),
+    "Volume {id} belongs to group {group_id}, which is on one backend; remove it from that to migrate it.",
 )
 NO_SNAPSHOTS: Final = Must(
     has_no(_SNAPSHOTS, of=volumes),
@@ -81,8 +86,12 @@ PARK: Final = Transition(
 
 def why_bound(tx: Connection, row: Mapping[str, Any]) -> str | None:
     """Why a volume cannot leave its backend, as a sentence; None when it can."""
+    if row["group_id"] is not None:
+        return IN_NO_GROUP.otherwise.format_map(row)
     if tx.execute(_ANY_SNAPSHOT, {"of_volume": row["id"]}).first() is not None:
         return NO_SNAPSHOTS.otherwise.format_map(row)
+    if any(one["status"] not in (states.RESERVED, states.ERROR_ATTACHING) for one in of_volume(tx, row["id"])):
+        return UNCONNECTED.otherwise.format_map(row)
     try:
         refuse_replicated(tx, row)
     except InvalidState as error:

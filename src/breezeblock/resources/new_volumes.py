@@ -12,6 +12,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement.choose import Pool
 from breezeblock.resources import default_types, types
+from breezeblock.resources.accepted import Accepted, message_for_request
 from breezeblock.store.tables import volume_types, volumes
 from breezeblock.store.transitions import read_row
 
@@ -38,8 +39,8 @@ def zone_of(pools: Sequence[Pool], wanted: NewVolume, source: Mapping[str, Any] 
     """
     zones = {pool.name: pool.availability_zone for pool in pools}
     known, zone = set(zones.values()), wanted.availability_zone
-    if wanted.zone_fallback:
-        zone = zone if zone in known else None
+    if wanted.zone_fallback and known and zone not in known:
+        zone = None
     check_zone(pools, zone)
     if source is not None:
         near = zones.get(source["pool_name"])
@@ -102,3 +103,10 @@ def new_row(
         "created_at_us": origin.at_us,
         "group_id": wanted.group_id,
     }
+
+
+def placed_nowhere(tx: Connection, row: Mapping[str, Any], why_not: str, *, origin: Origin) -> Accepted:
+    """A volume that no pool can take: it is accepted all the same, is in `error`, and a message says why."""
+    event = "schedule_allocate_volume"
+    message_for_request(tx, origin=origin, resource_type="volume", resource_id=row["id"], event=event, text=why_not)
+    return Accepted(None, row)

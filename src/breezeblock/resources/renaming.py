@@ -12,7 +12,7 @@ History stays as it was: `operation_log`, `node_events` and messages tell names 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from sqlalchemy import Column, Connection, delete, func, insert, or_, select, up
 from breezeblock.model.errors import BadRequest, Conflict, Contended, NotFound
 from breezeblock.model.states import NODE_DEAD, REPLICATION_DISABLED, REPLICATION_ENABLED
 from breezeblock.protocol.queue import node_queue
+from breezeblock.resources import log_levels
 from breezeblock.resources.backends import backend_id
 from breezeblock.resources.services import BACKEND, CLUSTER, SCHEDULER, VOLUME
 from breezeblock.store.naming import metadata
@@ -28,6 +29,7 @@ from breezeblock.store.tables import (
     backends,
     backups,
     driver_locks,
+    event_receivers,
     node_backends,
     nodes,
     operations,
@@ -39,7 +41,8 @@ from breezeblock.store.tables import (
 
 __all__ = ["Listed", "list_backends", "remove_backend", "remove_node", "rename_backend", "rename_cluster"]
 
-# What columns are called in which some row names a queue, or a pool.
+# What columns are called in which some row names a queue, or a pool. `operations.needs` names a queue as well, and an
+# operation is in the way.
 OF_QUEUES: Final = ("queue",)
 OF_POOLS: Final = ("pool_name", "target_pool_name")
 # Those that are no such rows: the names themselves, what must not be there, and history.
@@ -110,6 +113,9 @@ def rename_backend(tx: Connection, *, cluster: str, before: str, after: str) -> 
     if not any(queue.endswith(f"@{before}") for queue in known - {old}):
         # Words about services name no cluster: they are this backend's if no other is called so.
         changed += _rename_words(tx, VOLUME, f"@{before}", f"@{after}")
+        changed.append(_levels(tx, lambda server: _ends_otherwise(server, f"@{before}", f"@{after}")))
+    else:
+        changed.append(_levels(tx, lambda server: new if server == old else server))
     _check_nobody_there(tx, [old], now=[new])
     return _without_nothing(changed)
 
@@ -126,6 +132,7 @@ def rename_cluster(tx: Connection, *, before: str, after: str) -> list[str]:
     changed = _rename(tx, renames)
     told = update(services).where(services.c.binary == SCHEDULER, services.c.host == before).values(host=after)
     changed.append(("words about services", tx.execute(told).rowcount))
+    changed.append(_levels(tx, lambda server: after if server == before else renames.get(server, server)))
     # Who is dead for certain comes along; anybody else is in the way.
     dead = update(nodes).where(nodes.c.cluster == before, nodes.c.state.in_(NODE_DEAD)).values(cluster=after)
     changed.append(("nodes", tx.execute(dead).rowcount))
@@ -206,6 +213,14 @@ def _rename_words(tx: Connection, binary: str, before: str, after: str) -> list[
     return [("words about services", count)]
 
 
+def _levels(tx: Connection, called: Callable[[str], str | None]) -> tuple[str, int]:
+    return "words about log levels", log_levels.call_otherwise(tx, called)
+
+
+def _ends_otherwise(server: str, before: str, after: str) -> str:
+    return server[: len(server) - len(before)] + after if server.endswith(before) else server
+
+
 # --- remove -----------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +241,7 @@ def remove_backend(tx: Connection, *, cluster: str, name: str) -> list[str]:
     gone.append(("backends", tx.execute(delete(backends).where(backends.c.queue == queue)).rowcount))
     words = delete(services).where(services.c.binary.in_((CLUSTER, BACKEND)), services.c.host == queue)
     gone.append(("words about services", tx.execute(words).rowcount))
+    gone.append(_levels(tx, lambda server: None if server == queue else server))
     if others:
         # Any node can delete and restore them; they wait for one of this queue now.
         gone.append(_replace(tx, backups.c.host, queue, others[0]))
@@ -256,6 +272,10 @@ def remove_node(tx: Connection, *, cluster: str, name: str) -> list[str]:
     gone = [("incarnations", tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids))).rowcount)]
     words = delete(services).where(services.c.binary == VOLUME, services.c.host.in_(hosts))
     gone.append(("words about services", tx.execute(words).rowcount))
+    gone.append(_levels(tx, lambda server: None if server == name or server.startswith(f"{name}@") else server))
+    log_levels.forget_host(tx, binary=VOLUME, host=name)
+    # Whoever is dead sends no events; nobody has to look for a node that is not there to find that out.
+    tx.execute(update(event_receivers).where(event_receivers.c.holder.in_(ids)).values(holder=None))
     return _without_nothing(gone)
 
 
@@ -278,7 +298,8 @@ def _check_nobody_there(
             found.append(f"node {row['name']} is {row['state']} and serves {', '.join(served) or 'the cluster'}")
     for queue in queues:
         told = (operations.c.payload_json, operations.c.state_json)
-        there = or_(operations.c.queue == queue, *(text.contains(queue, autoescape=True) for text in told))
+        mine = (operations.c.queue == queue, operations.c.needs == queue)
+        there = or_(*mine, *(text.contains(queue, autoescape=True) for text in told))
         found += _found(
             f"operations of {queue}", tx.execute(select(func.count(operations.c.id)).where(there)).scalar_one()
         )

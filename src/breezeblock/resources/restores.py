@@ -24,13 +24,13 @@ from breezeblock.resources.accepted import (
     at_rest,
     clear_tombstones,
     message_for_failure,
-    message_for_request,
     queue_of,
     settle,
     tell_the_truth,
 )
+from breezeblock.resources.attached import UNCONNECTED
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.store.tables import backups, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -116,6 +116,7 @@ BE_REPLACED = Transition(
             equals(volumes.c.status, states.AVAILABLE),
             "Volume {id} has status {status}; it must be available for a backup to be restored to it.",
         ),
+        UNCONNECTED,
         at_rest(volumes),
         Must(differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has failed."),
     ),
@@ -218,9 +219,8 @@ def begin_create(
     # Before the rows are ours, for which others wait: as for any new volume.
     pools = allocate.read_pools(tx)
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
-    joined = group_members.joined(wanted)
-    named = None if wanted.volume_type else {wanted.backup_id, *(row_id for _, row_id in joined)}
-    lock_rows(tx, [(volume_types, type_id), (backups, wanted.backup_id), *joined], origin=origin, asked_for=named)
+    decided_on = [(volume_types, type_id), (backups, wanted.backup_id)]
+    group_members.lock_for_creation(tx, wanted, decided_on, of=wanted.backup_id, origin=origin)
     volume_type = type_of(tx, wanted, None, origin)
     if volume_type["id"] != type_id:
         raise Contended("the type was renamed before the rows were ours")
@@ -245,9 +245,7 @@ def begin_create(
     insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
-        event = "schedule_allocate_volume"
-        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
-        return Accepted(None, row)
+        return placed_nowhere(tx, row, why_not, origin=origin)
     skips = skip_damaged or _skips(backup)
     _enqueue_create(tx, origin, row, backup, pool.queue, restoring=restoring, skip_damaged=skips)
     return Accepted(pool.queue, row)

@@ -89,7 +89,7 @@ BE_SNAPSHOT_IN_USE = Transition(
     ),
     sets={},
 )
-_ALONE = Must(
+ALONE = Must(
     equals(snapshots.c.group_snapshot_id, None),
     "Snapshot {id} is a part of group snapshot {group_snapshot_id}; delete that instead.",
 )
@@ -97,7 +97,7 @@ DELETE = Transition(
     snapshots,
     name="snapshot.delete",
     musts=(
-        _ALONE,
+        ALONE,
         Must(
             is_in(snapshots.c.status, (states.AVAILABLE, states.ERROR, states.ERROR_DELETING)),
             "Snapshot {id} has status {status}; to be deleted it must be available, error or error_deleting.",
@@ -117,7 +117,7 @@ DELETE_WITH_GROUP = Transition(
 FORCE_DELETE = Transition(
     snapshots,
     name="snapshot.force_delete",
-    musts=(_ALONE,),
+    musts=(ALONE,),
     sets={"status": states.DELETING, "previous_status": snapshots.c.status, "updated_at_us": new("now_us")},
     moves=((None, states.DELETING),),
 )

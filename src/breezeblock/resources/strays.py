@@ -7,6 +7,7 @@ the volume is still there or not.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -90,6 +91,7 @@ def begin_due(tx: Connection, *, origin: Origin, queues: Sequence[str]) -> str |
 
 def finish_removal(tx: Connection, claim: Claim, payload: DropStrays, state: dict[str, Any], *, now_us: int) -> None:
     """Nothing of the volume is left there."""
+    _lock_what_is_there(tx, payload.volume_id)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     forget(tx, volume_id=payload.volume_id, queue_name=claim.queue)
     clear_tombstones(tx, claim)
@@ -99,8 +101,15 @@ def fail_removal(
     tx: Connection, claim: Claim, payload: DropStrays, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
     """The storage would not let go. The row stays: somebody tries again later. No user is told, whose volume is well."""
+    _lock_what_is_there(tx, payload.volume_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     clear_tombstones(tx, claim)
+
+
+def _lock_what_is_there(tx: Connection, volume_id: str) -> None:
+    """Write the volume's row, if it has one. Nothing of it changes, but its events have their order by these writes."""
+    with suppress(NotFound):
+        lock_row(tx, volumes, volume_id)
 
 
 def _later(tx: Connection) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, InvalidState
@@ -22,8 +22,19 @@ from breezeblock.model.origin import Origin
 from breezeblock.resources import listing, quotas, types
 from breezeblock.resources.accepted import at_rest
 from breezeblock.resources.listing import Listing, Page
-from breezeblock.store.tables import snapshots, transfers, volume_types, volumes
-from breezeblock.store.transitions import Must, Transition, differs, equals, is_in, lock_row, lock_rows, new, read_row
+from breezeblock.store.tables import attachments, snapshots, transfers, volume_types, volumes
+from breezeblock.store.transitions import (
+    Must,
+    Transition,
+    differs,
+    equals,
+    has_no,
+    is_in,
+    lock_row,
+    lock_rows,
+    new,
+    read_row,
+)
 
 TRANSFERS: Final = Listing(
     noun="Transfer",
@@ -53,6 +64,16 @@ class NewTransfer(msgspec.Struct, frozen=True, kw_only=True):
     key_hash: str
 
 
+# A group's volumes are one project's, as are the snapshots of all of them.
+_IN_NO_GROUP: Final = Must(
+    equals(volumes.c.group_id, None),
+    "Volume {id} belongs to group {group_id}; remove it from that to transfer it.",
+)
+# Not even an attachment that could not be connected: it is its project's, and would come to the volume of another one.
+_UNUSED = Must(
+    has_no(select(attachments.c.id).where(attachments.c.volume_id == volumes.c.id), of=volumes),
+    "Volume {id} has attachments, or hosts are connected to it; delete or disconnect them before it is transferred.",
+)
 OFFER = Transition(
     volumes,
     name="volume.offer",
@@ -65,6 +86,8 @@ OFFER = Transition(
             is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
             "Volume {id} is being migrated (migration status {migration_status}).",
         ),
+        _IN_NO_GROUP,
+        _UNUSED,
         at_rest(volumes),
     ),
     sets={"status": states.AWAITING_TRANSFER, "updated_at_us": new("now_us")},
@@ -86,6 +109,9 @@ TAKE = Transition(
             equals(volumes.c.status, states.AWAITING_TRANSFER),
             "Volume {id} has status {status}; it must be awaiting-transfer to be taken over.",
         ),
+        # Again: an operator may have reset it meanwhile, and back.
+        _IN_NO_GROUP,
+        _UNUSED,
         at_rest(volumes),
     ),
     sets={**_TAKEN, "status": states.AVAILABLE},
@@ -98,6 +124,10 @@ TAKE_SNAPSHOT = Transition(
         Must(
             equals(snapshots.c.status, states.AVAILABLE),
             "Snapshot {id} has status {status}; it must be available to be taken over with its volume.",
+        ),
+        Must(
+            equals(snapshots.c.group_snapshot_id, None),
+            "Snapshot {id} is a part of group snapshot {group_snapshot_id}, so it cannot be taken over with its volume.",
         ),
         at_rest(snapshots),
     ),
@@ -147,7 +177,12 @@ def offer(tx: Connection, *, origin: Origin, wanted: NewTransfer) -> Mapping[str
     if volume["encrypted"]:
         _refuse_encrypted(wanted)
     if not wanted.no_snapshots:
-        bad = tx.execute(_UNREADY, {"volume": wanted.volume_id}).first()
+        bad = tx.execute(_UNREADY, {"volume": wanted.volume_id, "owner": volume["project_id"]}).first()
+        if bad is not None and bad.group_snapshot_id is not None:
+            raise InvalidState(
+                f"Snapshot {bad.id} is a part of group snapshot {bad.group_snapshot_id}. Delete that, or transfer the volume "
+                "without its snapshots."
+            )
         if bad is not None:
             raise InvalidState(
                 f"Snapshot {bad.id} has status {bad.status}; it must be available to be transferred with its volume. "
@@ -211,7 +246,7 @@ def accept(
         raise BadRequest(f"Invalid auth key: it is not the one that transfer {transfer_id} was created with.")
     volume_id = found["volume_id"]
     guess = read_row(tx, volumes, volume_id)
-    coming = [] if found["no_snapshots"] else _snapshot_ids(tx, volume_id)
+    coming = [] if found["no_snapshots"] or guess is None else _snapshot_ids(tx, volume_id, guess["project_id"])
     together = [(volumes, volume_id), *((snapshots, snapshot_id) for snapshot_id in coming)]
     type_id = None if guess is None else guess["volume_type_id"]
     if type_id is not None:
@@ -221,7 +256,7 @@ def accept(
     volume = read_row(tx, volumes, volume_id)
     if volume is None or volume["volume_type_id"] != type_id:
         raise Contended("the volume was retyped, or has gone, before the rows were ours")
-    if not found["no_snapshots"] and coming != _snapshot_ids(tx, volume_id):
+    if not found["no_snapshots"] and coming != _snapshot_ids(tx, volume_id, volume["project_id"]):
         raise Contended("a snapshot came or went before the volume's row was ours")
     _take(tx, origin, volume, coming, quota_defaults=quota_defaults)
     tx.execute(_DELETE, {"transfer": transfer_id})
@@ -270,15 +305,23 @@ def _move_charges(
             quotas.refund(tx, project_id, given[project_id])
 
 
-def _snapshot_ids(tx: Connection, volume_id: str) -> list[str]:
-    return sorted(tx.execute(_SNAPSHOTS, {"volume": volume_id}).scalars())
+def _snapshot_ids(tx: Connection, volume_id: str, owner: str) -> list[str]:
+    return sorted(tx.execute(_SNAPSHOTS, {"volume": volume_id, "owner": owner}).scalars())
 
 
-_OF_VOLUME: Final = (snapshots.c.volume_id == bindparam("volume"), snapshots.c.tombstone.is_(False))
+# Those that the volume's owner has: what somebody else kept when it was given away stays theirs.
+_OF_VOLUME: Final = (
+    snapshots.c.volume_id == bindparam("volume"),
+    snapshots.c.project_id == bindparam("owner"),
+    snapshots.c.tombstone.is_(False),
+)
 _SNAPSHOTS: Final = select(snapshots.c.id).where(*_OF_VOLUME)
 _UNREADY: Final = (
-    select(snapshots.c.id, snapshots.c.status)
-    .where(*_OF_VOLUME, differs(snapshots.c.status, states.AVAILABLE))
+    select(snapshots.c.id, snapshots.c.status, snapshots.c.group_snapshot_id)
+    .where(
+        *_OF_VOLUME,
+        or_(differs(snapshots.c.status, states.AVAILABLE), differs(snapshots.c.group_snapshot_id, None)),
+    )
     .order_by(snapshots.c.id)
     .limit(1)
 )

@@ -32,6 +32,7 @@ from breezeblock.resources.backends import refuse_frozen
 from breezeblock.resources.charges import restore_charge
 from breezeblock.resources.qos_specs import refuse_other_limits
 from breezeblock.resources.type_encryption import why_no_retype
+from breezeblock.resources.volume_conditions import NOT_MIGRATING, PLACED
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -70,14 +71,6 @@ class RetypeVolume(msgspec.Struct, frozen=True, kw_only=True):
     type_id_new: str
 
 
-_NOT_MIGRATING = Must(
-    is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
-    "Volume {id} is being migrated (migration status {migration_status}).",
-)
-_PLACED = Must(
-    differs(volumes.c.object_name, None), "Volume {id} has no storage: its creation has not finished or has failed."
-)
-
 _AT_REST = at_rest(volumes)
 
 EXTEND = Transition(
@@ -89,7 +82,7 @@ EXTEND = Transition(
             "Volume {id} has status {status}; it must be available to be extended.",
         ),
         _AT_REST,
-        _PLACED,
+        PLACED,
         Must(
             volumes.c.size_gib < new("size_gib_new"),
             "The new size of {size_gib_new} GiB must be greater than the current size of {size_gib} GiB.",
@@ -142,7 +135,7 @@ REVERT = Transition(
             error=Conflict,
         ),
         _AT_REST,
-        _PLACED,
+        PLACED,
         UNCONNECTED,
     ),
     sets={"status": states.REVERTING, "previous_status": volumes.c.status, "updated_at_us": new("now_us")},
@@ -191,13 +184,13 @@ RETYPE = Transition(
             is_in(volumes.c.status, (states.AVAILABLE, states.IN_USE)),
             "Volume {id} has status {status}; it must be available or in-use to be retyped.",
         ),
-        _NOT_MIGRATING,
+        NOT_MIGRATING,
         Must(
             equals(volumes.c.group_id, None),
             "Volume {id} belongs to group {group_id}, which has types of its own; remove it from that to retype it.",
         ),
         _AT_REST,
-        _PLACED,
+        PLACED,
         Must(differs(volumes.c.volume_type_id, new("type_id")), "Volume {id} already has this type."),
     ),
     sets={

@@ -27,16 +27,25 @@ from breezeblock.resources.accepted import (
     at_rest,
     clear_tombstones,
     message_for_failure,
-    message_for_request,
     queue_of,
     settle,
     tell_the_truth,
     vanish,
 )
 from breezeblock.resources.backends import refuse_frozen
-from breezeblock.resources.new_volumes import new_row, type_of
+from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.transfers import forget_offers
 from breezeblock.resources.type_encryption import refuse_encrypted
+from breezeblock.resources.volume_conditions import (
+    IN_NO_GROUP,
+    NO_SNAPSHOTS,
+    NONE_HALF_MANAGED,
+    NOT_LEFT_BEHIND,
+    NOT_MIGRATING,
+    OF_NO_GROUP_SNAPSHOT,
+    SNAPSHOTS_OF,
+    UNATTACHED,
+)
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -54,13 +63,8 @@ from breezeblock.store.transitions import (
 
 # Statuses from which a volume may be deleted without force.
 DELETABLE: Final = (
-    "available",
-    "error",
-    "error_restoring",
-    "error_extending",
-    "error_managing",
-    "error_deleting",
-    "error_unmanaging",
+    *("available", "error", "error_restoring", "error_extending"),
+    *("error_managing", "error_deleting", "error_unmanaging"),
 )
 SNAPSHOT_DELETABLE: Final = ("available", "error", "error_deleting")
 
@@ -94,19 +98,6 @@ _FOREIGN = (
 
 # --- transitions ----------------------------------------------------------------------------------------------------
 
-_SNAPSHOTS = select(snapshots.c.id).where(snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False))
-_UNATTACHED = Must(
-    differs(volumes.c.attach_status, "attached"),
-    "Volume {id} is attached; detach it first.",
-)
-_NOT_MIGRATING = Must(
-    is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
-    "Volume {id} is being migrated (migration status {migration_status}).",
-)
-_NO_SNAPSHOTS = Must(
-    has_no(_SNAPSHOTS, of=volumes),
-    "Volume {id} still has snapshots; delete them first, or delete the volume with cascade.",
-)
 # As Cinder has it: what was never wholly managed is not simply deleting.
 _DOOM: Final = case((volumes.c.status == states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING), else_=states.DELETING)
 _DELETING: Final = {"status": _DOOM, "previous_status": volumes.c.status, "updated_at_us": new("now_us")}
@@ -119,42 +110,19 @@ _MAY_BE_DELETED = Must(
     is_in(volumes.c.status, DELETABLE),
     "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
 )
-# Its object would stay on the storage that it is on, with no row to tell of it. Force deletes such a volume all the same.
-_NOT_LEFT_BEHIND = Must(
-    differs(volumes.c.replication_status, states.NOT_CAPABLE),
-    "Volume {id} is not on the storage that its backend has failed over to; it can be deleted when that is back.",
-)
-
-_IN_NO_GROUP = Must(
-    equals(volumes.c.group_id, None),
-    "Volume {id} belongs to group {group_id}; remove it from that first, or delete the group with its volumes.",
-)
-_OF_NO_GROUP_SNAPSHOT = Must(
-    has_no(_SNAPSHOTS.where(snapshots.c.group_snapshot_id.is_not(None)), of=volumes),
-    "Volume {id} has snapshots that are parts of group snapshots; delete those first.",
-)
-
-_HALF_MANAGED: Final = select(snapshots.c.id).where(
-    snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False), differs(snapshots.c.managed_from, None)
-)
-# Deleted by itself it is given back.
-_NONE_HALF_MANAGED = Must(
-    has_no(_HALF_MANAGED, of=volumes),
-    "Volume {id} has a snapshot whose managing has not ended well; delete that one by itself first.",
-)
 _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 
 DELETE = Transition(
     volumes,
     name="volume.delete",
     musts=(
-        _UNATTACHED,
+        UNATTACHED,
         attached.UNCONNECTED,
-        _IN_NO_GROUP,
-        _NOT_MIGRATING,
+        IN_NO_GROUP,
+        NOT_MIGRATING,
         _MAY_BE_DELETED,
-        _NOT_LEFT_BEHIND,
-        _NO_SNAPSHOTS,
+        NOT_LEFT_BEHIND,
+        NO_SNAPSHOTS,
     ),
     sets=_DELETING,
     moves=tuple((status, states.DELETING) for status in DELETABLE),
@@ -163,7 +131,18 @@ DELETE = Transition(
 DELETE_WITH_GROUP = Transition(
     volumes,
     name="volume.delete_with_group",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _NOT_MIGRATING, _MAY_BE_DELETED, _NOT_LEFT_BEHIND, _NO_SNAPSHOTS),
+    musts=(
+        UNATTACHED,
+        attached.UNCONNECTED,
+        NOT_MIGRATING,
+        _MAY_BE_DELETED,
+        NOT_LEFT_BEHIND,
+        NO_SNAPSHOTS,
+        Must(
+            equals(volumes.c.managed_from, None),
+            "Volume {id} was not managed to its end; remove it from the group and delete it by itself first.",
+        ),
+    ),
     sets=_DELETING,
     moves=_TO_DELETING,
 )
@@ -171,18 +150,18 @@ DELETE_CASCADE = Transition(
     volumes,
     name="volume.delete_cascade",
     musts=(
-        _UNATTACHED,
+        UNATTACHED,
         attached.UNCONNECTED,
-        _IN_NO_GROUP,
-        _OF_NO_GROUP_SNAPSHOT,
-        _NOT_MIGRATING,
+        IN_NO_GROUP,
+        OF_NO_GROUP_SNAPSHOT,
+        NOT_MIGRATING,
         _MAY_BE_DELETED,
-        _NOT_LEFT_BEHIND,
+        NOT_LEFT_BEHIND,
         Must(
-            has_no(_SNAPSHOTS.where(or_(snapshots.c.status.not_in(SNAPSHOT_DELETABLE), _AWAY)), of=volumes),
+            has_no(SNAPSHOTS_OF.where(or_(snapshots.c.status.not_in(SNAPSHOT_DELETABLE), _AWAY)), of=volumes),
             "Volume {id} has snapshots that are neither available nor in error, or not on the storage in use; wait for them.",
         ),
-        _NONE_HALF_MANAGED,
+        NONE_HALF_MANAGED,
     ),
     sets=_DELETING,
     moves=_TO_DELETING,
@@ -190,14 +169,14 @@ DELETE_CASCADE = Transition(
 FORCE_DELETE = Transition(
     volumes,
     name="volume.force_delete",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _NO_SNAPSHOTS),
+    musts=(UNATTACHED, attached.UNCONNECTED, IN_NO_GROUP, NO_SNAPSHOTS),
     sets=_DELETING,
     moves=_ANY_TO_DELETING,
 )
 FORCE_DELETE_CASCADE = Transition(
     volumes,
     name="volume.force_delete_cascade",
-    musts=(_UNATTACHED, attached.UNCONNECTED, _IN_NO_GROUP, _OF_NO_GROUP_SNAPSHOT, _NONE_HALF_MANAGED),
+    musts=(UNATTACHED, attached.UNCONNECTED, IN_NO_GROUP, OF_NO_GROUP_SNAPSHOT, NONE_HALF_MANAGED),
     sets=_DELETING,
     moves=_ANY_TO_DELETING,
 )
@@ -314,10 +293,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)
     hints = read_hints(tx, wanted.scheduler_hints, origin=origin)
     decided_on = [(volume_types, type_id)] + ([] if source_table is None else [(source_table, source_id)])
-    joined = group_members.joined(wanted)
-    # A type that nobody named came along with what was read, and is looked for again when it has gone.
-    named = None if wanted.volume_type else {source_id, *(row_id for _, row_id in joined)}
-    lock_rows(tx, decided_on + joined, origin=origin, asked_for=named)
+    group_members.lock_for_creation(tx, wanted, decided_on, of=source_id, origin=origin)
     source = None if source_table is None else read_row(tx, source_table, source_id)
     volume_type = type_of(tx, wanted, source, origin)
     if volume_type["id"] != type_id:
@@ -347,9 +323,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     insert_row(tx, volumes, row)
     row["volume_type_name"] = volume_type["name"]
     if pool is None:
-        event = "schedule_allocate_volume"
-        message_for_request(tx, origin=origin, resource_type="volume", resource_id=wanted.id, event=event, text=why_not)
-        return Accepted(None, row)
+        return placed_nowhere(tx, row, why_not, origin=origin)
     _enqueue_create(tx, origin, row, pool, source_table=source_table, source=source)
     return Accepted(pool.queue, row)
 

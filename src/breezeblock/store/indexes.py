@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from breezeblock.model.errors import Contended
 
-__all__ = ["LATER", "build"]
+__all__ = ["LATER", "asked_after", "build"]
 
 
 class Later(NamedTuple):
@@ -33,8 +33,12 @@ LATER: Final[Mapping[str, tuple[Later, ...]]] = {
         Later("ix_volumes_name", "volumes", ("name", "project_id")),
         Later("ix_snapshots_name", "snapshots", ("name", "project_id")),
     ),
+    "0018": (
+        Later("ix_volumes_group", "volumes", ("group_id",)),
+        Later("ix_snapshots_group_snapshot", "snapshots", ("group_snapshot_id",)),
+    ),
 }
-"""By the revision that asks for them. Tables and columns of the first revision only, so that any database has them."""
+"""By the revision that asks for them. Tables and columns of the revisions before it, which have been made by then."""
 REPLACED: Final[Mapping[str, tuple[str, ...]]] = {"0006": ("ix_operations_owner",)}
 """Those that are the beginning of one of these, and go when it is there."""
 
@@ -47,8 +51,14 @@ _VALID: Final = text(
 )
 
 
-def build(connection: Connection, *, at: str, told: Callable[[str], None] = lambda name: None) -> None:
-    """Build what the revisions after `at` ask for. `connection` commits by itself. Raises Contended: somebody else builds.
+def asked_after(at: str) -> str | None:
+    """The revision that comes after this one, if it asks for indexes: revisions are numbered without gaps."""
+    following = f"{int(at) + 1:04}"
+    return following if following in LATER else None
+
+
+def build(connection: Connection, *, revision: str, told: Callable[[str], None] = lambda name: None) -> None:
+    """Build what a revision asks for. `connection` commits by itself. Raises Contended: somebody else builds.
 
     Safe to call again, whatever happened to an earlier call. `told` hears of each index before it is built.
     """
@@ -57,19 +67,18 @@ def build(connection: Connection, *, at: str, told: Callable[[str], None] = lamb
     # It waits for transactions that are under way, and nobody waits behind it; and it takes as long as the table is big.
     connection.exec_driver_sql("SET lock_timeout = 0")
     connection.exec_driver_sql("SET statement_timeout = 0")
-    for revision in sorted(LATER):
-        for index in LATER[revision] if revision > at else ():
-            valid = is_valid(connection, index.name)
-            if valid:
-                continue
-            told(index.name)
-            if valid is not None:
-                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}")
-            connection.exec_driver_sql(
-                f"CREATE INDEX CONCURRENTLY {index.name} ON {index.table} ({', '.join(index.columns)})"
-            )
-        for name in REPLACED.get(revision, ()) if revision > at else ():
-            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    for index in LATER[revision]:
+        valid = is_valid(connection, index.name)
+        if valid:
+            continue
+        told(index.name)
+        if valid is not None:
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}")
+        connection.exec_driver_sql(
+            f"CREATE INDEX CONCURRENTLY {index.name} ON {index.table} ({', '.join(index.columns)})"
+        )
+    for name in REPLACED.get(revision, ()):
+        connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
 def is_valid(connection: Connection, name: str) -> bool | None:

@@ -25,8 +25,14 @@ __all__ = ["Asked", "Outbox", "Post", "attachments_of", "outbox_of"]
 _KEY: Final = "breezeblock.outbox"
 # Tables that are not called as what they have.
 _CALLED: Final = {"volume_groups": "group"}
+# Told with what they belong to, as it is told: their rows come and go with its, and some of them are nobody's to see.
+_PARTS: Final = frozenset({tables.attachments.name})
+# The place of what has no row: after all that its row has told, if there was one.
+_AFTER_ALL: Final = 1 << 52
 _NAMESPACE: Final = uuid5(NAMESPACE_URL, "breezeblock/events")
 DELETED: Final = "deleted"
+# A sentence fits; an answer that an operation was asked for, which may be a long list, is nobody's news.
+_DETAIL_MOST: Final = 1024
 # Nobody outside has any use for these, or may see them: places in lines, names on storage, what connects to a volume.
 _KEPT_BACK: Final = frozenset(
     {"op_seq", "tombstone", "object_name", "manifest", "pin", "archive_id", "admin_metadata_json", "charged_type_id"}
@@ -84,6 +90,8 @@ class Outbox:
 
     def status(self, table: Table, row: Mapping[str, Any], *, before: str | None, after: str, transition: str) -> None:
         """A row's status has changed; `row` is as it is now. `before` is None for a new row."""
+        if table.name in _PARTS:
+            return
         self._rows[table.name, row["id"]] = row
         told = {"what": STATUS, "before": before, "after": after, "transition": transition}
         self._noted.append(_Noted(table, type_of(table), row["id"], told))
@@ -97,6 +105,10 @@ class Outbox:
         after = dict(row) | {"status": DELETED}
         self.status(table, after, before=row["status"], after=DELETED, transition=f"{type_of(table)}.gone")
 
+    def last(self, table: Table, row: Mapping[str, Any]) -> None:
+        """A row that was told as deleted before goes now: what else this transaction tells of it has its place."""
+        self._rows[table.name, row["id"]] = row
+
     def updated(self, table: Table, row_id: str) -> None:
         """What its owner may set of a row was set, or it was given to somebody else."""
         self._noted.append(_Noted(table, type_of(table), row_id, {"what": UPDATED}))
@@ -108,13 +120,14 @@ class Outbox:
     def ended(self, claim: Any, *, outcome: str, detail: str | None, asked: Asked) -> None:
         """An operation is over; `claim` says its kind and its resource."""
         self._asked = asked
-        self._operation(ENDED, claim, claim.operation_id, asked, claim.locks, outcome=outcome, detail=detail)
+        told = None if detail is None else detail[:_DETAIL_MOST]
+        self._operation(ENDED, claim, claim.operation_id, asked, claim.locks, outcome=outcome, detail=told)
 
     def _operation(
         self, what: str, of: Any, operation_id: str, asked: Asked, locks: Sequence[Any], **more: Any
     ) -> None:
         told = {"what": what, "operation_id": operation_id, "kind": of.kind, **more}
-        place = next((at.seq for at in locks if at.resource_id == of.resource_id), 0)
+        place = next((at.seq for at in locks if at.resource_id == of.resource_id), _AFTER_ALL)
         self._noted.append(_Noted(table_of(of.resource_type), of.resource_type, of.resource_id, told, asked, place))
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -212,18 +225,18 @@ def table_of(resource_type: str) -> Table | None:
     """Where a resource has its row, if it is one that users know: with a status, and written by whoever changes it."""
     named = next((name for name, called in _CALLED.items() if called == resource_type), f"{resource_type}s")
     table = tables.metadata.tables.get(named)
-    return table if table is not None and {"id", "op_seq", "status", "project_id"} <= set(table.c.keys()) else None
+    if table is None or named in _PARTS:
+        return None
+    return table if {"id", "op_seq", "status", "project_id"} <= set(table.c.keys()) else None
 
 
 def attachments_of(tx: Connection, volume_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By volume: its attachments, as they may be told. None where the schema has no table of them."""
-    table = tables.metadata.tables.get("attachments")
-    if table is None or not volume_ids:
+    """By volume: its attachments, as they may be told."""
+    if not volume_ids:
         return {}
     found: dict[str, list[dict[str, Any]]] = {}
-    asked = select(table).where(table.c.volume_id.in_(volume_ids)).order_by(table.c.id)
-    for row in tx.execute(asked).mappings():
-        if not row.get("bare"):
+    for row in tx.execute(_ATTACHMENTS, {"ids": list(volume_ids)}).mappings():
+        if not row["bare"]:
             found.setdefault(row["volume_id"], []).append({name: row[name] for name in _ATTACHMENT})
     return found
 
@@ -245,6 +258,11 @@ def _read(table: Table) -> Select[Any]:
     return select(table).where(table.c.id.in_(bindparam("ids", expanding=True)))
 
 
+_ATTACHMENTS: Final = (
+    select(tables.attachments)
+    .where(tables.attachments.c.volume_id.in_(bindparam("ids", expanding=True)))
+    .order_by(tables.attachments.c.id)
+)
 _ZONES: Final = select(tables.volumes.c.id, tables.volumes.c.availability_zone).where(
     tables.volumes.c.id.in_(bindparam("ids", expanding=True))
 )

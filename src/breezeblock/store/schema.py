@@ -15,6 +15,7 @@ for only for a second: then everybody else has their turn, and it is tried again
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. Said here as well, so that a service that is up to date starts without loading Alembic.
-HEAD: Final = "0017"
+HEAD: Final = "0018"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 # What a transaction begins with, by dialect: a place in the queue of those who upgrade (on PostgreSQL any number that nobody
@@ -86,12 +87,14 @@ def upgrade(url: str) -> bool:
     """
     changed = False
     at = current(url)
-    if at is not None and at < HEAD and is_server_url(url):
-        _build_indexes(url, at)
+    with_rows = at is not None
     if at != HEAD:
         import_module("alembic.command")  # takes a while, in which no transaction is open
-        while _in_turn(url, _revise):
-            changed = True
+    while at != HEAD:
+        if at is not None and with_rows and is_server_url(url):
+            _build_indexes(url, at)
+        at, has_revised = _in_turn(url, partial(_revise, seen=at))
+        changed = changed or has_revised
     for _ in range(_MOVES_MOST):
         if _in_turn(url, move_to_ids) < ROWS_MOST:
             break  # what is charged under names from now on is not waited for
@@ -111,14 +114,17 @@ def _in_turn(url: str, work: Callable[[Connection], T]) -> T:
 
 
 def _build_indexes(url: str, at: str) -> None:
-    """On PostgreSQL, those of the revisions after `at`; there is no transaction around it."""
+    """On PostgreSQL, those that the revision after `at` asks for; there is no transaction around it."""
+    revision = indexes.asked_after(at)
+    if revision is None:
+        return
 
     def attempt() -> None:
         with _connected(url) as connection:
             if connection.dialect.name == "postgresql":
                 connection.rollback()  # what it was asked so far
                 by_itself = connection.execution_options(isolation_level="AUTOCOMMIT")
-                indexes.build(by_itself, at=at, told=lambda name: log.info("database.index", name=name))
+                indexes.build(by_itself, revision=revision, told=lambda name: log.info("database.index", name=name))
 
     _patiently(attempt, patience_s=UPGRADE_LIMIT_S)
 
@@ -149,11 +155,15 @@ def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> 
     return done
 
 
-def _revise(connection: Connection) -> bool:
-    """Make the next revision, on SQLite all of them. Returns whether there was one. Raises TooNew."""
+def _revise(connection: Connection, *, seen: str | None) -> tuple[str | None, bool]:
+    """Make the revision after `seen`, on SQLite all of them. Returns where it is then, and whether we brought it there.
+
+    Nothing is made of a database that somebody else has upgraded meanwhile: what its next revision needs is not ready. Raises
+    TooNew.
+    """
     at = revision_of(connection)
-    if at == HEAD:
-        return False
+    if at == HEAD or at != seen:
+        return at, False
     from alembic import command
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -169,7 +179,7 @@ def _revise(connection: Connection) -> bool:
         if revision_of(connection) == at:
             raise
         log.info("database.upgraded_elsewhere", revision=at)  # through another Galera node, meanwhile
-    return True
+    return revision_of(connection), True
 
 
 def _config(connection: Connection | None = None) -> "Config":

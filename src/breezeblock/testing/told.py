@@ -29,7 +29,7 @@ __all__ = ["RECEIVERS", "Mail"]
 
 # Two, so that one that is away must keep nothing from the other.
 RECEIVERS: Final = ("near", "far")
-RESOURCES: Final = ("volumes", "snapshots", "backups")
+RESOURCES: Final = ("volumes", "snapshots", "backups", "volume_groups", "group_snapshots")
 TIMEOUT_S: Final = 2.0
 # How often, while faults are on, a receiver refuses, answers late, never, or takes all and its answer is lost.
 REFUSES: Final = 0.08

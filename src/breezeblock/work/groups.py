@@ -16,6 +16,7 @@ from breezeblock.work.tools import (
     CopyProgress,
     Working,
     begin_removal,
+    drop_accesses_of,
     drop_all,
     drop_own,
     end_removal,
@@ -79,6 +80,7 @@ async def delete_volumes(run: Working) -> None:
     await begin_removal(run, *((tables.volumes, volume_id) for volume_id in doomed.volume_ids))
     for volume_id in doomed.volume_ids:
         await drop_kept(run, volume_id)
+        await drop_accesses_of(run, volume_id)
         await drop_all(run, volume_id)
         await end_removal(run, volume_id)
 

@@ -14,7 +14,7 @@ from breezeblock.resources import manageable, managing, managing_snapshots, snap
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.work.kept import drop_kept
-from breezeblock.work.tools import GIB, Working, begin_removal, drop_all, end_removal, own_row
+from breezeblock.work.tools import GIB, Working, begin_removal, drop_accesses_of, drop_all, end_removal, own_row
 
 # --- manage ---------------------------------------------------------------------------------------------------------
 
@@ -97,7 +97,6 @@ async def _return(run: Working, resource_id: str, otherwise: str) -> None:
             await run.tools.driver.release(name, run.payload.reference)
         except BackendFailed:
             await run.tools.driver.release(name, otherwise.format(resource_id))
-    run.state["returned"] = True
 
 
 # --- unmanage -------------------------------------------------------------------------------------------------------
@@ -109,6 +108,7 @@ async def release_volume(run: Working) -> None:
     row = await own_row(run, tables.volumes, wanted.volume_id)
     await begin_removal(run, (tables.volumes, wanted.volume_id))
     await drop_kept(run, wanted.volume_id)
+    await drop_accesses_of(run, wanted.volume_id)
     await _release(run, tables.volumes, wanted.volume_id, managing.RELEASED_AS, row["managed_from"] is not None)
 
 

@@ -10,6 +10,7 @@ from breezeblock.drivers.contract import Driver, ObjectName, PoolReport
 from breezeblock.env.contract import Clock
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Run
+from breezeblock.resources import attached
 from breezeblock.resources.accepted import published_object
 from breezeblock.resources.backends import is_unsorted
 from breezeblock.resources.targets import is_left_behind
@@ -115,6 +116,13 @@ async def drop_all(run: Working, resource_id: str, *, keep: str | None = None) -
     for name in await run.tools.driver.names_of(resource_id):
         if (name.seq, name.epoch) <= token and str(name) != keep:
             await run.tools.driver.delete(name)
+
+
+async def drop_accesses_of(run: Working, volume_id: str) -> None:
+    """Take back what connections that failed have left of a volume that nobody is connected to."""
+    for attachment_id in await run.read(attached.ids_of, volume_id):
+        for access in await run.tools.driver.accesses(attachment_id):
+            await run.tools.driver.disconnect(access)
 
 
 async def begin_removal(run: Working, *left: tuple[Table, str]) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol.steps import Operation
-from breezeblock.resources import attached, volume_changes, volumes
+from breezeblock.resources import volume_changes, volumes
 from breezeblock.resources.accepted import published_object
 from breezeblock.store import tables
 from breezeblock.work.kept import drop_kept
@@ -14,6 +14,7 @@ from breezeblock.work.tools import (
     CopyProgress,
     Working,
     begin_removal,
+    drop_accesses_of,
     drop_all,
     drop_own,
     end_removal,
@@ -49,9 +50,7 @@ async def delete_objects(run: Working) -> None:
     snapshots = [(tables.snapshots, snapshot_id) for snapshot_id in doomed.snapshot_ids]
     await begin_removal(run, *snapshots, (tables.volumes, doomed.volume_id))
     await drop_kept(run, doomed.volume_id)
-    for attachment_id in await run.read(attached.ids_of, doomed.volume_id):
-        for access in await run.tools.driver.accesses(attachment_id):  # what a failed connection has left
-            await run.tools.driver.disconnect(access)
+    await drop_accesses_of(run, doomed.volume_id)
     for resource_id in (*doomed.snapshot_ids, doomed.volume_id):
         await drop_all(run, resource_id)
         await end_removal(run, resource_id)

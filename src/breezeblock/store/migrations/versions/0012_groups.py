@@ -29,8 +29,6 @@ def upgrade() -> None:
     _group_snapshots()
     op.add_column("volumes", sa.Column("group_id", ID))
     op.add_column("snapshots", sa.Column("group_snapshot_id", ID))
-    op.create_index("ix_volumes_group", "volumes", ["group_id"])
-    op.create_index("ix_snapshots_group_snapshot", "snapshots", ["group_snapshot_id"])
 
 
 def _group_types() -> None:
