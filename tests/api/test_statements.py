@@ -58,8 +58,12 @@ NOT_LISTS: Final = {
     "/v3/p1/group_types/{group_type_id}/group_specs", "/v3/p1/group_types/{group_type_id}/group_specs/{key}",
     "/v3/p1/cgsnapshots/{group_snapshot_id}",
 }  # fmt: skip
-# GETs that change something.
-CHANGE: Final = tuple(f"qos-specs/{{qos_id}}/{verb}" for verb in ("associate", "disassociate", "disassociate_all"))
+# GETs that change something, or that a node answers.
+CHANGE: Final = (
+    *(f"qos-specs/{{qos_id}}/{verb}" for verb in ("associate", "disassociate", "disassociate_all")),
+    *(f"os-{noun}-manage{rest}" for noun in ("volume", "snapshot") for rest in ("", "/detail")),
+    *(f"manageable_{nouns}{rest}" for nouns in ("volumes", "snapshots") for rest in ("", "/detail")),
+)
 # Queries that lead to other statements.
 ALSO: Final = (
     "volumes/detail?all_tenants=1&with_count=true&sort=name:asc",

@@ -49,20 +49,18 @@ def kinds_of(handler: Handler) -> list[Any]:
     return list(dict.fromkeys(_named(handler, set())))
 
 
-_NAMING: Final = ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD")
-
-
 def _named(function: Any, seen: set[CodeType]) -> Iterator[Any]:
     code = function.__code__
     if code in seen:
         return
     seen.add(code)
     own = function.__globals__
-    # An attribute is one of another module of handlers or schemas, if it is ours.
-    spaces = [vars(one) for one in own.values() if isinstance(one, ModuleType) and _ours(one.__name__)]
-    names = ((one.opname, str(one.argval)) for one in dis.get_instructions(code) if one.opname in _NAMING)
-    named = dict.fromkeys((name, own_name == "LOAD_GLOBAL") for own_name, name in names)
-    for found in (space[name] for name, is_own in named for space in ([own] if is_own else spaces) if name in space):
+    # `schemas.CreateBody` is an attribute of the module that was named right before it, and nothing else is one of ours.
+    holder: dict[str, Any] = {}
+    for one in dis.get_instructions(code):
+        space = {"LOAD_GLOBAL": own, "LOAD_ATTR": holder, "LOAD_METHOD": holder}.get(one.opname, {})
+        found = space.get(str(one.argval))
+        holder = vars(found) if isinstance(found, ModuleType) and _ours(found.__name__) else {}
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and ".api.schemas." in found.__module__:
             yield found
         elif found is OneSpec:

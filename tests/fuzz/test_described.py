@@ -17,12 +17,12 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
+from tests.api.builders import GROUP_TYPE
 from tests.fuzz.world import (
     ATTACHMENT,
     BACKUP,
     GROUP,
     GROUP_SNAPSHOT,
-    GROUP_TYPE,
     MESSAGE,
     PROJECT,
     QOS,
