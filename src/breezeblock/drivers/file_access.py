@@ -12,8 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from breezeblock.drivers.contract import ObjectName
+from breezeblock.drivers.file_names import PART, name_of
 from breezeblock.env.contract import Files
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.ids import is_canonical_uuid
@@ -21,7 +23,10 @@ from breezeblock.model.ids import is_canonical_uuid
 __all__ = ["ACCESSES", "FileAccess"]
 
 ACCESSES: Final = "attached"
-PART: Final = ".part"
+# Of what somebody else has put there.
+MOST_LOGGED: Final = 5
+
+log = structlog.get_logger(__name__)
 
 
 class FileAccess:
@@ -74,8 +79,11 @@ class FileAccess:
                 entries = await self._files.list_folder(self._root / ACCESSES)
             except FileNotFoundError:
                 return ()  # nobody was ever given any
-        names = {ObjectName.parse(entry.removesuffix(PART)) for entry in entries}
-        return tuple(sorted(name for name in names if attachment_id in (None, name.resource_id)))
+        names = {entry: name_of(entry, "") for entry in entries}
+        if foreign := sorted(entry for entry, name in names.items() if name is None):
+            log.warning("file.foreign_accesses", backend=self._name, entries=foreign[:MOST_LOGGED])
+        ours = {name for name in names.values() if name is not None}
+        return tuple(sorted(name for name in ours if attachment_id in (None, name.resource_id)))
 
     def _access(self, access: ObjectName) -> PurePosixPath:
         assert is_canonical_uuid(access.resource_id) and access.seq >= 0 and access.epoch >= 0, f"not a name: {access}"

@@ -19,7 +19,9 @@ __all__ = [
     "AS_BEFORE_WORDS",
     "FOLLOW",
     "UNCONNECTED",
+    "another_of",
     "ids_of",
+    "may_be_connected",
     "of_volume",
     "refuse_a_false_word",
     "remove_all",
@@ -81,22 +83,65 @@ def of_volume(tx: Connection, volume_id: str) -> list[dict[str, Any]]:
     return [dict(row) for row in tx.execute(_OF_VOLUME, {"volume_id": volume_id}).mappings()]
 
 
-def summarize(tx: Connection, volume_id: str, *, now_us: int) -> dict[str, Any]:
+def may_be_connected(row: Mapping[str, Any]) -> bool:
+    """Whether somebody may reach the volume by this attachment, now or as soon as what is under way has ended.
+
+    Not by what could not be connected: that status says that no access was left. By what could not be disconnected, however.
+    """
+    return row["status"] != states.ERROR_ATTACHING and (
+        row["connector_json"] is not None or row["status"] == states.ATTACHED
+    )
+
+
+def another_of(
+    rows: Sequence[Mapping[str, Any]], *, instance_uuid: str | None, host: str | None, but: str | None = None
+) -> Mapping[str, Any] | None:
+    """Who else may be connected, among the attachments of a volume that only one may have; None if nobody is.
+
+    Statuses of volumes do not say it: operators reset them, and bare connections are not in them. A server that has the volume
+    already moves to another host, and its bare connections along with it. Without a `host` it is not known whose those are.
+    """
+    there = [row for row in rows if row["id"] != but and may_be_connected(row)]
+    shown = [row for row in there if not row["bare"]]
+    if shown:
+        return next((row for row in shown if instance_uuid is None or row["instance_uuid"] != instance_uuid), None)
+    return next((row for row in there if host is not None and row["attached_host"] != host), None)
+
+
+def summarize(tx: Connection, volume_id: str, *, now_us: int, ends_word: bool = False) -> dict[str, Any]:
     """Write the summary into a volume's row, which the caller has locked; returns the row as it is then.
 
-    While something else is done with the volume its status is not ours: then the summary is what that goes back to.
+    While something else is done with the volume its status is not ours: then the summary is what that goes back to. Nor is the
+    word of a client of the older actions, who is about to attach or detach it, until that one `ends_word`.
     """
     volume = read_row(tx, volumes, volume_id)
     assert volume is not None, "a locked row is there"
     words = [row["status"] for row in of_volume(tx, volume_id) if not row["bare"]]
     status, attach_status = summary_of(words)
-    if volume["status"] in states.FOLLOWS_ATTACHMENTS:
+    keeps_word = not ends_word and _is_word(volume) and _outlasts(volume, attach_status)
+    if volume["status"] in states.FOLLOWS_ATTACHMENTS and not keeps_word:
         return FOLLOW.apply_locked(tx, volume_id, status=status, attach_status=attach_status, now_us=now_us)
     values: dict[str, Any] = {"attach_status": attach_status, "updated_at_us": now_us}
     if volume["previous_status"] in states.FOLLOWS_ATTACHMENTS:
         values["previous_status"] = status
     change_row(tx, volumes, volume_id, **values)
     return volume | values
+
+
+def _is_word(volume: Mapping[str, Any]) -> bool:
+    """Whether the status was said by somebody (os-reserve, os-begin_detaching), and is not by the attachments."""
+    return volume["status"] in (states.ATTACHING, states.DETACHING) and volume["attach_status"] != volume["status"]
+
+
+def _outlasts(volume: Mapping[str, Any], attach_status: str) -> bool:
+    """Whether a word still says something about the attachments that there are now.
+
+    Reserved it stays also when what could not be connected goes, which for a while is on its way out.
+    """
+    unattached = (states.DETACHED, states.DETACHING)
+    if volume["status"] == states.ATTACHING and volume["attach_status"] in unattached and attach_status in unattached:
+        return True
+    return bool(volume["attach_status"] == attach_status)
 
 
 def refuse_a_false_word(tx: Connection, volume_id: str, attach_status: str | None) -> None:

@@ -15,7 +15,7 @@ from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
 from breezeblock.resources.accepted import queue_of
-from breezeblock.resources.attached import of_volume, summarize
+from breezeblock.resources.attached import another_of, of_volume, summarize
 from breezeblock.resources.listing import Listing
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import Must, Transition, insert_row, is_in, lock_row, lock_rows, new, read_row
@@ -99,9 +99,16 @@ LISTING: Final = Listing(
 def get(tx: Connection, *, attachment_id: str, origin: Origin) -> Mapping[str, Any]:
     """An attachment that this caller may see. Raises NotFound."""
     row = read_row(tx, attachments, attachment_id)
-    if row is None or row["bare"] or not (origin.is_admin or row["project_id"] == origin.project_id):
+    if row is None or row["bare"] or not _is_seen(origin, read_row(tx, volumes, row["volume_id"]), row):
         raise NotFound(f"Attachment {attachment_id} could not be found.")
     return row
+
+
+def _is_seen(origin: Origin, volume: Mapping[str, Any] | None, row: Mapping[str, Any]) -> bool:
+    """By its project, while the volume is that one's: what a transfer leaves behind gives nobody the other's volume."""
+    if origin.is_admin:
+        return True
+    return volume is not None and origin.project_id == row["project_id"] == volume["project_id"]
 
 
 # --- create ---------------------------------------------------------------------------------------------------------
@@ -112,7 +119,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewAttachment) -> Ch
     lock_row(tx, volumes, wanted.volume_id, origin=origin)
     volume = read_row(tx, volumes, wanted.volume_id)
     assert volume is not None, "a locked row is there"
-    _require_attachable(volume, of_volume(tx, wanted.volume_id), wanted.instance_uuid)
+    _require_attachable(volume, of_volume(tx, wanted.volume_id), wanted)
     mode = connections.READ_ONLY if volume["readonly"] else wanted.mode
     row = new_row(origin, volume, id_=wanted.id, instance_uuid=wanted.instance_uuid, attach_mode=mode)
     insert_row(tx, attachments, row)
@@ -137,11 +144,9 @@ def new_row(origin: Origin, volume: Mapping[str, Any], *, id_: str, **values: An
     }
 
 
-def _require_attachable(
-    volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], instance_uuid: str | None
-) -> None:
+def _require_attachable(volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], asked: NewAttachment) -> None:
     """One at a time, unless it is multiattach, or the same server has it already: then that one moves to another host."""
-    status = volume["status"]
+    status, instance_uuid = volume["status"], asked.instance_uuid
     if "error" in status:
         raise InvalidState(f"Volume {volume['id']} has status {status}; a volume with an error cannot be attached.")
     wanted = (states.AVAILABLE, states.IN_USE) if volume["multiattach"] else (states.AVAILABLE,)
@@ -154,6 +159,17 @@ def _require_attachable(
         )
     if volume["object_name"] is None:
         raise InvalidState(f"Volume {volume['id']} has no storage: its creation has not finished or has failed.")
+    host = None if asked.connector is None else host_of(asked.connector)
+    if not volume["multiattach"] and (other := another_of(rows, instance_uuid=instance_uuid, host=host)):
+        raise InvalidState(_held_by(other))
+
+
+def _held_by(other: Mapping[str, Any]) -> str:
+    who = f"host {other['attached_host']}" if other["bare"] else f"attachment {other['id']}"
+    return (
+        f"Volume {other['volume_id']} is connected by {who} already, or may be, and is not multiattach; "
+        "disconnect or delete that one first."
+    )
 
 
 # --- update ---------------------------------------------------------------------------------------------------------
@@ -169,18 +185,12 @@ def begin_update(tx: Connection, *, origin: Origin, attachment_id: AttachmentId,
     beside = volume["status"] in _BESIDE and volume["attach_status"] != states.DETACHED
     if volume["status"] not in states.FOLLOWS_ATTACHMENTS and not beside:
         raise InvalidState(f"Volume {volume['id']} has status {volume['status']}; nobody can be connected to it now.")
-    if not volume["multiattach"]:
-        _refuse_another(tx, row)
+    if not volume["multiattach"] and not connections.joins(row, connector):
+        # No server here: not even the same one has it twice by a connection that it changes.
+        rows = of_volume(tx, volume["id"])
+        if other := another_of(rows, instance_uuid=None, host=host_of(connector), but=row["id"]):
+            raise Conflict(_held_by(other))
     return _connect(tx, origin, volume, row, connector)
-
-
-def _refuse_another(tx: Connection, row: Mapping[str, Any]) -> None:
-    for other in of_volume(tx, row["volume_id"]):
-        if other["id"] != row["id"] and not other["bare"] and other["connection_json"] is not None:
-            raise Conflict(
-                f"Volume {row['volume_id']} is connected by attachment {other['id']} already, and is not multiattach; "
-                "delete that one first."
-            )
 
 
 def _connect(
@@ -207,6 +217,11 @@ def mode_of(connector: Mapping[str, Any]) -> str:
     if mode not in MODES:
         raise BadRequest(f"Invalid connector.mode = {str(mode)[:80]!r}: expected rw or ro.")
     return str(mode)
+
+
+def host_of(connector: Mapping[str, Any]) -> str:
+    """The connector's host; empty, and nobody's, if it does not say. Raises BadRequest."""
+    return text_of(connector, "host") or ""
 
 
 def text_of(connector: Mapping[str, Any], key: str) -> str | None:
@@ -246,4 +261,6 @@ def _lock(tx: Connection, origin: Origin, attachment_id: str) -> tuple[Mapping[s
     lock_rows(tx, [(volumes, volume_id), (attachments, attachment_id)], asked_for=attachment_id, origin=origin)
     volume, row = read_row(tx, volumes, volume_id), read_row(tx, attachments, attachment_id)
     assert volume is not None and row is not None, "locked rows are there"
+    if not _is_seen(origin, volume, row):
+        raise NotFound(f"Attachment {attachment_id} could not be found.")
     return volume, row

@@ -25,6 +25,7 @@ from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import Must, Transition, change_row, is_in, lock_rows, new, read_row
 
 __all__ = [
+    "DROPPED",
     "ConnectAttachment",
     "DisconnectAttachments",
     "begin_connection",
@@ -34,12 +35,15 @@ __all__ = [
     "fail_disconnect",
     "finish_connect",
     "finish_disconnect",
+    "joins",
     "removed",
 ]
 
 CONNECT_KIND: Final = "connect_attachment"
 DISCONNECT_KIND: Final = "disconnect_attachments"
 READ_WRITE, READ_ONLY = "rw", "ro"
+# In the state of a connection that has failed: no access is left, of it or of an earlier one of the attachment.
+DROPPED: Final = "dropped"
 
 
 class ConnectAttachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +84,14 @@ CONNECT_FAILED = Transition(
     sets={"status": states.ERROR_ATTACHING},
     moves=((states.ATTACHING, states.ERROR_ATTACHING),),
 )
+# Not even taken back what was made: it is to be deleted, which tries that again.
+CONNECT_LEFT = Transition(
+    attachments,
+    name="attachment.connect_left",
+    musts=(),
+    sets={"status": states.ERROR_DETACHING},
+    moves=((states.ATTACHING, states.ERROR_DETACHING),),
+)
 DISCONNECT = Transition(
     attachments,
     name="attachment.disconnect",
@@ -113,11 +125,10 @@ def begin_connection(
     decides. Raises InvalidState, Conflict (it is being connected to somebody else).
     """
     said = connector_text(connector)
-    if row["status"] != states.ERROR_ATTACHING and row["connector_json"] == said:
-        if row["operation_id"] is not None or row["connection_json"] is not None:
-            # Rung again: the first ring may have been lost.
-            return (queue_of(volume["pool_name"]) if row["operation_id"] is not None else None), row
-    elif row["operation_id"] is not None and row["status"] == states.ATTACHING:
+    if joins(row, connector):
+        # Rung again: the first ring may have been lost.
+        return (queue_of(volume["pool_name"]) if row["operation_id"] is not None else None), row
+    if row["operation_id"] is not None and row["status"] == states.ATTACHING:
         raise Conflict(f"Attachment {row['id']} is being connected with another connector; wait until that has ended.")
     changed = CONNECT.apply_locked(
         tx,
@@ -135,6 +146,13 @@ def begin_connection(
     job = kinds.job(CONNECT_KIND, queue_of(volume["pool_name"]), "volume", volume["id"], payload)
     queue.enqueue(tx, job, origin=origin, locks=(queue.shared(volume), queue.exclusive(changed)))
     return job.queue, changed
+
+
+def joins(row: Mapping[str, Any], connector: Mapping[str, Any]) -> bool:
+    """Whether an attachment is connected by this connector, or is being: then there is nothing to be done."""
+    if row["status"] not in (states.ATTACHING, states.ATTACHED) or row["connector_json"] != connector_text(connector):
+        return False
+    return row["operation_id"] is not None or row["connection_json"] is not None
 
 
 def connector_text(connector: Mapping[str, Any]) -> str:
@@ -159,7 +177,10 @@ def finish_connect(
 def fail_connect(
     tx: Connection, claim: Claim, payload: ConnectAttachment, state: dict[str, Any], *, failure: Failure, now_us: int
 ) -> None:
-    """Nobody is connected. Who has asked for the attachment's end meanwhile gets that."""
+    """Nobody is connected, unless the storage would not take back what it had given: then that is still to be done.
+
+    Who has asked for the attachment's end meanwhile gets that.
+    """
     row = _lock_what_is_there(tx, payload.volume_id, [payload.attachment_id]).get(payload.attachment_id)
     queue.close(tx, claim, outcome=failure.outcome, detail=failure.message, now_us=now_us)
     if row is None:
@@ -168,7 +189,8 @@ def fail_connect(
     values = {"connection_json": None, "fail_reason": failure.message, "updated_at_us": now_us}
     change_row(tx, attachments, payload.attachment_id, **values, **_let_go(row, claim))
     if row["status"] == states.ATTACHING:
-        CONNECT_FAILED.apply_locked(tx, payload.attachment_id)
+        failed = CONNECT_FAILED if state.get(DROPPED) else CONNECT_LEFT
+        failed.apply_locked(tx, payload.attachment_id)
         message_for_failure(tx, claim, event="attach_volume", text=failure.message, now_us=now_us)
     summarize(tx, payload.volume_id, now_us=now_us)
 
@@ -179,11 +201,11 @@ def connected(tx: Connection, *, attachment_id: str, operation_id: str | None) -
     Raises NotFound (deleted meanwhile), StorageFailed, Conflict (somebody else has changed it again).
     """
     row = read_row(tx, attachments, attachment_id)
-    if row is None or row["status"] in (states.DETACHING, states.ERROR_DETACHING):
+    if row is None or row["status"] == states.DETACHING:
         raise NotFound(f"Attachment {attachment_id} was deleted before it was connected.")
     if operation_id is not None and row["operation_id"] == operation_id:
         return None
-    if row["status"] == states.ERROR_ATTACHING:
+    if row["status"] in (states.ERROR_ATTACHING, states.ERROR_DETACHING):
         raise StorageFailed(row["fail_reason"] or f"Attachment {attachment_id} could not be connected.")
     if row["connection_json"] is None:
         raise Conflict(f"Attachment {attachment_id} is being connected anew; ask again to wait for that.")

@@ -14,7 +14,7 @@ from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotFou
 from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
-from breezeblock.resources.attached import ids_of, of_volume, summarize
+from breezeblock.resources.attached import another_of, ids_of, may_be_connected, of_volume, summarize
 from breezeblock.resources.attachments import Change, mode_of, new_row, text_of
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import (
@@ -106,7 +106,7 @@ def unreserve(tx: Connection, *, origin: Origin, volume_id: VolumeId) -> Change:
     """The opposite, on what is reserved; nothing else is changed. Raises NotFound."""
     volume = _lock(tx, origin, volume_id)
     if volume["status"] == states.ATTACHING:
-        volume = summarize(tx, volume_id, now_us=origin.at_us)
+        volume = summarize(tx, volume_id, now_us=origin.at_us, ends_word=True)
     return Change(queue=None, row=volume)
 
 
@@ -143,11 +143,14 @@ def attach(
     Raises NotFound, InvalidState, BadRequest (it may only be read).
     """
     volume = _lock(tx, origin, volume_id)
-    for row in of_volume(tx, volume_id):
+    rows = of_volume(tx, volume_id)
+    for row in rows:
         same = row["instance_uuid"] == instance_uuid if instance_uuid else row["attached_host"] == host_name
         if same and not row["bare"] and row["status"] == states.ATTACHED:
-            return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us))
+            return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
     _require_attachable(volume)
+    if not volume["multiattach"]:
+        _require_unattached(volume, rows, instance_uuid, host_name)
     if volume["readonly"] and mode != connections.READ_ONLY:
         raise BadRequest(f"Invalid os-attach.mode = {mode!r}: volume {volume_id} may only be read; expected ro.")
     row = new_row(
@@ -165,7 +168,7 @@ def attach(
     tx.execute(insert(attachments), row)
     if volume["readonly"] is None:
         change_row(tx, volumes, volume_id, readonly=False)
-    return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us))
+    return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
 
 
 def _require_attachable(volume: Mapping[str, Any]) -> None:
@@ -176,6 +179,20 @@ def _require_attachable(volume: Mapping[str, Any]) -> None:
         )
     if volume["object_name"] is None:
         raise InvalidState(f"Volume {volume['id']} has no storage: its creation has not finished or has failed.")
+
+
+def _require_unattached(
+    volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], instance_uuid: str | None, host_name: str | None
+) -> None:
+    """Nobody else has it, and `attaching` is the word of the one who asks: not of an attachment that is being connected."""
+    other = another_of(rows, instance_uuid=instance_uuid, host=None if instance_uuid else host_name)
+    if volume["status"] == states.ATTACHING:
+        other = other or next((row for row in rows if row["status"] == states.ATTACHING and not row["bare"]), None)
+    if other is not None:
+        raise InvalidState(
+            f"Volume {volume['id']} is connected already, or may be, by attachment {other['id']}, and is not multiattach; "
+            "detach that one first."
+        )
 
 
 def begin_detach(tx: Connection, *, origin: Origin, volume_id: VolumeId, attachment_id: str | None) -> Change:
@@ -209,6 +226,7 @@ def _detach(
     stay = [row for row in rows if not row["bare"] and row not in going]
     doomed = [*going, *(row for row in rows if row["bare"] and not stay and row not in going)]
     rung = connections.begin_removal(tx, origin=origin, volume=volume, rows=doomed)
+    summarize(tx, volume["id"], now_us=origin.at_us, ends_word=True)
     left = set(ids_of(tx, volume["id"]))
     return Change(queue=rung, row=_named(volume), going=tuple(row["id"] for row in doomed if row["id"] in left))
 
@@ -235,6 +253,8 @@ def begin_connection(
     row: Mapping[str, Any] | None = next(
         (row for row in rows if row["bare"] and row["connector_json"] == said and row["status"] not in gone), None
     )
+    if not (volume["multiattach"] or (row and connections.joins(row, connector))):
+        _refuse_another_host(volume, rows, text_of(connector, "host"))
     if row is None:
         row = new_row(origin, volume, id_=attachment_id, bare=True)
         tx.execute(insert(attachments), row)
@@ -244,6 +264,19 @@ def begin_connection(
         tx, origin=origin, volume=volume, row=row, connector=connector, facts=facts
     )
     return Change(queue=rung, row=changed, operation_id=changed["operation_id"])
+
+
+def _refuse_another_host(volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], host: str | None) -> None:
+    """One host at a time; two while it is in use, as its server may be moving from one to the other. Raises InvalidState."""
+    others = [row for row in rows if may_be_connected(row) and (host is None or row["attached_host"] != host)]
+    if volume["status"] == states.IN_USE:
+        hosts = {row["attached_host"] for row in others if row["bare"]}
+        others = others if len(hosts) > 1 else []
+    if others:
+        raise InvalidState(
+            f"Volume {volume['id']} is connected already, or may be, to host {others[0]['attached_host']}, and is not "
+            "multiattach; disconnect that one first."
+        )
 
 
 def begin_disconnection(

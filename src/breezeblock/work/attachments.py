@@ -47,6 +47,7 @@ async def drop_access(run: Working) -> None:
     """Leave nothing half made behind, nor what an earlier connection has made: the attachment has none now."""
     wanted: connections.ConnectAttachment = run.payload
     await drop_accesses(run, wanted.attachment_id, upto=run.claim.token(wanted.attachment_id))
+    run.state[connections.DROPPED] = True
 
 
 async def take_accesses_back(run: Working) -> None:
