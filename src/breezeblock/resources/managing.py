@@ -39,7 +39,8 @@ from breezeblock.resources.charges import restore_charge
 from breezeblock.resources.manageable import Place, pool_at, refuse_managed
 from breezeblock.resources.new_volumes import new_row, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
-from breezeblock.resources.volumes import DELETABLE, DeleteVolume
+from breezeblock.resources.volume_conditions import DELETABLE
+from breezeblock.resources.volumes import DeleteVolume
 from breezeblock.store.tables import snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,

@@ -8,6 +8,12 @@ from breezeblock.model import states
 from breezeblock.store.tables import snapshots, volumes
 from breezeblock.store.transitions import Must, differs, equals, has_no, is_in
 
+# Statuses from which a volume may be deleted without force.
+DELETABLE: Final = (
+    *("available", "error", "error_restoring", "error_extending"),
+    *("error_managing", "error_deleting", "error_unmanaging"),
+)
+
 SNAPSHOTS_OF: Final = select(snapshots.c.id).where(
     snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False)
 )
@@ -44,4 +50,12 @@ OF_NO_GROUP_SNAPSHOT: Final = Must(
 NONE_HALF_MANAGED: Final = Must(
     has_no(SNAPSHOTS_OF.where(differs(snapshots.c.managed_from, None)), of=volumes),
     "Volume {id} has a snapshot whose managing has not ended well; delete that one by itself first.",
+)
+MAY_BE_DELETED: Final = Must(
+    is_in(volumes.c.status, DELETABLE),
+    "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
+)
+WHOLLY_MANAGED: Final = Must(
+    equals(volumes.c.managed_from, None),
+    "Volume {id} was not managed to its end; remove it from the group and delete it by itself first.",
 )

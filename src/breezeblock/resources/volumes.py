@@ -37,7 +37,9 @@ from breezeblock.resources.new_volumes import new_row, placed_nowhere, type_of
 from breezeblock.resources.transfers import forget_offers
 from breezeblock.resources.type_encryption import refuse_encrypted
 from breezeblock.resources.volume_conditions import (
+    DELETABLE,
     IN_NO_GROUP,
+    MAY_BE_DELETED,
     NO_SNAPSHOTS,
     NONE_HALF_MANAGED,
     NOT_LEFT_BEHIND,
@@ -45,6 +47,7 @@ from breezeblock.resources.volume_conditions import (
     OF_NO_GROUP_SNAPSHOT,
     SNAPSHOTS_OF,
     UNATTACHED,
+    WHOLLY_MANAGED,
 )
 from breezeblock.store.tables import attachments, snapshots, volume_types, volumes
 from breezeblock.store.transitions import (
@@ -61,11 +64,6 @@ from breezeblock.store.transitions import (
     read_row,
 )
 
-# Statuses from which a volume may be deleted without force.
-DELETABLE: Final = (
-    *("available", "error", "error_restoring", "error_extending"),
-    *("error_managing", "error_deleting", "error_unmanaging"),
-)
 SNAPSHOT_DELETABLE: Final = ("available", "error", "error_deleting")
 
 
@@ -106,10 +104,6 @@ _TO_DELETING: Final = (
     (states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING),
 )
 _ANY_TO_DELETING: Final = ((None, states.DELETING), (states.ERROR_MANAGING, states.ERROR_MANAGING_DELETING))
-_MAY_BE_DELETED = Must(
-    is_in(volumes.c.status, DELETABLE),
-    "Volume {id} has status {status}; to be deleted it must have one of: " + ", ".join(DELETABLE) + ".",
-)
 _AWAY: Final = equals(snapshots.c.replication_status, states.NOT_CAPABLE)
 
 DELETE = Transition(
@@ -120,7 +114,7 @@ DELETE = Transition(
         attached.UNCONNECTED,
         IN_NO_GROUP,
         NOT_MIGRATING,
-        _MAY_BE_DELETED,
+        MAY_BE_DELETED,
         NOT_LEFT_BEHIND,
         NO_SNAPSHOTS,
     ),
@@ -135,13 +129,10 @@ DELETE_WITH_GROUP = Transition(
         UNATTACHED,
         attached.UNCONNECTED,
         NOT_MIGRATING,
-        _MAY_BE_DELETED,
+        MAY_BE_DELETED,
         NOT_LEFT_BEHIND,
         NO_SNAPSHOTS,
-        Must(
-            equals(volumes.c.managed_from, None),
-            "Volume {id} was not managed to its end; remove it from the group and delete it by itself first.",
-        ),
+        WHOLLY_MANAGED,
     ),
     sets=_DELETING,
     moves=_TO_DELETING,
@@ -155,7 +146,7 @@ DELETE_CASCADE = Transition(
         IN_NO_GROUP,
         OF_NO_GROUP_SNAPSHOT,
         NOT_MIGRATING,
-        _MAY_BE_DELETED,
+        MAY_BE_DELETED,
         NOT_LEFT_BEHIND,
         Must(
             has_no(SNAPSHOTS_OF.where(or_(snapshots.c.status.not_in(SNAPSHOT_DELETABLE), _AWAY)), of=volumes),
