@@ -24,7 +24,7 @@ from breezeblock.resources import (
 from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
 
-GROUP, TAKEN, COPY = id_of(11), id_of(12), id_of(13)
+GROUP, TAKEN, COPY, LATE = id_of(11), id_of(12), id_of(13), id_of(14)
 TYPE = id_of(14)
 # A copy of two volumes has as many transactions, a deletion has one.
 COPIES, DELETIONS = 5, 1
@@ -582,3 +582,18 @@ def _broken(made: Bench, away: pytest.MonkeyPatch, call: str, *, nth: int = 1) -
         return await real(*args, **kwargs)
 
     away.setattr(made.driver, call, fails)
+
+
+def test_nothing_joins_a_group_whose_deletion_may_be_under_way(made: Bench) -> None:
+    """Whatever an operator has called it meanwhile: what joined would be left in a group that is gone (seed 5103)."""
+    delete(made)
+    made.base.run(groups.reset_status, origin=origin(is_admin=True), group_id=GROUP, status="available")
+
+    with pytest.raises(InvalidState, match="still being worked on"):
+        join(made, LATE)
+    made.work()
+    join(made, LATE)
+    made.work()
+
+    assert made.base.row(tables.volumes, LATE)["group_id"] == GROUP
+    made.check()

@@ -117,6 +117,9 @@ def check_join(
         raise InvalidState(
             f"Group {wanted.group_id} has status {group['status']}; it must be available to get a new volume."
         )
+    if queue.someone_waits(tx, resource_id=wanted.group_id, exclusively=True):
+        # An operator may have called it available meanwhile: a deletion takes along what was in it when it was asked for.
+        raise InvalidState(f"Group {wanted.group_id} is still being worked on; wait until that has ended.")
     where = queue_of(group["pool_name"])
     among = [pool for pool in pools if pool.queue == where]
     if not among:

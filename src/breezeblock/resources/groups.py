@@ -22,6 +22,7 @@ from breezeblock.protocol.steps import Failure
 from breezeblock.resources import group_types, kinds, quotas, types
 from breezeblock.resources.accepted import (
     Accepted,
+    at_rest,
     clear_tombstones,
     message_for_failure,
     message_for_request,
@@ -141,6 +142,7 @@ CHANGE_MEMBERS = Transition(
             equals(volume_groups.c.status, states.AVAILABLE),
             "Group {id} has status {status}; it must be available to get or lose volumes.",
         ),
+        at_rest(volume_groups),
     ),
     sets={"updated_at_us": new("now_us")},
 )
