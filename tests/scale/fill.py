@@ -35,6 +35,7 @@ def _row(table: sa.Table, number: int) -> dict[str, Any]:
         "operation_id": id_,
         "resource_id": id_,
         "volume_id": f"{number // 2:036}",
+        "group_id": f"{number // 2:036}",
         "project_id": f"project-{number % 50}",
         "queue": f"breezeblock@backend-{number % 20}",
         "pool_name": f"breezeblock@backend-{number % 20}#pool",

@@ -23,6 +23,7 @@ BIG: Final = frozenset(
         "backups",
         "packs",
         "transfers",
+        "attachments",
         "volume_groups",
         "group_volume_types",
         "group_snapshots",
