@@ -136,10 +136,10 @@ SUITES = (
         "galera", INSIDE, 80, 300, pick="tests/store=60,tests/api=30", proof_pick="tests/api=150", spread="turns"
     ),
     on_server("galera", INSIDE, IN_PROOFS, 300, name="galera-own", proof_pick="tests/api=150", spread="own"),
-    Suite("upgrade", ("tests/upgrade",), seconds=80, proof_seconds=400, lane="waits"),
-    Suite("scale", ("tests/scale",), seconds=30, proof_seconds=60, lane="waits"),
+    Suite("upgrade", ("tests/upgrade",), seconds=150, proof_seconds=400, lane="waits"),
+    Suite("scale", ("tests/scale",), seconds=150, proof_seconds=300, lane="waits"),
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
-    Suite("sim", ("tests/sim",), seconds=260, proof_seconds=1500),
+    Suite("sim", ("tests/sim",), seconds=420, proof_seconds=1500),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
@@ -147,10 +147,10 @@ SUITES = (
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
-    Suite("api", ("tests/api", "tests/conformance"), seconds=40, proof_seconds=60),
+    Suite("api", ("tests/api", "tests/conformance"), seconds=80, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
-    Suite("fuzz", ("tests/fuzz",), seconds=50, proof_seconds=300),
+    Suite("fuzz", ("tests/fuzz",), seconds=120, proof_seconds=300),
     Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),
     # Mostly they wait for leases to end, so three of them fit the machine.
     Suite("kills", ("tests/chaos",), 200, 900, arguments=(*THREES, "--ignore=tests/chaos/test_chaos.py"), lane="alone"),
