@@ -7,10 +7,12 @@ what it stands for is a file with this one name, no link. A crash leaves a file 
 adopting and releasing are a rename each, within the backend's filesystem; neither ever replaces a file.
 
 What is released gets a name that nothing has had before (its resource's id is in it). So an adoption that arrives late, when
-its operation has long been done by another node, finds nothing under its name.
+its operation has long been done by another node, finds nothing under its name. Where an adoption has failed, the file has its
+old name back, and a late one may take it once more: the row keeps that name, and whoever deletes it gives the file back.
 """
 
 import re
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from pathlib import PurePosixPath
 from typing import Final
@@ -32,21 +34,21 @@ SNAPSHOT_PREFIX: Final = "snapshot-"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Adopting:
+class Adopting(ABC):
     """What `FileDriver` inherits. It has the attributes and methods that are declared here."""
 
     _files: Files
     _name: str
     _root: PurePosixPath
 
-    def _call(self, call: str) -> AbstractAsyncContextManager[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _call(self, call: str) -> AbstractAsyncContextManager[None]: ...
 
-    def _whole(self, name: ObjectName) -> PurePosixPath:
-        raise NotImplementedError
+    @abstractmethod
+    def _whole(self, name: ObjectName) -> PurePosixPath: ...
 
-    async def _make_folder(self, resource_id: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _make_folder(self, resource_id: str) -> None: ...
 
     async def manageable(self) -> tuple[Manageable, ...]:
         """See the contract. All files of the folder; what cannot be adopted is among them, with the reason."""

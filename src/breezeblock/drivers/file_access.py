@@ -6,6 +6,7 @@ A filesystem keeps nobody from a file, so this is a record and no fence: operato
 host is disconnected. The host opens the object itself, which stays where it is while somebody has it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import PurePosixPath
@@ -29,21 +30,21 @@ MOST_LOGGED: Final = 5
 log = structlog.get_logger(__name__)
 
 
-class FileAccess:
+class FileAccess(ABC):
     """The part of the file driver that gives hosts access."""
 
     _files: Files
     _name: str
     _root: PurePosixPath
 
-    def _call(self, call: str) -> AbstractAsyncContextManager[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _call(self, call: str) -> AbstractAsyncContextManager[None]: ...
 
-    def _whole(self, name: ObjectName) -> PurePosixPath:
-        raise NotImplementedError
+    @abstractmethod
+    def _whole(self, name: ObjectName) -> PurePosixPath: ...
 
-    async def _size(self, path: PurePosixPath) -> int | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _size(self, path: PurePosixPath) -> int | None: ...
 
     async def connect(
         self, name: ObjectName, access: ObjectName, *, connector: Mapping[str, Any], mode: str
