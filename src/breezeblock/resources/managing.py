@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, case, select
+from sqlalchemy import Connection, RowMapping, case
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, NotFound
@@ -39,9 +39,9 @@ from breezeblock.resources.charges import restore_charge
 from breezeblock.resources.manageable import Place, pool_at, refuse_managed
 from breezeblock.resources.new_volumes import new_row, type_of
 from breezeblock.resources.type_encryption import refuse_encrypted
-from breezeblock.resources.volume_conditions import DELETABLE
+from breezeblock.resources.volume_conditions import DELETABLE, NOT_MIGRATING, SNAPSHOTS_OF, UNATTACHED
 from breezeblock.resources.volumes import DeleteVolume
-from breezeblock.store.tables import snapshots, volume_types, volumes
+from breezeblock.store.tables import volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
@@ -93,21 +93,17 @@ MANAGE_FAILED = Transition(
     # `available` without an object would be two truths, as of a creation that fails.
     moves=((states.MANAGING, states.ERROR_MANAGING), (states.AVAILABLE, states.ERROR_MANAGING)),
 )
-_SNAPSHOTS = select(snapshots.c.id).where(snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False))
 UNMANAGE = Transition(
     volumes,
     name="volume.unmanage",
     musts=(
-        Must(differs(volumes.c.attach_status, "attached"), "Volume {id} is attached; detach it first."),
+        UNATTACHED,
         UNCONNECTED,
         Must(
             equals(volumes.c.group_id, None),
             "Volume {id} belongs to group {group_id}; remove it from that to unmanage it.",
         ),
-        Must(
-            is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
-            "Volume {id} is being migrated (migration status {migration_status}).",
-        ),
+        NOT_MIGRATING,
         Must(
             is_in(volumes.c.status, DELETABLE),
             "Volume {id} has status {status}; to be unmanaged it must have one of: " + ", ".join(DELETABLE) + ".",
@@ -118,7 +114,7 @@ UNMANAGE = Transition(
             "Volume {id} is not on the storage that its backend has failed over to; unmanage it when that is back.",
         ),
         Must(
-            has_no(_SNAPSHOTS, of=volumes),
+            has_no(SNAPSHOTS_OF, of=volumes),
             "Volume {id} still has snapshots; delete or unmanage them first.",
         ),
     ),

@@ -22,6 +22,7 @@ from breezeblock.resources import kinds
 from breezeblock.resources.accepted import Accepted, queue_of, settle
 from breezeblock.resources.attached import UNCONNECTED, of_volume
 from breezeblock.resources.backends import UNTOUCHED, read_states
+from breezeblock.resources.volume_conditions import SNAPSHOTS_OF
 from breezeblock.store.tables import nodes, operation_locks, operations, snapshots, volumes
 from breezeblock.store.transitions import Must, Transition, change_row, equals, has_no, is_in, read_row
 
@@ -47,7 +48,6 @@ class MigrateVolume(msgspec.Struct, frozen=True, kw_only=True):
     type_id_new: str | None = None
 
 
-_SNAPSHOTS = select(snapshots.c.id).where(snapshots.c.volume_id == volumes.c.id, snapshots.c.tombstone.is_(False))
 NOT_MIGRATING: Final = Must(
     is_in(volumes.c.migration_status, (None, "deleting", ERROR, SUCCESS)),
     "Volume {id} is being migrated already (migration status {migration_status}).",
@@ -57,7 +57,7 @@ IN_NO_GROUP: Final = Must(
     "Volume {id} belongs to group {group_id}, which is on one backend; remove it from that to migrate it.",
 )
 NO_SNAPSHOTS: Final = Must(
-    has_no(_SNAPSHOTS, of=volumes),
+    has_no(SNAPSHOTS_OF, of=volumes),
     "Volume {id} has snapshots, which stay where they are: it cannot be moved to another backend before they are deleted.",
 )
 _OURS = volumes.c.status == states.MAINTENANCE

@@ -22,6 +22,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.resources import listing, quotas, types
 from breezeblock.resources.accepted import at_rest
 from breezeblock.resources.listing import Listing, Page
+from breezeblock.resources.volume_conditions import NOT_MIGRATING
 from breezeblock.store.tables import attachments, snapshots, transfers, volume_types, volumes
 from breezeblock.store.transitions import (
     Must,
@@ -29,7 +30,6 @@ from breezeblock.store.transitions import (
     differs,
     equals,
     has_no,
-    is_in,
     lock_row,
     lock_rows,
     new,
@@ -82,10 +82,7 @@ OFFER = Transition(
             equals(volumes.c.status, states.AVAILABLE),
             "Volume {id} has status {status}; it must be available to be transferred.",
         ),
-        Must(
-            is_in(volumes.c.migration_status, (None, "deleting", "error", "success")),
-            "Volume {id} is being migrated (migration status {migration_status}).",
-        ),
+        NOT_MIGRATING,
         _IN_NO_GROUP,
         _UNUSED,
         at_rest(volumes),
