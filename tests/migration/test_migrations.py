@@ -86,6 +86,15 @@ def test_a_type_that_only_another_backend_has_moves_the_volume(made: Bench) -> N
     assert "gigabytes_plain" not in after
 
 
+def test_a_volume_that_moved_may_be_attached_as_its_new_type_says(made: Bench) -> None:
+    """By several hosts or by one, as after a retype in its place."""
+    made.base.change(tables.volumes, VOLUME, multiattach=True)
+    made.retype()
+    made.work()
+
+    assert (made.volume()["pool_name"], made.volume()["multiattach"]) == (NEW_POOL, False)
+
+
 @pytest.mark.parametrize("policy", ["never", "on-demand"])
 def test_a_type_that_is_not_to_be_had_leaves_the_volume(made: Bench, policy: str) -> None:
     """With a reason: its owner did not want it to move, or there is no room where it could."""
