@@ -30,7 +30,7 @@ from breezeblock.model.ids import VolumeId
 from breezeblock.node.sender import Outlet, Sender
 from breezeblock.protocol import posting
 from breezeblock.protocol.posting import NotHeld
-from breezeblock.resources import snapshots, volume_changes, volume_edits, volumes
+from breezeblock.resources import managing, snapshots, volume_changes, volume_edits, volumes
 from breezeblock.store import tables
 from breezeblock.store.outbox import Post
 from breezeblock.store.run import Store, _Told
@@ -115,6 +115,29 @@ def test_a_snapshot_is_told_with_the_zone_of_its_volume(base: Base) -> None:
     do(store_of(base), snapshots.reset_status, origin=origin(), snapshot_id="s1", status="error")
 
     assert told(base)[0].resource["availability_zone"] == "nova"
+
+
+def test_a_deletion_that_waited_for_another_is_told_in_its_place(base: Base) -> None:
+    """Also when the row that it is about is a tombstone by then, which goes with it."""
+    available_volume(base)
+    store, first, second = store_of(base), origin(), origin(is_admin=True)
+    do(store, managing.begin_unmanage, origin=first, volume_id="v1")
+    do(store, volumes.begin_force_delete, origin=second, volume_id="v1", cascade=False)
+    payload = volumes.DeleteVolume(volume_id=VolumeId("v1"))
+
+    for asked in (first, second):
+        do(store, volumes.finish_delete, base.claim(asked.operation_id), payload, {}, now_us=NOW_US)
+
+    events = told(base)
+    assert [(event.what, event.kind) for event in events if event.what != "status"] == [
+        ("begun", "unmanage_volume"),
+        ("begun", "delete_volume"),
+        ("ended", "unmanage_volume"),
+        ("ended", "delete_volume"),
+    ]
+    places = [(event.seq, event.number) for event in events]
+    assert len(set(places)) == len(places)
+    assert base.rows(tables.volumes) == []
 
 
 def test_an_edit_is_told_once(base: Base) -> None:

@@ -193,7 +193,9 @@ def vanish(tx: Connection, table: Table, row_id: str) -> None:
         return
     if (box := outbox_of(tx)) is not None:
         row = read_row(tx, table, row_id)
-        if row is not None and not row["tombstone"]:  # of a tombstone it was told when it became one
+        if row is not None and row["tombstone"]:  # that it is deleted was told when it became one
+            box.last(table, row)
+        elif row is not None:
             box.gone(table, row)
     tx.execute(_remove(table), {"row_id": row_id})
 
