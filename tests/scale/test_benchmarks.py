@@ -112,6 +112,36 @@ def test_the_page_says_which_targets_were_missed(tmp_path: Path, ours: float, mi
     assert "4 available, 4 creating" in printed
 
 
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+def test_each_call_is_measured_from_beginning_to_end(tmp_path: Path) -> None:
+    """Alone and on SQLite: each gets the answer that is expected of it, with things of every kind to list."""
+    kept = tmp_path / "calls.json"
+
+    run("benchmarks/calls.py", "--quick", "--backups", "--json", kept)
+
+    calls = json.loads(kept.read_text())["calls"]
+    assert len(calls) > 75
+    assert all(by_target["breezeblock"]["per_s"] > 0 for by_target in calls.values())
+
+
+@pytest.mark.parametrize(("ms", "per_s", "is_slower"), [(1.0, 90.0, False), (9.0, 90.0, True), (1.0, 10.0, True)])
+def test_the_page_names_each_call_that_is_slower(tmp_path: Path, ms: float, per_s: float, is_slower: bool) -> None:
+    """By either way of counting."""
+    kept = tmp_path / "calls.json"
+    figures = {
+        "breezeblock": {"p50_ms": ms, "p99_ms": ms, "per_s": per_s},
+        "peer": {"p50_ms": 5.0, "p99_ms": 5.0, "per_s": 50.0},
+    }
+    report = {"date": "2026-01-01", "took_s": 60, "machine": {"cpus": 2, "load": 0.0}, "fill": 1, "runs": 1}
+    kept.write_text(json.dumps(report | {"calls": {"list of things": figures}}))
+
+    printed = run("benchmarks/calls.py", "--from", kept)
+
+    assert ("**list of things**" in printed) is is_slower
+    assert ("counting: none." in printed) is not is_slower
+
+
 def test_backups_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
     """A small run on a volume that is mostly holes: it is restored as it was, and being told what changed saves reading."""
     kept = tmp_path / "backup.json"
