@@ -1,6 +1,7 @@
 """A run that fails, for the tests of what is made of such runs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,13 @@ def first_failure(
     database: Database,
     *,
     faults_most: int = 10_000,
+    **options: Any,
 ) -> Failed:
     """Take a protection away, and run seeds until one finds it: which one may change with anything that is simulated."""
     mutate(patch)
     for seed in range(SEEDS_MOST):
         try:
-            simulate(seed, database=database)
+            simulate(seed, database=database, **options)
         except Failed as failed:
             if 0 < sum(entry.kind == "fault" for entry in failed.history) <= faults_most:
                 return failed

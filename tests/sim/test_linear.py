@@ -84,6 +84,15 @@ def misplaced(answers: list[Answered], places: dict[str, dict[str, int]]) -> lis
     return history.problems(places)
 
 
+@pytest.mark.parametrize(("given_at", "is_refused"), [(1.4, True), (1.5, True), (2.0, False), (2.5, False), (2.6, True)])
+def test_it_is_gone_only_for_who_asked_before_it_was_given_away(given_at: float, is_refused: bool) -> None:
+    """Who had it asks, and it becomes another project's before the answer."""
+    asked = line(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, None),)))
+    asked.given(ONE, given_at)
+
+    assert bool(asked.problems({})) is is_refused
+
+
 def test_one_that_overlaps_with_both_hides_nothing() -> None:
     """A was answered before C was asked, and C stands before A; B, answered between them, agrees with each of them."""
     a, b, c = accepted("A", 0.9, 1.0), accepted("B", 0.5, 1.2), accepted("C", 1.5, 1.6)

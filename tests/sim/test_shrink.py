@@ -37,7 +37,7 @@ def unprotected() -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture(scope="module")
 def failed(unprotected: pytest.MonkeyPatch, database: Database) -> Failed:
     # One that is shrunk to its end within the usual limits: which seed it is changes with the product.
-    return first_failure(a_fence_that_kills_nobody, unprotected, database, faults_most=40)
+    return first_failure(a_fence_that_kills_nobody, unprotected, database, faults_most=40, only=["cut"], fence="kill")
 
 
 @pytest.fixture(scope="module")

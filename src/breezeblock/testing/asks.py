@@ -13,7 +13,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.ids import SnapshotId, VolumeId, is_uuid
 from breezeblock.model.requests import NewSnapshot, NewVolume
 from breezeblock.resources import listing, snapshot_edits, snapshots, volume_changes, volume_edits, volumes
-from breezeblock.testing import attach_asks, backup_asks, group_asks, manage_asks, migrate_asks
+from breezeblock.testing import attach_asks, backup_asks, group_asks, manage_asks, migrate_asks, transfer_asks
 from breezeblock.testing.aims import HOT, Aims
 from breezeblock.testing.call import Call, show
 from breezeblock.testing.cluster import Cluster
@@ -60,6 +60,7 @@ CALLS: Final = {
     **attach_asks.CALLS,
     **group_asks.CALLS,
     **manage_asks.CALLS,
+    **transfer_asks.CALLS,
 }
 # When nothing fits a kind, another one is drawn, so often at most.
 TRIES: Final = 12
@@ -85,9 +86,13 @@ class Asks:
         self._volumes: list[str] = []
         managed = manage_asks.ManageAsks(random, self._aims, self._managed, self._quota)
         moves = migrate_asks.MigrateAsks(random, self._aims, cluster, self._any_volume)
-        self._draws = orders.draws | asks.draws | attaching.draws | of_groups.draws | moves.draws | managed.draws
         self._snapshots: list[tuple[str, str]] = []
         self._project_of: dict[str, str] = {}
+        given = transfer_asks.TransferAsks(
+            random, self._aims, self._project_of.__setitem__, projects=self._projects, quota=self._quota
+        )
+        drawn = (orders, asks, attaching, of_groups, moves, managed, given)
+        self._draws = {kind: draws for one in drawn for kind, draws in one.draws.items()}
 
     def draw(self, env: Env) -> Call | None:
         """One request of any kind."""
@@ -100,11 +105,11 @@ class Asks:
         return None
 
     def project(self, about: str) -> str:
-        """Whose a resource is."""
-        if about not in self._project_of:
-            # What is made of the members of a group was never asked for by its id.
-            found = self._aims.all(_PROJECT, about, about)
-            self._project_of[about] = found[0][0] if found else self._random.choice(self._projects)
+        """Whose a resource is now. Volumes change hands, and of what is made of a group's members nobody knew the ids."""
+        if found := self._aims.all(_PROJECT, about, about):
+            self._project_of[about] = found[0][0]
+        elif about not in self._project_of:
+            self._project_of[about] = self._random.choice(self._projects)
         return self._project_of[about]
 
     def _inherit(self, about: str, of: str) -> None:

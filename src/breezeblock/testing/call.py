@@ -24,6 +24,8 @@ _UNSAID: Final = (
     "group_snapshot_id",
     "own_cluster",
     "now_us",
+    "auth_key",
+    "transfer_id",
 )
 _SAID_OF_WANTED: Final = (
     *("size_gib", "volume_type", "source_volid", "snapshot_id", "volume_id", "backup_id", "incremental", "force"),

@@ -87,6 +87,10 @@ WHEN (OLD.name, OLD.description, OLD.metadata_json, OLD.bootable, OLD.readonly, 
 CREATE TRIGGER seen_snapshot_edit AFTER UPDATE OF name, description, metadata_json ON snapshots
 WHEN (OLD.name, OLD.description, OLD.metadata_json) IS NOT (NEW.name, NEW.description, NEW.metadata_json) BEGIN
   INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
+CREATE TRIGGER seen_volume_given AFTER UPDATE OF project_id ON volumes WHEN OLD.project_id IS NOT NEW.project_id BEGIN
+  INSERT INTO seen (what, id) VALUES ('given', NEW.id); END;
+CREATE TRIGGER seen_snapshot_given AFTER UPDATE OF project_id ON snapshots WHEN OLD.project_id IS NOT NEW.project_id BEGIN
+  INSERT INTO seen (what, id) VALUES ('given', NEW.id); END;
 CREATE TRIGGER seen_volume_tombstone AFTER UPDATE OF tombstone ON volumes WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
 CREATE TRIGGER seen_snapshot_tombstone AFTER UPDATE OF tombstone ON snapshots WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN

@@ -184,6 +184,8 @@ class Watcher:
                 self.line.moved(id_, self._now(), self.state_of(id_))
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
+            elif what == "given":
+                self.line.given(id_, self._now())
             elif what == "locked":
                 self._locked(id_, str(before), str(after))
             elif what == "owner":

@@ -104,7 +104,12 @@ class Line:
 
     def __init__(self) -> None:
         self._had: dict[str, list[tuple[float, State | None]]] = {}
+        self._given: dict[str, list[float]] = {}
         self._answers: list[Answered] = []
+
+    def given(self, resource: str, at: float) -> None:
+        """From this commit on it is another project's: for who had it before, it is not there."""
+        self._given.setdefault(resource, []).append(at)
 
     def moved(self, resource: str, at: float, state: State | None) -> None:
         """From this commit on it is that; None: it is not there any more, for anybody who asks."""
@@ -132,12 +137,15 @@ class Line:
         for resource, said in answer.claims:
             had = self._between(resource, answer)
             true = None in had if said is None else any(state is not None and state.agrees(said) for state in had)
-            if not true:
+            if not true and not (said is None and self._was_given(resource, answer)):
                 found.append(f"{answer} said that {resource} is {said or 'gone'}; it was {_said(had)}")
         known = answer.resource in self._had and not answer.kind.startswith("create")
         if known and answer.operation is not None and self._between(answer.resource, answer) == [None]:
             found.append(f"{answer} was accepted, and there was none")
         return found
+
+    def _was_given(self, resource: str, answer: Answered) -> bool:
+        return any(answer.asked_at < at <= answer.answered_at for at in self._given.get(resource, ()))
 
     def _between(self, resource: str, answer: Answered) -> list[State | None]:
         """What a resource was at the instants from the question to the answer."""
