@@ -91,6 +91,8 @@ KILLS = (
 )
 CLIENTS = tuple(f"tests/clients/test_{name}.py" for name in ("cinderclient", "openstack_cli", "openstacksdk", "data"))
 PROCESSES = ("tests/race/test_stores.py", "tests/race/test_conflicts.py", *KILLS, *CLIENTS)
+# The rules of the protocol, each of which is taken away in turn.
+TEETH = "tests/sim/test_teeth.py::test_a_removed_rule_is_found"
 IN_TURN = "tests/race=1|tests/chaos=1|tests/clients=4"
 SOME = "tests/race=3,tests/chaos=3,tests/clients=12"
 # So many tests at a time.
@@ -129,31 +131,41 @@ def on_server(
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=150, proof_seconds=220),
-    Suite("servers", ("tests/servers",), seconds=130, proof_seconds=500, lane="waits"),
+    Suite("servers", ("tests/servers",), seconds=80, proof_seconds=500, pick="tests/servers~2", lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
     on_server(
         "galera", INSIDE, 80, 300, pick="tests/store=60,tests/api=30", proof_pick="tests/api=150", spread="turns"
     ),
     on_server("galera", INSIDE, IN_PROOFS, 300, name="galera-own", proof_pick="tests/api=150", spread="own"),
-    Suite("upgrade", ("tests/upgrade",), seconds=150, proof_seconds=400, lane="waits"),
-    Suite("scale", ("tests/scale",), seconds=150, proof_seconds=300, lane="waits"),
+    Suite("upgrade", ("tests/upgrade",), seconds=110, proof_seconds=400, lane="waits"),
+    Suite("scale", ("tests/scale",), seconds=100, proof_seconds=300, pick="tests/scale~2", lane="waits"),
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
-    Suite("sim", ("tests/sim",), seconds=420, proof_seconds=1500),
+    Suite("sim", ("tests/sim",), seconds=250, proof_seconds=1500, pick=f"{TEETH}~3"),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
-    Suite("stores", ("tests/backup/stores",), seconds=90, proof_seconds=150, lane="waits"),
+    Suite(
+        "stores", ("tests/backup/stores",), seconds=70, proof_seconds=150, pick="tests/backup/stores~2", lane="waits"
+    ),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api", "tests/conformance"), seconds=80, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
-    Suite("fuzz", ("tests/fuzz",), seconds=120, proof_seconds=300),
+    Suite("fuzz", ("tests/fuzz",), seconds=70, proof_seconds=300, pick="tests/fuzz~2"),
     Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),
     # Mostly they wait for leases to end, so three of them fit the machine.
-    Suite("kills", ("tests/chaos",), 200, 900, arguments=(*THREES, "--ignore=tests/chaos/test_chaos.py"), lane="alone"),
+    Suite(
+        "kills",
+        ("tests/chaos",),
+        seconds=110,
+        proof_seconds=900,
+        arguments=(*THREES, "--ignore=tests/chaos/test_chaos.py"),
+        pick="tests/chaos~2",
+        lane="alone",
+    ),
     on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("mariadb", PROCESSES, 30, 150, name="mariadb-processes", pick=IN_TURN, proof_pick=SOME),
     on_server("galera", PROCESSES, 40, 200, name="galera-processes", pick=IN_TURN, proof_pick=SOME, spread="turns"),

@@ -5,7 +5,8 @@ Without BREEZEBLOCK_SPREAD the run's seed draws how the nodes of a cluster are u
 
 `BREEZEBLOCK_PICK=tests/api=40,tests/race=2` takes so many tests below each of these paths, drawn from the run's seed, and of a
 test with parameters one case. Of `tests/race=1|tests/clients=4` it takes one alternative and nothing of the others: each kind
-of server another one, and the next seed the next.
+of server another one, and the next seed the next. Of `tests/sim/test_teeth.py~3` it takes every third case: three seeds that
+follow each other take all of them.
 """
 
 import contextlib
@@ -79,12 +80,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     told = config.stash.setdefault(PICKED, [])
     for path, count in _wanted(os.environ.get(PICK, "")):
         found = [item for item in items if item.nodeid.startswith(path)]
-        taken = set(pick(found, count, seed=f"{SEED}-{os.environ.get(KIND)}-{path}"))
+        if count < 0:
+            taken = {item for number, item in enumerate(found) if (number + int(SEED)) % -count == 0}
+        else:
+            taken = set(pick(found, count, seed=f"{SEED}-{os.environ.get(KIND)}-{path}"))
         left = [item for item in found if item not in taken]
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
         told.append(f"{path}: {len(taken)} of {len(found)}, {_where()}BREEZEBLOCK_SEED={SEED}")
-        told += [f"  {item.nodeid.removeprefix(path)}" for item in found if item in taken]
+        if count > 0:
+            told += [f"  {item.nodeid.removeprefix(path)}" for item in found if item in taken]
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -107,7 +112,12 @@ def pick(items: Sequence[pytest.Item], count: int, *, seed: str) -> Iterator[pyt
 
 
 def _wanted(text: str) -> Iterator[tuple[str, int]]:
+    """Paths, and how many of each; less than 0: one in so many, in turn."""
     for one in filter(None, text.split(",")):
+        if "~" in one:
+            path, _, share = one.partition("~")
+            yield path, -int(share)
+            continue
         alternatives = one.split("|")
         turn = (int(SEED) + ORDER.index(os.environ.get(KIND, ""))) % len(alternatives)
         for number, alternative in enumerate(alternatives):
