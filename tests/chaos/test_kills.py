@@ -12,7 +12,8 @@ from tests.chaos.test_up import stop_while_it_holds_the_lock
 from tests.service import Service, StartService, eventually, is_running
 
 from breezeblock.chaos.answers import SLACK_S, Outage
-from breezeblock.chaos.load import Load, now
+from breezeblock.chaos.asked import now
+from breezeblock.chaos.load import Load
 
 SEED: Final = int(os.environ.get("BREEZEBLOCK_SEED") or random.SystemRandom().randrange(2**32))
 CLIENTS: Final = 8

@@ -10,7 +10,7 @@ from tests.chaos import verdict
 from tests.service import Service, StartService, eventually
 
 from breezeblock import wiring
-from breezeblock.chaos.load import now
+from breezeblock.chaos.asked import now
 from breezeblock.chaos.pardons import given_up, pardons
 from breezeblock.chaos.watching import read_events, watch
 from breezeblock.chaos.witness import DEAD, Mark

@@ -84,7 +84,9 @@ def misplaced(answers: list[Answered], places: dict[str, dict[str, int]]) -> lis
     return history.problems(places)
 
 
-@pytest.mark.parametrize(("given_at", "is_refused"), [(1.4, True), (1.5, True), (2.0, False), (2.5, False), (2.6, True)])
+@pytest.mark.parametrize(
+    ("given_at", "is_refused"), [(1.4, True), (1.5, True), (2.0, False), (2.5, False), (2.6, True)]
+)
 def test_it_is_gone_only_for_who_asked_before_it_was_given_away(given_at: float, is_refused: bool) -> None:
     """Who had it asks, and it becomes another project's before the answer."""
     asked = line(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, None),)))

@@ -13,11 +13,12 @@ import pytest
 
 from breezeblock.chaos import checker
 from breezeblock.chaos.answers import Outage, broken_answers, outages
+from breezeblock.chaos.asked import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked
 from breezeblock.chaos.contents import ZEROS, holds, pattern, write
 from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.evidence import Call, Rest, Token, declared_moves, killed_holders, parse_calls, unsettled
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import ACCEPTED, BROKEN, REFUSED, UNAVAILABLE, Asked, Backup, Client, Volume
+from breezeblock.chaos.load import Backup, Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import NONE
 from breezeblock.chaos.plan import EVERY_KIND, draw, fence_of
@@ -376,6 +377,17 @@ def answered(status: int | None, *, sent_at: float = 10.0, retry_after: bool = T
 def test_a_mistake_of_the_service_is_found_whatever_was_done_to_it(status: int, kind: str) -> None:
     """Reading or changing, and in the middle of an outage, too."""
     assert [one.invariant for one in broken_answers([answered(status, kind=kind)], ALWAYS)] == ["Answers"]
+
+
+@pytest.mark.parametrize(("status", "sent_at", "wrong"), [(504, 1.0, 0), (500, 15.0, 0), (500, 1.0, 1), (502, 15.0, 1)])
+@pytest.mark.parametrize("kind", ["attach", "detach"])
+def test_who_waits_for_storage_may_be_told_that_it_takes_longer_or_refused(
+    kind: str, status: int, sent_at: float, wrong: int
+) -> None:
+    """That it refused only while something was done to it; the outage lasts from 10 to 20."""
+    asked = answered(status, sent_at=sent_at, kind=kind)
+
+    assert len(broken_answers([asked], [Outage(10.0, 20.0)])) == wrong
 
 
 def test_answers_that_are_none_of_the_services_mistakes_pass() -> None:

@@ -20,8 +20,9 @@ from tests.unit.test_chaos_checker import (
 )
 
 from breezeblock.chaos import checker
+from breezeblock.chaos.asked import ACCEPTED, REFUSED, UNKNOWN
 from breezeblock.chaos.contents import pattern
-from breezeblock.chaos.load import ACCEPTED, REFUSED, UNKNOWN, Snapshot
+from breezeblock.chaos.load import Snapshot
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import NONE, Pardons, given_up, met_by_storage, no_room, pardons
 from breezeblock.chaos.report import judge

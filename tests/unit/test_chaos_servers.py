@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from breezeblock.chaos.answers import broken_answers, outages
+from breezeblock.chaos.asked import UNAVAILABLE, Asked
 from breezeblock.chaos.interpreter import interpreter
-from breezeblock.chaos.load import UNAVAILABLE, Asked
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.network import Network
 from breezeblock.chaos.pardons import full_times

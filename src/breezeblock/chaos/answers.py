@@ -1,20 +1,23 @@
 """What was answered with 5xx, and whether a client was owed better.
 
-A 500, and whatever else is not a 503, is never right: the service did not know what it was doing. A 503 is right only while
-nobody can write or nobody is there, and only when it says when to try again.
+A 500, and whatever else is not a 503, is never right: the service did not know what it was doing. But who connects a host to
+a volume waits for the storage: that it takes longer is 504, and that the storage refused, while something was done to it, 500.
+A 503 is right only while nobody can write or nobody is there, and only when it says when to try again.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from breezeblock.chaos.asked import Asked
+from breezeblock.chaos.attaching import waits_for_storage
 from breezeblock.chaos.checker import Finding
-from breezeblock.chaos.load import Asked
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import CUTS_API, NEEDS_SERVERS, NEEDS_STORAGE
 
 __all__ = ["SLACK_S", "Outage", "broken_answers", "outages"]
 
 UNAVAILABLE: Final = 503
+STILL_RUNNING: Final = 504
 IN_A_TRANSACTION: Final = "stop in a transaction"
 # Whose stops at the same time leave nobody to answer, or nobody to work.
 API: Final = "stop api"
@@ -64,10 +67,13 @@ def broken_answers(asked: Iterable[Asked], allowed: Collection[Outage]) -> list[
         if one.status is None or one.status < 500:
             continue
         answered_at = one.sent_at + one.took_s
+        explained = any(outage.start <= answered_at and one.sent_at <= outage.end for outage in allowed)
+        if waits_for_storage(one.kind, one.status) and (explained or one.status == STILL_RUNNING):
+            continue
         if one.status != UNAVAILABLE:
             found.append(Finding("Answers", f"{one} is the service's own mistake"))
         elif not one.retry_after:
             found.append(Finding("Answers", f"{one} does not say when to try again"))
-        elif not any(outage.start <= answered_at and one.sent_at <= outage.end for outage in allowed):
+        elif not explained:
             found.append(Finding("Answers", f"{one}: nothing that was done to the service explains it"))
     return found

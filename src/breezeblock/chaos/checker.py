@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
 
+from breezeblock.chaos.asked import ACCEPTED, REFUSED, UNAVAILABLE, Asked
+from breezeblock.chaos.attaching import KINDS as ATTACHING
 from breezeblock.chaos.contents import is_one_of
 from breezeblock.chaos.evidence import Call, Rest, Row, Token
-from breezeblock.chaos.load import ACCEPTED, CREATES, REFUSED, UNAVAILABLE, Asked, Backup, Client, Snapshot, Volume
+from breezeblock.chaos.load import CREATES, Backup, Client, Snapshot, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import Pardons, full_times, within
 from breezeblock.chaos.watching import Event
@@ -30,8 +32,8 @@ __all__ = [
 ]  # fmt: skip
 
 GIB: Final = 1024**3
-# Kinds of requests that leave no operation: they are done when they are answered.
-AT_ONCE: Final = frozenset({"metadata"})
+# Kinds of requests that leave no operation, or not always one: they are done when they are answered.
+AT_ONCE: Final = frozenset({"metadata", *ATTACHING})
 DELETES: Final = frozenset({"delete", "cascade"})
 WANT_SPACE: Final = CREATES | {"extend", "retype"}
 BORN: Final = ("creating", "error")

@@ -20,16 +20,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from breezeblock.chaos.asked import (
+    ACCEPTED,
+    BROKEN,
+    CHANGED_NOTHING,
+    UNKNOWN,
+    UNSENT,
+    Asked,
+    after,
+    message_of,
+    now,
+    outcome_of,
+    there,
+)  # fmt: skip
+from breezeblock.chaos.attaching import PATIENCE_S, Attaching, waits_for_storage
 from breezeblock.chaos.contents import ZEROS, files_of, holds, write
 from breezeblock.chaos.http import REQUEST_TIMEOUT_S, Http
-
-ACCEPTED: Final = "accepted"
-REFUSED: Final = "refused"
-UNAVAILABLE: Final = "unavailable"  # 503 that promises that nothing was changed
-UNKNOWN: Final = "unknown"
-UNSENT: Final = "unsent"
-BROKEN: Final = "broken"  # 500 and the like: never right
-CHANGED_NOTHING: Final = (REFUSED, UNAVAILABLE, UNSENT)
 
 CREATES: Final = frozenset({"create", "create_from_volume", "create_from_snapshot", "create_from_backup"})
 
@@ -43,33 +49,12 @@ PROJECT: Final = "load"
 BUSY: Final = (
     "creating", "deleting", "extending", "reverting", "retyping", "restoring", "backing-up", "restoring-backup",
 )  # fmt: skip
-NOTHING_CHANGED: Final = "Nothing was changed"
 DATA_SHARE: Final = 0.7
+# Of the acts of a client that has attachments: how often one is taken back first.
+DETACH_SHARE: Final = 0.5
 LOOK_AGAIN_SHARE: Final = 0.3
 # Of the occasions on which a volume at rest was looked at: how often a snapshot of it is looked at as well.
 SNAPSHOT_SHARE: Final = 0.3
-
-
-def now() -> float:
-    """The clock of everything here: CLOCK_BOOTTIME, the same in all processes of a machine."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request and what came of it."""
-
-    client: int
-    kind: str
-    name: str
-    outcome: str
-    status: int | None
-    request_id: str | None
-    message: str
-    sent_at: float
-    took_s: float
-    retry_after: bool = False
-    """Whether the answer says when to try again."""
 
 
 @dataclass
@@ -139,11 +124,13 @@ class Client:
         self._random = random.Random(f"{seed}-client-{number}")
         self._made = 0
         self._doomed: list[Volume] = []
+        self._attaching = Attaching(self._ask, self._look, self._random)
 
     def run(self, ended: Callable[[], bool]) -> None:
         try:
             while not ended():
                 self._act()
+            self._attaching.detach_all()
         finally:
             self._http.close()
 
@@ -155,6 +142,8 @@ class Client:
     def _act(self) -> None:
         if self._doomed and self._random.random() < LOOK_AGAIN_SHARE:
             self._look_again(self._doomed.pop(0))
+        if (held := self._attaching.held) and self._random.random() < DETACH_SHARE:
+            self._attaching.detach(self._random.choice(held))
         mine = [one for one in self.volumes if one.there == {True} and one.id is not None]
         if not mine or (len(mine) < VOLUMES_MOST and self._random.random() < 0.25):
             self._create(mine)
@@ -173,7 +162,7 @@ class Client:
             return
         actions: list[tuple[Callable[[Volume], None], int]] = [
             (self._extend, 4), (self._snapshot, 5), (self._drop_snapshot, 3), (self._delete, 2), (self._cascade, 1),
-            (self._retype, 3), (self._revert, 3), (self._label, 3),
+            (self._retype, 3), (self._revert, 3), (self._label, 3), (self._attach, 3),
         ]  # fmt: skip
         if self._backs_up:
             actions += [(self._back_up, 5), (self._restore, 3), (self._drop_backup, 2)]
@@ -192,13 +181,13 @@ class Client:
         status, answer, said = None, None, dict[str, str]()
         try:
             status, answer, said = self._http.send(method, f"/v3/{PROJECT}{path}", body)
-            outcome = outcome_of(status, answer)
+            outcome = UNKNOWN if waits_for_storage(kind, status) else outcome_of(status, answer)
         except ConnectionRefusedError as error:
             outcome, answer = UNSENT, repr(error)
             time.sleep(LOOK_EVERY_S)
         except (OSError, http.client.HTTPException) as error:
             outcome, answer = UNKNOWN, repr(error)
-        text = "" if outcome == ACCEPTED else _message(answer)
+        text = "" if outcome == ACCEPTED else message_of(answer)
         self.asked.append(
             Asked(
                 self.number, kind, name, outcome, status, said.get("x-openstack-request-id"), text, started,
@@ -222,6 +211,13 @@ class Client:
             time.sleep(LOOK_EVERY_S)
         return None
 
+    def _look(self, path: str) -> tuple[int, Any]:
+        """Reading may be repeated. Raises OSError, HTTPException."""
+        started = now()
+        status, answer, said = self._http.send("GET", f"/v3/{PROJECT}{path}")
+        self._note_read(path, status, answer, said, started)
+        return status, answer
+
     def _note_read(self, name: str, status: int, answer: Any, said: dict[str, str], started: float) -> None:
         self.reads[status] += 1
         if status < 500:
@@ -229,7 +225,7 @@ class Client:
         self.broken_reads.append(
             Asked(
                 self.number, "read", name, outcome_of(status, answer), status, said.get("x-openstack-request-id"),
-                _message(answer), started, now() - started, "retry-after" in said,
+                message_of(answer), started, now() - started, "retry-after" in said,
             )
         )  # fmt: skip
 
@@ -311,14 +307,14 @@ class Client:
             return
         outcome, _ = self._on(volume, "extend", "os-extend", {"new_size": size})
         volume.sizes_ever |= volume.sizes
-        volume.sizes = _after(outcome, volume.sizes, size)
+        volume.sizes = after(outcome, volume.sizes, size)
 
     def _retype(self, volume: Volume) -> None:
         wanted = self._random.choice(TYPES)
         body = {"new_type": wanted, "migration_policy": "never"}
         outcome, _ = self._on(volume, "retype", "os-retype", body)
         volume.types_ever |= volume.types
-        volume.types = _after(outcome, volume.types, wanted)
+        volume.types = after(outcome, volume.types, wanted)
 
     def _revert(self, volume: Volume) -> None:
         known = [one for one in volume.snapshots if one.id is not None and True in one.there]
@@ -356,13 +352,16 @@ class Client:
         if known := self._kept():
             backup = self._random.choice(known)
             outcome, _answer = self._ask("delete_backup", backup.name, "DELETE", f"/backups/{backup.id}")
-            backup.there = _after(outcome, backup.there, False)
+            backup.there = after(outcome, backup.there, False)
+
+    def _attach(self, volume: Volume) -> None:
+        self._attaching.attach(str(volume.id), volume.name)
 
     def _label(self, volume: Volume) -> None:
         key, value = self._random.choice("abc"), str(self._random.randrange(1000))
         body = {"metadata": {key: value}}
         outcome, _ = self._ask("metadata", volume.name, "POST", f"/volumes/{volume.id}/metadata", body)
-        volume.metadata[key] = _after(outcome, volume.metadata.get(key, {None}), value)
+        volume.metadata[key] = after(outcome, volume.metadata.get(key, {None}), value)
 
     def _snapshot(self, volume: Volume) -> None:
         name = self._name("snapshot")
@@ -378,44 +377,22 @@ class Client:
         if known:
             snapshot = self._random.choice(known)
             outcome, _ = self._ask("delete_snapshot", snapshot.name, "DELETE", f"/snapshots/{snapshot.id}")
-            snapshot.there = _after(outcome, snapshot.there, False)
+            snapshot.there = after(outcome, snapshot.there, False)
 
     def _delete(self, volume: Volume) -> None:
         outcome, _ = self._ask("delete", volume.name, "DELETE", f"/volumes/{volume.id}")
         self._doomed += [volume] * (outcome == ACCEPTED)
-        volume.there = _after(outcome, volume.there, False)
+        volume.there = after(outcome, volume.there, False)
 
     def _cascade(self, volume: Volume) -> None:
         outcome, _ = self._ask("cascade", volume.name, "DELETE", f"/volumes/{volume.id}?cascade=true")
         self._doomed += [volume] * (outcome == ACCEPTED)
-        volume.there = _after(outcome, volume.there, False)
+        volume.there = after(outcome, volume.there, False)
         for snapshot in volume.snapshots:
-            snapshot.there = _after(outcome, snapshot.there, False)
+            snapshot.there = after(outcome, snapshot.there, False)
 
     def _on(self, volume: Volume, kind: str, action: str, body: object) -> tuple[str, Any]:
         return self._ask(kind, volume.name, "POST", f"/volumes/{volume.id}/action", {action: body})
-
-
-def outcome_of(status: int, answer: Any) -> str:
-    if status < 300:
-        return ACCEPTED
-    if status < 500:
-        return REFUSED
-    if status == 503:
-        return UNAVAILABLE if NOTHING_CHANGED in _message(answer) else UNKNOWN
-    return BROKEN
-
-
-def _message(answer: Any) -> str:
-    if isinstance(answer, dict) and len(answer) == 1:
-        (inner,) = answer.values()
-        if isinstance(inner, dict):
-            return str(inner.get("message"))
-    return str(answer)
-
-
-def there(outcome: str) -> set[bool]:
-    return {ACCEPTED: {True}, UNKNOWN: {True, False}, BROKEN: {True, False}}.get(outcome, {False})
 
 
 def _replaced(volume: Volume, content: set[str] | None, outcome: str) -> None:
@@ -428,13 +405,6 @@ def _replaced(volume: Volume, content: set[str] | None, outcome: str) -> None:
         volume.content = set(content)
     elif outcome in (UNKNOWN, BROKEN):
         volume.content = volume.content | content
-
-
-def _after(outcome: str, before: set[Any], wanted: Any) -> set[Any]:
-    """What may be after a request for `wanted`."""
-    if outcome == ACCEPTED:
-        return {wanted}
-    return before | {wanted} if outcome in (UNKNOWN, BROKEN) else before
 
 
 class Load:
@@ -466,7 +436,7 @@ class Load:
         """Every client has its last answer afterwards."""
         self._ended.set()
         for thread in self._threads:
-            thread.join(REQUEST_TIMEOUT_S * 2)
+            thread.join(REQUEST_TIMEOUT_S * 2 + PATIENCE_S)
         assert not any(thread.is_alive() for thread in self._threads)
         assert not self._failed, self._failed
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from breezeblock.chaos.asked import now
 from breezeblock.chaos.cluster import Cluster
-from breezeblock.chaos.load import now
 from breezeblock.chaos.plan import NEEDS_NETWORK, NEEDS_SERVERS, NEEDS_STORAGE, STORE_AWAY, Fault
 from breezeblock.chaos.servers import Member, PrivateServers
 from breezeblock.chaos.service import is_running

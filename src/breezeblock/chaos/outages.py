@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from breezeblock.chaos.asked import ACCEPTED, UNKNOWN, Asked, now, outcome_of, there
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES, ZEROS
 from breezeblock.chaos.evidence import declared_moves, read_calls, read_rest
-from breezeblock.chaos.load import ACCEPTED, UNKNOWN, Asked, Client, Volume, now, outcome_of, there
+from breezeblock.chaos.load import Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import SELDOM_GIVEN_UP
 from breezeblock.chaos.report import History, judge

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from breezeblock.chaos.asked import UNKNOWN, Asked
 from breezeblock.chaos.evidence import Call, Rest, Row
-from breezeblock.chaos.load import CREATES, UNKNOWN, Asked
+from breezeblock.chaos.load import CREATES
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import FULL, NEEDS_SERVERS, NEEDS_STORAGE
 from breezeblock.chaos.watching import Event
@@ -42,7 +43,8 @@ RESTING: Final[Mapping[str, frozenset[str]]] = {
     "create_backup": frozenset({"error"}),
     "restore_backup": frozenset({"error_restoring"}),
     "create_from_backup": frozenset({"error"}),
-    "collect_garbage": frozenset(),
+    # Theirs is the attachment, which the load takes back at last.
+    **dict.fromkeys(("collect_garbage", "connect_attachment", "disconnect_attachments"), frozenset()),
     **dict.fromkeys(DELETIONS, frozenset({"available", *ERRORS})),
 }
 

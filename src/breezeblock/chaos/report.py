@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos import answers, checker, effects, pardons
+from breezeblock.chaos.asked import UNAVAILABLE, Asked
 from breezeblock.chaos.checker import Finding, Requests
 from breezeblock.chaos.effects import Landed, took_effect
 from breezeblock.chaos.evidence import Call, Rest
 from breezeblock.chaos.failover import PERCENTILES, Failover, failovers, percentile
-from breezeblock.chaos.load import UNAVAILABLE, Asked, Client
+from breezeblock.chaos.load import Client
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.pardons import Pardons
 from breezeblock.chaos.watching import Event

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from breezeblock.chaos import plan
+from breezeblock.chaos.asked import now
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES
@@ -27,7 +28,7 @@ from breezeblock.chaos.evidence import (
     read_rest,
     unsettled,
 )
-from breezeblock.chaos.load import PROJECT, TYPES, Load, now
+from breezeblock.chaos.load import PROJECT, TYPES, Load
 from breezeblock.chaos.nemesis import Nemesis, missing_kinds
 from breezeblock.chaos.page import write_html
 from breezeblock.chaos.pardons import ERRORS

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from breezeblock.chaos.asked import ACCEPTED, Asked, now, outcome_of, there
 from breezeblock.chaos.checker import Finding
 from breezeblock.chaos.cluster import STORAGE, Cluster, Plan, db_check, machine, running
 from breezeblock.chaos.contents import HEAD_BYTES, ZEROS
@@ -24,7 +25,7 @@ from breezeblock.chaos.database import SqliteFile
 from breezeblock.chaos.effects import read_effects, took_effect
 from breezeblock.chaos.evidence import Call, declared_moves, killed_holders, read_calls, read_rest, unsettled
 from breezeblock.chaos.failover import failovers, percentile
-from breezeblock.chaos.load import ACCEPTED, Asked, Client, Volume, now, outcome_of, there
+from breezeblock.chaos.load import Client, Volume
 from breezeblock.chaos.nemesis import Strike
 from breezeblock.chaos.plan import SELDOM_GIVEN_UP
 from breezeblock.chaos.report import History, count_effects, judge

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from breezeblock.chaos.asked import now
 from breezeblock.chaos.database import Database, Reader, Row, Unreachable
-from breezeblock.chaos.load import now
 from breezeblock.chaos.watching import EVENTS
 
 __all__ = ["Mark", "NodeSeen", "Owned", "Witness"]
