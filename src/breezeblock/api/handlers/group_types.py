@@ -129,12 +129,20 @@ async def delete_spec(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "group_types", list_types, since=GROUP_TYPES),
-    Route("POST", "group_types", create, since=GROUP_TYPES, status=202, body=CreateGroupTypeBody),
-    Route("GET", "group_types/{group_type_id}", show, since=GROUP_TYPES),
-    Route("PUT", "group_types/{group_type_id}", update, since=GROUP_TYPES, status=200, body=UpdateGroupTypeBody),
+    Route("GET", "group_types", list_types, since=GROUP_TYPES, answer=views.MANY),
+    Route("POST", "group_types", create, since=GROUP_TYPES, status=202, body=CreateGroupTypeBody, answer=views.ONE),
+    Route("GET", "group_types/{group_type_id}", show, since=GROUP_TYPES, answer=views.ONE),
+    Route(
+        "PUT",
+        "group_types/{group_type_id}",
+        update,
+        since=GROUP_TYPES,
+        status=200,
+        body=UpdateGroupTypeBody,
+        answer=views.ONE,
+    ),
     Route("DELETE", "group_types/{group_type_id}", delete, since=GROUP_TYPES, status=202),
-    Route("GET", "group_types/{group_type_id}/group_specs", list_specs, since=GROUP_TYPES),
+    Route("GET", "group_types/{group_type_id}/group_specs", list_specs, since=GROUP_TYPES, answer=views.SPECS),
     Route(
         "POST",
         "group_types/{group_type_id}/group_specs",
@@ -142,8 +150,9 @@ ROUTES: Final = (
         since=GROUP_TYPES,
         status=202,
         body=GroupSpecsBody,
+        answer=views.SPECS,
     ),
-    Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES),
+    Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES, answer=views.ONE_SPEC),
     Route(
         "PUT",
         "group_types/{group_type_id}/group_specs/{key}",
@@ -151,6 +160,7 @@ ROUTES: Final = (
         since=GROUP_TYPES,
         status=200,
         body=OneSpec,
+        answer=views.ONE_SPEC,
     ),
     Route("DELETE", "group_types/{group_type_id}/group_specs/{key}", delete_spec, since=GROUP_TYPES, status=202),
 )

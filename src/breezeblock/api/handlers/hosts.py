@@ -61,7 +61,7 @@ def _status(body: dict[str, str]) -> str | None:
 
 
 ROUTES: Final = (
-    Route("GET", "os-hosts", list_hosts),
-    Route("GET", "os-hosts/{host}", show),
-    Route("PUT", "os-hosts/{host}", update, status=200),
+    Route("GET", "os-hosts", list_hosts, answer=views.MANY),
+    Route("GET", "os-hosts/{host}", show, answer=views.RESOURCES),
+    Route("PUT", "os-hosts/{host}", update, status=200, answer=views.SWITCHED),
 )

@@ -30,6 +30,7 @@ LISTS: Final = Lists(
     },
     sort_keys=frozenset(types.ATTRIBUTES),
     sort_aliases={},
+    refuses=TYPE_EXTRA_SPECS_FILTER,
 )
 DEFAULT: Final = "default"
 
