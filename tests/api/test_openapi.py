@@ -58,11 +58,11 @@ def test_every_route_names_the_bodies_that_it_reads(
     )
 
 
-def reads_pages(handler: Handler) -> bool:
-    """Whether a handler, or a function of its module that it calls, reads a page's parameters."""
+def says(handler: Handler, word: str) -> bool:
+    """Whether a handler, or a function of its module that it calls, has that in its source."""
     named = [handler, *(handler.__globals__.get(name) for name in handler.__code__.co_names)]
     return any(
-        "paging.read(" in inspect.getsource(one)
+        word in inspect.getsource(one)
         for one in named
         if inspect.isfunction(one) and one.__module__ == handler.__module__
     )
@@ -70,8 +70,10 @@ def reads_pages(handler: Handler) -> bool:
 
 @every_handler
 def test_every_list_names_its_parameters(name: str, method: str, one: Route | Action, handler: Handler) -> None:
-    if reads_pages(handler):
+    if says(handler, "paging.read("):
         assert isinstance(one, Route) and isinstance(one.query, Lists), f"{name}: add query=LISTS to its route"
+    if says(handler, "call.query"):
+        assert isinstance(one, Route) and one.query, f"{name}: add query=… to its route"
 
 
 def test_it_is_served_to_everybody_and_names_every_url(open_api: Api, document: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from breezeblock import __version__
 from breezeblock.api import errors
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import HEADER, LIKE_FILTER, NEWEST, OLDEST, SERVICE, Version
-from breezeblock.api.paging import NUMBER_MAX, Filter, Kind, Lists
+from breezeblock.api.paging import LIST_NUMBERS, LIST_TEXTS, NUMBER_MAX, Filter, Kind, Lists
 from breezeblock.api.routing import PREFIX, Action, Body, Handler, Route
 
 SCHEMAS: Final = "#/components/schemas/{name}"
@@ -31,8 +31,6 @@ REFUSED_BODIES: Final = (413, 415)
 # Whoever only reads cannot be in the way of others.
 ONLY_WRITERS: Final = (409, 412, 413)
 LIST_FLAGS: Final = ("all_tenants", "with_count")
-LIST_NUMBERS: Final = ("limit", "offset")
-LIST_TEXTS: Final = ("marker", "sort", "sort_key", "sort_dir")
 
 ABOUT: Final = """The Block Storage API v3, as this service serves it.
 

@@ -40,6 +40,10 @@ TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
 FALSE: Final = frozenset({"0", "f", "false", "off", "n", "no"})
 
 
+LIST_NUMBERS: Final = ("limit", "offset")
+LIST_TEXTS: Final = ("marker", "sort", "sort_key", "sort_dir")
+
+
 class Kind(enum.Enum):
     TEXT = "a text"
     NUMBER = "a whole number"
@@ -81,9 +85,7 @@ class Lists:
 # No row has an empty id.
 NO_ROW: Final = Condition("id", "eq", "")
 
-_NOT_FILTERS: Final = frozenset(
-    {"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "with_count", "all_tenants", "all_projects"}
-)
+_NOT_FILTERS: Final = frozenset({*LIST_NUMBERS, *LIST_TEXTS, "with_count", "all_tenants", "all_projects"})
 
 
 def read(call: Call, lists: Lists) -> Page:

@@ -19,7 +19,7 @@ from breezeblock.api.handlers import (
     volumes,
 )
 from breezeblock.api.microversions import RESOURCE_FILTERS_LIST
-from breezeblock.api.paging import Lists
+from breezeblock.api.paging import Filter, Lists
 from breezeblock.api.routing import Route
 from breezeblock.api.views.shapes import TEXT, many, named, object_of
 
@@ -52,4 +52,8 @@ async def list_filters(call: Call) -> Response:
 
 SHOWN: Final = named("resource_filters", many(object_of({"resource": TEXT, "filters": many(TEXT)})))
 
-ROUTES: Final = (Route("GET", "resource_filters", list_filters, since=RESOURCE_FILTERS_LIST, answer=SHOWN),)
+ROUTES: Final = (
+    Route(
+        "GET", "resource_filters", list_filters, query={"resource": Filter()}, since=RESOURCE_FILTERS_LIST, answer=SHOWN
+    ),
+)
