@@ -240,7 +240,7 @@ def test_hosts_are_for_administrators(api: AdminApi) -> None:
 
 
 def test_every_list_that_takes_filters_tells_them() -> None:
-    """Whoever adds a list with filters adds it to those that are told. Cinder tells none of QoS specs and consistency groups."""
+    """Whoever adds a list with filters adds it to those that are told. Cinder has none of QoS and consistency groups there."""
     told = {lists.collection for lists in LISTED.values()} | {"qos-specs", "consistencygroups"}
     known = {
         handler.LISTS.collection
