@@ -156,9 +156,11 @@ LISTS: Final = (
         url="attachments",
         noun="attachments",
         since=27,
-        members={"volume_id": VOLUME, "status": "reserved", "attach_status": "reserved", "instance_id": OTHER},
+        members={
+            "volume_id": VOLUME, "status": "reserved", "attach_status": "reserved", "instance_id": OTHER, "attached_host": "h1",
+        },
         admins={
-            "id": ID["a"], "instance_uuid": OTHER, "attached_host": "h1", "mountpoint": "/dev/vdb", "attach_mode": "ro",
+            "id": ID["a"], "instance_uuid": OTHER, "mountpoint": "/dev/vdb", "attach_mode": "ro",
         },
         sort=(
             "id", "volume_id", "instance_uuid", "attached_host", "mountpoint", "attach_status", "attach_mode", "created_at",

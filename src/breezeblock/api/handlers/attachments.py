@@ -25,10 +25,11 @@ LISTS: Final = Lists(
         "status": Filter(),
         "attach_status": Filter(attribute="status"),
         "instance_id": Filter(),
+        # Cinder has it for administrators. By it a host that has lost the answer to a request finds its own attachment.
+        "attached_host": Filter(),
         "instance_uuid": Filter(public=False, attribute="instance_id"),
         "id": Filter(public=False),
         "project_id": Filter(public=False),
-        "attached_host": Filter(public=False),
         "mountpoint": Filter(public=False),
         "attach_mode": Filter(public=False),
     },
