@@ -10,7 +10,7 @@
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +20,7 @@ from tests.conformance.errors_of_the_description import KNOWN
 from breezeblock.api import errors, openapi
 from breezeblock.api.routes import ROUTES
 from breezeblock.api.routing import Action, Route, Router
-from breezeblock.api.views.shapes import Answer
+from breezeblock.api.views.shapes import Answer, Shape
 
 HERE: Final = Path(__file__).parent
 FORMS: Final[dict[str, Any]] = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
@@ -71,17 +71,46 @@ def problems(answered: Answered) -> Iterator[str]:
         yield from _status(answered, one, route)
         if answered.body:
             call = f"{answered.method} {_VARIABLE.sub('{}', route.template)} {key}".strip()
-            if route.answer is not None:
-                yield from (
-                    f"{call}: {found.message}"
-                    for found in _validator(route.answer).iter_errors(json.loads(answered.body))
-                )
-            yield from against_description(call, minor_of(answered.spoken), json.loads(answered.body))
+            body, minor = json.loads(answered.body), minor_of(answered.spoken)
+            yield from _as_declared(call, one, minor, body)
+            yield from against_description(call, minor, body)
+        elif one.answer is not None:
+            yield f"{answered.method} {route.template} {key} declares a body and answers none"
+
+
+def _as_declared(call: str, one: Route | Action, minor: int, body: Any) -> Iterator[str]:
+    """What differs from our own description, as it is for that version."""
+    if one.answer is None:
+        yield f"{call} answers a body: add answer=… to its route"
+        return
+    for found in _validator(one.answer, minor).iter_errors(body):
+        yield f"{call} at 3.{minor}: {'.'.join(map(str, found.instance_path))} {found.message}"
 
 
 @functools.cache
-def _validator(answer: Answer) -> Any:
-    return jsonschema_rs.validator_for(answer.schema())
+def _validator(answer: Answer | Shape, minor: int) -> Any:
+    return jsonschema_rs.validator_for(at_version(answer.schema(), minor))
+
+
+def at_version(form: Any, minor: int) -> Any:
+    """A schema of `/openapi.json` without what came after that version; what had come by then is there, or may be."""
+    if isinstance(form, list | tuple):
+        return [at_version(one, minor) for one in form]
+    if not isinstance(form, Mapping):
+        return form
+    found = {name: at_version(one, minor) for name, one in form.items() if name not in ("properties", "required")}
+    properties = form.get("properties", {})
+    said = {name: one.get("x-openstack", {}) for name, one in properties.items()}
+    if properties:
+        found["properties"] = {
+            name: at_version(one, minor) for name, one in properties.items() if _since(said[name]) <= minor
+        }
+    late = [name for name, one in said.items() if 0 < _since(one) <= minor and not one.get("optional")]
+    return {**found, "required": [*form["required"], *late]} if "required" in form else found
+
+
+def _since(said: Mapping[str, Any]) -> int:
+    return int(said.get("min-ver", "3.0").partition(".")[2])
 
 
 def action_of(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Lists of transfers, and what operators ask about hosts, follow indexes on every database."""
+"""Lists of transfers, and what operators ask about hosts and what is on them, follow indexes on every database."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.upgrade.databases import Database
 
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.ids import TransferId, VolumeId
-from breezeblock.resources import hosts, transfers, volumes
+from breezeblock.resources import hosts, listing, transfers, volumes
 from breezeblock.resources.listing import Condition, Page
 from breezeblock.resources.transfers import NewTransfer, key_hash
 from breezeblock.store import schema, tables
@@ -26,6 +26,8 @@ PAGES = (
     Page(project_id=None, limit=10, sort=(("created_at", "asc"),)),
     Page(project_id="p1", limit=10, sort=(("name", "asc"),), where=(Condition("volume_id", "eq", V),)),
 )
+# What is on a host, a backend, and in a pool.
+ON_HOST = tuple(Condition("host", "place", place) for place in ("n1", "n1@b", "n1@b#pool"))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,12 @@ def ask(base: Base) -> None:
     asked = origin(project_id="p2")
     base.run(transfers.accept, origin=asked, transfer_id=T, auth_key="key", quota_defaults=UNLIMITED)
     base.run(hosts.held_on, host="n1@b", own_cluster="c")
+    for where in ON_HOST:
+        for project_id in ("p1", None):
+            page = Page(project_id=project_id, limit=10, sort=(("created_at", "desc"),), where=(where,))
+            for kind in (listing.VOLUMES, listing.SNAPSHOTS):
+                base.run(listing.page, kind, page)
+        base.run(listing.summarize_volumes, project_id="p1", where=(where,))
     with pytest.raises(InvalidState):  # what is asked before a volume goes with its snapshots
         base.change(tables.snapshots, "s1", project_id="p3")
         base.run(_delete)

@@ -18,7 +18,7 @@ from breezeblock import __version__
 from breezeblock.api import errors
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import HEADER, LIKE_FILTER, NEWEST, OLDEST, SERVICE, Version
-from breezeblock.api.paging import NUMBER_MAX, Filter, Kind, Lists
+from breezeblock.api.paging import LIST_NUMBERS, LIST_TEXTS, NUMBER_MAX, Filter, Kind, Lists
 from breezeblock.api.routing import PREFIX, Action, Body, Handler, Route
 
 SCHEMAS: Final = "#/components/schemas/{name}"
@@ -31,8 +31,6 @@ REFUSED_BODIES: Final = (413, 415)
 # Whoever only reads cannot be in the way of others.
 ONLY_WRITERS: Final = (409, 412, 413)
 LIST_FLAGS: Final = ("all_tenants", "with_count")
-LIST_NUMBERS: Final = ("limit", "offset")
-LIST_TEXTS: Final = ("marker", "sort", "sort_key", "sort_dir")
 
 ABOUT: Final = """The Block Storage API v3, as this service serves it.
 
@@ -153,7 +151,7 @@ def _operation(route: Route, url: str, form: Mapping[Any, Json]) -> Json:
         "operationId": f"{route.method.lower()}:{url}",
         "tags": [_tag(url)],
         "parameters": parameters,
-        "responses": {str(status): _success(route) for status in statuses(route)},
+        "responses": {str(status): _success(route, status) for status in statuses(route)},
     }
     for status in _refused(route) if versioned else ():
         operation["responses"][str(status)] = {"$ref": RESPONSES.format(name=f"Refused{status}")}
@@ -172,11 +170,23 @@ def _operation(route: Route, url: str, form: Mapping[Any, Json]) -> Json:
     return operation
 
 
-def _success(route: Route) -> Json:
+def _success(route: Route, status: int) -> Json:
     found: Json = {"description": "Done."}
-    if route.answer is not None:
-        found["content"] = {"application/json": {"schema": route.answer.schema()}}
+    forms = _answers(route, status)
+    if forms:
+        found["content"] = {"application/json": {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}}
     return found
+
+
+def _answers(route: Route, status: int) -> list[Mapping[str, Any]]:
+    """The forms of the bodies with that status: one, or those of several actions, which say whose they are."""
+    if route.actions is None:
+        return [] if route.answer is None else [route.answer.schema()]
+    return [
+        {**one.answer.schema(), "x-openstack": {"action-name": key, **_between(one.since, one.until)}}
+        for key, one in route.actions.items()
+        if one.answer is not None and one.status == status
+    ]
 
 
 def statuses(route: Route) -> tuple[int, ...]:
@@ -265,6 +275,7 @@ def _queries(query: Lists | Mapping[str, Filter]) -> Sequence[Json]:
         for name, one in query.filters.items()
         if one.kind is Kind.TEXT
     ]
+    own += [_filter(name, one) for name, one in query.own.items()]
     return own + [_filter(name, one) for name, one in query.filters.items()] + likes
 
 

@@ -1,13 +1,13 @@
 """Query parameters of lists: limit, marker, offset, sort, filters; from text to a `listing.Page`, or to a 400.
 
-Each resource has a table of filters. From 3.31 on a filter that is not in it is refused; before, it is ignored, as
-clients of that time expect. Filters that are not public are for administrators only.
+Each resource has a table of filters; those that are not public are for administrators only. What a name means that is not
+in the table depends on the list, the version and the caller (`Lists`, docs/explanation/lists.md).
 """
 
 import ast
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlencode
@@ -40,11 +40,16 @@ TRUE: Final = frozenset({"1", "t", "true", "on", "y", "yes"})
 FALSE: Final = frozenset({"0", "f", "false", "off", "n", "no"})
 
 
+LIST_NUMBERS: Final = ("limit", "offset")
+LIST_TEXTS: Final = ("marker", "sort", "sort_key", "sort_dir")
+
+
 class Kind(enum.Enum):
     TEXT = "a text"
     NUMBER = "a whole number"
     FLAG = "true or false"
     TIME = "operators and times, such as gte:2026-01-31T00:00:00,lt:2026-02-01T00:00:00"
+    HOST = "a host, a backend or a pool: node, node@backend, node@backend#pool"
     PAIRS = "a map of keys and values, such as {'key': 'value'}"
     NOTHING = "anything: no row has it"
 
@@ -60,30 +65,41 @@ class Filter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """How one resource is listed: the collection's name in URLs, its filters, what it is sorted by."""
+    """How one resource is listed: the collection's name in URLs, its filters, what it is sorted by, some keys only since then.
+
+    A list answers 400 to filters that it does not know from the version on that it `refuses` them. Before, or where it never
+    does, nothing has what is asked for; but lists that `ignore` take no notice of what members say until then. Those that do
+    not ignore let members use administrators' filters until then. `own` are parameters that are no filters.
+    """
 
     collection: str
     filters: Mapping[str, Filter]
     sort_keys: frozenset[str]
     sort_aliases: Mapping[str, str]
+    sort_since: Mapping[str, Version] = field(default_factory=dict)
+    refuses: Version | None = RESOURCE_FILTERS
+    ignores: bool = True
+    own: Mapping[str, Filter] = field(default_factory=dict)
 
 
-_NOT_FILTERS: Final = frozenset(
-    {"limit", "marker", "offset", "sort", "sort_key", "sort_dir", "with_count", "all_tenants", "all_projects"}
-)
+# No row has an empty id.
+NO_ROW: Final = Condition("id", "eq", "")
+
+_NOT_FILTERS: Final = frozenset({*LIST_NUMBERS, *LIST_TEXTS, "with_count", "all_tenants", "all_projects"})
 
 
 def read(call: Call, lists: Lists) -> Page:
     """The page that the request's query asks for. Raises BadRequest."""
     query = call.query
     counted = call.microversion >= COUNT and flag(query, "with_count")
+    everybody = _is_for_everybody(call)
     return Page(
-        project_id=None if _is_for_everybody(call) else call.origin.project_id,
+        project_id=None if everybody else call.origin.project_id,
         limit=limit(call),
         marker=query.get("marker"),
         offset=_whole(query.get("offset", "0"), "offset", most=NUMBER_MAX),
-        sort=_sort(query, lists),
-        where=_where(call, lists),
+        sort=_sort(call, lists),
+        where=filters(call, lists, everybody=everybody),
         with_count=counted,
     )
 
@@ -95,7 +111,7 @@ def read_unfiltered(call: Call, lists: Lists) -> Page:
         limit=limit(call),
         marker=call.query.get("marker"),
         offset=_whole(call.query.get("offset", "0"), "offset", most=NUMBER_MAX),
-        sort=_sort(call.query, lists),
+        sort=_sort(call, lists),
     )
 
 
@@ -148,7 +164,7 @@ def _whole(text: str, name: str, *, most: int | None = None) -> int:
 
 def sorting(call: Call, lists: Lists, *, default: str) -> tuple[tuple[str, Direction], ...]:
     """What a list that is sorted here, and not by the database, is sorted by. Raises BadRequest."""
-    return _sort(call.query if "sort" in call.query else {"sort_key": default, **call.query}, lists)
+    return _sort(call, lists, default=default)
 
 
 def offset(call: Call) -> int:
@@ -156,20 +172,22 @@ def offset(call: Call) -> int:
     return _whole(call.query.get("offset", "0"), "offset", most=NUMBER_MAX)
 
 
-def _sort(query: Mapping[str, str], lists: Lists) -> tuple[tuple[str, Direction], ...]:
-    """`sort=key:dir,key`, or the older sort_key and sort_dir. Without either the newest come first."""
+def _sort(call: Call, lists: Lists, *, default: str = "created_at") -> tuple[tuple[str, Direction], ...]:
+    """`sort=key:dir,key`, or the older sort_key and sort_dir. Without either by the default, the last first."""
+    query = call.query
     if "sort" in query:
         if "sort_key" in query or "sort_dir" in query:
             raise BadRequest("The parameters sort_key and sort_dir cannot be used together with sort.")
         asked = [part.partition(":") for part in query["sort"].strip().split(",")]
         pairs = [(key.strip(), direction.strip() or "desc") for key, _, direction in asked]
     else:
-        pairs = [(query.get("sort_key", "created_at").strip(), query.get("sort_dir", "desc").strip())]
+        pairs = [(query.get("sort_key", default).strip(), query.get("sort_dir", "desc").strip())]
     result: list[tuple[str, Direction]] = []
     for key, direction in pairs:
         attribute = lists.sort_aliases.get(key, key)
-        if attribute not in lists.sort_keys:
-            raise BadRequest(f"Invalid sort key {key!r}: expected one of {', '.join(sorted(lists.sort_keys))}.")
+        if attribute not in lists.sort_keys or call.microversion < lists.sort_since.get(key, OLDEST):
+            sortable = sorted(one for one in lists.sort_keys if call.microversion >= lists.sort_since.get(one, OLDEST))
+            raise BadRequest(f"Invalid sort key {key!r}: expected one of {', '.join(sortable)}.")
         if direction not in ("asc", "desc"):
             raise BadRequest(f"Invalid sort direction {direction!r}: expected asc or desc.")
         if attribute not in (seen for seen, _ in result):
@@ -177,36 +195,45 @@ def _sort(query: Mapping[str, str], lists: Lists) -> tuple[tuple[str, Direction]
     return tuple(result)
 
 
-def _where(call: Call, lists: Lists) -> tuple[Condition, ...]:
+def filters(call: Call, lists: Lists, *, everybody: bool) -> tuple[Condition, ...]:
     """The filters as conditions. Raises BadRequest for values, and from 3.31 for names, that cannot be."""
     conditions: list[Condition] = []
     unknown: list[str] = []
     for name, value in call.query.items():
-        if name in _NOT_FILTERS:
+        if name in _NOT_FILTERS or name in lists.own:
             continue
         like = name.endswith("~") and call.microversion >= LIKE_FILTER
-        found = lists.filters.get(name.removesuffix("~") if like else name)
-        if (
-            found is None
-            or call.microversion < found.since
-            or not (found.public or call.origin.is_admin)
-            or (like and found.kind is not Kind.TEXT)
-        ):
+        plain = name.removesuffix("~") if like else name
+        found = lists.filters.get(plain)
+        if found is None or not _may(call, lists, found) or (like and found.kind not in (Kind.TEXT, Kind.HOST)):
             unknown.append(name)
-            continue
-        attribute = found.attribute or name.removesuffix("~")
-        conditions += _conditions(call, name, attribute, found.kind, value, like=like)
-    if unknown and call.microversion >= RESOURCE_FILTERS:
-        raise BadRequest(f"Invalid filters: {', '.join(unknown)}. Known here: {', '.join(known(call, lists))}.")
-    return tuple(conditions)
+        elif call.microversion >= found.since and (plain != "project_id" or everybody):  # one's own, whichever is named
+            conditions += _conditions(call, name, found.attribute or plain, found.kind, value, like=like)
+    return (*conditions, *_unknown(call, lists, unknown))
+
+
+def _may(call: Call, lists: Lists, found: Filter) -> bool:
+    """Whether this caller may use the filter. Before its version it is not looked at."""
+    return found.public or call.origin.is_admin or not (lists.ignores or _refuses(call, lists))
+
+
+def _refuses(call: Call, lists: Lists) -> bool:
+    return lists.refuses is not None and call.microversion >= lists.refuses
+
+
+def _unknown(call: Call, lists: Lists, names: Sequence[str]) -> Sequence[Condition]:
+    """What it means to ask for what is not known. Raises BadRequest."""
+    if not names:
+        return ()
+    if _refuses(call, lists):
+        raise BadRequest(f"Invalid filters: {', '.join(names)}. Known here: {', '.join(known(call, lists))}.")
+    return () if lists.ignores and not call.origin.is_admin else (NO_ROW,)
 
 
 def known(call: Call, lists: Lists) -> list[str]:
     """The filters that this caller's version of the list has, for this caller."""
     return sorted(
-        name
-        for name, one in lists.filters.items()
-        if (one.public or call.origin.is_admin) and call.microversion >= one.since
+        name for name, one in lists.filters.items() if call.microversion >= one.since and _may(call, lists, one)
     )
 
 
@@ -225,7 +252,9 @@ def _conditions(call: Call, name: str, attribute: str, kind: Kind, value: str, *
                 Condition(attribute, "has", f"{_json(key)}:{_json(one)}") for key, one in pairs(name, value).items()
             ]
         case Kind.NOTHING:
-            return [Condition("id", "eq", "")]  # no row has an empty id
+            return [NO_ROW]
+        case Kind.HOST:
+            return [Condition(attribute, "like" if like else "place", value)]
 
 
 def _flag_filter(call: Call, name: str, value: str) -> bool:

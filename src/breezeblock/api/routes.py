@@ -24,7 +24,7 @@ from breezeblock.api.routing import PREFIX, Route
 
 # Outside /v3, by whole path.
 TOP: Final[dict[str, Route]] = {
-    "/": Route("GET", "/", versions.list_all, status=300),
+    "/": Route("GET", "/", versions.list_all, status=300, answer=versions.SHOWN),
     "/healthcheck": Route("GET", "/healthcheck", versions.health),
     "/metrics": Route("GET", "/metrics", metrics.show),
     "/openapi.json": Route("GET", "/openapi.json", versions.described(lambda: (ROUTES, TOP.values()))),
@@ -40,7 +40,7 @@ VOLUME_ACTIONS: Final = {
 }
 
 ROUTES: Final[tuple[Route, ...]] = (
-    Route("GET", "", versions.show),
+    Route("GET", "", versions.show, answer=versions.SHOWN),
     *volumes.ROUTES,
     Route("POST", "volumes/{volume_id}/action", actions=VOLUME_ACTIONS),
     *volume_metadata.ROUTES,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST, Version
 from breezeblock.api.paging import Filter, Lists
-from breezeblock.api.views.shapes import Answer
+from breezeblock.api.views.shapes import Answer, Shape
 
 Handler = Callable[[Call], Awaitable[Response]]
 # The form of a body that its handler reads; or several, each from its version on.
@@ -30,6 +30,7 @@ class Action:
     until: Version = NEWEST
     status: int = 0
     body: Body = None
+    answer: Answer | Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Route:
     """One method of one URL; a handler, or actions by body key. The template is what follows /v3[/{project_id}].
 
     The last four say what the handler does, for the description of the API (`openapi.py`): with which status it succeeds
-    (200 for a GET that does not say), which body it reads, which parameters of the query it looks at, and what it answers.
+    (200 for a GET that does not say), which body it reads, which parameters of the query it looks at, and what it answers
+    (nothing says that the body is empty).
     """
 
     method: str
@@ -49,7 +51,7 @@ class Route:
     status: int = 0
     body: Body = None
     query: Lists | Mapping[str, Filter] = field(default_factory=dict)
-    answer: Answer | None = None
+    answer: Answer | Shape | None = None
 
     def __post_init__(self) -> None:
         assert (self.handler is None) != (self.actions is None), f"{self.template}: a handler or actions, one of them"

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from breezeblock.api import answers, openapi
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST
+from breezeblock.api.views.shapes import TEXT, many, named, object_of
 
 DOCUMENTATION = "https://docs.openstack.org/api-ref/block-storage/v3/"
 # When the newest microversion appeared in the API's own history.
@@ -15,6 +16,24 @@ UPDATED = "2024-03-05T00:00:00Z"
 
 # GET /openapi.json, for the routes that it is given.
 described: Final = openapi.handler
+
+
+SHOWN: Final = named(
+    "versions",
+    many(
+        object_of(
+            {
+                "id": TEXT,
+                "status": TEXT,
+                "version": TEXT,
+                "min_version": TEXT,
+                "updated": TEXT,
+                "links": many(object_of({"rel": TEXT, "href": TEXT}, {"type": TEXT})),
+                "media-types": many(object_of({"base": TEXT, "type": TEXT})),
+            }
+        )
+    ),
+)
 
 
 def document(base_url: str) -> dict[str, object]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, literal, select
 
+from breezeblock.model import states
 from breezeblock.resources import listing
 from breezeblock.resources.group_types import CONSISTENT_TYPE_ID
 from breezeblock.resources.listing import PRIVATE, Condition, Listing, Page, missing
@@ -24,6 +25,7 @@ GROUPS: Final = Listing(
         "status": volume_groups.c.status,
         "availability_zone": volume_groups.c.availability_zone,
         "host": volume_groups.c.pool_name,
+        "replication_status": literal(states.REPLICATION_DISABLED),  # as it is shown of each
         "group_type_id": volume_groups.c.group_type_id,
         "group_snapshot_id": volume_groups.c.group_snapshot_id,
         "source_group_id": volume_groups.c.source_group_id,

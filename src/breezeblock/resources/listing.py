@@ -27,12 +27,15 @@ from sqlalchemy import (
 from breezeblock.model.errors import NotFound
 from breezeblock.store.tables import backups, snapshots, volume_types, volumes
 
-Op = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "has"]
+Op = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "has", "place"]
 Direction = Literal["asc", "desc"]
 
 
 class Condition(NamedTuple):
-    """One filter. `has` means: this map of texts, kept as JSON, has that key with that value."""
+    """One filter. `has` means: this map of texts, kept as JSON, has that key with that value.
+
+    `place` means: this pool is that one, or is of that backend, or of a backend of that host, by how much of it is named.
+    """
 
     attribute: str
     op: Op
@@ -162,10 +165,22 @@ def _holds(listing: Listing, condition: Condition) -> Any:
             return column <= value
         case "like":
             return contains(column, value)
+        case "place":
+            return _is_at(column, value)
         case "has":
             # `value` is the pair as JSON. A pair follows a brace or a comma, and neither can stand before a quote that
             # opens a key in any other place, as keys hold neither.
             return or_(*(contains(column, f"{before}{value}") for before in "{,"))
+
+
+def _is_at(column: ColumnElement[Any], place: str) -> ColumnElement[bool]:
+    """`node` has the pools of `node@…`, and `node@backend` those of `node@backend#…`.
+
+    Ranges, and not prefixes, because an index serves them on every database: texts are compared by code points here.
+    """
+    marks = "" if "#" in place else "#" if "@" in place else "#@"
+    below = (and_(column >= place + mark, column < place + chr(ord(mark) + 1)) for mark in marks)
+    return or_(column == place, *below)
 
 
 def contains(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
@@ -213,6 +228,8 @@ VOLUMES: Final = Listing(
         "bootable": volumes.c.bootable,
         "multiattach": volumes.c.multiattach,
         "encrypted": volumes.c.encrypted,
+        "replication_status": volumes.c.replication_status,
+        "encryption_key_id": volumes.c.encryption_key_id,
         "metadata": volumes.c.metadata_json,
         "image_metadata": volumes.c.image_metadata_json,
         "created_at": volumes.c.created_at_us,
@@ -280,6 +297,8 @@ BACKUPS: Final = Listing(
         "snapshot_id": backups.c.snapshot_id,
         "parent_id": backups.c.parent_id,
         "container": backups.c.container,
+        "fail_reason": backups.c.fail_reason,
+        "object_count": backups.c.object_count,
         "availability_zone": backups.c.availability_zone,
         "host": backups.c.host,
         "metadata": backups.c.metadata_json,
@@ -315,12 +334,13 @@ class Summary(NamedTuple):
     metadata_texts: Sequence[str]
 
 
-def summarize_volumes(tx: Connection, *, project_id: str | None) -> Summary:
-    """How many volumes a project (None: everybody) has, their size, and the distinct metadata they carry."""
+def summarize_volumes(tx: Connection, *, project_id: str | None, where: Sequence[Condition] = ()) -> Summary:
+    """How many volumes a project (None: everybody) has that fit, their size, and the distinct metadata that all carry."""
     seen = (
         ~volumes.c.tombstone if project_id is None else and_(~volumes.c.tombstone, volumes.c.project_id == project_id)
     )
-    count, size = tx.execute(select(func.count(), func.coalesce(func.sum(volumes.c.size_gib), 0)).where(seen)).one()
+    fit = and_(seen, *(_holds(VOLUMES, one) for one in where))
+    count, size = tx.execute(select(func.count(), func.coalesce(func.sum(volumes.c.size_gib), 0)).where(fit)).one()
     texts = tx.execute(
         select(volumes.c.metadata_json)
         .where(seen, volumes.c.metadata_json != "{}")

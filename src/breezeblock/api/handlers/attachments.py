@@ -25,6 +25,13 @@ LISTS: Final = Lists(
         "status": Filter(),
         "attach_status": Filter(attribute="status"),
         "instance_id": Filter(),
+        # Cinder has it for administrators. By it a host that has lost the answer to a request finds its own attachment.
+        "attached_host": Filter(),
+        "instance_uuid": Filter(public=False, attribute="instance_id"),
+        "id": Filter(public=False),
+        "project_id": Filter(public=False),
+        "mountpoint": Filter(public=False),
+        "attach_mode": Filter(public=False),
     },
     sort_keys=frozenset(attachments.LISTING.attributes) - {"bare"},
     sort_aliases={"instance_uuid": "instance_id", "attach_status": "status"},
@@ -95,7 +102,7 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "attachments", list_summary, since=ATTACHMENTS, query=LISTS),
+    Route("GET", "attachments", list_summary, since=ATTACHMENTS, query=LISTS, answer=views.MANY_SHORT),
     Route(
         "POST",
         "attachments",
@@ -103,11 +110,20 @@ ROUTES: Final = (
         since=ATTACHMENTS,
         status=200,
         body={ATTACHMENTS: schemas.CreateBody, ATTACH_MODE: schemas.CreateWithModeBody},
+        answer=views.ONE,
     ),
-    Route("GET", "attachments/detail", list_detail, since=ATTACHMENTS, query=LISTS),
-    Route("GET", "attachments/{attachment_id}", show, since=ATTACHMENTS),
-    Route("PUT", "attachments/{attachment_id}", update, since=ATTACHMENTS, status=200, body=schemas.UpdateBody),
-    Route("DELETE", "attachments/{attachment_id}", delete, since=ATTACHMENTS, status=200),
+    Route("GET", "attachments/detail", list_detail, since=ATTACHMENTS, query=LISTS, answer=views.MANY),
+    Route("GET", "attachments/{attachment_id}", show, since=ATTACHMENTS, answer=views.ONE),
+    Route(
+        "PUT",
+        "attachments/{attachment_id}",
+        update,
+        since=ATTACHMENTS,
+        status=200,
+        body=schemas.UpdateBody,
+        answer=views.ONE,
+    ),
+    Route("DELETE", "attachments/{attachment_id}", delete, since=ATTACHMENTS, status=200, answer=views.MANY_SHORT),
     Route(
         "POST",
         "attachments/{attachment_id}/action",

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_UPDATE, BACKUP_ZONE, OLDEST
+from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_SORT_NAME, BACKUP_UPDATE, BACKUP_ZONE, OLDEST
 from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import backups as schemas
@@ -37,9 +37,13 @@ LISTS: Final = Lists(
         "snapshot_id": Filter(public=False),
         "parent_id": Filter(public=False),
         "size": Filter(Kind.NUMBER, public=False),
+        "display_description": Filter(public=False, attribute="description"),
+        "fail_reason": Filter(public=False),
+        "object_count": Filter(Kind.NUMBER, public=False),
     },
     sort_keys=frozenset(listing.BACKUPS.attributes) - {"metadata"},
     sort_aliases={"display_name": "name", "display_description": "description"},
+    sort_since={"name": BACKUP_SORT_NAME},
 )
 
 
@@ -199,15 +203,22 @@ ROUTES: Final = (
     Route("POST", "backups", create, status=202, body=CREATED_BY, answer=views.ONE_SHORT),
     Route("GET", "backups", list_summary, query=LISTS, answer=views.MANY_SHORT),
     Route("GET", "backups/detail", list_detail, query=LISTS, answer=views.MANY),
-    Route("POST", "backups/import_record", import_record, status=201, body=schemas.ImportedRecordBody),
+    Route(
+        "POST",
+        "backups/import_record",
+        import_record,
+        status=201,
+        body=schemas.ImportedRecordBody,
+        answer=views.ONE_SHORT,
+    ),
     Route("GET", "backups/{backup_id}", show, answer=views.ONE),
     Route(
         "PUT", "backups/{backup_id}", update, since=BACKUP_UPDATE, status=200, body=CHANGED_BY, answer=views.ONE_SHORT
     ),
     Route("DELETE", "backups/{backup_id}", delete, status=202),
     Route("POST", "backups/{backup_id}/action", actions=ACTIONS),
-    Route("POST", "backups/{backup_id}/restore", restore, status=202, body=schemas.RestoreBody),
-    Route("GET", "backups/{backup_id}/export_record", export_record),
+    Route("POST", "backups/{backup_id}/restore", restore, status=202, body=schemas.RestoreBody, answer=views.RESTORED),
+    Route("GET", "backups/{backup_id}/export_record", export_record, answer=views.RECORD),
 )
 
 

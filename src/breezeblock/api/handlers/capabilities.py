@@ -18,4 +18,4 @@ async def show(call: Call) -> Response:
     return answers.json(views.detail(pool))
 
 
-ROUTES: Final = (Route("GET", "capabilities/{host}", show),)
+ROUTES: Final = (Route("GET", "capabilities/{host}", show, answer=views.SHOWN),)

@@ -3,6 +3,7 @@
 They are groups of one group type, whose snapshots are of one instant; where no backend can take such, they appear in `error`.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -25,9 +26,11 @@ from breezeblock.resources.group_types import CONSISTENT_TYPE_ID
 
 LISTS: Final = Lists(
     collection="consistencygroups",
-    filters={},
-    sort_keys=frozenset(group_listing.GROUPS.attributes),
+    filters={name: one._replace(public=True) for name, one in group_calls.LISTS.filters.items()},
+    sort_keys=frozenset(group_listing.GROUPS.attributes) - {"replication_status"},
     sort_aliases={},
+    refuses=None,
+    ignores=False,
 )
 SNAPSHOT_LISTS: Final = Lists(
     collection="cgsnapshots",
@@ -154,17 +157,25 @@ async def delete_snapshot(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("POST", "consistencygroups", create, status=202, body=schemas.CreateConsistencyGroupBody),
-    Route("GET", "consistencygroups", list_summary),
-    Route("GET", "consistencygroups/detail", list_detail),
+    Route(
+        "POST",
+        "consistencygroups",
+        create,
+        status=202,
+        body=schemas.CreateConsistencyGroupBody,
+        answer=views.CONSISTENCY_GROUP_CREATED,
+    ),
+    Route("GET", "consistencygroups", list_summary, query=LISTS, answer=views.MANY_CONSISTENCY_GROUPS_SHORT),
+    Route("GET", "consistencygroups/detail", list_detail, query=LISTS, answer=views.MANY_CONSISTENCY_GROUPS),
     Route(
         "POST",
         "consistencygroups/create_from_src",
         create_from_source,
         status=202,
         body=schemas.ConsistencyGroupFromSourceBody,
+        answer=views.CONSISTENCY_GROUP_CREATED,
     ),
-    Route("GET", "consistencygroups/{group_id}", show),
+    Route("GET", "consistencygroups/{group_id}", show, answer=views.ONE_CONSISTENCY_GROUP),
     Route("PUT", "consistencygroups/{group_id}", update, status=202, body=schemas.UpdateConsistencyGroupBody),
     Route("PUT", "consistencygroups/{group_id}/update", update, status=202, body=schemas.UpdateConsistencyGroupBody),
     Route(
@@ -174,10 +185,17 @@ ROUTES: Final = (
         status=202,
         body=schemas.DeleteConsistencyGroupBody,
     ),
-    Route("POST", "cgsnapshots", create_snapshot, status=202, body=schemas.CreateCgsnapshotBody),
-    Route("GET", "cgsnapshots", list_snapshots),
-    Route("GET", "cgsnapshots/detail", list_snapshot_details),
-    Route("GET", "cgsnapshots/{group_snapshot_id}", show_snapshot),
+    Route(
+        "POST",
+        "cgsnapshots",
+        create_snapshot,
+        status=202,
+        body=schemas.CreateCgsnapshotBody,
+        answer=views.CGSNAPSHOT_CREATED,
+    ),
+    Route("GET", "cgsnapshots", list_snapshots, query=SNAPSHOT_LISTS, answer=views.MANY_CGSNAPSHOTS_SHORT),
+    Route("GET", "cgsnapshots/detail", list_snapshot_details, query=SNAPSHOT_LISTS, answer=views.MANY_CGSNAPSHOTS),
+    Route("GET", "cgsnapshots/{group_snapshot_id}", show_snapshot, answer=views.ONE_CGSNAPSHOT),
     Route("DELETE", "cgsnapshots/{group_snapshot_id}", delete_snapshot, status=202),
 )
 
@@ -187,7 +205,7 @@ def _id(call: Call) -> str:
 
 
 async def _list(call: Call, *, detail: bool) -> Response:
-    page = paging.read_unfiltered(call, LISTS)
+    page = replace(paging.read(call, LISTS), with_count=False)
     found = await call.store.read(group_listing.page, wanted=page, with_types=detail, with_volumes=False)
     shown = [views.consistency_group(row, found) if detail else views.summary(row) for row in found.rows]
     content: dict[str, Any] = {"consistencygroups": shown}

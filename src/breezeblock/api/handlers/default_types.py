@@ -9,6 +9,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import DEFAULT_TYPES
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.default_types import DefaultTypeBody
+from breezeblock.api.views.shapes import TEXT, many, named, object_of
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import default_types
 
@@ -47,10 +48,14 @@ async def delete(call: Call) -> Response:
     return answers.empty(204)
 
 
+_SHOWN: Final = object_of({"project_id": TEXT, "volume_type_id": TEXT})
+ONE: Final = named("default_type", _SHOWN)
+MANY: Final = named("default_types", many(_SHOWN))
+
 ROUTES: Final = (
-    Route("GET", "default-types", list_defaults, since=DEFAULT_TYPES),
-    Route("GET", "default-types/{owner}", show, since=DEFAULT_TYPES),
-    Route("PUT", "default-types/{owner}", put, since=DEFAULT_TYPES, status=200, body=DefaultTypeBody),
+    Route("GET", "default-types", list_defaults, since=DEFAULT_TYPES, answer=MANY),
+    Route("GET", "default-types/{owner}", show, since=DEFAULT_TYPES, answer=ONE),
+    Route("PUT", "default-types/{owner}", put, since=DEFAULT_TYPES, status=200, body=DefaultTypeBody, answer=ONE),
     Route("DELETE", "default-types/{owner}", delete, since=DEFAULT_TYPES, status=204),
 )
 

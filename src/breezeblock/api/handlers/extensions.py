@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
+from breezeblock.api.views.shapes import TEXT, many, named, object_of
 from breezeblock.model.errors import NotFound
 
 
@@ -113,6 +114,13 @@ EXTENSIONS: Final = (
     Extension("scheduler-stats", "Scheduler_stats", "2014-09-07T00:00:00+00:00", "Scheduler stats support."),
 )
 _BY_ALIAS: Final = {extension.alias: extension for extension in EXTENSIONS}
+
+
+_SHOWN: Final = object_of(
+    {"alias": TEXT, "name": TEXT, "updated": TEXT, "description": TEXT, "links": {"type": "array", "maxItems": 0}}
+)
+ONE: Final = named("extension", _SHOWN)
+MANY: Final = named("extensions", many(_SHOWN))
 
 
 async def list_extensions(call: Call) -> Response:

@@ -32,6 +32,7 @@ LISTS: Final = Lists(
     },
     sort_keys=frozenset(group_listing.GROUP_SNAPSHOTS.attributes),
     sort_aliases={},
+    ignores=False,
 )
 
 
@@ -113,10 +114,27 @@ ROUTES: Final = (
         since=GROUP_SNAPSHOT_OF_SNAPSHOT,
         status=202,
         body=schemas.CreateGroupSnapshotBody,
+        answer=views.SNAPSHOT_CREATED,
     ),
-    Route("GET", "group_snapshots", list_summary, since=GROUP_SNAPSHOT_OF_SNAPSHOT, query=LISTS),
-    Route("GET", "group_snapshots/detail", list_detail, since=GROUP_SNAPSHOT_OF_SNAPSHOT, query=LISTS),
-    Route("GET", "group_snapshots/{group_snapshot_id}", show, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
+    Route(
+        "GET",
+        "group_snapshots",
+        list_summary,
+        since=GROUP_SNAPSHOT_OF_SNAPSHOT,
+        query=LISTS,
+        answer=views.MANY_SNAPSHOTS_SHORT,
+    ),
+    Route(
+        "GET",
+        "group_snapshots/detail",
+        list_detail,
+        since=GROUP_SNAPSHOT_OF_SNAPSHOT,
+        query=LISTS,
+        answer=views.MANY_SNAPSHOTS,
+    ),
+    Route(
+        "GET", "group_snapshots/{group_snapshot_id}", show, since=GROUP_SNAPSHOT_OF_SNAPSHOT, answer=views.ONE_SNAPSHOT
+    ),
     Route("DELETE", "group_snapshots/{group_snapshot_id}", delete, since=GROUP_SNAPSHOT_OF_SNAPSHOT, status=202),
     Route("POST", "group_snapshots/{group_snapshot_id}/action", actions=ACTIONS, since=GROUP_SNAPSHOT_OF_SNAPSHOT),
 )

@@ -8,7 +8,7 @@ from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.handlers.types import DEFAULT, asked_for_public
 from breezeblock.api.microversions import GROUP_TYPES
-from breezeblock.api.paging import Lists
+from breezeblock.api.paging import Filter, Lists
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.group_types import CreateGroupTypeBody, GroupSpecsBody, OneSpec, UpdateGroupTypeBody
 from breezeblock.api.views import group_types as views
@@ -16,7 +16,13 @@ from breezeblock.model.errors import BadRequest
 from breezeblock.resources import group_types
 from breezeblock.resources.listing import Page
 
-LISTS: Final = Lists(collection="group_types", filters={}, sort_keys=frozenset(group_types.ATTRIBUTES), sort_aliases={})
+LISTS: Final = Lists(
+    collection="group_types",
+    filters={},
+    sort_keys=frozenset(group_types.ATTRIBUTES),
+    sort_aliases={},
+    own={"is_public": Filter()},
+)
 
 
 async def list_types(call: Call) -> Response:
@@ -129,12 +135,20 @@ async def delete_spec(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "group_types", list_types, since=GROUP_TYPES),
-    Route("POST", "group_types", create, since=GROUP_TYPES, status=202, body=CreateGroupTypeBody),
-    Route("GET", "group_types/{group_type_id}", show, since=GROUP_TYPES),
-    Route("PUT", "group_types/{group_type_id}", update, since=GROUP_TYPES, status=200, body=UpdateGroupTypeBody),
+    Route("GET", "group_types", list_types, since=GROUP_TYPES, query=LISTS, answer=views.MANY),
+    Route("POST", "group_types", create, since=GROUP_TYPES, status=202, body=CreateGroupTypeBody, answer=views.ONE),
+    Route("GET", "group_types/{group_type_id}", show, since=GROUP_TYPES, answer=views.ONE),
+    Route(
+        "PUT",
+        "group_types/{group_type_id}",
+        update,
+        since=GROUP_TYPES,
+        status=200,
+        body=UpdateGroupTypeBody,
+        answer=views.ONE,
+    ),
     Route("DELETE", "group_types/{group_type_id}", delete, since=GROUP_TYPES, status=202),
-    Route("GET", "group_types/{group_type_id}/group_specs", list_specs, since=GROUP_TYPES),
+    Route("GET", "group_types/{group_type_id}/group_specs", list_specs, since=GROUP_TYPES, answer=views.SPECS),
     Route(
         "POST",
         "group_types/{group_type_id}/group_specs",
@@ -142,8 +156,9 @@ ROUTES: Final = (
         since=GROUP_TYPES,
         status=202,
         body=GroupSpecsBody,
+        answer=views.SPECS,
     ),
-    Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES),
+    Route("GET", "group_types/{group_type_id}/group_specs/{key}", show_spec, since=GROUP_TYPES, answer=views.ONE_SPEC),
     Route(
         "PUT",
         "group_types/{group_type_id}/group_specs/{key}",
@@ -151,6 +166,7 @@ ROUTES: Final = (
         since=GROUP_TYPES,
         status=200,
         body=OneSpec,
+        answer=views.ONE_SPEC,
     ),
     Route("DELETE", "group_types/{group_type_id}/group_specs/{key}", delete_spec, since=GROUP_TYPES, status=202),
 )

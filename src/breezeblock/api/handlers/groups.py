@@ -14,7 +14,7 @@ from breezeblock.api.microversions import (
     GROUP_SNAPSHOT_OF_SNAPSHOT,
     GROUP_VOLUMES,
 )
-from breezeblock.api.paging import Filter, Lists
+from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import groups as schemas
 from breezeblock.api.schemas.fields import stripped
@@ -30,20 +30,23 @@ LISTS: Final = Lists(
     collection="groups",
     filters={
         "name": Filter(),
-        LIST_VOLUME: Filter(),
         "id": Filter(public=False),
         "status": Filter(public=False),
         "project_id": Filter(public=False),
         "user_id": Filter(public=False),
         "description": Filter(public=False),
-        "host": Filter(public=False),
+        "host": Filter(Kind.HOST, public=False),
+        "cluster_name": Filter(Kind.HOST, public=False, attribute="host"),
+        "replication_status": Filter(public=False),
         "availability_zone": Filter(public=False),
         "group_type_id": Filter(public=False),
         "group_snapshot_id": Filter(public=False),
         "source_group_id": Filter(public=False),
     },
-    sort_keys=frozenset(group_listing.GROUPS.attributes),
+    sort_keys=frozenset(group_listing.GROUPS.attributes) - {"replication_status"},
     sort_aliases={},
+    ignores=False,
+    own={LIST_VOLUME: Filter(Kind.FLAG, since=GROUP_VOLUMES)},
 )
 
 
@@ -217,7 +220,11 @@ async def _replicate(call: Call) -> Response:
 
 GROUPS_ACTIONS: Final = {
     "create-from-src": Action(
-        create_from_source, since=GROUP_SNAPSHOT_OF_SNAPSHOT, status=202, body=schemas.CreateFromSource
+        create_from_source,
+        since=GROUP_SNAPSHOT_OF_SNAPSHOT,
+        status=202,
+        body=schemas.CreateFromSource,
+        answer=views.CREATED,
     )
 }
 ACTIONS: Final = {
@@ -230,11 +237,13 @@ ACTIONS: Final = {
 }
 
 ROUTES: Final = (
-    Route("POST", "groups", create, since=GROUP_OF_VOLUME, status=202, body=schemas.CreateGroupBody),
-    Route("GET", "groups", list_summary, since=GROUP_OF_VOLUME, query=LISTS),
-    Route("GET", "groups/detail", list_detail, since=GROUP_OF_VOLUME, query=LISTS),
+    Route(
+        "POST", "groups", create, since=GROUP_OF_VOLUME, status=202, body=schemas.CreateGroupBody, answer=views.CREATED
+    ),
+    Route("GET", "groups", list_summary, since=GROUP_OF_VOLUME, query=LISTS, answer=views.MANY_SHORT),
+    Route("GET", "groups/detail", list_detail, since=GROUP_OF_VOLUME, query=LISTS, answer=views.MANY),
     Route("POST", "groups/action", actions=GROUPS_ACTIONS, since=GROUP_OF_VOLUME),
-    Route("GET", "groups/{group_id}", show, since=GROUP_OF_VOLUME),
+    Route("GET", "groups/{group_id}", show, since=GROUP_OF_VOLUME, query=LISTS.own, answer=views.ONE),
     Route("PUT", "groups/{group_id}", update, since=GROUP_OF_VOLUME, status=202, body=schemas.UpdateGroupBody),
     Route("POST", "groups/{group_id}/action", actions=ACTIONS, since=GROUP_OF_VOLUME),
 )
@@ -278,11 +287,10 @@ def _with_volumes(call: Call) -> bool:
 
 async def _list(call: Call, *, detail: bool) -> Response:
     page: Page = paging.read(call, LISTS)
-    where = tuple(one for one in page.where if one.attribute != LIST_VOLUME)
     with_volumes = detail and _with_volumes(call)
     found = await call.store.read(
         group_listing.page,
-        wanted=replace(page, where=(*where, group_listing.GENERIC), with_count=False),
+        wanted=replace(page, where=(*page.where, group_listing.GENERIC), with_count=False),
         with_types=detail,
         with_volumes=with_volumes,
     )

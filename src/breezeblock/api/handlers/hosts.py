@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
+from breezeblock.api.paging import Filter
 from breezeblock.api.routing import Route
 from breezeblock.api.views import hosts as views
 from breezeblock.model.errors import BadRequest
@@ -61,7 +62,7 @@ def _status(body: dict[str, str]) -> str | None:
 
 
 ROUTES: Final = (
-    Route("GET", "os-hosts", list_hosts),
-    Route("GET", "os-hosts/{host}", show),
-    Route("PUT", "os-hosts/{host}", update, status=200),
+    Route("GET", "os-hosts", list_hosts, query={"zone": Filter()}, answer=views.MANY),
+    Route("GET", "os-hosts/{host}", show, answer=views.RESOURCES),
+    Route("PUT", "os-hosts/{host}", update, status=200, answer=views.SWITCHED),
 )

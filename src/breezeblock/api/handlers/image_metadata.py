@@ -10,6 +10,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import OLDEST, REIMAGE, UPLOAD_SHARED
 from breezeblock.api.routing import Action
 from breezeblock.api.schemas import image_metadata as schemas
+from breezeblock.api.views.shapes import MAP_OF_TEXTS_OR_NULL, named
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import VolumeId
 from breezeblock.resources import image_metadata, listing
@@ -61,10 +62,12 @@ async def reimage(call: Call) -> Response:
     raise BadRequest(f"Invalid os-reimage.image_id = {str(body.image_id)!r}: {NO_REIMAGE}.")
 
 
+METADATA: Final = named("metadata", MAP_OF_TEXTS_OR_NULL)
+
 ACTIONS: Final = {
-    "os-set_image_metadata": Action(set_metadata, status=200, body=schemas.SetImageMetadata),
+    "os-set_image_metadata": Action(set_metadata, status=200, body=schemas.SetImageMetadata, answer=METADATA),
     "os-unset_image_metadata": Action(unset_metadata, status=200, body=schemas.UnsetImageMetadata),
-    "os-show_image_metadata": Action(show_metadata, status=200),
+    "os-show_image_metadata": Action(show_metadata, status=200, answer=METADATA),
     "os-volume_upload_image": Action(
         upload, status=202, body={OLDEST: schemas.UploadImage, UPLOAD_SHARED: schemas.UploadImageShared}
     ),

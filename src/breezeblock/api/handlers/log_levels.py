@@ -9,6 +9,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import LOG_LEVELS
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.services import GetLog, SetLog
+from breezeblock.api.views.shapes import MAP_OF_TEXTS, TEXT, many, named, object_of
 from breezeblock.resources import log_levels
 from breezeblock.resources.log_levels import Said
 
@@ -46,7 +47,9 @@ async def get_log(call: Call) -> Response:
     return answers.json({"log_levels": shown})
 
 
+LEVELS: Final = named("log_levels", many(object_of({"binary": TEXT, "host": TEXT, "levels": MAP_OF_TEXTS})))
+
 ROUTES: Final = (
     Route("PUT", "os-services/set-log", set_log, since=LOG_LEVELS, status=202, body=SetLog),
-    Route("PUT", "os-services/get-log", get_log, since=LOG_LEVELS, status=200, body=GetLog),
+    Route("PUT", "os-services/get-log", get_log, since=LOG_LEVELS, status=200, body=GetLog, answer=LEVELS),
 )

@@ -17,7 +17,7 @@ from breezeblock.api.microversions import (
     MANAGEABLE_ON_CLUSTER,
     OLDEST,
 )
-from breezeblock.api.paging import Lists
+from breezeblock.api.paging import LIST_NUMBERS, LIST_TEXTS, Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import managing as schemas
 from breezeblock.api.schemas.fields import stripped
@@ -31,6 +31,13 @@ from breezeblock.resources import extend_completion, manageable, managing, manag
 from breezeblock.resources.manageable import Entry, Place
 
 _SORTED_BY: Final = Lists("", {}, frozenset({"reference", "size"}), {})
+# What is looked at in the query, for the description of the API.
+LISTED_BY: Final = {
+    "host": Filter(),
+    "cluster": Filter(since=MANAGEABLE_ON_CLUSTER),
+    **{name: Filter(Kind.NUMBER) for name in LIST_NUMBERS},
+    **{name: Filter() for name in LIST_TEXTS},
+}
 
 
 async def manage_volume(call: Call) -> Response:
@@ -152,12 +159,20 @@ ROUTES: Final = (
         manage_volume,
         status=202,
         body={OLDEST: schemas.ManageVolumeBody, MANAGE_ON_CLUSTER: schemas.ManageVolumeOnClusterBody},
+        answer=volume_views.LEGACY,
     ),
-    Route("GET", "os-volume-manage", list_volumes),
-    Route("GET", "os-volume-manage/detail", list_volume_details),
-    Route("POST", "os-snapshot-manage", manage_snapshot, status=202, body=schemas.ManageSnapshotBody),
-    Route("GET", "os-snapshot-manage", list_snapshots),
-    Route("GET", "os-snapshot-manage/detail", list_snapshot_details),
+    Route("GET", "os-volume-manage", list_volumes, query=LISTED_BY, answer=views.VOLUMES_SHORT),
+    Route("GET", "os-volume-manage/detail", list_volume_details, query=LISTED_BY, answer=views.VOLUMES),
+    Route(
+        "POST",
+        "os-snapshot-manage",
+        manage_snapshot,
+        status=202,
+        body=schemas.ManageSnapshotBody,
+        answer=snapshot_views.ONE,
+    ),
+    Route("GET", "os-snapshot-manage", list_snapshots, query=LISTED_BY, answer=views.SNAPSHOTS_SHORT),
+    Route("GET", "os-snapshot-manage/detail", list_snapshot_details, query=LISTED_BY, answer=views.SNAPSHOTS),
     Route(
         "POST",
         "manageable_volumes",
@@ -165,14 +180,32 @@ ROUTES: Final = (
         since=MANAGEABLE,
         status=202,
         body={OLDEST: schemas.ManageVolumeBody, MANAGE_ON_CLUSTER: schemas.ManageVolumeOnClusterBody},
+        answer=volume_views.LEGACY,
     ),
-    Route("GET", "manageable_volumes", list_volumes, since=MANAGEABLE),
-    Route("GET", "manageable_volumes/detail", list_volume_details, since=MANAGEABLE),
+    Route("GET", "manageable_volumes", list_volumes, query=LISTED_BY, since=MANAGEABLE, answer=views.VOLUMES_SHORT),
     Route(
-        "POST", "manageable_snapshots", manage_snapshot, since=MANAGEABLE, status=202, body=schemas.ManageSnapshotBody
+        "GET", "manageable_volumes/detail", list_volume_details, query=LISTED_BY, since=MANAGEABLE, answer=views.VOLUMES
     ),
-    Route("GET", "manageable_snapshots", list_snapshots, since=MANAGEABLE),
-    Route("GET", "manageable_snapshots/detail", list_snapshot_details, since=MANAGEABLE),
+    Route(
+        "POST",
+        "manageable_snapshots",
+        manage_snapshot,
+        since=MANAGEABLE,
+        status=202,
+        body=schemas.ManageSnapshotBody,
+        answer=snapshot_views.ONE,
+    ),
+    Route(
+        "GET", "manageable_snapshots", list_snapshots, query=LISTED_BY, since=MANAGEABLE, answer=views.SNAPSHOTS_SHORT
+    ),
+    Route(
+        "GET",
+        "manageable_snapshots/detail",
+        list_snapshot_details,
+        query=LISTED_BY,
+        since=MANAGEABLE,
+        answer=views.SNAPSHOTS,
+    ),
 )
 
 # --- from the call to what transactions take -----------------------------------------------------------------------

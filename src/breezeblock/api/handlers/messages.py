@@ -25,6 +25,7 @@ LISTS: Final = Lists(
     },
     sort_keys=frozenset(messages.MESSAGES.attributes),
     sort_aliases={},
+    ignores=False,
 )
 
 

@@ -9,6 +9,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import MIGRATE_CLUSTER, OLDEST
 from breezeblock.api.routing import Action
 from breezeblock.api.schemas import migrations as schemas
+from breezeblock.api.views.shapes import TEXT, named
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import VolumeId
 from breezeblock.resources import migrations
@@ -54,7 +55,9 @@ ACTIONS: Final = {
     "os-migrate_volume": Action(
         migrate, status=202, body={OLDEST: schemas.Migrate, MIGRATE_CLUSTER: schemas.MigrateToCluster}
     ),
-    "os-migrate_volume_completion": Action(complete, status=200, body=schemas.CompleteMigration),
+    "os-migrate_volume_completion": Action(
+        complete, status=200, body=schemas.CompleteMigration, answer=named("save_volume_id", TEXT)
+    ),
 }
 
 

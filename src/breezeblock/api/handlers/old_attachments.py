@@ -124,7 +124,9 @@ ACTIONS: Final = {
     "os-unreserve": Action(unreserve, status=202),
     "os-begin_detaching": Action(begin_detaching, status=202),
     "os-roll_detaching": Action(roll_detaching, status=202),
-    "os-initialize_connection": Action(initialize_connection, status=200, body=schemas.Connection),
+    "os-initialize_connection": Action(
+        initialize_connection, status=200, body=schemas.Connection, answer=views.CONNECTION
+    ),
     "os-terminate_connection": Action(terminate_connection, status=202, body=schemas.Disconnection),
     "os-force_detach": Action(force_detach, status=202, body=schemas.ForceDetach),
 }

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.paging import Filter, Lists
+from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.qos_specs import CreateQosBody, DeleteKeysBody, UpdateQosBody
+from breezeblock.api.views.shapes import LINKS, MAP_OF_TEXTS_OR_NULL, TEXT, Shape, many, named, object_of, one_of, paged
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import qos_specs
 
@@ -19,6 +20,7 @@ LISTS: Final = Lists(
     filters={"id": Filter(), "name": Filter(), "consumer": Filter()},
     sort_keys=frozenset(qos_specs.LISTING.attributes),
     sort_aliases={},
+    refuses=None,
 )
 
 
@@ -116,16 +118,25 @@ async def disassociate_all(call: Call) -> Response:
     return answers.empty(202)
 
 
+NAMED_BY: Final = {"vol_type_id": Filter()}
+_SPECS: Final = object_of({"id": TEXT, "name": TEXT, "consumer": TEXT, "specs": MAP_OF_TEXTS_OR_NULL})
+ONE: Final = Shape(object_of({"qos_specs": _SPECS, "links": LINKS}))
+MANY: Final = paged("qos_specs", _SPECS)
+CHANGED: Final = named("qos_specs", MAP_OF_TEXTS_OR_NULL)
+ASSOCIATIONS: Final = named(
+    "qos_associations", many(object_of({"association_type": one_of("volume_type"), "name": TEXT, "id": TEXT}))
+)
+
 ROUTES: Final = (
-    Route("GET", "qos-specs", list_specs, query=LISTS),
-    Route("POST", "qos-specs", create, status=200, body=CreateQosBody),
-    Route("GET", "qos-specs/{qos_id}", show),
-    Route("PUT", "qos-specs/{qos_id}", update, status=200, body=UpdateQosBody),
-    Route("DELETE", "qos-specs/{qos_id}", delete, status=202),
+    Route("GET", "qos-specs", list_specs, query=LISTS, answer=MANY),
+    Route("POST", "qos-specs", create, status=200, body=CreateQosBody, answer=ONE),
+    Route("GET", "qos-specs/{qos_id}", show, answer=ONE),
+    Route("PUT", "qos-specs/{qos_id}", update, status=200, body=UpdateQosBody, answer=CHANGED),
+    Route("DELETE", "qos-specs/{qos_id}", delete, status=202, query={"force": Filter(Kind.FLAG)}),
     Route("PUT", "qos-specs/{qos_id}/delete_keys", delete_keys, status=202, body=DeleteKeysBody),
-    Route("GET", "qos-specs/{qos_id}/associations", list_associations),
-    Route("GET", "qos-specs/{qos_id}/associate", associate, status=202),
-    Route("GET", "qos-specs/{qos_id}/disassociate", disassociate, status=202),
+    Route("GET", "qos-specs/{qos_id}/associations", list_associations, answer=ASSOCIATIONS),
+    Route("GET", "qos-specs/{qos_id}/associate", associate, status=202, query=NAMED_BY),
+    Route("GET", "qos-specs/{qos_id}/disassociate", disassociate, status=202, query=NAMED_BY),
     Route("GET", "qos-specs/{qos_id}/disassociate_all", disassociate_all, status=202),
 )
 

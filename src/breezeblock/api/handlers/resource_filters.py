@@ -19,8 +19,9 @@ from breezeblock.api.handlers import (
     volumes,
 )
 from breezeblock.api.microversions import RESOURCE_FILTERS_LIST
-from breezeblock.api.paging import Lists
+from breezeblock.api.paging import Filter, Lists
 from breezeblock.api.routing import Route
+from breezeblock.api.views.shapes import TEXT, many, named, object_of
 
 # By the names that this API has for resources here and nowhere else.
 LISTED: Final[dict[str, Lists]] = {
@@ -49,4 +50,10 @@ async def list_filters(call: Call) -> Response:
     return answers.json({"resource_filters": shown})
 
 
-ROUTES: Final = (Route("GET", "resource_filters", list_filters, since=RESOURCE_FILTERS_LIST),)
+SHOWN: Final = named("resource_filters", many(object_of({"resource": TEXT, "filters": many(TEXT)})))
+
+ROUTES: Final = (
+    Route(
+        "GET", "resource_filters", list_filters, query={"resource": Filter()}, since=RESOURCE_FILTERS_LIST, answer=SHOWN
+    ),
+)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from breezeblock.api import answers
 from breezeblock.api.call import Call
-from breezeblock.api.handlers.volume_metadata import one_pair
+from breezeblock.api.handlers.volume_metadata import META, METADATA, one_pair
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.volumes import MetaBody, MetadataBody
 from breezeblock.model.ids import SnapshotId
@@ -72,11 +72,11 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "snapshots/{snapshot_id}/metadata", show_all),
-    Route("POST", "snapshots/{snapshot_id}/metadata", merge, status=200, body=MetadataBody),
-    Route("PUT", "snapshots/{snapshot_id}/metadata", replace, status=200, body=MetadataBody),
-    Route("GET", "snapshots/{snapshot_id}/metadata/{key}", show),
-    Route("PUT", "snapshots/{snapshot_id}/metadata/{key}", put, status=200, body=MetaBody),
+    Route("GET", "snapshots/{snapshot_id}/metadata", show_all, answer=METADATA),
+    Route("POST", "snapshots/{snapshot_id}/metadata", merge, status=200, body=MetadataBody, answer=METADATA),
+    Route("PUT", "snapshots/{snapshot_id}/metadata", replace, status=200, body=MetadataBody, answer=METADATA),
+    Route("GET", "snapshots/{snapshot_id}/metadata/{key}", show, answer=META),
+    Route("PUT", "snapshots/{snapshot_id}/metadata/{key}", put, status=200, body=MetaBody, answer=META),
     Route("DELETE", "snapshots/{snapshot_id}/metadata/{key}", delete, status=200),
 )
 

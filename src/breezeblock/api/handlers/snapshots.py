@@ -9,8 +9,12 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.handlers import managing
-from breezeblock.api.microversions import CONSUMES_QUOTA as CONSUMES_QUOTA_SINCE
-from breezeblock.api.microversions import SNAPSHOT_IN_USE, SNAPSHOT_METADATA_FILTER
+from breezeblock.api.microversions import (
+    RESOURCE_FILTERS,
+    SNAPSHOT_IN_USE,
+    SNAPSHOT_METADATA_FILTER,
+    SNAPSHOT_SORT_NAME,
+)
 from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import snapshots as schemas
@@ -30,19 +34,24 @@ LISTS: Final = Lists(
         "volume_id": Filter(),
         "metadata": Filter(Kind.PAIRS, since=SNAPSHOT_METADATA_FILTER),
         "availability_zone": Filter(),
-        "consumes_quota": Filter(Kind.FLAG, since=CONSUMES_QUOTA_SINCE),
+        "consumes_quota": Filter(Kind.FLAG, since=RESOURCE_FILTERS),
         "id": Filter(public=False),
         "project_id": Filter(public=False),
         "user_id": Filter(public=False),
-        "host": Filter(public=False),
+        "host": Filter(Kind.HOST, public=False),
+        "cluster_name": Filter(Kind.HOST, public=False, attribute="host"),
         "description": Filter(public=False),
+        "display_description": Filter(public=False, attribute="description"),
         "volume_size": Filter(Kind.NUMBER, public=False, attribute="size"),
         "volume_type_id": Filter(public=False),
         "group_snapshot_id": Filter(public=False),
+        "progress": Filter(public=False),
+        "use_quota": Filter(Kind.FLAG, public=False, attribute="consumes_quota"),
+        "cgsnapshot_id": Filter(Kind.NOTHING, public=False),  # no snapshot here has one
     },
-    sort_keys=frozenset(listing.SNAPSHOTS.attributes)
-    - {"metadata", "consumes_quota", "availability_zone", "group_snapshot_id"},
+    sort_keys=frozenset(listing.SNAPSHOTS.attributes) - {"metadata", "consumes_quota", "availability_zone"},
     sort_aliases={"display_name": "name", "display_description": "description", "volume_size": "size"},
+    sort_since={"name": SNAPSHOT_SORT_NAME},
 )
 
 

@@ -27,13 +27,16 @@ _FILTERS: Final = {
     "id": Filter(),
     "no_snapshots": Filter(Kind.FLAG),
     "source_project_id": Filter(attribute="project_id"),
-    "project_id": Filter(public=False),
+    "project_id": Filter(),
+    "destination_project_id": Filter(Kind.NOTHING),  # who accepts an offer ends it
 }
 LISTS: Final = Lists(
     collection=NEW,
     filters=_FILTERS,
     sort_keys=frozenset(transfers.TRANSFERS.attributes) - {"no_snapshots"},
     sort_aliases={"display_name": "name", "source_project_id": "project_id"},
+    refuses=None,
+    ignores=False,
 )
 
 
@@ -105,25 +108,33 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", NEW, list_summary, query=LISTS),
+    Route("GET", NEW, list_summary, query=LISTS, answer=views.MANY_SHORT),
     Route(
         "POST",
         NEW,
         create,
         status=202,
         body={OLDEST: schemas.CreateTransferBody, TRANSFER_SNAPSHOTS: schemas.CreateTransferWithSnapshotsBody},
+        answer=views.CREATED,
     ),
-    Route("GET", f"{NEW}/detail", list_detail, query=LISTS),
-    Route("GET", f"{OLD}", list_summary_old, query=LISTS),
-    Route("POST", f"{OLD}", create_old, status=202, body=schemas.CreateTransferBody),
-    Route("GET", f"{OLD}/detail", list_detail_old, query=LISTS),
+    Route("GET", f"{NEW}/detail", list_detail, query=LISTS, answer=views.MANY),
+    Route("GET", f"{OLD}", list_summary_old, query=LISTS, answer=views.MANY_SHORT),
+    Route("POST", f"{OLD}", create_old, status=202, body=schemas.CreateTransferBody, answer=views.CREATED),
+    Route("GET", f"{OLD}/detail", list_detail_old, query=LISTS, answer=views.MANY),
     *(
         route
         for url in (NEW, OLD)
         for route in (
-            Route("GET", f"{url}/{{transfer_id}}", show),
+            Route("GET", f"{url}/{{transfer_id}}", show, answer=views.ONE),
             Route("DELETE", f"{url}/{{transfer_id}}", delete, status=202),
-            Route("POST", f"{url}/{{transfer_id}}/accept", accept, status=202, body=schemas.AcceptTransferBody),
+            Route(
+                "POST",
+                f"{url}/{{transfer_id}}/accept",
+                accept,
+                status=202,
+                body=schemas.AcceptTransferBody,
+                answer=views.ONE_SHORT,
+            ),
         )
     ),
 )

@@ -8,6 +8,7 @@ from breezeblock.api import answers
 from breezeblock.api.call import Call
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.type_encryption import CreateEncryptionBody, UpdateEncryptionBody
+from breezeblock.api.views import encryption as views
 from breezeblock.api.views.template import format_time
 from breezeblock.resources import type_encryption
 from breezeblock.resources.type_encryption import Encryption, Words
@@ -62,10 +63,17 @@ async def delete(call: Call) -> Response:
 
 
 ROUTES: Final = (
-    Route("GET", "types/{type_id}/encryption", show),
-    Route("POST", "types/{type_id}/encryption", create, status=200, body=CreateEncryptionBody),
-    Route("GET", "types/{type_id}/encryption/{encryption_id}", show_one),
-    Route("PUT", "types/{type_id}/encryption/{encryption_id}", update, status=200, body=UpdateEncryptionBody),
+    Route("GET", "types/{type_id}/encryption", show, answer=views.OF_TYPE),
+    Route("POST", "types/{type_id}/encryption", create, status=200, body=CreateEncryptionBody, answer=views.CREATED),
+    Route("GET", "types/{type_id}/encryption/{encryption_id}", show_one, answer=views.WORD_OF_TYPE),
+    Route(
+        "PUT",
+        "types/{type_id}/encryption/{encryption_id}",
+        update,
+        status=200,
+        body=UpdateEncryptionBody,
+        answer=views.UPDATED,
+    ),
     Route("DELETE", "types/{type_id}/encryption/{encryption_id}", delete, status=202),
 )
 

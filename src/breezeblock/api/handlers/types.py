@@ -22,7 +22,7 @@ LISTS: Final = Lists(
     collection="types",
     filters={
         "is_public": Filter(),
-        "extra_specs": Filter(),
+        "extra_specs": Filter(since=TYPE_EXTRA_SPECS_FILTER),  # of administrators always
         "id": Filter(public=False),
         "name": Filter(public=False),
         "description": Filter(public=False),
@@ -30,6 +30,7 @@ LISTS: Final = Lists(
     },
     sort_keys=frozenset(types.ATTRIBUTES),
     sort_aliases={},
+    refuses=TYPE_EXTRA_SPECS_FILTER,
 )
 DEFAULT: Final = "default"
 

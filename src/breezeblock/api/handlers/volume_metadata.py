@@ -10,6 +10,7 @@ from breezeblock.api.call import Call
 from breezeblock.api.microversions import ETAGS
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.volumes import MetaBody, MetadataBody
+from breezeblock.api.views.shapes import MAP_OF_TEXTS, named
 from breezeblock.model.errors import BadRequest
 from breezeblock.model.ids import VolumeId
 from breezeblock.resources import listing, progress, volume_edits
@@ -82,12 +83,15 @@ async def delete(call: Call) -> Response:
     return answers.empty(200)
 
 
+METADATA: Final = named("metadata", MAP_OF_TEXTS)
+META: Final = named("meta", MAP_OF_TEXTS)
+
 ROUTES: Final = (
-    Route("GET", "volumes/{volume_id}/metadata", show_all),
-    Route("POST", "volumes/{volume_id}/metadata", merge, status=200, body=MetadataBody),
-    Route("PUT", "volumes/{volume_id}/metadata", replace, status=200, body=MetadataBody),
-    Route("GET", "volumes/{volume_id}/metadata/{key}", show),
-    Route("PUT", "volumes/{volume_id}/metadata/{key}", put, status=200, body=MetaBody),
+    Route("GET", "volumes/{volume_id}/metadata", show_all, answer=METADATA),
+    Route("POST", "volumes/{volume_id}/metadata", merge, status=200, body=MetadataBody, answer=METADATA),
+    Route("PUT", "volumes/{volume_id}/metadata", replace, status=200, body=MetadataBody, answer=METADATA),
+    Route("GET", "volumes/{volume_id}/metadata/{key}", show, answer=META),
+    Route("PUT", "volumes/{volume_id}/metadata/{key}", put, status=200, body=MetaBody, answer=META),
     Route("DELETE", "volumes/{volume_id}/metadata/{key}", delete, status=200),
 )
 

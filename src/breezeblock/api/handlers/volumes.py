@@ -1,6 +1,7 @@
 """Volumes: create, list, show, change, delete, and what POST …/action does."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import UNSET, json
@@ -8,7 +9,6 @@ from starlette.responses import Response
 
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
-from breezeblock.api.microversions import CONSUMES_QUOTA as CONSUMES_QUOTA_SINCE
 from breezeblock.api.microversions import (
     CREATE_FROM_BACKUP,
     DELETE_FORCE,
@@ -17,15 +17,16 @@ from breezeblock.api.microversions import (
     GROUP_OF_VOLUME,
     IMAGE_METADATA_FILTER,
     OLDEST,
+    RESOURCE_FILTERS,
     REVERT,
     STRICT_BODIES,
-    TIME_FILTERS,
     VOLUME_SUMMARY,
 )
 from breezeblock.api.paging import Filter, Kind, Lists
 from breezeblock.api.routing import Action, Route
 from breezeblock.api.schemas import volumes as schemas
 from breezeblock.api.schemas.fields import first_sent, stripped
+from breezeblock.api.views import encryption
 from breezeblock.api.views import volumes as views
 from breezeblock.model.errors import BadRequest, NotFound
 from breezeblock.model.ids import BackupId, SnapshotId, VolumeId
@@ -52,26 +53,38 @@ LISTS: Final = Lists(
         "migration_status": Filter(),
         "availability_zone": Filter(),
         "size": Filter(Kind.NUMBER),
-        "created_at": Filter(Kind.TIME, since=TIME_FILTERS),
-        "updated_at": Filter(Kind.TIME, since=TIME_FILTERS),
-        "consumes_quota": Filter(Kind.FLAG, since=CONSUMES_QUOTA_SINCE),
+        "created_at": Filter(Kind.TIME, since=RESOURCE_FILTERS),
+        "updated_at": Filter(Kind.TIME, since=RESOURCE_FILTERS),
+        "consumes_quota": Filter(Kind.FLAG, since=RESOURCE_FILTERS),
         "group_id": Filter(since=GROUP_FILTER),
         "glance_metadata": Filter(Kind.PAIRS, since=IMAGE_METADATA_FILTER, attribute="image_metadata"),
         "id": Filter(public=False),
         "project_id": Filter(public=False),
         "user_id": Filter(public=False),
-        "host": Filter(public=False),
+        "host": Filter(Kind.HOST, public=False),
+        "cluster_name": Filter(Kind.HOST, public=False, attribute="host"),
         "description": Filter(public=False),
+        "display_description": Filter(public=False, attribute="description"),
         "volume_type_id": Filter(public=False),
         "snapshot_id": Filter(public=False),
         "source_volid": Filter(public=False),
         "attach_status": Filter(public=False),
         "multiattach": Filter(Kind.FLAG, public=False),
         "encrypted": Filter(Kind.FLAG, public=False),
+        "replication_status": Filter(public=False),
+        "encryption_key_id": Filter(public=False),
+        "use_quota": Filter(Kind.FLAG, public=False, attribute="consumes_quota"),
+        # What no volume here has.
+        "consistencygroup_id": Filter(Kind.NOTHING, public=False),
+        "provider_id": Filter(Kind.NOTHING, public=False),
+        "service_uuid": Filter(Kind.NOTHING, public=False),
     },
-    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "image_metadata", "consumes_quota", "group_id"},
+    sort_keys=frozenset(listing.VOLUMES.attributes) - {"metadata", "image_metadata", "consumes_quota"},
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
+
+# The summary never refuses.
+SUMMED: Final = replace(LISTS, refuses=None)
 
 NO_IMAGES: Final = "no image service is configured here, so a volume cannot be made from an image"
 
@@ -106,7 +119,11 @@ async def summary(call: Call) -> Response:
     """GET /volumes/summary. 200, how many and how large."""
     call.permit("volume:get_all")
     everybody = call.origin.is_admin and paging.flag(call.query, "all_tenants")
-    found = await call.store.read(listing.summarize_volumes, project_id=None if everybody else call.origin.project_id)
+    found = await call.store.read(
+        listing.summarize_volumes,
+        project_id=None if everybody else call.origin.project_id,
+        where=paging.filters(call, SUMMED, everybody=everybody),
+    )
     return answers.json(views.summary(call, found))
 
 
@@ -276,12 +293,19 @@ ROUTES: Final = (
     Route("POST", "volumes", create, status=202, body=CREATED_BY, answer=views.ONE),
     Route("GET", "volumes", list_summary, query=LISTS, answer=views.MANY_SHORT),
     Route("GET", "volumes/detail", list_detail, query=LISTS, answer=views.MANY),
-    Route("GET", "volumes/summary", summary, since=VOLUME_SUMMARY, query={"all_tenants": Filter(Kind.FLAG)}),
+    Route(
+        "GET",
+        "volumes/summary",
+        summary,
+        since=VOLUME_SUMMARY,
+        query={"all_tenants": Filter(Kind.FLAG), **LISTS.filters},
+        answer=views.SUMMARY,
+    ),
     Route("GET", "volumes/{volume_id}", show, answer=views.ONE),
     Route("PUT", "volumes/{volume_id}", update, status=200, body=schemas.UpdateVolumeBody, answer=views.ONE),
     Route("DELETE", "volumes/{volume_id}", delete, status=202, query=DELETED_BY),
-    Route("GET", "volumes/{volume_id}/encryption", show_encryption),
-    Route("GET", "volumes/{volume_id}/encryption/{word}", show_encryption_word),
+    Route("GET", "volumes/{volume_id}/encryption", show_encryption, answer=encryption.OF_VOLUME),
+    Route("GET", "volumes/{volume_id}/encryption/{word}", show_encryption_word, answer=encryption.WORD_OF_VOLUME),
 )
 
 

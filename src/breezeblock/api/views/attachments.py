@@ -1,14 +1,42 @@
 """Attachments as JSON."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from breezeblock.api.views.shapes import (
+    ANYTHING,
+    FLAG,
+    TEXT,
+    TEXT_OR_NULL,
+    Json,
+    many,
+    map_of,
+    named,
+    object_of,
+)
 from breezeblock.api.views.template import format_time
 
 # What this API says where nobody has said how a volume is attached.
 NO_MODE = "null"
+
+
+_SUMMARY: Final = {"id": TEXT, "status": TEXT, "instance": TEXT_OR_NULL, "volume_id": TEXT}
+# What a driver says is for os-brick, which knows it by its kind.
+_CONNECTION: Final[Json] = {
+    "type": "object",
+    "properties": {"driver_volume_type": TEXT, "attachment_id": TEXT},
+    "additionalProperties": ANYTHING,
+}
+_NESTED_CONNECTION: Final = object_of({"driver_volume_type": TEXT, "data": map_of(ANYTHING), "enforce_multipath": FLAG})
+_DETAIL: Final = object_of(
+    {**_SUMMARY, "attached_at": TEXT, "detached_at": TEXT, "attach_mode": TEXT, "connection_info": _CONNECTION}
+)
+ONE: Final = named("attachment", _DETAIL)
+MANY: Final = named("attachments", many(_DETAIL))
+MANY_SHORT: Final = named("attachments", many(object_of(_SUMMARY)))
+CONNECTION: Final = named("connection_info", _NESTED_CONNECTION)
 
 
 def summary(row: Mapping[str, Any]) -> dict[str, Any]:

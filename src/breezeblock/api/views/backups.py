@@ -9,7 +9,7 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_PROJECT, BACKUP_USER, Version
 from breezeblock.api.policy import allows
-from breezeblock.api.views.shapes import Answer
+from breezeblock.api.views.shapes import FLAG, MAP_OF_TEXTS, NUMBER, TEXT, TEXT_OR_NULL, Answer, named, object_of
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -40,8 +40,8 @@ def _is_there(value: object) -> str:
 KEYS: Final = (
     Key("id", ("id",), ID),
     Key("status", ("status",), ID),
-    Key("size", ("size_gib",), RAW),
-    Key("object_count", ("object_count",), RAW),
+    Key("size", ("size_gib",), RAW, shape=NUMBER),
+    Key("object_count", ("object_count",), RAW, shape=NUMBER),
     Key("availability_zone", ("availability_zone",), text),
     Key("container", ("container",), text),
     Key("created_at", ("created_at_us",), time),
@@ -50,11 +50,11 @@ KEYS: Final = (
     Key("description", ("description",), text),
     Key("fail_reason", ("fail_reason",), text),
     Key("volume_id", ("volume_id",), ID),
-    Key("is_incremental", ("parent_id",), _is_there),
-    Key("has_dependent_backups", ("dependent_backups",), _is_there),
+    Key("is_incremental", ("parent_id",), _is_there, shape=FLAG),
+    Key("has_dependent_backups", ("dependent_backups",), _is_there, shape=FLAG),
     Key("snapshot_id", ("snapshot_id",), plain),
     Key("data_timestamp", ("data_timestamp_us",), time),
-    Key("metadata", ("metadata_json",), RAW, since=BACKUP_METADATA),
+    Key("metadata", ("metadata_json",), RAW, shape=MAP_OF_TEXTS, since=BACKUP_METADATA),
     Key("os-backup-project-attr:project_id", ("project_id",), quote, since=BACKUP_PROJECT, rule=ATTRIBUTES_RULE),
     Key("user_id", ("user_id",), quote, since=BACKUP_USER, rule=ATTRIBUTES_RULE),
 )
@@ -90,6 +90,10 @@ def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `backups`: id, name and links."""
     return _array(_with_links(call, _SUMMARY).fill(rows))
+
+
+RESTORED: Final = named("restore", object_of({"backup_id": TEXT, "volume_id": TEXT, "volume_name": TEXT_OR_NULL}))
+RECORD: Final = named("backup-record", object_of({"backup_service": TEXT, "backup_url": TEXT}))
 
 
 def restore(backup_id: str, volume: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping
 
 from breezeblock.api.views import pools
+from breezeblock.api.views.shapes import TEXT, TEXT_OR_NULL, Shape, many, map_of, object_of, one_of
 from breezeblock.resources.backend_changes import TARGETS
 
 # What a report says that is a fact about the backend, and no wish that a volume type could have.
@@ -22,6 +23,25 @@ FACTS: Final = frozenset(
         "volume_backend_name",
         TARGETS,
     }
+)
+
+
+SHOWN: Final = Shape(
+    object_of(
+        {
+            "namespace": TEXT,
+            "vendor_name": TEXT,
+            "volume_backend_name": TEXT,
+            "pool_name": TEXT,
+            "driver_version": TEXT_OR_NULL,
+            "storage_protocol": TEXT_OR_NULL,
+            "display_name": TEXT_OR_NULL,
+            "description": TEXT_OR_NULL,
+            "visibility": TEXT_OR_NULL,
+            "replication_targets": many(TEXT),
+            "properties": map_of(object_of({"title": TEXT, "description": TEXT, "type": one_of("boolean", "string")})),
+        }
+    )
 )
 
 

@@ -1,12 +1,37 @@
 """Clusters as JSON."""
 
-from typing import Any
+from typing import Any, Final
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import REPLICATION_CLUSTER
-from breezeblock.api.views.services import replication
+from breezeblock.api.views.services import REPLICATION, replication
+from breezeblock.api.views.shapes import NUMBER, TEXT, TEXT_OR_NULL, late, late_keys, many, named, object_of, one_of
 from breezeblock.api.views.template import format_time
 from breezeblock.resources.services import VOLUME, Cluster
+
+_SUMMARY: Final = {
+    "name": TEXT,
+    "binary": TEXT,
+    "state": one_of("up", "down"),
+    "status": one_of("enabled", "disabled"),
+    "replication_status": late(REPLICATION_CLUSTER, TEXT),
+}
+_DETAIL: Final = object_of(
+    {
+        **_SUMMARY,
+        "num_hosts": NUMBER,
+        "num_down_hosts": NUMBER,
+        "last_heartbeat": TEXT,
+        "created_at": TEXT,
+        "updated_at": TEXT,
+        "disabled_reason": TEXT_OR_NULL,
+        **late_keys(REPLICATION_CLUSTER, REPLICATION),
+    }
+)
+ONE: Final = named("cluster", _DETAIL)
+MANY: Final = named("clusters", many(_DETAIL))
+MANY_SHORT: Final = named("clusters", many(object_of(_SUMMARY)))
+SWITCHED: Final = named("cluster", object_of({**_SUMMARY, "disabled_reason": TEXT_OR_NULL}))
 
 
 def summary(call: Call, cluster: Cluster) -> dict[str, Any]:

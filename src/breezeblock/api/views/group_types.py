@@ -7,11 +7,21 @@ from sqlalchemy import Row as ResultRow
 from sqlalchemy import RowMapping
 
 from breezeblock.api.call import Call
+from breezeblock.api.views.shapes import FLAG, MAP_OF_TEXTS_OR_NULL, TEXT, TEXT_OR_NULL, Shape, named, object_of, paged
 from breezeblock.resources.group_types import specs_of
 
 SPECS_RULE: Final = "group:access_group_types_specs"
 
 Row = Mapping[str, Any] | RowMapping
+
+
+_SHOWN: Final = object_of(
+    {"id": TEXT, "name": TEXT, "description": TEXT_OR_NULL, "is_public": FLAG}, {"group_specs": MAP_OF_TEXTS_OR_NULL}
+)
+ONE: Final = named("group_type", _SHOWN)
+MANY: Final = paged("group_types", _SHOWN, links="group_type_links")
+SPECS: Final = named("group_specs", MAP_OF_TEXTS_OR_NULL)
+ONE_SPEC: Final = Shape(MAP_OF_TEXTS_OR_NULL)
 
 
 def detail(call: Call, row: Row) -> dict[str, Any]:

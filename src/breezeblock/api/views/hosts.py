@@ -1,11 +1,31 @@
 """Hosts as JSON."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from breezeblock.api.views.shapes import TEXT, TEXT_OR_NULL, Shape, many, named, object_of, one_of
 from breezeblock.api.views.template import format_time
 from breezeblock.resources.hosts import Held
 from breezeblock.resources.services import Service
+
+MANY: Final = named(
+    "hosts",
+    many(
+        object_of(
+            {
+                "host_name": TEXT,
+                "service": TEXT,
+                "zone": TEXT,
+                "service-status": one_of("available", "unavailable"),
+                "service-state": one_of("enabled", "disabled"),
+                "last-update": TEXT_OR_NULL,
+            }
+        )
+    ),
+)
+_RESOURCE: Final = ("host", "project", "volume_count", "total_volume_gb", "snapshot_count", "total_snapshot_gb")
+RESOURCES: Final = named("host", many(object_of({"resource": object_of(dict.fromkeys(_RESOURCE, TEXT))})))
+SWITCHED: Final = Shape(object_of({}, {"host": TEXT, "status": one_of("enabled", "disabled")}))
 
 
 def summary(service: Service) -> dict[str, Any]:

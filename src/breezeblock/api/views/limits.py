@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from breezeblock.api.views.shapes import NUMBER, named, object_of
 from breezeblock.resources.quota_sets import Quota
 
 MAX: Final = {
@@ -19,6 +20,12 @@ USED: Final = {
     "totalBackupsUsed": "backups",
     "totalBackupGigabytesUsed": "backup_gigabytes",
 }
+
+
+SHOWN: Final = named(
+    "limits",
+    object_of({"rate": {"type": "array", "maxItems": 0}, "absolute": object_of(dict.fromkeys((*MAX, *USED), NUMBER))}),
+)
 
 
 def limits(quotas: Mapping[str, Quota]) -> dict[str, Any]:

@@ -1,9 +1,19 @@
 """What could be managed, as JSON."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from breezeblock.api.views.shapes import FLAG, NULL, NUMBER, TEXT, TEXT_OR_NULL, many, named, object_of
 from breezeblock.resources.manageable import Entry
+
+_REFERENCE: Final = object_of({"source-name": TEXT})
+_SHORT: Final = {"reference": _REFERENCE, "size": NUMBER, "safe_to_manage": FLAG}
+_LONG: Final = {**_SHORT, "reason_not_safe": TEXT_OR_NULL, "cinder_id": TEXT_OR_NULL, "extra_info": NULL}
+_SOURCE: Final = {"source_reference": object_of({}, {"source-name": TEXT})}
+VOLUMES: Final = named("manageable-volumes", many(object_of(_LONG)))
+VOLUMES_SHORT: Final = named("manageable-volumes", many(object_of(_SHORT)))
+SNAPSHOTS: Final = named("manageable-snapshots", many(object_of({**_LONG, **_SOURCE})))
+SNAPSHOTS_SHORT: Final = named("manageable-snapshots", many(object_of({**_SHORT, **_SOURCE})))
 
 
 def volumes(entries: Iterable[Entry], *, detail: bool) -> dict[str, Any]:

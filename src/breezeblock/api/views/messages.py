@@ -1,11 +1,28 @@
 """User messages as JSON."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
 from breezeblock.api.call import Call
+from breezeblock.api.views.shapes import LINKS, TEXT, TEXT_OR_NULL, named, object_of, paged
 from breezeblock.api.views.template import format_time
+
+_SHOWN: Final = object_of(
+    {
+        "id": TEXT,
+        "event_id": TEXT,
+        "user_message": TEXT,
+        "message_level": TEXT,
+        "created_at": TEXT,
+        "guaranteed_until": TEXT,
+        "request_id": TEXT_OR_NULL,
+        "links": LINKS,
+    },
+    {"resource_type": TEXT, "resource_uuid": TEXT},
+)
+ONE: Final = named("message", _SHOWN)
+MANY: Final = paged("messages", _SHOWN)
 
 
 def detail(call: Call, row: Row[Any]) -> dict[str, Any]:

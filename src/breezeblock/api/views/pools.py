@@ -2,11 +2,35 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import RowMapping
 
+from breezeblock.api.views.shapes import ANYTHING, NUMBER, TEXT, TEXT_OR_NULL, Json, many, named, object_of
 from breezeblock.api.views.template import format_time
+
+# What a driver reports of itself stands among what is known of every pool.
+_CAPABILITIES: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "volume_backend_name": TEXT,
+        "storage_protocol": TEXT_OR_NULL,
+        "vendor_name": TEXT,
+        "driver_version": TEXT_OR_NULL,
+        "pool_name": TEXT,
+        "total_capacity_gb": NUMBER,
+        "free_capacity_gb": NUMBER,
+        "allocated_capacity_gb": NUMBER,
+        "provisioned_capacity_gb": NUMBER,
+        "reserved_percentage": NUMBER,
+        "max_over_subscription_ratio": TEXT,
+        "timestamp": TEXT_OR_NULL,
+        "updated": TEXT_OR_NULL,
+    },
+    "required": ["volume_backend_name", "pool_name", "total_capacity_gb", "free_capacity_gb", "timestamp"],
+    "additionalProperties": ANYTHING,
+}
+MANY: Final = named("pools", many(object_of({"name": TEXT}, {"capabilities": _CAPABILITIES})))
 
 
 def summary(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import CONSUMES_QUOTA, GROUP_SNAPSHOT_OF_SNAPSHOT, SNAPSHOT_USER, Version
 from breezeblock.api.policy import allows
-from breezeblock.api.views.shapes import Answer
+from breezeblock.api.views.shapes import MAP_OF_TEXTS, NUMBER, Answer
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -38,8 +38,8 @@ KEYS: Final = (
     Key("description", ("description",), text),
     Key("volume_id", ("volume_id",), ID),
     Key("status", ("status",), ID),
-    Key("size", ("size_gib",), RAW),
-    Key("metadata", ("metadata_json",), RAW),
+    Key("size", ("size_gib",), RAW, shape=NUMBER),
+    Key("metadata", ("metadata_json",), RAW, shape=MAP_OF_TEXTS),
 )
 DETAIL_KEYS: Final = (
     *KEYS,

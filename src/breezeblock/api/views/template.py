@@ -5,7 +5,7 @@ order of the view's columns) into texts, column by column: a thousand volumes wi
 and a function call for each would cost more than the database. It takes half the time of encoding dictionaries.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -69,6 +69,8 @@ class Key(NamedTuple):
     attribute: bool = False
     # Its form is a function whose text has the name as well, or is empty where the object does not have the key.
     optional: bool = False
+    # The value as a JSON Schema, where the form does not say it (`shapes.py`).
+    shape: Mapping[str, Any] | None = None
 
 
 ID: Final = '"%s"'  # a text of ours that is never NULL

@@ -7,12 +7,29 @@ from sqlalchemy import RowMapping
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import TRANSFER_HISTORY, TRANSFER_SNAPSHOTS
+from breezeblock.api.views.shapes import FLAG, LINKS, TEXT, TEXT_OR_NULL, late, late_keys, named, object_of, paged
 from breezeblock.api.views.template import format_time
 
 # Links have the older of the two URLs, whichever was asked.
 COLLECTION: Final = "os-volume-transfer"
 
 Transfer = Mapping[str, Any] | RowMapping
+
+
+_SUMMARY: Final = {"id": TEXT, "volume_id": TEXT, "name": TEXT_OR_NULL, "links": LINKS}
+_DETAIL: Final = {
+    **_SUMMARY,
+    "created_at": TEXT,
+    "no_snapshots": late(TRANSFER_SNAPSHOTS, FLAG),
+    **late_keys(
+        TRANSFER_HISTORY, {"source_project_id": TEXT, "destination_project_id": TEXT_OR_NULL, "accepted": FLAG}
+    ),
+}
+ONE: Final = named("transfer", object_of(_DETAIL))
+ONE_SHORT: Final = named("transfer", object_of(_SUMMARY))
+CREATED: Final = named("transfer", object_of({**_DETAIL, "auth_key": TEXT}))
+MANY: Final = paged("transfers", object_of(_DETAIL))
+MANY_SHORT: Final = paged("transfers", object_of(_SUMMARY))
 
 
 def summary(call: Call, row: Transfer) -> dict[str, Any]:

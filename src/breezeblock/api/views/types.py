@@ -7,6 +7,17 @@ from sqlalchemy import Row as ResultRow
 from sqlalchemy import RowMapping
 
 from breezeblock.api.call import Call
+from breezeblock.api.views.shapes import (
+    FLAG,
+    MAP_OF_TEXTS_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    Shape,
+    many,
+    named,
+    object_of,
+    paged,
+)
 from breezeblock.resources.types import specs_of
 
 SENSITIVE_RULE: Final = "volume_extension:types_extra_specs:read_sensitive"
@@ -14,6 +25,19 @@ SENSITIVE_RULE: Final = "volume_extension:types_extra_specs:read_sensitive"
 USER_VISIBLE_SPECS: Final = frozenset({"RESKEY:availability_zones", "multiattach", "replication_enabled"})
 
 Row = Mapping[str, Any] | RowMapping
+
+
+_BASE: Final = {"id": TEXT, "name": TEXT, "is_public": FLAG, "description": TEXT_OR_NULL}
+_ACCESS: Final = {"os-volume-type-access:is_public": FLAG}
+_SECRETS: Final = {"extra_specs": MAP_OF_TEXTS_OR_NULL, "qos_specs_id": TEXT_OR_NULL}
+# The type that `default` names is shown without who has access.
+ONE: Final = named("volume_type", object_of(_BASE, {**_SECRETS, **_ACCESS}))
+MANY: Final = paged("volume_types", object_of({**_BASE, **_ACCESS}, _SECRETS), links="volume_type_links")
+CREATED: Final = named("volume_type", object_of({**_BASE, "extra_specs": MAP_OF_TEXTS_OR_NULL, **_ACCESS}))
+UPDATED: Final = named("volume_type", object_of({**_BASE, "extra_specs": MAP_OF_TEXTS_OR_NULL}))
+SPECS: Final = named("extra_specs", MAP_OF_TEXTS_OR_NULL)
+ONE_SPEC: Final = Shape(MAP_OF_TEXTS_OR_NULL)
+PROJECTS: Final = named("volume_type_access", many(object_of({"volume_type_id": TEXT, "project_id": TEXT})))
 
 
 def changed(row: Row, *, access: bool) -> dict[str, Any]:

@@ -21,7 +21,19 @@ from breezeblock.api.microversions import (
     Version,
 )
 from breezeblock.api.policy import allows
-from breezeblock.api.views.shapes import Answer
+from breezeblock.api.views.shapes import (
+    COUNT,
+    MAP_OF_TEXTS,
+    MAP_OF_TEXTS_OR_NULL,
+    NUMBER,
+    TEXT,
+    TEXT_OR_NULL,
+    Answer,
+    Shape,
+    late,
+    many,
+    object_of,
+)
 from breezeblock.api.views.template import (
     ID,
     RAW,
@@ -95,11 +107,23 @@ def _key_id(key_id: str | None) -> str:
     return "" if key_id is None else f',"encryption_key_id":"{key_id}"'
 
 
+ATTACHMENT: Final = object_of(
+    {
+        "id": TEXT,
+        "attachment_id": TEXT,
+        "volume_id": TEXT,
+        "server_id": TEXT_OR_NULL,
+        "host_name": TEXT_OR_NULL,
+        "device": TEXT_OR_NULL,
+        "attached_at": TEXT_OR_NULL,
+    }
+)
+
 # And `links`, which is put in for each request: it needs the URL that the client used.
 KEYS: Final = (
     Key("id", ("id",), ID),
     Key("status", ("status",), ID),
-    Key("size", ("size_gib",), RAW),
+    Key("size", ("size_gib",), RAW, shape=NUMBER),
     Key("availability_zone", ("availability_zone",), quote),
     Key("created_at", ("created_at_us",), time),
     Key("updated_at", ("updated_at_us",), time),
@@ -108,14 +132,14 @@ KEYS: Final = (
     Key("volume_type", ("volume_type_name",), text),
     Key("snapshot_id", ("snapshot_id",), plain),
     Key("source_volid", ("source_volid",), plain),
-    Key("metadata", ("metadata_json", "readonly", "attachments_json"), _metadata),
+    Key("metadata", ("metadata_json", "readonly", "attachments_json"), _metadata, shape=MAP_OF_TEXTS),
     Key("user_id", ("user_id",), quote),
     Key("bootable", ("bootable",), flag_text),
     Key("encrypted", ("encrypted",), flag),
     Key("replication_status", ("replication_status",), plain),
     Key("consistencygroup_id"),
     Key("multiattach", ("multiattach",), flag),
-    Key("attachments", ("id", "attachments_json"), _attachments),
+    Key("attachments", ("id", "attachments_json"), _attachments, shape=many(ATTACHMENT)),
     Key("migration_status", ("migration_status",), text, rule=ADMIN_RULE),
     Key("group_id", ("group_id",), plain, since=GROUP_OF_VOLUME),
     Key("provider_id", since=PROVIDER_ID, rule=ADMIN_RULE),
@@ -128,7 +152,7 @@ KEYS: Final = (
     Key("os-vol-host-attr:host", ("pool_name",), text, rule=HOST_RULE, attribute=True),
     Key("os-vol-mig-status-attr:migstat", ("migration_status",), text, rule=MIGRATION_RULE, attribute=True),
     Key("os-vol-mig-status-attr:name_id", rule=MIGRATION_RULE, attribute=True),
-    Key("encryption_key_id", ("encryption_key_id",), _key_id, since=ENCRYPTION_KEY_ID, optional=True),
+    Key("encryption_key_id", ("encryption_key_id",), _key_id, since=ENCRYPTION_KEY_ID, optional=True, shape=TEXT),
     Key(
         "volume_image_metadata",
         ("image_metadata_json",),
@@ -136,6 +160,7 @@ KEYS: Final = (
         rule=IMAGE_RULE,
         attribute=True,
         optional=True,
+        shape=MAP_OF_TEXTS_OR_NULL,
     ),
 )
 
@@ -153,6 +178,7 @@ _SUMMARY: Final = compile_template(SUMMARY_KEYS, COLUMNS)
 ONE: Final = Answer("volume", KEYS, links=True)
 MANY: Final = Answer("volumes", KEYS, links=True, many=True)
 MANY_SHORT: Final = Answer("volumes", SUMMARY_KEYS, links=True, many=True)
+LEGACY: Final = Answer("volume", tuple(key for key in KEYS if key.since == OLDEST and not key.attribute), links=True)
 
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
@@ -190,6 +216,21 @@ def _with_links(call: Call, template: Template) -> Template:
 
 def _array(items: Iterable[str]) -> msgspec.Raw:
     return msgspec.Raw(f"[{','.join(items)}]".encode())
+
+
+SUMMARY: Final = Shape(
+    object_of(
+        {
+            "volume-summary": object_of(
+                {
+                    "total_count": COUNT,
+                    "total_size": COUNT,
+                    "metadata": late(SUMMARY_METADATA, {"type": "object", "additionalProperties": many(TEXT)}),
+                }
+            )
+        }
+    )
+)
 
 
 def summary(call: Call, found: Summary) -> dict[str, Any]:
