@@ -25,6 +25,8 @@ LISTS: Final = Lists(
         "status": Filter(),
         "attach_status": Filter(attribute="status"),
         "instance_id": Filter(),
+        # Cinder's has none of this name. By it a host that has lost the answer to a request finds its own attachment.
+        "attached_host": Filter(),
     },
     sort_keys=frozenset(attachments.LISTING.attributes) - {"bare"},
     sort_aliases={"instance_uuid": "instance_id", "attach_status": "status"},
