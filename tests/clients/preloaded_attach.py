@@ -15,6 +15,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.clients.preloaded import run
@@ -31,7 +32,7 @@ def serve() -> None:
     while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
         fault = asked.pop("fault")
-        print(json.dumps(run("breezeblock", lambda fault=fault: _program(fault), **asked)), flush=True)
+        print(json.dumps(run("breezeblock", partial(_program, fault), **asked)), flush=True)
 
 
 def _refused() -> None:

@@ -166,10 +166,21 @@ def disconnect(folder: HostFolder, row: Found, *, force: bool) -> None:
     brick = Brick(folder.os_brick_locks)
     device = folder.recall(row["id"])
     connection = row["connection_info"]
-    paths = [device["path"]] if device else brick.paths(connection)
-    for path in map(Path, paths):
+    for path in _paths(brick, connection, device, force=force):
         _free(path, force=force)
     brick.disconnect(connection, device, force=force)
+
+
+def _paths(brick: Brick, connection: Found, device: Found | None, *, force: bool) -> list[Path]:
+    """Where it is, as far as anybody knows. What is forced goes on where even the tools to ask are missing."""
+    if device is not None:
+        return [Path(device["path"])]
+    try:
+        return [Path(path) for path in brick.paths(connection)]
+    except Failed:
+        if not force:
+            raise
+        return []
 
 
 def _free(path: Path, *, force: bool) -> None:

@@ -37,6 +37,7 @@ class Brick:
                 import os_brick
                 from os_brick import exception, privileged
                 from os_brick.initiator import connector
+                from os_brick.initiator.connectors.nvmeof import NVMeOFConnProps
                 from oslo_concurrency import lockutils, processutils
                 from oslo_config import cfg
                 from oslo_utils import strutils
@@ -50,7 +51,7 @@ class Brick:
         os_brick.setup(cfg.CONF)
         for context in (privileged.default, privileged.brick_privsep_hide_output):
             context.set_client_mode(False)
-        self._connector = connector
+        self._connector, self._nvme_connection = connector, NVMeOFConnProps
         self._without_passwords = strutils.mask_password
         # Other people's code, for storage of every kind: a library of that storage that is not there, a fact that is missing.
         self._failures = (
@@ -83,16 +84,11 @@ class Brick:
 
     def paths(self, connection: Mapping[str, Any]) -> list[str]:
         """Where it is on this host, if its connection tells; of some kinds only `connect` knows. Raises Failed."""
+        kind, said = connection.get("driver_volume_type"), _said_by_driver(connection)
         with self._named("Where the volume is connected cannot be found out"):
-            try:
-                return [
-                    str(path)
-                    for path in self._for(connection["driver_volume_type"]).get_volume_paths(
-                        _said_by_driver(connection)
-                    )
-                ]
-            except NotImplementedError:
-                return []
+            # All others take what their drivers have said as it is.
+            known = self._nvme_connection(said) if kind == "nvmeof" else said
+            return [str(path) for path in self._for(kind).get_volume_paths(known)]
 
     def disconnect(self, connection: Mapping[str, Any], device: Mapping[str, Any] | None, *, force: bool) -> None:
         """Disconnect, or find it disconnected. With `force` also what cannot be written back. Raises Failed."""
