@@ -35,6 +35,7 @@ def loop(disk: Path) -> Iterator[Path]:
     """A block device upon it."""
     device = subprocess.check_output(["losetup", "--find", "--show", str(disk)], text=True).strip()
     yield Path(device)
+    devices.permit_writing(Path(device))  # which would outlive its file
     subprocess.check_call(["losetup", "--detach", device])
 
 
@@ -44,6 +45,8 @@ def loop(disk: Path) -> Iterator[Path]:
 def test_nobody_uses_a_file_or_what_is_not_there(disk: Path) -> None:
     missing = disk.with_name("missing")
     assert (devices.users_of(disk), devices.users_of(missing)) == ([], [])
+    devices.permit_writing(disk)
+    devices.permit_writing(missing)
     devices.flush(disk)
     devices.flush(missing)
     assert (devices.forbid_writing(disk), devices.forbid_writing(missing)) == (False, False)
@@ -72,6 +75,10 @@ def test_a_block_device_is_not_written_to_when_that_is_forbidden(loop: Path) -> 
     assert devices.forbid_writing(loop)
     with pytest.raises(PermissionError), loop.open("r+b", buffering=0) as device:
         device.write(bytes(512))
+    devices.permit_writing(loop)
+    devices.permit_writing(loop)
+    with loop.open("r+b", buffering=0) as device:
+        assert device.write(bytes(512)) == 512
 
 
 # --- the host's folder --------------------------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ Host = Annotated[str | None, typer.Option(metavar="NAME", help="This host's name
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Where this host notes what is connected.")
 ]
+LockPath = Annotated[
+    Path | None,
+    typer.Option("--lock-path", metavar="DIR", help="Where os-brick has its locks; beside Nova, Nova's lock_path."),
+]
 Wait = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the service.")]
 
 
@@ -76,6 +80,7 @@ def attach(
     api: Url = None,
     project: Project = None,
     run_dir: RunDir = None,
+    lock_path: LockPath = None,
     data: Data = None,
     config: Config = None,
 ) -> None:
@@ -83,7 +88,7 @@ def attach(
     if mode not in (None, *MODES):
         raise typer.BadParameter(f"--mode takes rw or ro, not {mode!r}")
     service = _api(settings.load(config, os.environ, {"service.data_dir": data}).settings, api, project)
-    folder = _folder(run_dir)
+    folder = _folder(run_dir, lock_path)
     named = host or socket.gethostname()
     from breezeblock.commands import attaching as command
 
@@ -115,6 +120,7 @@ def detach(
     api: Url = None,
     project: Project = None,
     run_dir: RunDir = None,
+    lock_path: LockPath = None,
     data: Data = None,
     config: Config = None,
 ) -> None:
@@ -123,10 +129,10 @@ def detach(
     from breezeblock.commands import detaching as command
     from breezeblock.env.real import real_env
 
-    named = host or socket.gethostname()
+    named, folder = host or socket.gethostname(), _folder(run_dir, lock_path)
     clock = real_env().clock
     try:
-        print(command.detach(service, _folder(run_dir), what, host=named, force=force, wait_s=wait, clock=clock))
+        print(command.detach(service, folder, what, host=named, force=force, wait_s=wait, clock=clock))
     except KeyboardInterrupt:
         _tell(f"Interrupted. Run `breezeblock detach {what}` again to go on.")
         raise
@@ -208,7 +214,7 @@ def _own_address(service: "Api") -> str:
         raise Failed(f"{service.url} cannot be reached from this host: {error.strerror or error}.") from error
 
 
-def _folder(path: Path | None) -> "HostFolder":
+def _folder(path: Path | None, lock_path: Path | None) -> "HostFolder":
     from breezeblock.commands.host_folder import HostFolder, usual_folder
 
-    return HostFolder(path or usual_folder(os.environ))
+    return HostFolder(path or usual_folder(os.environ), os_brick_locks=lock_path)

@@ -192,10 +192,11 @@ def _free(path: Path, *, force: bool) -> None:
                 "`vgchange -an`, `swapoff`), and run this again; --force disconnects it all the same, and may lose writes."
             )
         devices.flush(path)
+        devices.permit_writing(path)
     except OSError as error:
         if not force:
             raise Failed(
-                f"{path} cannot be written back ({error.strerror}): --force gives up what was not written."
+                f"{path} cannot be let go with all that was written ({error.strerror}): --force gives up what was not."
             ) from error
 
 

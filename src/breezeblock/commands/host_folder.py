@@ -34,9 +34,10 @@ def usual_folder(environ: Mapping[str, str]) -> Path:
 class HostFolder:
     """One folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, os_brick_locks: Path | None = None) -> None:
+        """`os_brick_locks`: where others of this host that use os-brick have its locks, as Nova does."""
         self.path = path.absolute()
-        self.os_brick_locks = self.path / "os-brick"
+        self.os_brick_locks = os_brick_locks or self.path / "os-brick"
         self._records = self.path / "devices"
         self._locks = HostLocks(self.path / "locks")
 

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["flush", "forbid_writing", "users_of"]
+__all__ = ["flush", "forbid_writing", "permit_writing", "users_of"]
 
 # Of <linux/fs.h>.
 BLKROSET: Final = 0x125D
+BLKROGET: Final = 0x125E
 LOOPS: Final = Path("/sys/block")
 MOUNTS: Final = Path("/proc/self/mountinfo")
 SWAPS: Final = Path("/proc/swaps")
@@ -48,6 +49,15 @@ def forbid_writing(path: Path) -> bool:
             return False
         fcntl.ioctl(file, BLKROSET, struct.pack("i", 1))
         return True
+
+
+def permit_writing(path: Path) -> None:
+    """Take that back, if it was so: a device may outlive what it is connected to, and be the next volume's. Raises OSError."""
+    with _opened(path) as file:
+        if file is not None and stat.S_ISBLK(os.fstat(file).st_mode):
+            (forbidden,) = struct.unpack("i", fcntl.ioctl(file, BLKROGET, struct.pack("i", 0)))
+            if forbidden:
+                fcntl.ioctl(file, BLKROSET, struct.pack("i", 0))
 
 
 @contextmanager
