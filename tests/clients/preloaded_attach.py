@@ -3,7 +3,8 @@
 To be run as `python -m tests.clients.preloaded_attach`.
 
 Each run is told where. The requests of the commands are counted from 1: a run ends before the nth is sent, when it is sent and
-nobody has read its answer, or when its answer was read. What is changed for that is Python's own HTTP client.
+nobody has read its answer, or when its answer was read. What is changed for that is Python's own HTTP client. Or os-brick is
+not installed, or connects another path than the service has said, as on another machine.
 """
 
 import contextlib
@@ -47,6 +48,10 @@ def _program(fault: list[Any] | None) -> None:
     match fault:
         case ["without", module]:
             sys.modules[module] = None  # type: ignore[assignment]
+        case ["elsewhere", path]:
+            from os_brick.initiator.connectors.local import LocalConnector
+
+            LocalConnector.connect_volume = lambda *_: {"type": "local", "path": path}
         case [("killed" | "interrupted") as how, "before" | "after" | "answered" as where, nth]:
             _end_at(_killed if how == "killed" else _interrupted, where, nth)
     cli.main()

@@ -339,6 +339,17 @@ def test_names_that_several_volumes_have_are_refused(host: Host, cinder: Any, vo
     assert (volume.id in refused, other.id in refused) == (True, True)
 
 
+def test_what_cannot_be_used_on_this_host_leaves_nothing(host: Host, cinder: Any, volume: Any) -> None:
+    """A file of another machine: the attachment that was made for it is taken back. But not one that was there before."""
+    fault = ["elsewhere", "/nowhere/at/all"]
+    refused = host.refused("attach", volume.id, fault=fault)
+    assert "/nowhere/at/all cannot be used on this host" in refused
+    assert attachments_of(cinder, volume) == []
+    host.attach(volume.id)
+    host.refused("attach", volume.id, fault=fault)
+    assert [one.status for one in attachments_of(cinder, volume)] == ["attached"]
+
+
 def test_without_os_brick_it_says_what_to_install(host: Host, cinder: Any, volume: Any) -> None:
     """And nothing was made by then."""
     refused = host.refused("attach", volume.id, fault=["without", "os_brick"])

@@ -135,6 +135,7 @@ class _Try:
         """Connect this host and say so. Raises Failed."""
         self.row = row
         device = self.brick.connect(row["connection_info"])
+        _require_there(device["path"])
         self.folder.remember(row["id"], device)
         mode = row["connection_info"].get("access_mode", row["attach_mode"])
         keeps_out = mode == "ro" and _forbid_writing(device["path"])
@@ -186,6 +187,17 @@ def _undo(one: _Try, failed: Exception) -> None:
         raise Failed(
             f"{failed} What was begun is still there ({error}): run this again, or `breezeblock detach {one.volume['id']}`."
         ) from failed
+
+
+def _require_there(path: str) -> None:
+    """Of a file os-brick believes the service that it is on this host, and that we may use it. Raises Failed."""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        raise Failed(
+            f"{path} cannot be used on this host ({error.strerror}). A volume that is a file can be attached only where the "
+            "service keeps it, by those who may open it."
+        ) from error
 
 
 def _forbid_writing(path: str) -> bool:

@@ -62,11 +62,14 @@ class HostFolder:
             raise Failed(f"{self.path} cannot be used ({error.strerror}): say another folder by --run-dir.") from error
 
     def remember(self, attachment_id: str, device: Mapping[str, Any]) -> None:
-        """What os-brick has said of a device, in one piece."""
+        """What os-brick has said of a device, in one piece. Raises Failed."""
         kept = {key: value for key, value in device.items() if isinstance(value, TEXTS)}
         new = self._record(attachment_id).with_suffix(".new")
-        new.write_text(json.dumps(kept), encoding="utf-8", errors="surrogateescape")
-        new.replace(self._record(attachment_id))
+        try:
+            new.write_text(json.dumps(kept), encoding="utf-8", errors="surrogateescape")
+            new.replace(self._record(attachment_id))
+        except OSError as error:
+            raise Failed(f"{new} cannot be written ({error.strerror}): say another folder by --run-dir.") from error
 
     def recall(self, attachment_id: str) -> dict[str, Any] | None:
         """The same, if it is known."""
