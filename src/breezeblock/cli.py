@@ -14,6 +14,7 @@ import typer
 
 from breezeblock import __version__, settings
 from breezeblock.commands.archive_app import archive_app
+from breezeblock.commands.attach_app import attach, detach
 from breezeblock.commands.backup_app import backup_app
 from breezeblock.commands.failure import Failed
 from breezeblock.commands.places_app import backend_app, cluster_app
@@ -236,6 +237,9 @@ def version() -> None:
     """Print the version."""
     print(__version__)
 
+
+app.command()(attach)
+app.command()(detach)
 
 # --- node -------------------------------------------------------------------------------------------------------------
 

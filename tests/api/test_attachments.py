@@ -345,6 +345,40 @@ def test_connectors_that_cannot_be_are_refused(world: World, connector: Any) -> 
     assert world.update(made["id"], connector).status_code == 400
 
 
+def test_only_one_is_completed_where_only_one_may_be(world: World) -> None:
+    """An operator's reset let a second host in beside a reservation, which was completed later without being connected."""
+    volume = world.volume()
+    first = world.created(volume, instance_uuid=SERVER)
+    world.act(volume, "os-reset_status", {"status": "available"}, token="admin:p1")
+    second = world.created(volume, instance_uuid=OTHER, connector=HERE)
+
+    refused = world.complete(first["id"])
+    assert (refused.status_code, second["id"] in refused.text) == (409, True)
+    assert world.complete(second["id"]).status_code == 204
+    assert world.delete(second["id"]).status_code == 200
+    assert world.complete(first["id"]).status_code == 204
+
+
+def test_what_is_reserved_for_a_server_that_has_it_is_completed(world: World) -> None:
+    """A server moves to a host that reaches the volume without us."""
+    volume = world.volume()
+    first = world.created(volume, instance_uuid=SERVER, connector=HERE)
+    world.complete(first["id"])
+    second = world.created(volume, instance_uuid=SERVER)
+    assert world.complete(second["id"]).status_code == 204
+
+
+def test_a_host_finds_its_own_attachment(world: World) -> None:
+    """Also while that is not complete, by the name that it has given."""
+    volume = world.volume(multiattach=True)
+    other = world.created(volume, connector=THERE)
+    world.complete(other["id"])
+    mine = world.created(volume, connector=HERE)
+    query = f"{ATTACHMENTS}/detail?volume_id={volume}&attached_host=host-1"
+    found = world.api("GET", query, version="3.71").json()["attachments"]
+    assert [one["id"] for one in found] == [mine["id"]]
+
+
 def test_a_mode_needs_its_version(world: World) -> None:
     assert world.create(world.volume(), version="3.53", mode="ro").status_code == 400
 
@@ -497,6 +531,28 @@ def test_the_last_detach_disconnects_whoever_is_connected(world: World) -> None:
     world.act(volume, "os-attach", {"host_name": "host-1", "mountpoint": "/mnt"})
     assert world.act(volume, "os-detach", None).status_code == 202
     assert (world.accesses(), world.api.rows(tables.attachments)) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["HOST-1", "host_1", "host-1.example.org"])
+def test_the_host_that_attaches_is_the_one_that_is_connected_however_it_is_spelled(world: World, name: str) -> None:
+    """And shown as Cinder spells it."""
+    volume = world.volume()
+    world.act(volume, "os-reserve")
+    world.act(volume, "os-initialize_connection", {"connector": HERE})
+    body = {"host_name": name, "mountpoint": "/mnt"}
+    assert world.act(volume, "os-attach", body).status_code == 202
+    assert world.act(volume, "os-attach", body).status_code == 202
+    (attached,) = [row for row in world.api.rows(tables.attachments) if not row["bare"]]
+    assert attached["attached_host"] == name.lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("name", ["host-10", "host", "host-2.host-1", ""])
+def test_another_host_than_the_connected_one_does_not_attach(world: World, name: str) -> None:
+    volume = world.volume()
+    world.act(volume, "os-reserve")
+    world.act(volume, "os-initialize_connection", {"connector": HERE})
+    refused = world.act(volume, "os-attach", {"host_name": name, "mountpoint": "/mnt"})
+    assert (refused.status_code, "connected already" in refused.text) == (400, True)
 
 
 def test_one_of_several_attachments_is_named(world: World) -> None:

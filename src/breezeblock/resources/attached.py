@@ -4,6 +4,7 @@ Every change of an attachment writes its volume's row first, so that the summary
 about the volume by it meets the change.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,11 +22,13 @@ __all__ = [
     "UNCONNECTED",
     "another_of",
     "ids_of",
+    "is_host",
     "may_be_connected",
     "of_volume",
     "refuse_a_false_word",
     "remove_all",
     "shown_of",
+    "spelled",
     "summarize",
     "summary_of",
 ]
@@ -106,6 +109,20 @@ def another_of(
     if shown:
         return next((row for row in shown if instance_uuid is None or row["instance_uuid"] != instance_uuid), None)
     return next((row for row in there if host is not None and row["attached_host"] != host), None)
+
+
+def spelled(host: str) -> str:
+    """A host's name as it is shown of those who attach by the older action, whatever they write: as Cinder spells it."""
+    plain = re.sub(r"[^\w.-]+", "", re.sub(r"[ _]", "-", host.encode("latin-1", "ignore").decode("latin-1")))
+    return plain.lower().strip(".-")
+
+
+def is_host(one: str | None, other: str | None) -> bool:
+    """Whether two names may be of one host: they differ in their spelling, or one has the domain and the other has not."""
+    if one is None or other is None:
+        return one == other
+    short, long = sorted((spelled(one), spelled(other)), key=len)
+    return short == long or (short != "" and long.startswith(f"{short}."))
 
 
 def summarize(tx: Connection, volume_id: str, *, now_us: int, ends_word: bool = False) -> dict[str, Any]:

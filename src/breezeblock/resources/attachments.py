@@ -238,8 +238,16 @@ def text_of(connector: Mapping[str, Any], key: str) -> str | None:
 
 
 def complete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId) -> Change:
-    """The host uses the volume now. Raises NotFound, InvalidState."""
-    _, row = _lock(tx, origin, attachment_id)
+    """The host uses the volume now. Raises NotFound, InvalidState, Conflict.
+
+    One that was only reserved is of somebody who reaches the volume without us. Whom else it may have is asked here then, as
+    it was never asked by a connection; Cinder does not ask, and has two that are attached to what only one may have.
+    """
+    volume, row = _lock(tx, origin, attachment_id)
+    if row["status"] == states.RESERVED and not volume["multiattach"]:
+        rows = of_volume(tx, row["volume_id"])
+        if other := another_of(rows, instance_uuid=row["instance_uuid"], host=None, but=attachment_id):
+            raise Conflict(_held_by(other))
     at_us = origin.at_us if row["attached_at_us"] is None else row["attached_at_us"]
     changed = COMPLETE.apply_locked(tx, attachment_id, also={"attached_at_us": at_us}, now_us=origin.at_us)
     summarize(tx, row["volume_id"], now_us=origin.at_us)

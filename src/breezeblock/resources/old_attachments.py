@@ -14,7 +14,7 @@ from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotFou
 from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
-from breezeblock.resources.attached import another_of, ids_of, may_be_connected, of_volume, summarize
+from breezeblock.resources.attached import another_of, ids_of, is_host, may_be_connected, of_volume, spelled, summarize
 from breezeblock.resources.attachments import Change, mode_of, new_row, text_of
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import (
@@ -145,7 +145,7 @@ def attach(
     volume = _lock(tx, origin, volume_id)
     rows = of_volume(tx, volume_id)
     for row in rows:
-        same = row["instance_uuid"] == instance_uuid if instance_uuid else row["attached_host"] == host_name
+        same = row["instance_uuid"] == instance_uuid if instance_uuid else is_host(row["attached_host"], host_name)
         if same and not row["bare"] and row["status"] == states.ATTACHED:
             return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
     _require_attachable(volume)
@@ -159,7 +159,7 @@ def attach(
         id_=attachment_id,
         status=states.ATTACHED,
         instance_uuid=instance_uuid,
-        attached_host=host_name,
+        attached_host=None if host_name is None else spelled(host_name),
         mountpoint=mountpoint,
         attach_mode=mode,
         attached_at_us=origin.at_us,
@@ -185,7 +185,8 @@ def _require_unattached(
     volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], instance_uuid: str | None, host_name: str | None
 ) -> None:
     """Nobody else has it, and `attaching` is the word of the one who asks: not of an attachment that is being connected."""
-    other = another_of(rows, instance_uuid=instance_uuid, host=None if instance_uuid else host_name)
+    host = None if instance_uuid else _as_connected(rows, host_name)
+    other = another_of(rows, instance_uuid=instance_uuid, host=host)
     if volume["status"] == states.ATTACHING:
         other = other or next((row for row in rows if row["status"] == states.ATTACHING and not row["bare"]), None)
     if other is not None:
@@ -193,6 +194,12 @@ def _require_unattached(
             f"Volume {volume['id']} is connected already, or may be, by attachment {other['id']}, and is not multiattach; "
             "detach that one first."
         )
+
+
+def _as_connected(rows: Sequence[Mapping[str, Any]], host_name: str | None) -> str | None:
+    """The host as its connector has called it: the name that comes with `os-attach` is often spelled in another way."""
+    names = (row["attached_host"] for row in rows if row["bare"])
+    return next((name for name in names if is_host(name, host_name)), host_name)
 
 
 def begin_detach(tx: Connection, *, origin: Origin, volume_id: VolumeId, attachment_id: str | None) -> Change:
