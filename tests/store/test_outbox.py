@@ -28,7 +28,7 @@ from breezeblock.model.errors import Contended, InvalidState
 from breezeblock.model.events import Event
 from breezeblock.model.ids import VolumeId
 from breezeblock.node.sender import Outlet, Sender
-from breezeblock.protocol import posting
+from breezeblock.protocol import posting, receivers
 from breezeblock.protocol.posting import NotHeld
 from breezeblock.resources import managing, snapshots, volume_changes, volume_edits, volumes
 from breezeblock.store import tables
@@ -197,8 +197,8 @@ def test_a_transaction_that_runs_twice_tells_the_same(base: Base) -> None:
 def test_one_node_at_a_time_holds_a_receiver_and_a_live_one_keeps_it(base: Base) -> None:
     for name in (ME, OTHER):
         base.node(name)
-    base.run(posting.enrol, receivers=["a"])
-    base.run(posting.enrol, receivers=["a"])
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
 
     base.run(posting.take, receiver="a", incarnation=ME)
 
@@ -237,7 +237,7 @@ def given_events(base: Base, resources: Sequence[str] = ("v1",), each: int = 2) 
                 tables.events, receiver="a", id=event.id, resource_id=resource, op_seq=seq, number=0, at_us=event.at_us,
                 event_json=msgspec.json.encode(event).decode(),
             )  # fmt: skip
-    base.run(posting.enrol, receivers=["a"])
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
     return found
 
 
@@ -272,7 +272,7 @@ def test_what_nobody_has_taken_for_too_long_is_given_up_and_counted(base: Base) 
 
     assert base.run(posting.drop_old, held, before_us=NOW_US + 1) == 1
 
-    (row,) = base.run(posting.waiting)
+    (row,) = base.run(receivers.waiting)
     assert (row.waiting, row.dropped, row.oldest_us) == (1, 1, NOW_US + 5)
 
 
