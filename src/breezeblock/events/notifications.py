@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from breezeblock.model.events import BEGUN, ENDED, STATUS, UPDATED, Event
+from breezeblock.model.events import BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 
 __all__ = ["BY_OPERATION", "BY_STATUS", "Notification", "notification_of"]
 
@@ -60,6 +60,7 @@ BY_STATUS: Final[Mapping[str, Mapping[tuple[str | None, str], tuple[str, str]]]]
     "group_snapshot": _DELETION,
 }
 _EDITED: Final = ("volume", "snapshot")
+_COUNTED: Final = ("volume", "snapshot", "backup")
 
 
 class Notification(NamedTuple):
@@ -111,6 +112,8 @@ def _name(event: Event) -> tuple[str, str]:
     kind = event.resource_type
     if event.what == UPDATED:
         return (f"{kind}.update.end", INFO) if kind in _EDITED else ("", INFO)
+    if event.what == EXISTS:
+        return (f"{kind}.exists", INFO) if kind in _COUNTED else ("", INFO)
     if event.what == STATUS:
         assert event.after is not None, "a change of a status has a status after it"
         # Made without a place on any storage: there will be no operation to tell of it.
@@ -129,6 +132,10 @@ def _name(event: Event) -> tuple[str, str]:
 def _time(at_us: int | None, between: str = "T") -> str:
     """As Python's own clock is written: without a zone, and microseconds only where there are any."""
     return datetime.fromtimestamp((at_us or 0) / 1_000_000, UTC).replace(tzinfo=None).isoformat(between)
+
+
+def _instant(at_us: int) -> str:
+    return str(datetime.fromtimestamp(at_us / 1_000_000, UTC))
 
 
 def _pairs(metadata: Mapping[str, str] | None) -> list[dict[str, str]]:
@@ -167,7 +174,8 @@ def _of_volume(event: Event) -> dict[str, Any]:
             }
             for one in event.attachments
         ],
-        **_why(event),
+        **({"glance_metadata": _pairs(row["image_metadata"])} if row.get("image_metadata") else {}),
+        **_more(event),
     }
 
 
@@ -186,7 +194,7 @@ def _of_snapshot(event: Event) -> dict[str, Any]:
         "deleted": "True" if row["status"] == "deleted" else "",
         # Both of them as text: so consumers know them.
         "metadata": str(dict(row.get("metadata") or {})),
-        **_why(event),
+        **_more(event),
     }
 
 
@@ -209,7 +217,7 @@ def _of_backup(event: Event) -> dict[str, Any]:
         "parent_id": row.get("parent_id"),
         "num_dependent_backups": row.get("dependent_backups", 0),
         "snapshot_id": row.get("snapshot_id"),
-        **_why(event),
+        **_more(event),
     }
 
 
@@ -227,11 +235,13 @@ def _of_group(event: Event) -> dict[str, Any]:
         shown |= {"group_id": event.resource_id, "availability_zone": row.get("availability_zone")}
     else:
         shown |= {"group_snapshot_id": event.resource_id, "group_id": row.get("group_id")}
-    return shown | _why(event)
+    return shown | _more(event)
 
 
-def _why(event: Event) -> dict[str, Any]:
-    """Of a failure: the reason, as its user is told it."""
+def _more(event: Event) -> dict[str, Any]:
+    """Of a failure: the reason, as its user is told it. Of usage: the period, as text with the zone."""
+    if event.what == EXISTS:
+        return {"audit_period_beginning": _instant(event.begins_us), "audit_period_ending": _instant(event.ends_us)}
     return {"message": event.detail} if event.detail else {}
 
 

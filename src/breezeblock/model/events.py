@@ -8,6 +8,7 @@ STATUS: Final = "status"
 UPDATED: Final = "updated"
 BEGUN: Final = "begun"
 ENDED: Final = "ended"
+EXISTS: Final = "exists"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    what: Literal["status", "updated", "begun", "ended"]
+    what: Literal["status", "updated", "begun", "ended", "exists"]
     resource_type: str
     resource_id: str
     seq: int
@@ -37,6 +38,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str = ""
     outcome: str = ""
     detail: str | None = None
+    # exists: the period in which there was the resource, as wall clocks; from the first instant to before the second.
+    begins_us: int = 0
+    ends_us: int = 0
     # The resource as the transaction left it, or as it was last; empty for what has no row that may be shown.
     resource: dict[str, Any] = {}
     # Of a volume: to which instances and hosts it is attached.

@@ -15,7 +15,7 @@ from breezeblock.model.errors import InvalidState, NotFound
 from breezeblock.model.ids import Incarnation
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes, usage_periods
 
-__all__ = ["Removed", "Waiting", "again", "enrol", "remove", "waiting"]
+__all__ = ["Removed", "Waiting", "again", "enrol", "remove", "waiting", "would_remove"]
 
 # Of one transaction: long enough to get on, short enough to be in nobody's way.
 AT_ONCE: Final = 500
@@ -104,11 +104,7 @@ def remove(tx: Connection, *, receiver: str) -> Removed:
     Raises NotFound; and InvalidState while a live node names it, also in the middle: then it is in use, and keeps the rest.
     """
     _hold(tx, receiver)
-    if names := _named(tx).get(receiver):
-        raise InvalidState(
-            f"Receiver {receiver} is in the settings of {', '.join(names)}; take [events.{receiver}] out of the settings of "
-            "all APIs and nodes first, and start them again."
-        )
+    _check_unnamed(tx, receiver)
     found = 0
     for table in (events, events_aside):
         ids = list(tx.execute(_ids(table), {"receiver": receiver, "most": AT_ONCE - found}).scalars())
@@ -121,13 +117,34 @@ def remove(tx: Connection, *, receiver: str) -> Removed:
     return Removed(found, is_whole=True)
 
 
+def would_remove(tx: Connection, *, receiver: str) -> int:
+    """How many events `remove` would forget. Raises NotFound and InvalidState as it does."""
+    found = next((one for one in waiting(tx) if one.receiver == receiver), None)
+    if found is None:
+        raise _not_found(receiver)
+    _check_unnamed(tx, receiver)
+    return found.waiting + found.aside
+
+
+def _check_unnamed(tx: Connection, receiver: str) -> None:
+    if names := _named(tx).get(receiver):
+        raise InvalidState(
+            f"Receiver {receiver} is in the settings of {', '.join(names)}; take [events.{receiver}] out of the settings of "
+            "all APIs and nodes first, and start them again."
+        )
+
+
+def _not_found(receiver: str) -> NotFound:
+    return NotFound(f"Receiver {receiver} could not be found; `breezeblock events list` shows those that there are.")
+
+
 def _hold(tx: Connection, receiver: str) -> None:
     """Write the receiver's row; one that only events know gets a row first, so that there is something to hold."""
     if tx.execute(_TOUCH, {"receiver": receiver}).rowcount:
         return
     known = any(tx.execute(_ids(table), {"receiver": receiver, "most": 1}).first() for table in (events, events_aside))
     if not known:
-        raise NotFound(f"Receiver {receiver} could not be found; `breezeblock events list` shows those that there are.")
+        raise _not_found(receiver)
     tx.execute(insert(event_receivers).values(name=receiver))
 
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, bindparam, insert, select
+from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select
 
-from breezeblock.model.events import BEGUN, ENDED, STATUS, UPDATED, Event
+from breezeblock.model.events import BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 from breezeblock.model.origin import Origin
 from breezeblock.store import tables
 
@@ -113,6 +113,11 @@ class Outbox:
         """What its owner may set of a row was set, or it was given to somebody else."""
         self._noted.append(_Noted(table, type_of(table), row_id, {"what": UPDATED}))
 
+    def exists(self, table: Table, row_id: str, *, begins_us: int, ends_us: int) -> None:
+        """There was the row in this period. Under the same id whenever it is told, and to whomever."""
+        told = {"what": EXISTS, "begins_us": begins_us, "ends_us": ends_us}
+        self._noted.append(_Noted(table, type_of(table), row_id, told))
+
     def begun(self, job: Any, *, operation_id: str, locks: Sequence[Any], asked: Asked) -> None:
         """An operation was enqueued; `job` says its kind and its resource, `locks` its places in line."""
         self._operation(BEGUN, job, operation_id, asked, locks)
@@ -146,6 +151,7 @@ class Outbox:
                 rows[table.name, row["id"]] = dict(row)
         attached = attachments_of(tx, sorted(wanted.get(tables.volumes, ())))
         zones = self._zones(tx, rows)
+        self._count_dependents(tx, rows)
         written = []
         for number, one in enumerate(self._noted):
             event = self._event(one, number, rows, attached, zones)
@@ -180,7 +186,7 @@ class Outbox:
             shown["availability_zone"] = zones[shown["volume_id"]]
         asked = one.asked or self._asked
         return Event(
-            id=str(uuid5(_NAMESPACE, f"{self._post.tx_id} {number}")),
+            id=_id(one, f"{self._post.tx_id} {number}"),
             resource_type=one.resource_type,
             resource_id=one.resource_id,
             # What has no row of its own is in order by the places of the operations on it.
@@ -196,10 +202,27 @@ class Outbox:
         )
 
     @staticmethod
+    def _count_dependents(tx: Connection, rows: dict[tuple[str, str], Mapping[str, Any]]) -> None:
+        """Of backups: how many others are made upon each."""
+        ids = sorted(id_ for name, id_ in rows if name == tables.backups.name)
+        if ids:
+            counts = {row.parent_id: row.many for row in tx.execute(_DEPENDENTS, {"ids": ids})}
+            for id_ in ids:
+                key = tables.backups.name, id_
+                rows[key] = {**rows[key], "dependent_backups": counts.get(id_, 0)}
+
+    @staticmethod
     def _zones(tx: Connection, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str]:
         """The zones of snapshots' volumes: a snapshot is where its volume is, and has no column for it."""
         ids = sorted({row["volume_id"] for (name, _), row in rows.items() if name == tables.snapshots.name})
         return {row.id: row.availability_zone for row in tx.execute(_ZONES, {"ids": ids})} if ids else {}
+
+
+def _id(one: _Noted, place: str) -> str:
+    """Of what is told by a transaction its place in that; of what anybody may tell again, what it says."""
+    if one.told["what"] == EXISTS:
+        place = f"{EXISTS} {one.told['begins_us']} {one.told['ends_us']} {one.resource_id}"
+    return str(uuid5(_NAMESPACE, place))
 
 
 def outbox_of(tx: Connection) -> Outbox | None:
@@ -265,5 +288,10 @@ _ATTACHMENTS: Final = (
 )
 _ZONES: Final = select(tables.volumes.c.id, tables.volumes.c.availability_zone).where(
     tables.volumes.c.id.in_(bindparam("ids", expanding=True))
+)
+_DEPENDENTS: Final = (
+    select(tables.backups.c.parent_id, func.count().label("many"))
+    .where(tables.backups.c.parent_id.in_(bindparam("ids", expanding=True)), tables.backups.c.tombstone.is_(False))
+    .group_by(tables.backups.c.parent_id)
 )
 _INSERT: Final = insert(tables.events)
