@@ -24,13 +24,22 @@ from tests.store.given import (
 )
 
 from breezeblock.events.contract import NotTaken
+from breezeblock.events.notifications import notification_of
 from breezeblock.model.errors import Contended, InvalidState
 from breezeblock.model.events import Event
-from breezeblock.model.ids import VolumeId
+from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.node.sender import Outlet, Sender
 from breezeblock.protocol import posting, receivers
 from breezeblock.protocol.posting import NotHeld
-from breezeblock.resources import managing, snapshots, volume_changes, volume_edits, volumes
+from breezeblock.resources import (
+    attachments,
+    managing,
+    old_attachments,
+    snapshots,
+    volume_changes,
+    volume_edits,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.outbox import Post
 from breezeblock.store.run import Store, _Told
@@ -82,6 +91,44 @@ def test_a_creation_is_told_from_its_request_to_its_end(base: Base) -> None:
     assert [event.resource["status"] for event in events] == ["creating", "creating", "available", "available"]
     assert told(base, "b") == events
     assert [event.seq for event in events] == sorted(event.seq for event in events)
+
+
+def test_each_attachment_of_a_volume_is_told(base: Base) -> None:
+    """Of a second one too, which changes nothing of the volume's own status."""
+    available_volume(base)
+    base.change(tables.volumes, "v1", multiattach=True)
+    store = store_of(base)
+    at = {"volume_id": VolumeId("v1"), "host_name": None, "mountpoint": "/dev/vdb", "mode": "rw"}
+
+    for number in (1, 2):
+        asked, id_ = origin(), AttachmentId(f"a{number}")
+        do(store, old_attachments.attach, origin=asked, attachment_id=id_, instance_uuid=f"i{number}", **at)
+    do(store, old_attachments.begin_detach, origin=origin(), volume_id=VolumeId("v1"), attachment_id="a2")
+
+    names = [(event.attachment_id, found.event_type) for event in told(base) if (found := notification_of(event))]
+    assert names == [
+        ("a1", "volume.attach.start"),
+        ("a1", "volume.attach.end"),
+        ("a2", "volume.attach.start"),
+        ("a2", "volume.attach.end"),
+        ("a2", "volume.detach.start"),
+        ("a2", "volume.detach.end"),
+    ]
+    assert [one["instance_uuid"] for one in told(base)[-1].attachments] == ["i1"]
+    assert {event.transition for event in told(base) if event.attachment_id} == {
+        "attachment.new", "attachment.complete", "attachment.disconnect", "attachment.gone"
+    }  # fmt: skip
+
+
+def test_a_volume_that_was_only_reserved_was_never_attached(base: Base) -> None:
+    available_volume(base)
+    store = store_of(base)
+    wanted = attachments.NewAttachment(id=AttachmentId("a1"), volume_id=VolumeId("v1"), instance_uuid="i1")
+    do(store, attachments.begin_create, origin=origin(), wanted=wanted)
+    do(store, attachments.begin_delete, origin=origin(), attachment_id=AttachmentId("a1"))
+
+    assert [event.after for event in told(base) if event.attachment_id] == ["reserved", "deleted"]
+    assert [event for event in told(base) if notification_of(event)] == []
 
 
 def test_what_is_kept_back_is_told_to_nobody(base: Base) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from breezeblock.model.events import BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
+from breezeblock.model.events import ATTACHMENT, BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 
-__all__ = ["BY_OPERATION", "BY_STATUS", "Notification", "notification_of"]
+__all__ = ["BY_ATTACHMENT", "BY_OPERATION", "BY_STATUS", "Notification", "notification_of"]
 
 INFO: Final = "INFO"
 ERROR: Final = "ERROR"
@@ -34,26 +34,24 @@ BY_OPERATION: Final[Mapping[tuple[str, str], str]] = {
     ("group", "create_group"): "group.create",
     ("group_snapshot", "create_group_snapshot"): "group_snapshot.create",
 }
-# What shows in the status alone: deletions (also of what goes along with something else, or has nothing on storage) and
-# attachments.
+# What shows in the status alone: deletions (also of what goes along with something else, or has nothing on storage).
 _DELETION: Final[Mapping[tuple[str | None, str], tuple[str, str]]] = {
     (None, "deleting"): ("delete.start", INFO),
     (None, "deleted"): ("delete.end", INFO),
     (None, "error_deleting"): ("delete.error", ERROR),
 }
-_ATTACHMENT: Final[Mapping[tuple[str | None, str], tuple[str, str]]] = {
-    ("available", "attaching"): ("attach.start", INFO),
-    ("reserved", "attaching"): ("attach.start", INFO),
-    ("attaching", "in-use"): ("attach.end", INFO),
-    ("available", "in-use"): ("attach.end", INFO),
-    ("reserved", "in-use"): ("attach.end", INFO),
-    ("in-use", "detaching"): ("detach.start", INFO),
-    ("detaching", "available"): ("detach.end", INFO),
-    ("in-use", "available"): ("detach.end", INFO),
+# What becomes of an attachment of a volume, by its new status: of one of several too, which the volume's own does not show.
+BY_ATTACHMENT: Final[Mapping[str, str]] = {
+    "attaching": "volume.attach.start",
+    "attached": "volume.attach.end",
+    "detaching": "volume.detach.start",
+    "deleted": "volume.detach.end",
 }
+# Nobody was attached by what went from there.
+_NEVER_ATTACHED: Final = ("reserved", "error_attaching")
 # By type: from which status (None: any) to which.
 BY_STATUS: Final[Mapping[str, Mapping[tuple[str | None, str], tuple[str, str]]]] = {
-    "volume": {**_DELETION, **_ATTACHMENT},
+    "volume": _DELETION,
     "snapshot": _DELETION,
     "backup": _DELETION,
     "group": _DELETION,
@@ -114,6 +112,10 @@ def _name(event: Event) -> tuple[str, str]:
         return (f"{kind}.update.end", INFO) if kind in _EDITED else ("", INFO)
     if event.what == EXISTS:
         return (f"{kind}.exists", INFO) if kind in _COUNTED else ("", INFO)
+    if event.what == ATTACHMENT:
+        assert event.after is not None, "an attachment has a status after it has changed"
+        is_news = event.after != "deleted" or event.before not in _NEVER_ATTACHED
+        return BY_ATTACHMENT.get(event.after, "") if is_news else "", INFO
     if event.what == STATUS:
         assert event.after is not None, "a change of a status has a status after it"
         # Made without a place on any storage: there will be no operation to tell of it.

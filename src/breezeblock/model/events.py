@@ -9,6 +9,7 @@ UPDATED: Final = "updated"
 BEGUN: Final = "begun"
 ENDED: Final = "ended"
 EXISTS: Final = "exists"
+ATTACHMENT: Final = "attachment"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    what: Literal["status", "updated", "begun", "ended", "exists"]
+    what: Literal["status", "updated", "begun", "ended", "exists", "attachment"]
     resource_type: str
     resource_id: str
     seq: int
@@ -33,6 +34,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str | None = None
     after: str | None = None
     transition: str = ""
+    # attachment: one of the volume's, whose status before, after and transition are; `deleted` once it is gone.
+    attachment_id: str = ""
     # begun, ended: the operation; ended: done, failed, cancelled or parked, and why.
     operation_id: str = ""
     kind: str = ""

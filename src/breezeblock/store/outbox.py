@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select
 
-from breezeblock.model.events import BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
+from breezeblock.model.events import ATTACHMENT, BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 from breezeblock.model.origin import Origin
 from breezeblock.store import tables
 
@@ -40,7 +40,7 @@ _KEPT_BACK: Final = frozenset(
 )
 _SECRET: Final = ("password", "secret", "auth_key", "token")
 # What of an attachment is told: who has the volume, never how it is connected to it.
-_ATTACHMENT: Final = ("id", "instance_uuid", "attached_host", "mountpoint", "attach_mode", "status")
+_SHOWN: Final = ("id", "instance_uuid", "attached_host", "mountpoint", "attach_mode", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,17 @@ class Outbox:
     def status(self, table: Table, row: Mapping[str, Any], *, before: str | None, after: str, transition: str) -> None:
         """A row's status has changed; `row` is as it is now. `before` is None for a new row."""
         if table.name in _PARTS:
+            self._attachment(row, {"before": before, "after": after, "transition": transition})
             return
         self._rows[table.name, row["id"]] = row
         told = {"what": STATUS, "before": before, "after": after, "transition": transition}
         self._noted.append(_Noted(table, type_of(table), row["id"], told))
+
+    def _attachment(self, row: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Told of its volume, whose row is held by whoever changes an attachment."""
+        if not row["bare"]:
+            more = {"what": ATTACHMENT, "attachment_id": row["id"], **told}
+            self._noted.append(_Noted(tables.volumes, "volume", row["volume_id"], more, place=_AFTER_ALL))
 
     def new(self, table: Table, row: Mapping[str, Any]) -> None:
         """A row was made."""
@@ -180,7 +187,7 @@ class Outbox:
     ) -> Event:
         row = rows.get((one.table.name, one.resource_id)) if one.table is not None else None
         shown = {} if row is None else _shown(row)
-        if one.told.get("after") == DELETED:
+        if one.told["what"] == STATUS and one.told["after"] == DELETED:
             shown["status"] = DELETED  # a tombstone says so by itself, a row that was removed does not
         if one.resource_type == "snapshot" and shown.get("volume_id") in zones:
             shown["availability_zone"] = zones[shown["volume_id"]]
@@ -260,7 +267,7 @@ def attachments_of(tx: Connection, volume_ids: Sequence[str]) -> dict[str, list[
     found: dict[str, list[dict[str, Any]]] = {}
     for row in tx.execute(_ATTACHMENTS, {"ids": list(volume_ids)}).mappings():
         if not row["bare"]:
-            found.setdefault(row["volume_id"], []).append({name: row[name] for name in _ATTACHMENT})
+            found.setdefault(row["volume_id"], []).append({name: row[name] for name in _SHOWN})
     return found
 
 
