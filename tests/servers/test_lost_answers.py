@@ -32,7 +32,6 @@ from breezeblock.store.pooled import PooledLane
 from breezeblock.store.run import Store
 from breezeblock.store.servers import Session
 
-
 # Of an event: its id is made of its transaction's, which each run draws anew.
 _DRAWN = ("id", "event_json")
 

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 from sqlalchemy import Connection
 from tests.store.beside import Body
-from tests.store.given import KINDS, ME, NOW_US, POOL, QUEUE, UNLIMITED, Base, create_snapshot, create_volume
+from tests.store.given import KINDS, ME, NOW_US, QUEUE, UNLIMITED, Base, create_snapshot, create_volume
 
 from breezeblock.model.ids import (
     AttachmentId,
@@ -129,9 +129,7 @@ def initialize(letter: str) -> Body:
 
 def snapshot(letter: str) -> Body:
     wanted = NewSnapshot(id=SnapshotId(f"s-{letter}"), volume_id=V)
-    return partial(
-        _call, snapshots.begin_create, origin=asked(letter), wanted=wanted, quota_defaults=NO_DEFAULTS
-    )
+    return partial(_call, snapshots.begin_create, origin=asked(letter), wanted=wanted, quota_defaults=NO_DEFAULTS)
 
 
 def clone(letter: str) -> Body:
@@ -164,9 +162,7 @@ def _offer(id_: str) -> NewTransfer:
 
 def group_snapshot(letter: str) -> Body:
     wanted = group_snapshots.NewGroupSnapshot(id=str(uuid5(NAMESPACE_URL, letter)), group_id=G)
-    return partial(
-        _call, group_snapshots.begin_create, origin=asked(letter), wanted=wanted, quota_defaults=NO_DEFAULTS
-    )
+    return partial(_call, group_snapshots.begin_create, origin=asked(letter), wanted=wanted, quota_defaults=NO_DEFAULTS)
 
 
 def accept(project_id: str) -> Request:

@@ -1,4 +1,4 @@
-"""Whatever two ask at the same instant: what came of it comes of one order of both, too. On servers, any two of many requests."""
+"""Whatever two ask at the same instant: what came of it comes of one order of both, too. Any two of many requests, on servers."""
 
 import itertools
 import os

@@ -468,7 +468,8 @@ def reset_status(
 
     Raises NotFound, BadRequest (in-use, but not attached), InvalidState (it has no storage; its attachments say otherwise).
     """
-    held = [(attachments, row["id"]) for row in of_volume(tx, volume_id)] if attach_status == states.DETACHED else []
+    lets_all_go = attach_status == states.DETACHED
+    held = [(attachments, row["id"]) for row in of_volume(tx, volume_id)] if lets_all_go else []
     lock_rows(tx, [(volumes, volume_id), *held], origin=origin, asked_for=volume_id)
     there = read_row(tx, volumes, volume_id)
     assert there is not None, "a locked row is there"
@@ -478,10 +479,10 @@ def reset_status(
     if status is not None:
         refuse_a_lie(tx, volumes, there, status)
     rung = None
-    if held:
-        rows = of_volume(tx, volume_id)
-        if len(rows) != len(held):
-            raise Contended("an attachment came before the volume's row was ours")
+    rows = of_volume(tx, volume_id) if lets_all_go else []
+    if len(rows) != len(held):
+        raise Contended("an attachment came before the volume's row was ours")
+    if rows:
         rung = connections.begin_removal(tx, origin=origin, volume=there, rows=rows)
     if status is not None:
         queue.cancel_earlier(tx, resource_id=volume_id)
