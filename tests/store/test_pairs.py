@@ -1,4 +1,4 @@
-"""Whatever two ask at the same instant: what came of it comes of one order of both, too. Any two of many requests, on servers."""
+"""Whatever two ask at the same instant: what came of it comes of one order of both, too. Any two of many, on servers."""
 
 import itertools
 import os

@@ -468,8 +468,7 @@ def reset_status(
 
     Raises NotFound, BadRequest (in-use, but not attached), InvalidState (it has no storage; its attachments say otherwise).
     """
-    lets_all_go = attach_status == states.DETACHED
-    held = [(attachments, row["id"]) for row in of_volume(tx, volume_id)] if lets_all_go else []
+    held = [(attachments, row["id"]) for row in of_volume(tx, volume_id)] if attach_status == states.DETACHED else []
     lock_rows(tx, [(volumes, volume_id), *held], origin=origin, asked_for=volume_id)
     there = read_row(tx, volumes, volume_id)
     assert there is not None, "a locked row is there"
@@ -479,7 +478,7 @@ def reset_status(
     if status is not None:
         refuse_a_lie(tx, volumes, there, status)
     rung = None
-    rows = of_volume(tx, volume_id) if lets_all_go else []
+    rows = of_volume(tx, volume_id) if attach_status == states.DETACHED else []
     if len(rows) != len(held):
         raise Contended("an attachment came before the volume's row was ours")
     if rows:
