@@ -314,7 +314,7 @@ def test_events_of_a_receiver_that_no_node_ever_named_are_seen_and_go(base: Base
     given_events(base, 2)
 
     (seen,) = base.run(receivers.waiting)
-    assert (seen.receiver, seen.waiting, seen.nodes) == ("a", 2, [])
+    assert (seen.receiver, seen.waiting, base.run(receivers.named)) == ("a", 2, {})
     assert remove_all(base, "a") == 2
     assert base.run(receivers.waiting) == []
 
@@ -328,7 +328,7 @@ def test_a_node_that_names_it_again_makes_it_anew(base: Base) -> None:
     base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
 
     (seen,) = base.run(receivers.waiting)
-    assert (seen.receiver, seen.nodes) == ("a", [OTHER])
+    assert (seen.receiver, base.run(receivers.named)) == ("a", {"a": [OTHER]})
 
 
 def test_a_sender_whose_receiver_was_removed_under_it_sends_nothing(base: Base) -> None:

@@ -24,7 +24,8 @@ def list_receivers(settings: Settings) -> list[dict[str, Any]]:
     async def main() -> list[dict[str, Any]]:
         async with asking(settings) as at:
             now_us = at.env.clock.now_us()
-            return [_shown(one, now_us) for one in await at.store.read(receivers.waiting)]
+            named = await at.store.read(receivers.named)
+            return [_shown(one, named, now_us) for one in await at.store.read(receivers.waiting)]
 
     return asyncio.run(main())
 
@@ -153,8 +154,8 @@ def _check(begins_us: int, ends_us: int, now_us: int) -> None:
         )
 
 
-def _shown(one: receivers.Waiting, now_us: int) -> dict[str, Any]:
-    row = asdict(one)
+def _shown(one: receivers.Waiting, named: Mapping[str, list[str]], now_us: int) -> dict[str, Any]:
+    row = asdict(one) | {"nodes": named.get(one.receiver, [])}
     oldest_us = row.pop("oldest_us")
     row["oldest_s_ago"] = None if oldest_us is None else round((now_us - oldest_us) / 1_000_000, 1)
     return row

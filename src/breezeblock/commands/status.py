@@ -235,7 +235,6 @@ def _receivers(tx: Connection, now_us: int) -> list[Found]:
             "refused": one.refused,
             "dropped": one.dropped,
             "error": one.error,
-            "nodes": one.nodes,
         }
         for one in receivers.waiting(tx)
     ]

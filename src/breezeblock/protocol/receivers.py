@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Integer, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 
 from breezeblock.model.errors import InvalidState, NotFound
 from breezeblock.model.ids import Incarnation
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes, usage_periods
 
-__all__ = ["Removed", "Waiting", "again", "enrol", "remove", "waiting", "would_remove"]
+__all__ = ["Removed", "Waiting", "again", "enrol", "named", "remove", "waiting", "would_remove"]
 
 # Of one transaction: long enough to get on, short enough to be in nobody's way.
 AT_ONCE: Final = 500
@@ -36,7 +49,7 @@ def enrol(tx: Connection, *, receivers: Sequence[str], incarnation: Incarnation)
 class Waiting:
     """What there is to say of a receiver. `oldest_us` is the wall clock of its oldest event; None when none waits.
 
-    `aside` is what it has refused and is still there; `nodes` are the live ones that name it.
+    `aside` is what it has refused and is still there.
     """
 
     receiver: str
@@ -48,30 +61,26 @@ class Waiting:
     refused: int
     dropped: int
     error: str | None
-    nodes: list[str]
 
 
 def waiting(tx: Connection) -> list[Waiting]:
-    """All receivers that ever were in some node's settings, or for which anything waits."""
-    counts = {row.receiver: row for row in tx.execute(_COUNTS)}
-    aside = {row.receiver: row.many for row in tx.execute(_ASIDE)}
+    """All receivers that ever were in some node's settings, or for which anything waits. Two statements: scrapers ask often."""
+    counts = {(row.is_aside, row.receiver): row for row in tx.execute(_COUNTS)}
     rows = {row.name: row for row in tx.execute(_ALL)}
-    named = _named(tx)
     found = []
-    for name in sorted({*counts, *aside, *rows}):
-        row, count = rows.get(name), counts.get(name)
+    for name in sorted({*(name for _, name in counts), *rows}):
+        row, count, aside = rows.get(name), counts.get((0, name)), counts.get((1, name))
         found.append(
             Waiting(
                 receiver=name,
                 waiting=0 if count is None else count.many,
                 oldest_us=None if count is None else count.oldest,
-                aside=aside.get(name, 0),
+                aside=0 if aside is None else aside.many,
                 sent=0 if row is None else row.sent,
                 failed=0 if row is None else row.failed,
                 refused=0 if row is None else row.refused,
                 dropped=0 if row is None else row.dropped,
                 error=None if row is None else row.error,
-                nodes=named.get(name, []),
             )
         )
     return found
@@ -127,7 +136,7 @@ def would_remove(tx: Connection, *, receiver: str) -> int:
 
 
 def _check_unnamed(tx: Connection, receiver: str) -> None:
-    if names := _named(tx).get(receiver):
+    if names := named(tx).get(receiver):
         raise InvalidState(
             f"Receiver {receiver} is in the settings of {', '.join(names)}; take [events.{receiver}] out of the settings of "
             "all APIs and nodes first, and start them again."
@@ -148,7 +157,7 @@ def _hold(tx: Connection, receiver: str) -> None:
     tx.execute(insert(event_receivers).values(name=receiver))
 
 
-def _named(tx: Connection) -> dict[str, list[str]]:
+def named(tx: Connection) -> dict[str, list[str]]:
     """By receiver: the live nodes that have it in their settings."""
     found: dict[str, list[str]] = {}
     for row in tx.execute(_NAMED):
@@ -178,10 +187,14 @@ _NAMED: Final = (
     .where(nodes.c.state.in_(_LIVE), nodes.c.receivers_json.is_not(None))
     .order_by(nodes.c.name)
 )
-_COUNTS: Final = select(
-    events.c.receiver, func.count().label("many"), func.min(events.c.at_us).label("oldest")
-).group_by(events.c.receiver)
-_ASIDE: Final = select(events_aside.c.receiver, func.count().label("many")).group_by(events_aside.c.receiver)
+
+
+def _counted(table: Table, *, is_aside: int) -> Select[Any]:
+    many, oldest = func.count().label("many"), func.min(table.c.at_us).label("oldest")
+    return select(literal(is_aside).label("is_aside"), table.c.receiver, many, oldest).group_by(table.c.receiver)
+
+
+_COUNTS: Final = union_all(_counted(events, is_aside=0), _counted(events_aside, is_aside=1))
 _SOME_ASIDE: Final = (
     select(events_aside)
     .where(events_aside.c.receiver == bindparam("receiver"))
