@@ -16,6 +16,7 @@ from breezeblock import __version__, settings
 from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.attach_app import attach, detach
 from breezeblock.commands.backup_app import backup_app
+from breezeblock.commands.events_app import events_app
 from breezeblock.commands.failure import Failed
 from breezeblock.commands.places_app import backend_app, cluster_app
 
@@ -48,6 +49,7 @@ app.add_typer(archive_app, name="archive")
 app.add_typer(backup_app, name="backup")
 app.add_typer(backend_app, name="backend")
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(events_app, name="events")
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
 Config = Annotated[

@@ -81,15 +81,15 @@ def open_database(settings: Settings, env: Env) -> Database:
     return Database(Store(lane, env, receivers=tuple(settings.events)), lane)
 
 
-def open_outlets(settings: Settings) -> Mapping[str, Outlet]:
+def open_outlets(settings: Settings, env: Env) -> Mapping[str, Outlet]:
     """Every configured receiver of events by its name. No I/O yet."""
     return {
-        name: Outlet(_open_receiver(chosen), timeout_s=chosen.timeout_s, keep_s=chosen.keep_s)
+        name: Outlet(_open_receiver(chosen, env), timeout_s=chosen.timeout_s, keep_s=chosen.keep_s)
         for name, chosen in settings.events.items()
     }
 
 
-def _open_receiver(chosen: EventReceiverSettings) -> Receiver:
+def _open_receiver(chosen: EventReceiverSettings, env: Env) -> Receiver:
     if chosen.type == "webhook":
         from breezeblock.events.webhook import WebhookReceiver
 
@@ -112,6 +112,7 @@ def _open_receiver(chosen: EventReceiverSettings) -> Receiver:
             interface=chosen.interface,
             ca_file=chosen.ca_file,
             timeout_s=chosen.timeout_s,
+            now=env.clock.boottime,
         )
     return LogReceiver()
 

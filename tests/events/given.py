@@ -25,3 +25,7 @@ def given_event(**values: Any) -> Event:
 def given_status(before: str | None, after: str, **values: Any) -> Event:
     told: dict[str, Any] = {"what": "status", "before": before, "after": after, "kind": "", "outcome": ""}
     return given_event(**(told | {"operation_id": ""} | values))
+
+
+def given_attachment(before: str | None, after: str, **values: Any) -> Event:
+    return given_status(before, after, **({"what": "attachment", "attachment_id": "a1"} | values))

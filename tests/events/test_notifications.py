@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.events.given import BACKUP, SNAPSHOT, VOLUME, given_event, given_status
+from tests.events.given import BACKUP, SNAPSHOT, VOLUME, given_attachment, given_event, given_status
 
-from breezeblock.events.notifications import BY_OPERATION, BY_STATUS, notification_of
+from breezeblock.events.notifications import BY_ATTACHMENT, BY_OPERATION, BY_STATUS, notification_of
 from breezeblock.model.events import Event
 
 ROWS = {"volume": VOLUME, "snapshot": SNAPSHOT, "backup": BACKUP, "group": VOLUME, "group_snapshot": VOLUME}
@@ -67,6 +67,10 @@ def test_what_was_made_without_a_place_is_told_as_a_failure() -> None:
     [
         given_status("available", "maintenance"),
         given_status(None, "creating"),
+        given_status("available", "reserved"),
+        given_attachment(None, "reserved"),
+        given_attachment("reserved", "deleted"),
+        given_attachment("error_attaching", "deleted"),
         given_event(kind="check_node", resource_type="node", resource={}),
         given_event(kind="collect_garbage"),
         given_event(what="updated", resource_type="backup", resource=BACKUP),
@@ -85,10 +89,15 @@ def test_a_payload_has_the_keys_that_consumers_read(kind: str) -> None:
     assert found.payload.keys() == KEYS[kind]
 
 
+@pytest.mark.parametrize(("after", "name"), BY_ATTACHMENT.items())
+def test_what_becomes_of_an_attachment_is_told_of_its_volume(after: str, name: str) -> None:
+    assert name_of(given_attachment("detaching", after)) == name
+
+
 def test_a_volume_is_told_with_those_who_have_it() -> None:
     attached = {"id": "a1", "instance_uuid": "i1", "attached_host": "h", "mountpoint": "/dev/vdb", "status": "attached"}
 
-    found = notification_of(given_status("attaching", "in-use", attachments=[attached]))
+    found = notification_of(given_attachment("attaching", "attached", attachments=[attached]))
 
     assert found is not None
     assert found.event_type == "volume.attach.end"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,13 +25,14 @@ EXTENDED = given_event(kind="extend_volume", attachments=ATTACHED, resource=VOLU
 
 
 class Nova(ThreadingHTTPServer):
-    """Answers with `status`, and remembers what it was told."""
+    """Answers with `status`, and remembers what it was told. Of the words in `slow` each is answered once it is let go."""
 
     status = 200
     daemon_threads = True
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, Any]] = []
+        self.slow: dict[int, threading.Event] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -44,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.told.append((self.path, self.headers.get("OpenStack-API-Version", ""), body))
+        if (waits := self.server.slow.get(len(self.server.told))) is not None:
+            waits.wait(10)
         self.send_response(self.server.status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -62,11 +66,17 @@ def nova() -> Iterator[Nova]:
         thread.join()
 
 
-def receiver_of(nova: Nova, folder: Path) -> NovaReceiver:
+def receiver_of(nova: Nova, folder: Path, *, timeout_s: float = 5) -> NovaReceiver:
     credentials = folder / "nova.toml"
     credentials.write_text(f'auth_type = "none"\nendpoint = "{nova.url}"\n')
     return NovaReceiver(
-        credentials_file=credentials, url=nova.url, region="", interface="internal", ca_file=None, timeout_s=5
+        credentials_file=credentials,
+        url=nova.url,
+        region="",
+        interface="internal",
+        ca_file=None,
+        timeout_s=timeout_s,
+        now=time.monotonic,
     )
 
 
@@ -134,3 +144,42 @@ def test_credentials_that_cannot_be_used_take_nothing(nova: Nova, tmp_path: Path
 
     with pytest.raises(NotTaken, match="credentials_file"):
         send(receiver, EXTENDED)
+
+
+def volume_of(number: int) -> Event:
+    return given_event(
+        id=str(number), kind="extend_volume", attachments=[{"id": "a", "instance_uuid": "i"}], resource_id=f"v{number}"
+    )
+
+
+def test_a_try_that_runs_out_of_time_says_how_far_it_got(nova: Nova, tmp_path: Path) -> None:
+    """By itself, before the sender would cut it off."""
+    nova.slow[2] = threading.Event()
+    began = time.monotonic()
+
+    with pytest.raises(NotTaken) as late:
+        send(receiver_of(nova, tmp_path, timeout_s=0.5), volume_of(0), volume_of(1), volume_of(2))
+    took_s = time.monotonic() - began
+    nova.slow[2].set()
+
+    assert late.value.taken == 1
+    assert took_s < 0.5
+    assert [body["events"][0]["tag"] for _, _, body in nova.told] == ["v0", "v1"]
+
+
+def test_who_is_cut_off_tells_nothing_more_and_nothing_beside_the_next_try(nova: Nova, tmp_path: Path) -> None:
+    nova.slow[1] = let_go = threading.Event()
+
+    async def main() -> None:
+        receiver = receiver_of(nova, tmp_path)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(receiver.send([volume_of(0), volume_of(1)]), 0.2)
+        again = asyncio.ensure_future(receiver.send([volume_of(0), volume_of(1)]))
+        await asyncio.sleep(0.1)
+        assert len(nova.told) == 1
+        let_go.set()
+        await again
+
+    asyncio.run(main())
+
+    assert [body["events"][0]["tag"] for _, _, body in nova.told] == ["v0", "v0", "v1"]

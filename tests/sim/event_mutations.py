@@ -16,9 +16,9 @@ def events_forgotten_before_they_are_taken(patch: Patch) -> None:
     """An event is forgotten when it is about to be sent."""
     deliver = Sender._deliver
 
-    async def forget_first(self: Sender, held: Held, outlet: Outlet, seen: Seen) -> bool:
-        await self._store.run(posting.sent, held, ids=[event.id for event in seen.events])
-        return await deliver(self, held, outlet, seen)
+    async def forget_first(self: Sender, held: Held, outlet: Outlet, seen: Seen, chosen: list[Event]) -> float | None:
+        await self._store.run(posting.sent, held, ids=[event.id for event in chosen])
+        return await deliver(self, held, outlet, seen, chosen)
 
     patch.setattr(Sender, "_deliver", forget_first)
 

@@ -24,11 +24,11 @@ from tests.store.given import (
 )
 
 from breezeblock.model.errors import Fenced, NotFound, Rejected
-from breezeblock.model.ids import TypeId, VolumeId
+from breezeblock.model.ids import AttachmentId, TypeId, VolumeId
 from breezeblock.node.reports import _report
 from breezeblock.protocol import membership, queue
 from breezeblock.protocol.queue import Lock
-from breezeblock.resources import quotas, services, snapshots, types, volumes
+from breezeblock.resources import attachments, quotas, services, snapshots, types, volume_changes, volumes
 from breezeblock.store import tables
 
 pytestmark = pytest.mark.skipif(
@@ -191,3 +191,19 @@ def test_a_cascade_beside_the_end_of_a_snapshot_is_not_refused_for_it(base: Base
 
     assert not isinstance(refused, NotFound)
     assert base.row(tables.volumes, "v1")["status"] == "deleting"
+
+
+def test_what_is_reserved_beside_an_operator_s_word_that_it_is_detached_goes_too(base: Base) -> None:
+    """The volume had no attachment when the word began."""
+    available_volume(base)
+    wanted = attachments.NewAttachment(id=AttachmentId("a1"), volume_id=VolumeId("v1"), instance_uuid="i1")
+    said = {"status": "available", "attach_status": "detached", "migration_status": None}
+
+    _, _, overtaken = beside(
+        base,
+        lambda tx: attachments.begin_create(tx, origin=origin(), wanted=wanted),
+        lambda tx: volume_changes.reset_status(tx, origin=origin(is_admin=True), volume_id=VolumeId("v1"), **said),
+    )
+
+    assert len(base.rows(tables.attachments)) == overtaken
+    assert base.problems() == []

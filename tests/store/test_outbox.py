@@ -24,13 +24,22 @@ from tests.store.given import (
 )
 
 from breezeblock.events.contract import NotTaken
+from breezeblock.events.notifications import notification_of
 from breezeblock.model.errors import Contended, InvalidState
 from breezeblock.model.events import Event
-from breezeblock.model.ids import VolumeId
+from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.node.sender import Outlet, Sender
-from breezeblock.protocol import posting
+from breezeblock.protocol import posting, receivers
 from breezeblock.protocol.posting import NotHeld
-from breezeblock.resources import managing, snapshots, volume_changes, volume_edits, volumes
+from breezeblock.resources import (
+    attachments,
+    managing,
+    old_attachments,
+    snapshots,
+    volume_changes,
+    volume_edits,
+    volumes,
+)
 from breezeblock.store import tables
 from breezeblock.store.outbox import Post
 from breezeblock.store.run import Store, _Told
@@ -82,6 +91,44 @@ def test_a_creation_is_told_from_its_request_to_its_end(base: Base) -> None:
     assert [event.resource["status"] for event in events] == ["creating", "creating", "available", "available"]
     assert told(base, "b") == events
     assert [event.seq for event in events] == sorted(event.seq for event in events)
+
+
+def test_each_attachment_of_a_volume_is_told(base: Base) -> None:
+    """Of a second one too, which changes nothing of the volume's own status."""
+    available_volume(base)
+    base.change(tables.volumes, "v1", multiattach=True)
+    store = store_of(base)
+    at = {"volume_id": VolumeId("v1"), "host_name": None, "mountpoint": "/dev/vdb", "mode": "rw"}
+
+    for number in (1, 2):
+        asked, id_ = origin(), AttachmentId(f"a{number}")
+        do(store, old_attachments.attach, origin=asked, attachment_id=id_, instance_uuid=f"i{number}", **at)
+    do(store, old_attachments.begin_detach, origin=origin(), volume_id=VolumeId("v1"), attachment_id="a2")
+
+    names = [(event.attachment_id, found.event_type) for event in told(base) if (found := notification_of(event))]
+    assert names == [
+        ("a1", "volume.attach.start"),
+        ("a1", "volume.attach.end"),
+        ("a2", "volume.attach.start"),
+        ("a2", "volume.attach.end"),
+        ("a2", "volume.detach.start"),
+        ("a2", "volume.detach.end"),
+    ]
+    assert [one["instance_uuid"] for one in told(base)[-1].attachments] == ["i1"]
+    assert {event.transition for event in told(base) if event.attachment_id} == {
+        "attachment.new", "attachment.complete", "attachment.disconnect", "attachment.gone"
+    }  # fmt: skip
+
+
+def test_a_volume_that_was_only_reserved_was_never_attached(base: Base) -> None:
+    available_volume(base)
+    store = store_of(base)
+    wanted = attachments.NewAttachment(id=AttachmentId("a1"), volume_id=VolumeId("v1"), instance_uuid="i1")
+    do(store, attachments.begin_create, origin=origin(), wanted=wanted)
+    do(store, attachments.begin_delete, origin=origin(), attachment_id=AttachmentId("a1"))
+
+    assert [event.after for event in told(base) if event.attachment_id] == ["reserved", "deleted"]
+    assert [event for event in told(base) if notification_of(event)] == []
 
 
 def test_what_is_kept_back_is_told_to_nobody(base: Base) -> None:
@@ -197,8 +244,8 @@ def test_a_transaction_that_runs_twice_tells_the_same(base: Base) -> None:
 def test_one_node_at_a_time_holds_a_receiver_and_a_live_one_keeps_it(base: Base) -> None:
     for name in (ME, OTHER):
         base.node(name)
-    base.run(posting.enrol, receivers=["a"])
-    base.run(posting.enrol, receivers=["a"])
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
 
     base.run(posting.take, receiver="a", incarnation=ME)
 
@@ -237,7 +284,7 @@ def given_events(base: Base, resources: Sequence[str] = ("v1",), each: int = 2) 
                 tables.events, receiver="a", id=event.id, resource_id=resource, op_seq=seq, number=0, at_us=event.at_us,
                 event_json=msgspec.json.encode(event).decode(),
             )  # fmt: skip
-    base.run(posting.enrol, receivers=["a"])
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
     return found
 
 
@@ -272,7 +319,7 @@ def test_what_nobody_has_taken_for_too_long_is_given_up_and_counted(base: Base) 
 
     assert base.run(posting.drop_old, held, before_us=NOW_US + 1) == 1
 
-    (row,) = base.run(posting.waiting)
+    (row,) = base.run(receivers.waiting)
     assert (row.waiting, row.dropped, row.oldest_us) == (1, 1, NOW_US + 5)
 
 

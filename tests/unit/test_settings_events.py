@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from breezeblock import settings, wiring
+from breezeblock.env.real import real_env
 from breezeblock.events.log import LogReceiver
 from breezeblock.settings import SettingsError
 
@@ -19,13 +20,13 @@ def test_without_a_section_nobody_is_told(tmp_path: Path) -> None:
     chosen = load(tmp_path, "").settings
 
     assert (chosen.events, chosen.audit.to) == ({}, "none")
-    assert wiring.open_outlets(chosen) == {}
+    assert wiring.open_outlets(chosen, real_env()) == {}
 
 
 def test_an_empty_section_is_the_log(tmp_path: Path) -> None:
     chosen = load(tmp_path, "[events.diary]\n").settings
 
-    (outlet,) = wiring.open_outlets(chosen).values()
+    (outlet,) = wiring.open_outlets(chosen, real_env()).values()
     assert isinstance(outlet.receiver, LogReceiver)
     assert outlet.keep_s == 7 * 86_400
 
@@ -52,7 +53,7 @@ def test_the_environment_may_name_a_receiver(tmp_path: Path) -> None:
 def test_each_kind_can_be_written_and_opened(tmp_path: Path, section: str) -> None:
     chosen = load(tmp_path, section).settings
 
-    assert len(wiring.open_outlets(chosen)) == len(chosen.events)
+    assert len(wiring.open_outlets(chosen, real_env())) == len(chosen.events)
     assert settings.from_json(settings.to_json(chosen)) == chosen
 
 

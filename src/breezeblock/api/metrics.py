@@ -138,7 +138,12 @@ EVENTS_OLDEST: Final = Declared(
 EVENTS_SENT: Final = Declared(
     "breezeblock_events",
     ("receiver", "what"),
-    "Events since a receiver is known: sent (taken), dropped (given up after keep_s); failed counts tries, not events.",
+    "Events since a receiver is known: sent (taken), refused (set aside), dropped (after keep_s); failed counts tries.",
+)
+EVENTS_ASIDE: Final = Declared(
+    "breezeblock_events_aside",
+    ("receiver",),
+    "Events that a receiver has refused for good and that are kept for `breezeblock events again`.",
 )
 
 DECLARED: Final = tuple(value for value in list(globals().values()) if isinstance(value, Declared))
@@ -233,10 +238,11 @@ def _from_database(found: Measures) -> Iterator[Metric]:
 def _of_events(found: Measures) -> Iterator[Metric]:
     yield _gauge(EVENTS_WAITING, (((one.name,), one.waiting) for one in found.receivers))
     yield _gauge(EVENTS_OLDEST, (((one.name,), one.oldest_s) for one in found.receivers))
+    yield _gauge(EVENTS_ASIDE, (((one.name,), one.aside) for one in found.receivers))
     family = CounterMetricFamily(EVENTS_SENT.name, EVENTS_SENT.help, labels=EVENTS_SENT.labels)
     for one in found.receivers:
-        for what, count in (("sent", one.sent), ("failed", one.failed), ("dropped", one.dropped)):
-            family.add_metric((one.name, what), count)
+        for what in ("sent", "failed", "refused", "dropped"):
+            family.add_metric((one.name, what), getattr(one, what))
     yield family
 
 

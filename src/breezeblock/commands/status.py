@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from breezeblock.commands.database import reading
-from breezeblock.protocol import node_events, posting
+from breezeblock.protocol import node_events, receivers
 from breezeblock.resources import progress
 from breezeblock.settings import Settings
 from breezeblock.store.dialects import db_now_us
@@ -229,12 +229,14 @@ def _receivers(tx: Connection, now_us: int) -> list[Found]:
             "receiver": one.receiver,
             "waiting": one.waiting,
             "oldest_s_ago": None if one.oldest_us is None else _ago(one.oldest_us, now_us),
+            "aside": one.aside,
             "sent": one.sent,
             "failed": one.failed,
+            "refused": one.refused,
             "dropped": one.dropped,
             "error": one.error,
         }
-        for one in posting.waiting(tx)
+        for one in receivers.waiting(tx)
     ]
 
 

@@ -195,10 +195,12 @@ def _resumed(rows: Iterable[Found]) -> Table:
 
 
 def _receivers(rows: Iterable[Found]) -> Table:
-    table = _table("Receivers of events", "name", "waiting", "oldest", "sent", "failed tries", "dropped", "last error")
+    table = _table(
+        "Receivers of events", "name", "waiting", "oldest", "set aside", "sent", "failed tries", "dropped", "last error"
+    )
     for row in rows:
         oldest = "" if row["oldest_s_ago"] is None else f"{row['oldest_s_ago']} s ago"
-        counts = (str(row[key]) for key in ("sent", "failed", "dropped"))
+        counts = (str(row[key]) for key in ("aside", "sent", "failed", "dropped"))
         table.add_row(row["receiver"], str(row["waiting"]), oldest, *counts, Text(row["error"] or "", "red"))
     return table
 

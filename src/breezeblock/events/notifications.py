@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from breezeblock.model.events import BEGUN, ENDED, STATUS, UPDATED, Event
+from breezeblock.model.events import ATTACHMENT, BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 
-__all__ = ["BY_OPERATION", "BY_STATUS", "Notification", "notification_of"]
+__all__ = ["BY_ATTACHMENT", "BY_OPERATION", "BY_STATUS", "Notification", "notification_of"]
 
 INFO: Final = "INFO"
 ERROR: Final = "ERROR"
@@ -34,32 +34,31 @@ BY_OPERATION: Final[Mapping[tuple[str, str], str]] = {
     ("group", "create_group"): "group.create",
     ("group_snapshot", "create_group_snapshot"): "group_snapshot.create",
 }
-# What shows in the status alone: deletions (also of what goes along with something else, or has nothing on storage) and
-# attachments.
+# What shows in the status alone: deletions (also of what goes along with something else, or has nothing on storage).
 _DELETION: Final[Mapping[tuple[str | None, str], tuple[str, str]]] = {
     (None, "deleting"): ("delete.start", INFO),
     (None, "deleted"): ("delete.end", INFO),
     (None, "error_deleting"): ("delete.error", ERROR),
 }
-_ATTACHMENT: Final[Mapping[tuple[str | None, str], tuple[str, str]]] = {
-    ("available", "attaching"): ("attach.start", INFO),
-    ("reserved", "attaching"): ("attach.start", INFO),
-    ("attaching", "in-use"): ("attach.end", INFO),
-    ("available", "in-use"): ("attach.end", INFO),
-    ("reserved", "in-use"): ("attach.end", INFO),
-    ("in-use", "detaching"): ("detach.start", INFO),
-    ("detaching", "available"): ("detach.end", INFO),
-    ("in-use", "available"): ("detach.end", INFO),
+# What becomes of an attachment of a volume, by its new status: of one of several too, which the volume's own does not show.
+BY_ATTACHMENT: Final[Mapping[str, str]] = {
+    "attaching": "volume.attach.start",
+    "attached": "volume.attach.end",
+    "detaching": "volume.detach.start",
+    "deleted": "volume.detach.end",
 }
+# Nobody was attached by what went from there.
+_NEVER_ATTACHED: Final = ("reserved", "error_attaching")
 # By type: from which status (None: any) to which.
 BY_STATUS: Final[Mapping[str, Mapping[tuple[str | None, str], tuple[str, str]]]] = {
-    "volume": {**_DELETION, **_ATTACHMENT},
+    "volume": _DELETION,
     "snapshot": _DELETION,
     "backup": _DELETION,
     "group": _DELETION,
     "group_snapshot": _DELETION,
 }
 _EDITED: Final = ("volume", "snapshot")
+_COUNTED: Final = ("volume", "snapshot", "backup")
 
 
 class Notification(NamedTuple):
@@ -111,6 +110,12 @@ def _name(event: Event) -> tuple[str, str]:
     kind = event.resource_type
     if event.what == UPDATED:
         return (f"{kind}.update.end", INFO) if kind in _EDITED else ("", INFO)
+    if event.what == EXISTS:
+        return (f"{kind}.exists", INFO) if kind in _COUNTED else ("", INFO)
+    if event.what == ATTACHMENT:
+        assert event.after is not None, "an attachment has a status after it has changed"
+        is_news = event.after != "deleted" or event.before not in _NEVER_ATTACHED
+        return BY_ATTACHMENT.get(event.after, "") if is_news else "", INFO
     if event.what == STATUS:
         assert event.after is not None, "a change of a status has a status after it"
         # Made without a place on any storage: there will be no operation to tell of it.
@@ -129,6 +134,10 @@ def _name(event: Event) -> tuple[str, str]:
 def _time(at_us: int | None, between: str = "T") -> str:
     """As Python's own clock is written: without a zone, and microseconds only where there are any."""
     return datetime.fromtimestamp((at_us or 0) / 1_000_000, UTC).replace(tzinfo=None).isoformat(between)
+
+
+def _instant(at_us: int) -> str:
+    return str(datetime.fromtimestamp(at_us / 1_000_000, UTC))
 
 
 def _pairs(metadata: Mapping[str, str] | None) -> list[dict[str, str]]:
@@ -167,7 +176,8 @@ def _of_volume(event: Event) -> dict[str, Any]:
             }
             for one in event.attachments
         ],
-        **_why(event),
+        **({"glance_metadata": _pairs(row["image_metadata"])} if row.get("image_metadata") else {}),
+        **_more(event),
     }
 
 
@@ -186,7 +196,7 @@ def _of_snapshot(event: Event) -> dict[str, Any]:
         "deleted": "True" if row["status"] == "deleted" else "",
         # Both of them as text: so consumers know them.
         "metadata": str(dict(row.get("metadata") or {})),
-        **_why(event),
+        **_more(event),
     }
 
 
@@ -209,7 +219,7 @@ def _of_backup(event: Event) -> dict[str, Any]:
         "parent_id": row.get("parent_id"),
         "num_dependent_backups": row.get("dependent_backups", 0),
         "snapshot_id": row.get("snapshot_id"),
-        **_why(event),
+        **_more(event),
     }
 
 
@@ -227,11 +237,13 @@ def _of_group(event: Event) -> dict[str, Any]:
         shown |= {"group_id": event.resource_id, "availability_zone": row.get("availability_zone")}
     else:
         shown |= {"group_snapshot_id": event.resource_id, "group_id": row.get("group_id")}
-    return shown | _why(event)
+    return shown | _more(event)
 
 
-def _why(event: Event) -> dict[str, Any]:
-    """Of a failure: the reason, as its user is told it."""
+def _more(event: Event) -> dict[str, Any]:
+    """Of a failure: the reason, as its user is told it. Of usage: the period, as text with the zone."""
+    if event.what == EXISTS:
+        return {"audit_period_beginning": _instant(event.begins_us), "audit_period_ending": _instant(event.ends_us)}
     return {"message": event.detail} if event.detail else {}
 
 

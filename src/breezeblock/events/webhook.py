@@ -1,7 +1,9 @@
 """Events to a URL: POST of a JSON object with a list of them, signed where a secret is given.
 
 Any answer of 2xx takes all of them. Whatever else comes, or nothing, they are sent again, in the same order: the other side
-knows them by their ids. A redirect is not followed: the events, and their signature, are for whom the operator named.
+knows them by their ids. Three answers say that what was sent is wrong or too much, and not that nobody can take it now; all
+others may be another one tomorrow, with another secret or another route. A redirect is not followed: the events, and their
+signature, are for whom the operator named.
 """
 
 import asyncio
@@ -15,12 +17,14 @@ from typing import Final
 import httpx
 import msgspec
 
-from breezeblock.events.contract import NotTaken
+from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.model.events import Event
 
 __all__ = ["SIGNATURE", "WebhookReceiver", "signature"]
 
 SIGNATURE: Final = "X-Breezeblock-Signature"
+# Bad Request, Content Too Large, Unprocessable Content.
+_FINAL: Final = (400, 413, 422)
 
 
 def signature(secret: bytes, body: bytes) -> str:
@@ -49,6 +53,8 @@ class WebhookReceiver:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # What the library says may quote the URL, and a URL may hold a secret.
             raise NotTaken(f"It cannot be reached: {type(error).__name__}.") from error
+        if answer.status_code in _FINAL:
+            raise Refused(f"It answered {answer.status_code} instead of 2xx.")
         if not answer.is_success:
             raise NotTaken(f"It answered {answer.status_code} instead of 2xx.")
 

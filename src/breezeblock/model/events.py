@@ -8,6 +8,8 @@ STATUS: Final = "status"
 UPDATED: Final = "updated"
 BEGUN: Final = "begun"
 ENDED: Final = "ended"
+EXISTS: Final = "exists"
+ATTACHMENT: Final = "attachment"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    what: Literal["status", "updated", "begun", "ended"]
+    what: Literal["status", "updated", "begun", "ended", "exists", "attachment"]
     resource_type: str
     resource_id: str
     seq: int
@@ -32,11 +34,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str | None = None
     after: str | None = None
     transition: str = ""
+    # attachment: one of the volume's, whose status before, after and transition are; `deleted` once it is gone.
+    attachment_id: str = ""
     # begun, ended: the operation; ended: done, failed, cancelled or parked, and why.
     operation_id: str = ""
     kind: str = ""
     outcome: str = ""
     detail: str | None = None
+    # exists: the period in which there was the resource, as wall clocks; from the first instant to before the second.
+    begins_us: int = 0
+    ends_us: int = 0
     # The resource as the transaction left it, or as it was last; empty for what has no row that may be shown.
     resource: dict[str, Any] = {}
     # Of a volume: to which instances and hosts it is attached.

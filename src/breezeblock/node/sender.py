@@ -11,10 +11,11 @@ from typing import Any, Final
 import structlog
 
 from breezeblock.env.contract import Env
-from breezeblock.events.contract import NotTaken, Receiver
+from breezeblock.events.contract import NotTaken, Receiver, Refused
 from breezeblock.model.errors import Ambiguous, Contended, Unavailable
+from breezeblock.model.events import Event
 from breezeblock.model.ids import Incarnation
-from breezeblock.protocol import posting
+from breezeblock.protocol import posting, receivers
 from breezeblock.protocol.posting import Held, NotHeld, Seen
 from breezeblock.store.run import Store
 
@@ -31,6 +32,9 @@ POLL_OTHERS_S: Final = 3.0
 # How often a holder looks for what is too old; and of that, this many rounds at a time: there is also something to send.
 DROP_ROUNDS: Final = 20
 DROP_EVERY_S: Final = 60.0
+# An event that is refused alone is sent so often, with pauses as above, before it is set aside: a receiver that is just being
+# changed may not mean it, and one that refuses everything is not to have it all set aside at once.
+REFUSALS_MOST: Final = 3
 ERROR_MOST: Final = 500
 BROKE: Final = "It failed in a way that was not expected; the log of the node has the details."
 
@@ -42,6 +46,18 @@ class Outlet:
     receiver: Receiver
     timeout_s: float
     keep_s: float
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What is known of a refusal: how many of the next events are suspect, and how often this one was refused alone.
+
+    In memory only: a node that dies leaves the search to the next one, which begins it anew.
+    """
+
+    suspects: int
+    event_id: str = ""
+    alone: int = 0
 
 
 class Sender:
@@ -62,12 +78,13 @@ class Sender:
         self._outlets = dict(outlets)
         self._may_act = may_act
         self._drop_next: dict[str, float] = {}
+        self._doubts: dict[str, _Doubt] = {}
 
     async def run(self) -> None:
         """Until cancelled. Ends at once where there is nobody to tell."""
         if not self._outlets:
             return
-        await self._store.insist(posting.enrol, receivers=sorted(self._outlets))
+        await self._store.insist(receivers.enrol, receivers=sorted(self._outlets), incarnation=self._me)
         loops = [asyncio.ensure_future(self._serve(name, outlet)) for name, outlet in sorted(self._outlets.items())]
         try:
             await asyncio.gather(*loops)
@@ -101,6 +118,7 @@ class Sender:
             return (0.0 if after else POLL_S), ""
         held = seen.held
         if held is None:
+            self._doubts.pop(name, None)
             held = await self._store.run(posting.take, receiver=name, incarnation=self._me)
             await self._drop_old(held, outlet)
             return 0.0, after  # and look again: what was read before it was ours may have been sent by another since
@@ -109,25 +127,69 @@ class Sender:
             return 0.0, after
         if not self._may_act():
             return POLL_S, after
-        if not await self._deliver(held, outlet, seen):
-            return POLL_OTHERS_S, ""
+        chosen = self._choose(name, seen.events)
+        pause_s = await self._deliver(held, outlet, seen, chosen)
+        if pause_s is not None:
+            return pause_s, after
+        if len(chosen) < len(seen.events):
+            return 0.0, after
         whole = len(seen.events) < posting.BATCH_MOST
         return 0.0, "" if whole else max(event.resource_id for event in seen.events)
 
-    async def _deliver(self, held: Held, outlet: Outlet, seen: Seen) -> bool:
-        """Send, and forget what was taken. Dying in between sends it again, in the same order."""
+    def _choose(self, name: str, events: list[Event]) -> list[Event]:
+        """All of them; or, while it is not known which of them are refused, the first half of the suspects."""
+        doubt = self._doubts.get(name)
+        return events if doubt is None else events[: max(1, doubt.suspects // 2)]
+
+    async def _deliver(self, held: Held, outlet: Outlet, seen: Seen, chosen: list[Event]) -> float | None:
+        """Send, and forget what was taken. Dying in between sends it again, in the same order.
+
+        Returns None when all was taken, and else how long to wait.
+        """
         try:
-            await _within(self._env, outlet.timeout_s, outlet.receiver.send(seen.events))
+            await _within(self._env, outlet.timeout_s, outlet.receiver.send(chosen))
         except NotTaken as error:
+            if error.taken:
+                await self._forget(held, chosen[: error.taken])
+            if isinstance(error, Refused):
+                return await self._search(held, chosen[error.taken :], str(error)[:ERROR_MOST])
             await self._give_back(held, seen, str(error)[:ERROR_MOST])
-            return False
+            return POLL_OTHERS_S
         except Exception:
             # A mistake of ours in a receiver: it must neither end the node's operations, nor keep other nodes from trying.
             log.exception("events.receiver_broke", receiver=held.receiver)
             await self._give_back(held, seen, BROKE)
-            return False
-        await self._store.run(posting.sent, held, ids=[event.id for event in seen.events])
-        return True
+            return POLL_OTHERS_S
+        await self._forget(held, chosen)
+        return None
+
+    async def _forget(self, held: Held, taken: list[Event]) -> None:
+        await self._store.run(posting.sent, held, ids=[event.id for event in taken])
+        doubt = self._doubts.get(held.receiver)
+        if doubt is not None:
+            doubt.suspects -= len(taken)
+            if doubt.suspects <= 0:  # it has changed its mind
+                del self._doubts[held.receiver]
+
+    async def _search(self, held: Held, refused: list[Event], error: str) -> float:
+        """At least one of these is refused: halve them until it is alone, then set it aside. Returns how long to wait."""
+        doubt = self._doubts.setdefault(held.receiver, _Doubt(len(refused)))
+        if len(refused) > 1:
+            doubt.suspects = len(refused)
+            await self._store.run(posting.refused, held, error=error)
+            return 0.0
+        (event,) = refused
+        doubt.alone = doubt.alone + 1 if doubt.event_id == event.id else 1
+        doubt.suspects, doubt.event_id = 1, event.id
+        fields = {"receiver": held.receiver, "event_id": event.id, "name": event.name, "reason": error}
+        if doubt.alone < REFUSALS_MOST:
+            log.warning("events.refused", resource_id=event.resource_id, refusals=doubt.alone, **fields)
+            await self._store.run(posting.refused, held, error=error)
+            return PAUSE_FIRST_S * 2.0 ** (doubt.alone - 1)
+        await self._store.run(posting.set_aside, held, event_id=event.id, reason=error)
+        del self._doubts[held.receiver]
+        log.error("events.set_aside", resource_id=event.resource_id, **fields)
+        return 0.0
 
     async def _give_back(self, held: Held, seen: Seen, error: str) -> None:
         pause_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(seen.failures, 16))

@@ -77,7 +77,7 @@ async def work(brief: NodeBrief) -> None:
         archives=wiring.open_archives(chosen, env, counts_file=brief.rings_file),
     )
     _keep_what_was_imported()
-    outlets = wiring.open_outlets(chosen)
+    outlets = wiring.open_outlets(chosen, env)
     sender = Sender(env=env, store=opened.store, incarnation=incarnation, outlets=outlets, may_act=gate.is_open)
     levels = _log_levels(brief, chosen, env, opened.store, link=link, queues=list(backends)).start()
     await run_beside(worker.run(), sender)

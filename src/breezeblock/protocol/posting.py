@@ -9,19 +9,20 @@ There is no position by number. Numbers of rows become visible in any order; so 
 from the lowest place on, and removed. Within a resource, whoever sees a place sees all before it (`store.outbox`).
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Integer, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Delete, Integer, Select, Table, bindparam, case, delete, func, insert, select, update
 
 from breezeblock.model.events import Event
 from breezeblock.model.ids import Incarnation
 from breezeblock.store.dialects import db_now_us
-from breezeblock.store.tables import event_receivers, events, nodes
+from breezeblock.store.tables import event_receivers, events, events_aside, nodes
 
-__all__ = ["Held", "NotHeld", "Seen", "drop_old", "enrol", "give_back", "look", "sent", "take", "waiting"]
+__all__ = ["Held", "NotHeld", "Seen", "drop_old", "give_back", "look", "refused", "sent", "set_aside", "take"]
 
 # One reading: far below what a message may be long, and enough that reading is not what takes the time.
 BATCH_MOST: Final = 100
@@ -52,19 +53,14 @@ class Seen:
     events: list[Event]
 
 
-def enrol(tx: Connection, *, receivers: Sequence[str]) -> None:
-    """Make the rows of receivers that are new. Two nodes that do it at once: one runs again, and finds them."""
-    known = set(tx.execute(select(event_receivers.c.name)).scalars())
-    for name in sorted(set(receivers) - known):
-        tx.execute(insert(event_receivers).values(name=name))
-
-
 def look(tx: Connection, *, receiver: str, incarnation: Incarnation, after: str) -> Seen:
     """The receiver, and some of what waits for it: whole beginnings of resources' lines, from the id `after` on.
 
     Within a resource in their order; resources among each other by the times that they were told, as far as clocks agree.
     """
-    row = tx.execute(_ROW, {"name": receiver}).mappings().one()
+    row = tx.execute(_ROW, {"name": receiver}).mappings().one_or_none()
+    if row is None:  # it was removed under a node that nobody took for live
+        raise NotHeld(receiver)
     held = None
     if row["holder"] == incarnation:
         held = Held(receiver, incarnation, row["epoch"])
@@ -82,7 +78,8 @@ def take(tx: Connection, *, receiver: str, incarnation: Incarnation) -> Held:
     The receiver's row is written first; who held it is asked by a later statement, which sees the present. A node that is up
     no more never is again, so it does not matter which instant the answer is of.
     """
-    tx.execute(_TOUCH, {"receiver": receiver})
+    if tx.execute(_TOUCH, {"receiver": receiver}).rowcount == 0:
+        raise NotHeld(receiver)
     row = tx.execute(_ROW, {"name": receiver}).mappings().one()
     mine = tx.execute(select(nodes.c.state).where(nodes.c.incarnation == incarnation)).scalar()
     if mine not in _LIVE or (row["holder"] != incarnation and (row["holder_lives"] or not row["may_try"])):
@@ -96,7 +93,7 @@ def sent(tx: Connection, held: Held, *, ids: Sequence[str]) -> None:
     values = {"sent": event_receivers.c.sent + len(ids), "failures": 0, "error": None}
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
         raise NotHeld(held.receiver)
-    _forget(tx, held.receiver, ids)
+    _forget(tx, events, held.receiver, ids)
 
 
 def give_back(tx: Connection, held: Held, *, error: str, pause_us: int) -> None:
@@ -112,43 +109,61 @@ def give_back(tx: Connection, held: Held, *, error: str, pause_us: int) -> None:
         raise NotHeld(held.receiver)
 
 
+def refused(tx: Connection, held: Held, *, error: str) -> None:
+    """The receiver has refused what it was sent, and is there all the same: it stays ours. Raises NotHeld."""
+    values = {"failed": event_receivers.c.failed + 1, "error": error}
+    if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+
+
+def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str) -> None:
+    """Take out of the way what the receiver will not take, so that what is behind it goes on. Raises NotHeld."""
+    values = {
+        "failed": event_receivers.c.failed + 1,
+        "refused": event_receivers.c.refused + 1,
+        "failures": 0,
+        "error": reason,
+    }
+    if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+    tx.execute(_PUT_ASIDE, {"of": held.receiver, "event": event_id, "why": reason})
+    _forget(tx, events, held.receiver, [event_id])
+
+
 def drop_old(tx: Connection, held: Held, *, before_us: int) -> int:
     """Give up some of what was told before an instant and never taken. Returns how many. Raises NotHeld."""
-    ids = list(tx.execute(_OLD, {"receiver": held.receiver, "before": before_us, "most": DROPPED_AT_ONCE}).scalars())
-    if ids:
-        if tx.execute(_OURS.values(dropped=event_receivers.c.dropped + len(ids)), _own(held)).rowcount == 0:
+    found: dict[Table, list[str]] = {}
+    for table in (events, events_aside):
+        values = {"receiver": held.receiver, "before": before_us, "most": DROPPED_AT_ONCE}
+        found[table] = list(tx.execute(_old(table), values).scalars())
+    many = sum(map(len, found.values()))
+    if many:
+        if tx.execute(_OURS.values(dropped=event_receivers.c.dropped + many), _own(held)).rowcount == 0:
             raise NotHeld(held.receiver)
-        _forget(tx, held.receiver, ids)
-    return len(ids)
+        for table, ids in found.items():
+            _forget(tx, table, held.receiver, ids)
+    return many
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What there is to say of a receiver. `oldest_us` is the wall clock of its oldest event; None when none waits."""
-
-    receiver: str
-    waiting: int
-    oldest_us: int | None
-    sent: int
-    failed: int
-    dropped: int
-    error: str | None
-
-
-def waiting(tx: Connection) -> list[Waiting]:
-    """All receivers that ever were in some node's settings, and how many events wait for each."""
-    counts = {row.receiver: row for row in tx.execute(_COUNTS)}
-    found = []
-    for row in tx.execute(_ALL):
-        count = counts.get(row.name)
-        many, oldest = (0, None) if count is None else (count.many, count.oldest)
-        found.append(Waiting(row.name, many, oldest, row.sent, row.failed, row.dropped, row.error))
-    return found
-
-
-def _forget(tx: Connection, receiver: str, ids: Sequence[str]) -> None:
+def _forget(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:
     # One by one by their keys, in their order: no range is locked in which others are about to write.
-    tx.execute(_FORGET, [{"of": receiver, "event": id_} for id_ in sorted(ids)])
+    if ids:
+        tx.execute(_gone(table), [{"of": receiver, "event": id_} for id_ in sorted(ids)])
+
+
+@functools.cache
+def _gone(table: Table) -> Delete:
+    return delete(table).where(table.c.receiver == bindparam("of"), table.c.id == bindparam("event"))
+
+
+@functools.cache
+def _old(table: Table) -> Select[Any]:
+    return (
+        select(table.c.id)
+        .where(table.c.receiver == bindparam("receiver"), table.c.at_us < bindparam("before"))
+        .order_by(table.c.at_us)
+        .limit(bindparam("most", type_=Integer()))
+    )
 
 
 def _own(held: Held) -> dict[str, Any]:
@@ -184,12 +199,6 @@ _BATCH: Final = (
     .order_by(events.c.resource_id, events.c.op_seq, events.c.number)
     .limit(bindparam("most", type_=Integer()))
 )
-_OLD: Final = (
-    select(events.c.id)
-    .where(events.c.receiver == bindparam("receiver"), events.c.at_us < bindparam("before"))
-    .order_by(events.c.at_us)
-    .limit(bindparam("most", type_=Integer()))
-)
 _TOUCH: Final = (
     update(event_receivers)
     .where(event_receivers.c.name == bindparam("receiver"))
@@ -197,8 +206,9 @@ _TOUCH: Final = (
 )
 _TAKE: Final = _TOUCH.values(holder=bindparam("me"), epoch=event_receivers.c.epoch + 1)
 _OURS: Final = _TOUCH.where(event_receivers.c.holder == bindparam("me"), event_receivers.c.epoch == bindparam("mine"))
-_FORGET: Final = delete(events).where(events.c.receiver == bindparam("of"), events.c.id == bindparam("event"))
-_COUNTS: Final = select(
-    events.c.receiver, func.count().label("many"), func.min(events.c.at_us).label("oldest")
-).group_by(events.c.receiver)
-_ALL: Final = select(event_receivers).order_by(event_receivers.c.name)
+_PUT_ASIDE: Final = insert(events_aside).from_select(
+    [*events.c.keys(), "reason"],
+    select(*events.c, bindparam("why", type_=events_aside.c.reason.type)).where(
+        events.c.receiver == bindparam("of"), events.c.id == bindparam("event")
+    ),
+)

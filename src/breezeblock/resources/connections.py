@@ -6,7 +6,7 @@ Nothing ever stands in an attachment's line behind a disconnection: who asks for
 with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from breezeblock.protocol.steps import Failure
 from breezeblock.resources import kinds
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, queue_of
 from breezeblock.resources.attached import summarize
+from breezeblock.store.outbox import outbox_of
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import Must, Transition, change_row, is_in, lock_rows, new, read_row
 
@@ -227,7 +228,9 @@ def begin_removal(
     connected_ones = [row for row in going if row["connector_json"] is not None]
     for row in going:
         if row not in connected_ones:
-            tx.execute(_REMOVE, {"ids": [row["id"]]})
+            if row["status"] == states.ATTACHED:  # by the word of somebody who connects without us
+                row = DISCONNECT.apply_locked(tx, row["id"], operation_id=None, now_us=origin.at_us)
+            _remove(tx, [row])
     places = []
     for row in connected_ones:
         queue.cancel_earlier(tx, resource_id=row["id"])
@@ -249,7 +252,7 @@ def finish_disconnect(
     there = _lock_what_is_there(tx, payload.volume_id, payload.attachment_ids)
     queue.close(tx, claim, outcome="done", detail=None, now_us=now_us)
     if there:
-        tx.execute(_REMOVE, {"ids": list(there)})
+        _remove(tx, there.values())
         summarize(tx, payload.volume_id, now_us=now_us)
     clear_tombstones(tx, claim)
 
@@ -296,6 +299,13 @@ def _lock_what_is_there(tx: Connection, volume_id: str, ids: Sequence[str]) -> d
     there = [row["id"] for row in tx.execute(_THESE, {"ids": list(ids)}).mappings()]
     lock_rows(tx, [(volumes, volume_id), *((attachments, id_) for id_ in there)])
     return {row["id"]: dict(row) for row in tx.execute(_THESE, {"ids": there}).mappings()}
+
+
+def _remove(tx: Connection, rows: Collection[Mapping[str, Any]]) -> None:
+    tx.execute(_REMOVE, {"ids": [row["id"] for row in rows]})
+    if (box := outbox_of(tx)) is not None:
+        for row in rows:
+            box.gone(attachments, row)
 
 
 def _let_go(row: Mapping[str, Any], claim: Claim) -> dict[str, Any]:

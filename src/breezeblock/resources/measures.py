@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, select
 
-from breezeblock.protocol import posting
+from breezeblock.protocol import receivers
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import node_backends, node_events, nodes, operation_log, operations, pools
 
@@ -64,8 +64,10 @@ class Receiver:
     name: str
     waiting: int
     oldest_s: float
+    aside: int
     sent: int
     failed: int
+    refused: int
     dropped: int
 
 
@@ -160,11 +162,13 @@ def _receivers(tx: Connection, now_us: int) -> list[Receiver]:
             name=one.receiver,
             waiting=one.waiting,
             oldest_s=_since(one.oldest_us, now_us) or 0.0,
+            aside=one.aside,
             sent=one.sent,
             failed=one.failed,
+            refused=one.refused,
             dropped=one.dropped,
         )
-        for one in posting.waiting(tx)
+        for one in receivers.waiting(tx)
     ]
 
 

@@ -7,7 +7,7 @@ an attachment is a bare one: a row that only disconnecting, and the end of the v
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from breezeblock.model import states
 from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotFound
@@ -15,13 +15,14 @@ from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
 from breezeblock.resources.attached import another_of, ids_of, is_host, may_be_connected, of_volume, spelled, summarize
-from breezeblock.resources.attachments import Change, mode_of, new_row, text_of
+from breezeblock.resources.attachments import COMPLETE, Change, mode_of, new_row, text_of
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import (
     Must,
     Transition,
     change_row,
     equals,
+    insert_row,
     is_in,
     lock_row,
     lock_rows,
@@ -157,7 +158,7 @@ def attach(
         origin,
         volume,
         id_=attachment_id,
-        status=states.ATTACHED,
+        status=states.ATTACHING,
         instance_uuid=instance_uuid,
         attached_host=None if host_name is None else spelled(host_name),
         mountpoint=mountpoint,
@@ -165,7 +166,8 @@ def attach(
         attached_at_us=origin.at_us,
         updated_at_us=origin.at_us,
     )
-    tx.execute(insert(attachments), row)
+    insert_row(tx, attachments, row)
+    COMPLETE.apply_locked(tx, attachment_id, now_us=origin.at_us)
     if volume["readonly"] is None:
         change_row(tx, volumes, volume_id, readonly=False)
     return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
@@ -264,7 +266,7 @@ def begin_connection(
         _refuse_another_host(volume, rows, text_of(connector, "host"))
     if row is None:
         row = new_row(origin, volume, id_=attachment_id, bare=True)
-        tx.execute(insert(attachments), row)
+        insert_row(tx, attachments, row)
     mode = connections.READ_ONLY if volume["readonly"] else mode_of(connector)
     facts = {"attached_host": text_of(connector, "host"), "attach_mode": mode}
     rung, changed = connections.begin_connection(

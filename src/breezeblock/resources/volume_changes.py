@@ -478,10 +478,10 @@ def reset_status(
     if status is not None:
         refuse_a_lie(tx, volumes, there, status)
     rung = None
-    if held:
-        rows = of_volume(tx, volume_id)
-        if len(rows) != len(held):
-            raise Contended("an attachment came before the volume's row was ours")
+    rows = of_volume(tx, volume_id) if attach_status == states.DETACHED else []
+    if len(rows) != len(held):
+        raise Contended("an attachment came before the volume's row was ours")
+    if rows:
         rung = connections.begin_removal(tx, origin=origin, volume=there, rows=rows)
     if status is not None:
         queue.cancel_earlier(tx, resource_id=volume_id)

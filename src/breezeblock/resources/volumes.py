@@ -119,7 +119,7 @@ DELETE = Transition(
         NO_SNAPSHOTS,
     ),
     sets=_DELETING,
-    moves=tuple((status, states.DELETING) for status in DELETABLE),
+    moves=_TO_DELETING,
 )
 # What the deletion of a group asks of each volume in it, and does to it.
 DELETE_WITH_GROUP = Transition(

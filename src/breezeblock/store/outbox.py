@@ -14,9 +14,9 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, bindparam, insert, select
+from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select
 
-from breezeblock.model.events import BEGUN, ENDED, STATUS, UPDATED, Event
+from breezeblock.model.events import ATTACHMENT, BEGUN, ENDED, EXISTS, STATUS, UPDATED, Event
 from breezeblock.model.origin import Origin
 from breezeblock.store import tables
 
@@ -40,7 +40,7 @@ _KEPT_BACK: Final = frozenset(
 )
 _SECRET: Final = ("password", "secret", "auth_key", "token")
 # What of an attachment is told: who has the volume, never how it is connected to it.
-_ATTACHMENT: Final = ("id", "instance_uuid", "attached_host", "mountpoint", "attach_mode", "status")
+_SHOWN: Final = ("id", "instance_uuid", "attached_host", "mountpoint", "attach_mode", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,17 @@ class Outbox:
     def status(self, table: Table, row: Mapping[str, Any], *, before: str | None, after: str, transition: str) -> None:
         """A row's status has changed; `row` is as it is now. `before` is None for a new row."""
         if table.name in _PARTS:
+            self._attachment(row, {"before": before, "after": after, "transition": transition})
             return
         self._rows[table.name, row["id"]] = row
         told = {"what": STATUS, "before": before, "after": after, "transition": transition}
         self._noted.append(_Noted(table, type_of(table), row["id"], told))
+
+    def _attachment(self, row: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Told of its volume, whose row is held by whoever changes an attachment."""
+        if not row["bare"]:
+            more = {"what": ATTACHMENT, "attachment_id": row["id"], **told}
+            self._noted.append(_Noted(tables.volumes, "volume", row["volume_id"], more, place=_AFTER_ALL))
 
     def new(self, table: Table, row: Mapping[str, Any]) -> None:
         """A row was made."""
@@ -112,6 +119,11 @@ class Outbox:
     def updated(self, table: Table, row_id: str) -> None:
         """What its owner may set of a row was set, or it was given to somebody else."""
         self._noted.append(_Noted(table, type_of(table), row_id, {"what": UPDATED}))
+
+    def exists(self, table: Table, row_id: str, *, begins_us: int, ends_us: int) -> None:
+        """There was the row in this period. Under the same id whenever it is told, and to whomever."""
+        told = {"what": EXISTS, "begins_us": begins_us, "ends_us": ends_us}
+        self._noted.append(_Noted(table, type_of(table), row_id, told))
 
     def begun(self, job: Any, *, operation_id: str, locks: Sequence[Any], asked: Asked) -> None:
         """An operation was enqueued; `job` says its kind and its resource, `locks` its places in line."""
@@ -146,6 +158,7 @@ class Outbox:
                 rows[table.name, row["id"]] = dict(row)
         attached = attachments_of(tx, sorted(wanted.get(tables.volumes, ())))
         zones = self._zones(tx, rows)
+        self._count_dependents(tx, rows)
         written = []
         for number, one in enumerate(self._noted):
             event = self._event(one, number, rows, attached, zones)
@@ -174,13 +187,13 @@ class Outbox:
     ) -> Event:
         row = rows.get((one.table.name, one.resource_id)) if one.table is not None else None
         shown = {} if row is None else _shown(row)
-        if one.told.get("after") == DELETED:
+        if one.told["what"] == STATUS and one.told["after"] == DELETED:
             shown["status"] = DELETED  # a tombstone says so by itself, a row that was removed does not
         if one.resource_type == "snapshot" and shown.get("volume_id") in zones:
             shown["availability_zone"] = zones[shown["volume_id"]]
         asked = one.asked or self._asked
         return Event(
-            id=str(uuid5(_NAMESPACE, f"{self._post.tx_id} {number}")),
+            id=_id(one, f"{self._post.tx_id} {number}"),
             resource_type=one.resource_type,
             resource_id=one.resource_id,
             # What has no row of its own is in order by the places of the operations on it.
@@ -196,10 +209,27 @@ class Outbox:
         )
 
     @staticmethod
+    def _count_dependents(tx: Connection, rows: dict[tuple[str, str], Mapping[str, Any]]) -> None:
+        """Of backups: how many others are made upon each."""
+        ids = sorted(id_ for name, id_ in rows if name == tables.backups.name)
+        if ids:
+            counts = {row.parent_id: row.many for row in tx.execute(_DEPENDENTS, {"ids": ids})}
+            for id_ in ids:
+                key = tables.backups.name, id_
+                rows[key] = {**rows[key], "dependent_backups": counts.get(id_, 0)}
+
+    @staticmethod
     def _zones(tx: Connection, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str]:
         """The zones of snapshots' volumes: a snapshot is where its volume is, and has no column for it."""
         ids = sorted({row["volume_id"] for (name, _), row in rows.items() if name == tables.snapshots.name})
         return {row.id: row.availability_zone for row in tx.execute(_ZONES, {"ids": ids})} if ids else {}
+
+
+def _id(one: _Noted, place: str) -> str:
+    """Of what is told by a transaction its place in that; of what anybody may tell again, what it says."""
+    if one.told["what"] == EXISTS:
+        place = f"{EXISTS} {one.told['begins_us']} {one.told['ends_us']} {one.resource_id}"
+    return str(uuid5(_NAMESPACE, place))
 
 
 def outbox_of(tx: Connection) -> Outbox | None:
@@ -237,7 +267,7 @@ def attachments_of(tx: Connection, volume_ids: Sequence[str]) -> dict[str, list[
     found: dict[str, list[dict[str, Any]]] = {}
     for row in tx.execute(_ATTACHMENTS, {"ids": list(volume_ids)}).mappings():
         if not row["bare"]:
-            found.setdefault(row["volume_id"], []).append({name: row[name] for name in _ATTACHMENT})
+            found.setdefault(row["volume_id"], []).append({name: row[name] for name in _SHOWN})
     return found
 
 
@@ -265,5 +295,10 @@ _ATTACHMENTS: Final = (
 )
 _ZONES: Final = select(tables.volumes.c.id, tables.volumes.c.availability_zone).where(
     tables.volumes.c.id.in_(bindparam("ids", expanding=True))
+)
+_DEPENDENTS: Final = (
+    select(tables.backups.c.parent_id, func.count().label("many"))
+    .where(tables.backups.c.parent_id.in_(bindparam("ids", expanding=True)), tables.backups.c.tombstone.is_(False))
+    .group_by(tables.backups.c.parent_id)
 )
 _INSERT: Final = insert(tables.events)

@@ -64,6 +64,10 @@ class Store:
         self._env = env
         self._receivers = tuple(receivers)
 
+    def telling(self, receiver: str) -> "Store":
+        """The same database, where only this one is to be told."""
+        return Store(self._lane, self._env, receivers=(receiver,))
+
     async def read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable.
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. Said here as well, so that a service that is up to date starts without loading Alembic.
-HEAD: Final = "0018"
+HEAD: Final = "0019"
 
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 # What a transaction begins with, by dialect: a place in the queue of those who upgrade (on PostgreSQL any number that nobody

@@ -30,6 +30,8 @@ from breezeblock.store.tables_backup import kept_objects as kept_objects
 from breezeblock.store.tables_backup import packs as packs
 from breezeblock.store.tables_events import event_receivers as event_receivers
 from breezeblock.store.tables_events import events as events
+from breezeblock.store.tables_events import events_aside as events_aside
+from breezeblock.store.tables_events import usage_periods as usage_periods
 from breezeblock.store.tables_groups import group_snapshots as group_snapshots
 from breezeblock.store.tables_groups import group_types as group_types
 from breezeblock.store.tables_groups import group_volume_types as group_volume_types
@@ -356,6 +358,8 @@ nodes = Table(
     # The queues it serves and the newest version of each operation kind it can run, as JSON.
     Column("queues_json", LONG, nullable=False, default="[]"),
     Column("kinds_json", LONG, nullable=False, default="{}"),
+    # The receivers of events in its settings, as JSON; NULL before it has said so.
+    Column("receivers_json", LONG),
     Column("version", text_of(32), nullable=False),
     # The file that all of its processes hold open and locked, and the random id written in it (architecture §5).
     Column("lock_path", LONG, nullable=False),

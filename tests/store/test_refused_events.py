@@ -1,0 +1,347 @@
+"""Events that their receiver refuses for good: found among the others, set aside, and in nobody's way."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Connection
+from tests.store.given import ME, NOW_US, OTHER, Base, in_virtual_time, virtual_env
+
+from breezeblock.env.real import real_env
+from breezeblock.events.contract import NotTaken, Refused
+from breezeblock.events.webhook import WebhookReceiver
+from breezeblock.model.errors import InvalidState, NotFound
+from breezeblock.model.events import Event
+from breezeblock.model.ids import Incarnation
+from breezeblock.node import sender as sending
+from breezeblock.node.sender import Outlet, Sender
+from breezeblock.protocol import posting, receivers
+from breezeblock.store import tables
+from breezeblock.store.run import Store
+
+
+class Picky:
+    """Takes everything but batches with one of `never` in them. `away` deliveries find nobody."""
+
+    def __init__(self, *never: str, away: int = 0) -> None:
+        self.never, self.away = never, away
+        self.got: list[str] = []
+        self.asked = 0
+
+    async def send(self, events: Sequence[Event]) -> None:
+        self.asked += 1
+        if self.away:
+            self.away -= 1
+            raise NotTaken("away")
+        ids = [event.id for event in events]
+        if any(id_ in self.never for id_ in ids):
+            raise Refused("no, thank you")
+        self.got += ids
+
+    async def close(self) -> None:
+        """See `Receiver.close`."""
+
+
+class Half:
+    """Takes one event of each delivery, and then runs out of time."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    async def send(self, events: Sequence[Event]) -> None:
+        self.got.append(events[0].id)
+        raise NotTaken("late", taken=1)
+
+    async def close(self) -> None:
+        """See `Receiver.close`."""
+
+
+def given_events(base: Base, count: int, *, each: int = 2, receiver: str = "a") -> list[str]:
+    """So many events, so many for each resource, one after the other by their times."""
+    ids = [f"v{number // each:03}-{number % each}" for number in range(count)]
+    with base.tx() as tx:
+        for number, id_ in enumerate(ids):
+            volume, seq = id_.split("-")
+            event = Event(
+                id=id_, what="updated", resource_type="volume", resource_id=volume, seq=int(seq), number=0,
+                at_us=NOW_US + number,
+            )  # fmt: skip
+            row = {
+                "receiver": receiver, "id": id_, "resource_id": volume, "op_seq": int(seq), "number": 0,
+                "at_us": event.at_us, "event_json": msgspec.json.encode(event).decode(),
+            }  # fmt: skip
+            tx.execute(tables.events.insert().values(**row))
+    return ids
+
+
+def outlet_of(receiver: Any, **values: Any) -> Outlet:
+    return Outlet(receiver, **({"timeout_s": 5.0, "keep_s": 0} | values))
+
+
+def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1) -> None:
+    """A node at work, until nothing waits. A second one has ids of its own by another seed."""
+
+    async def main() -> None:
+        env = virtual_env(seed)
+        sender = Sender(
+            env=env, store=Store(base, env), incarnation=Incarnation(ME), outlets={"a": outlet}, may_act=lambda: True
+        )
+        task = asyncio.ensure_future(sender.run())
+        for _ in range(400):
+            await env.clock.sleep(1.0)
+            base.now_us += 1_000_000
+            if task.done() or not base.rows(tables.events):
+                break
+        task.cancel()
+
+    in_virtual_time(main())
+
+
+def ids_of(base: Base, table: Any) -> list[str]:
+    return [row["id"] for row in base.rows(table)]
+
+
+def test_what_is_refused_for_good_is_set_aside_and_the_rest_goes_on_in_order(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 230)
+    never = ("v007-1", "v041-0", "v100-0", "v100-1")
+    box = Picky(*never)
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert sorted(box.got) == [id_ for id_ in ids if id_ not in never]
+    in_order = [id_ for id_ in ids if id_[-1] == "1" and f"{id_[:-1]}0" in box.got and id_ in box.got]
+    assert all(box.got.index(f"{id_[:-1]}0") < box.got.index(id_) for id_ in in_order)
+    assert sorted(ids_of(base, tables.events_aside)) == sorted(never)
+    assert {row["reason"] for row in base.rows(tables.events_aside)} == {"no, thank you"}
+    row = base.row(tables.event_receivers, "a")
+    assert (row["refused"], row["sent"], row["holder"]) == (4, 226, ME)
+    # Halving a hundred takes seven refusals for each; alone it is asked three times.
+    assert box.asked <= 4 * (7 + 7 + 3) + 3
+
+
+def test_an_outage_sets_nothing_aside(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 4)
+    box = Picky(away=5)
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (box.got, ids_of(base, tables.events_aside)) == (ids, [])
+
+
+def test_who_refuses_only_for_a_moment_gets_it(base: Base) -> None:
+    """A receiver that is just being changed: alone, an event is sent three times before it is given up."""
+    base.node(ME)
+    ids = given_events(base, 3)
+
+    class Changing(Picky):
+        async def send(self, events: Sequence[Event]) -> None:
+            if self.asked == 3:
+                self.never = ()
+            await super().send(events)
+
+    box = Changing(ids[0])
+    send_until_quiet(base, outlet_of(box))
+
+    assert (box.got, ids_of(base, tables.events_aside)) == (ids, [])
+
+
+def test_another_node_goes_on_with_the_search_of_one_that_died(base: Base) -> None:
+    """Whatever was taken is forgotten by then, whatever was not comes again in its order."""
+    for name in (OTHER, ME):
+        base.node(name)
+    ids = given_events(base, 6)
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+    held = base.run(posting.take, receiver="a", incarnation=OTHER)
+    base.run(posting.refused, held, error="no")
+    base.run(posting.sent, held, ids=ids[:3])  # the half that was taken; and then it died
+    base.change(tables.nodes, OTHER, state="expired")
+    box = Picky(ids[4])
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (box.got, ids_of(base, tables.events_aside)) == ([ids[3], ids[5]], [ids[4]])
+
+
+def test_who_lost_the_receiver_sets_nothing_aside(base: Base) -> None:
+    for name in (OTHER, ME):
+        base.node(name)
+    ids = given_events(base, 1)
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+    held = base.run(posting.take, receiver="a", incarnation=OTHER)
+    base.change(tables.nodes, OTHER, state="expired")
+    base.run(posting.take, receiver="a", incarnation=ME)
+
+    with pytest.raises(posting.NotHeld):
+        base.run(posting.set_aside, held, event_id=ids[0], reason="no")
+    with pytest.raises(posting.NotHeld):
+        base.run(posting.refused, held, error="no")
+
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == (ids, [])
+
+
+def test_what_was_taken_of_a_delivery_that_failed_is_not_sent_again(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 5)
+    box = Half()
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert box.got == ids
+
+
+def test_what_was_set_aside_is_given_up_with_the_rest_that_is_too_old(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 1)
+    send_until_quiet(base, outlet_of(Picky(*ids)))
+    assert ids_of(base, tables.events_aside) == ids
+    held = base.run(posting.take, receiver="a", incarnation=ME)
+
+    assert base.run(posting.drop_old, held, before_us=NOW_US + 1) == 1
+
+    assert (ids_of(base, tables.events_aside), base.row(tables.event_receivers, "a")["dropped"]) == ([], 1)
+
+
+def test_what_was_set_aside_can_be_sent_again(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 3)
+    send_until_quiet(base, outlet_of(Picky(ids[1])))
+
+    assert base.run(receivers.again, receiver="a") == 1
+    assert base.run(receivers.again, receiver="a") == 0
+    box = Picky()
+    send_until_quiet(base, outlet_of(box), seed=2)
+
+    assert (box.got, ids_of(base, tables.events_aside)) == ([ids[1]], [])
+
+
+def test_a_webhook_that_refuses_one_event_gets_all_others(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP: 413 for more than two at once, 422 for one of them, and an outage in between."""
+    monkeypatch.setattr(sending, "PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr(sending, "POLL_OTHERS_S", 0.01)
+    base.node(ME)
+    ids = given_events(base, 7)
+    got: list[str] = []
+    outages = [503, 429]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                (line,) = (line for line in head.decode().splitlines() if line.lower().startswith("content-length"))
+                body = await reader.readexactly(int(line.partition(":")[2]))
+                told = [one["id"] for one in json.loads(body)["events"]]
+                status = 413 if len(told) > 2 else 422 if ids[3] in told else 200
+                if status == 200 and outages:
+                    status = outages.pop()
+                if status == 200:
+                    got.extend(told)
+                writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n".encode())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async def main() -> None:
+        env = real_env()
+        async with await asyncio.start_server(serve, "127.0.0.1") as listening:
+            port = listening.sockets[0].getsockname()[1]
+            hook = WebhookReceiver(f"http://127.0.0.1:{port}/", secret_file=None, ca_file=None, timeout_s=5)
+            sender = Sender(
+                env=env, store=Store(base, env), incarnation=Incarnation(ME), outlets={"a": outlet_of(hook)},
+                may_act=lambda: True,
+            )  # fmt: skip
+            task = asyncio.ensure_future(sender.run())
+            for _ in range(500):
+                await asyncio.sleep(0.01)
+                base.now_us += 100_000
+                if not base.rows(tables.events):
+                    break
+            task.cancel()
+            await hook.close()
+
+    asyncio.run(main())
+
+    assert got == [id_ for id_ in ids if id_ != ids[3]]
+    (aside,) = base.rows(tables.events_aside)
+    assert (aside["id"], aside["reason"]) == (ids[3], "It answered 422 instead of 2xx.")
+
+
+# --- the end of a receiver -------------------------------------------------------------------------------------------
+
+
+def remove_all(base: Base, receiver: str) -> int:
+    found = 0
+    for _ in range(100):
+        removed = base.run(receivers.remove, receiver=receiver)
+        found += removed.events
+        if removed.is_whole:
+            return found
+    raise AssertionError("a removal has an end")
+
+
+def test_a_receiver_that_nobody_names_goes_with_all_that_waits_for_it(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "AT_ONCE", 2)
+    base.node(ME, state="gone")
+    given_events(base, 5)
+    kept = given_events(base, 1, receiver="b")
+    base.run(receivers.enrol, receivers=["a", "b"], incarnation=ME)
+
+    assert remove_all(base, "a") == 5
+
+    assert ids_of(base, tables.events) == kept
+    assert [row["name"] for row in base.rows(tables.event_receivers)] == ["b"]
+    with pytest.raises(NotFound, match="Receiver a could not be found"):
+        base.run(receivers.remove, receiver="a")
+
+
+@pytest.mark.parametrize("state", ["up", "draining"])
+def test_a_receiver_that_a_live_node_names_stays(base: Base, state: str) -> None:
+    base.node(ME, state=state)
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+
+    with pytest.raises(InvalidState, match=f"in the settings of {ME}"):
+        base.run(receivers.remove, receiver="a")
+
+
+def test_events_of_a_receiver_that_no_node_ever_named_are_seen_and_go(base: Base) -> None:
+    """An API has it in its settings, and no node."""
+    given_events(base, 2)
+
+    (seen,) = base.run(receivers.waiting)
+    assert (seen.receiver, seen.waiting, base.run(receivers.named)) == ("a", 2, {})
+    assert remove_all(base, "a") == 2
+    assert base.run(receivers.waiting) == []
+
+
+def test_a_node_that_names_it_again_makes_it_anew(base: Base) -> None:
+    base.node(ME, state="expired")
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    remove_all(base, "a")
+    base.node(OTHER)
+
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+
+    (seen,) = base.run(receivers.waiting)
+    assert (seen.receiver, base.run(receivers.named)) == ("a", {"a": [OTHER]})
+
+
+def test_a_sender_whose_receiver_was_removed_under_it_sends_nothing(base: Base) -> None:
+    """Its node was taken for dead, and does not know it yet."""
+    base.node(ME)
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    held = base.run(posting.take, receiver="a", incarnation=ME)
+    base.change(tables.nodes, ME, state="expired")
+    remove_all(base, "a")
+
+    def all_of_it(tx: Connection) -> None:
+        posting.look(tx, receiver="a", incarnation=Incarnation(ME), after="")
+
+    for work in (all_of_it, lambda tx: posting.sent(tx, held, ids=[])):
+        with pytest.raises(posting.NotHeld):
+            base.run(work)
