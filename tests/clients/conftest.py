@@ -14,6 +14,7 @@ import openstack
 import pytest
 from cinderclient.contrib.noauth import CinderNoAuthPlugin
 from tests.backup.cinder.made import ARCHIVE as MADE_BY_CINDER
+from tests.clients.commands import watching
 from tests.clients.programs import Programs
 from tests.clients.requests import Asked
 from tests.servers.database import Address
@@ -82,7 +83,7 @@ def logs_of_a_failure(service: Service) -> Iterator[None]:
 def asked() -> Iterator[Asked]:
     """Every request of this session."""
     asked = Asked()
-    with asked.watching():
+    with asked.watching(), watching(asked.ran):
         yield asked
 
 
