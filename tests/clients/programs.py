@@ -60,9 +60,13 @@ class Programs:
 
     def cinder(self, *words: str) -> str:
         """Run a command of `cinder`; its output."""
-        done = self._run(CINDER, self._cinder_environ, words)
+        done = self.run_cinder(*words)
         assert done.returncode == 0, f"cinder {' '.join(words)}\n{done.stderr[-3000:]}"
         return done.stdout
+
+    def run_cinder(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of `cinder`, which may fail."""
+        return self._run(CINDER, self._cinder_environ, words)
 
     def cinder_together(self, *commands: tuple[str, ...]) -> list[str]:
         """The same for several commands. The output of each."""
