@@ -40,7 +40,7 @@ OPTIONS = {
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "reference" / "clients.md"
-LAST = "test_every_call.py"
+LAST = ("test_every_call.py", "test_every_command.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if item.path.parent == HERE]
     for item in mine:
         item.add_marker(pytest.mark.filterwarnings("ignore"))
-    last = [item for item in mine if item.path.name == LAST]
+    last = [item for item in mine if item.path.name in LAST]
     items[:] = [item for item in items if item not in last]
     whole = {path.name for path in HERE.glob("test_*.py")} == {item.path.name for item in mine}
     if whole and not config.option.keyword:

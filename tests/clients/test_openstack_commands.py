@@ -1,4 +1,4 @@
-"""Every command of `openstack` about block storage that the other files have not run, as `test_cinder_commands.py` for `cinder`."""
+"""Every command of `openstack` about block storage that the other files have not run, as `test_cinder_commands.py`."""
 
 import uuid
 from collections.abc import Iterator

@@ -106,9 +106,7 @@ class Rally:
     def run(self, *words: str, may_fail: bool = False) -> str:
         """One of its commands."""
         command = [str(self._program), "--config-file", str(self.folder / "rally.conf"), *words]
-        done = subprocess.run(
-            command, env=self._environ, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
+        done = subprocess.run(command, env=self._environ, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         assert may_fail or done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
@@ -131,7 +129,12 @@ def rally(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ra
     domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
     admin = {"username": identity.USER, "password": identity.PASSWORD, "project_name": identity.PROJECT}
     user = {"username": USER, "password": PASSWORD, "project_name": USER}
-    known = {"auth_url": identity.url, "region_name": identity.REGION, "admin": admin | domains, "users": [user | domains]}
+    known = {
+        "auth_url": identity.url,
+        "region_name": identity.REGION,
+        "admin": admin | domains,
+        "users": [user | domains],
+    }
     made = Rally(program, tmp_path_factory.mktemp("rally"))
     made.run("db", "create")
     made.run("env", "create", "--name", "here", "--spec", made.given("spec.json", {"existing@openstack": known}))

@@ -33,7 +33,7 @@ def environment(name: str, requirements: Path) -> Path:
     with (base / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side; whoever comes second finds it done
         if not (folder / _DONE).exists():
-            # A half-made one is of somebody who died in between. It cannot be made elsewhere and moved: its programs know its path.
+            # A half-made one is of somebody who died in between. None is made elsewhere and moved: programs know their path.
             shutil.rmtree(folder, ignore_errors=True)
             _install(folder, requirements)
             (folder / _DONE).touch()
@@ -43,7 +43,7 @@ def environment(name: str, requirements: Path) -> Path:
 def _install(folder: Path, requirements: Path) -> None:
     print(f"installing {requirements.name}", flush=True)
     venv.create(folder, with_pip=True)
-    command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "-r", requirements]
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps", "-r", str(requirements)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -63,7 +63,9 @@ class Keystone(Server):
         super().__init__(home, name)
         self.url: Final = f"http://{self.host}:{self.port}/v3"
         self._data = self.folder / "data"
-        copy_seed("keystone", recipe=REQUIREMENTS.read_text() + _CONFIGURATION, make=self._make, to=self._data, user=None)
+        copy_seed(
+            "keystone", recipe=REQUIREMENTS.read_text() + _CONFIGURATION, make=self._make, to=self._data, user=None
+        )
         self._configure(self._data)
         self._has_begun = False
 
@@ -94,7 +96,9 @@ class Keystone(Server):
         if not self._has_begun:
             whom = ("--bootstrap-username", self.USER, "--bootstrap-password", self.PASSWORD)
             where = ("--bootstrap-public-url", self.url, "--bootstrap-region-id", self.REGION)
-            _manage(self._bin, self._conf(self._data), "bootstrap", *whom, "--bootstrap-project-name", self.PROJECT, *where)
+            _manage(
+                self._bin, self._conf(self._data), "bootstrap", *whom, "--bootstrap-project-name", self.PROJECT, *where
+            )
             self._has_begun = True
         super().start()
 

@@ -76,9 +76,7 @@ class Cluster:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def list_services(
-    tx: Connection, *, own_cluster: str, default_zone: str, with_backups: bool = False
-) -> list[Service]:
+def list_services(tx: Connection, *, own_cluster: str, default_zone: str, with_backups: bool = False) -> list[Service]:
     """Every service, by binary and host; those of backups `with_backups`: most that ask want to know who serves a backend.
 
     `own_cluster` has a scheduler even before it has nodes. Four statements.
