@@ -1,4 +1,4 @@
-"""Which command and function of the clients did its work: all of them, or there is a reason; as `docs/reference/clients.md` has it.
+"""Which command and function of clients did its work: all of them, or there is a reason. It is in `docs/reference/clients.md`.
 
 As `test_every_call.py`, whose way of writing the page anew is this one's.
 """

@@ -3,8 +3,8 @@
 A node serves queues (`cluster@backend`). For each of them it is one service `cinder-volume` on the host `node@backend`,
 and all nodes of a queue are one cluster. Placement is a transaction of the API and no process of its own, but checks of
 operators look for a scheduler: there is one entry for each cluster, which is up whenever somebody can ask. And as every node
-makes backups, it is also one service `cinder-backup` on a host that is called as the node; clients look for one before they back
-up. What an operator says about these two is kept and shown, and nothing obeys it.
+makes backups, it is also one service `cinder-backup` on a host that is called as the node; clients look for one before they
+back up. What an operator says about these two is kept and shown, and nothing obeys it.
 
 An operator may disable a service or a cluster. That is kept in `services`, across restarts of the processes, and sets
 `pools.enabled` of the queue in the same transaction: placement obeys the pool's row and needs no other.
