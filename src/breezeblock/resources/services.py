@@ -114,20 +114,20 @@ def list_services(tx: Connection, *, own_cluster: str, default_zone: str, with_b
         for cluster in {own_cluster, *(node["cluster"] for node in newest)}
     ]
     if with_backups:
-        found += [
-            Service(
-                binary=BACKUP,
-                host=node["name"],
-                queue=None,
-                zone=default_zone,
-                up=node["state"] in NODE_LIVE,
-                word=words.get((BACKUP, node["name"]), Word()),
-                updated_at_us=node["renewed_at_us"],
-            )
-            for node in newest
-            if _queues(node)
-        ]
+        found += [_of_backups(node, words, default_zone) for node in newest if _queues(node)]
     return sorted(found, key=lambda service: (service.binary, service.host))
+
+
+def _of_backups(node: RowMapping, words: Mapping[tuple[str, str], Word], zone: str) -> Service:
+    return Service(
+        binary=BACKUP,
+        host=node["name"],
+        queue=None,
+        zone=zone,
+        up=node["state"] in NODE_LIVE,
+        word=words.get((BACKUP, node["name"]), Word()),
+        updated_at_us=node["renewed_at_us"],
+    )
 
 
 def list_clusters(tx: Connection) -> list[Cluster]:
