@@ -153,6 +153,8 @@ SUITES = (
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api", "tests/conformance"), seconds=80, proof_seconds=60),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
+    # What does not run without an identity service, and takes its time to install.
+    Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
     Suite("fuzz", ("tests/fuzz",), seconds=70, proof_seconds=300, pick="tests/fuzz~2"),
     Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),

@@ -30,7 +30,7 @@ def test_services_have_their_keys(api: AdminApi, version: str) -> None:
     api.given_node()
     api.given_pool()
 
-    scheduler, volume = api("GET", "os-services", version=version).json()["services"]
+    _, scheduler, volume = api("GET", "os-services", version=version).json()["services"]
 
     assert problems(scheduler, "scheduler", version) == []
     assert problems(volume, "service", version) == []
@@ -41,7 +41,7 @@ def test_services_have_their_keys(api: AdminApi, version: str) -> None:
 def test_services_have_the_keys_of_the_sample(api: AdminApi) -> None:
     api.given_node()
 
-    scheduler, volume = api("GET", "os-services", version="3.49").json()["services"]
+    _, scheduler, volume = api("GET", "os-services", version="3.49").json()["services"]
 
     expected = sample("os-services/v3.49/services-list-response.json")["services"]
     assert (scheduler.keys(), volume.keys()) == (expected[0].keys(), expected[1].keys())
@@ -133,6 +133,30 @@ def test_services_are_filtered(api: AdminApi, query: str, hosts: list[str]) -> N
     api.given_node()
 
     assert [one["host"] for one in api("GET", f"os-services{query}").json()["services"]] == hosts
+
+
+def test_each_node_makes_backups(api: AdminApi) -> None:
+    """Clients look for one that does before they back up: by this binary, on a host without a backend."""
+    api.given_node("n1", queues=("c@fast", "c@file"))
+    api.given_node("n2", state="expired")
+
+    first, second = api("GET", "os-services?binary=cinder-backup").json()["services"]
+
+    assert (first["host"], first["state"], first["status"], first["cluster"]) == ("n1", "up", "enabled", None)
+    assert (second["host"], second["state"]) == ("n2", "down")
+    assert problems(first, "scheduler", "3.71") == []
+    assert "replication_status" not in first
+
+
+def test_a_service_for_backups_shows_what_was_said_about_it(api: AdminApi) -> None:
+    api.given_node()
+
+    body = {"host": "n1", "binary": "cinder-backup", "disabled_reason": "moving"}
+    answer = api("PUT", "os-services/disable-log-reason", body)
+
+    (shown,) = api("GET", "os-services?binary=cinder-backup").json()["services"]
+    assert (answer.status_code, shown["status"], shown["disabled_reason"]) == (200, "disabled", "moving")
+    assert [one["status"] for one in api("GET", "os-services?binary=cinder-volume").json()["services"]] == ["enabled"]
 
 
 def test_there_is_a_scheduler_before_there_is_a_node(api: AdminApi) -> None:
@@ -302,4 +326,4 @@ def test_a_list_costs_the_same_however_long_it_is(api: AdminApi, count: int) -> 
 
     listed = api("GET", "os-services").json()["services"]
 
-    assert (len(listed), len(api.statements)) == (2 * count + 1, 4)
+    assert (len(listed), len(api.statements)) == (3 * count + 1, 4)

@@ -14,6 +14,7 @@ import openstack
 import pytest
 from cinderclient.contrib.noauth import CinderNoAuthPlugin
 from tests.backup.cinder.made import ARCHIVE as MADE_BY_CINDER
+from tests.clients.commands import watching
 from tests.clients.programs import Programs
 from tests.clients.requests import Asked
 from tests.servers.database import Address
@@ -39,7 +40,7 @@ OPTIONS = {
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "reference" / "clients.md"
-LAST = "test_every_call.py"
+LAST = ("test_every_call.py", "test_every_command.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if item.path.parent == HERE]
     for item in mine:
         item.add_marker(pytest.mark.filterwarnings("ignore"))
-    last = [item for item in mine if item.path.name == LAST]
+    last = [item for item in mine if item.path.name in LAST]
     items[:] = [item for item in items if item not in last]
     whole = {path.name for path in HERE.glob("test_*.py")} == {item.path.name for item in mine}
     if whole and not config.option.keyword:
@@ -82,7 +83,7 @@ def logs_of_a_failure(service: Service) -> Iterator[None]:
 def asked() -> Iterator[Asked]:
     """Every request of this session."""
     asked = Asked()
-    with asked.watching():
+    with asked.watching(), watching(asked.ran):
         yield asked
 
 

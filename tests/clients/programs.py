@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from tests.clients.commands import ran_by_openstack
 from tests.clients.requests import CINDER, OPENSTACK, Asked
 
 PRELOADED: Final = Path(__file__).with_name("preloaded.py")
@@ -59,9 +60,13 @@ class Programs:
 
     def cinder(self, *words: str) -> str:
         """Run a command of `cinder`; its output."""
-        done = self._run(CINDER, self._cinder_environ, words)
+        done = self.run_cinder(*words)
         assert done.returncode == 0, f"cinder {' '.join(words)}\n{done.stderr[-3000:]}"
         return done.stdout
+
+    def run_cinder(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of `cinder`, which may fail."""
+        return self._run(CINDER, self._cinder_environ, words)
 
     def cinder_together(self, *commands: tuple[str, ...]) -> list[str]:
         """The same for several commands. The output of each."""
@@ -93,6 +98,10 @@ class Programs:
         to.flush()
         done = subprocess.CompletedProcess([program, *words], **json.loads(back.readline()))
         self._asked.read_debug(program, words[0] if words else "", done.stderr)
+        if program == OPENSTACK:
+            self._asked.ran |= {(OPENSTACK, name) for name in ran_by_openstack(done.stderr)}
+        elif done.returncode == 0:
+            self._asked.ran.add((program, words[0]))
         return done
 
     def _start(self, program: str, environ: dict[str, str]) -> "subprocess.Popen[str]":

@@ -86,6 +86,8 @@ class Asked:
 
     all: set[Asking] = field(default_factory=set)
     answered: set[Asking] = field(default_factory=set)
+    ran: set[tuple[str, str]] = field(default_factory=set)
+    """Which commands and functions did their work, as `tests/clients/commands.py` names them."""
     wrong: set[str] = field(default_factory=set)
     """What of the answers to the libraries is not as the API is described."""
 

@@ -189,6 +189,7 @@ def test_a_record_of_what_is_not_there_ends_in_an_error(cinder: Any, volume: Any
     assert cinder.backups.get(backup.id).status == "available"
 
 
+@pytest.mark.proof  # a fifth of all the clients' time; tests/chaos/test_backup_kills.py kills whenever it likes
 def test_a_backup_goes_on_when_its_node_is_killed(
     cinder: Any, volume: Any, storage: Storage, service: Service, numbers: random.Random
 ) -> None:

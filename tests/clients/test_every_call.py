@@ -18,7 +18,6 @@ BY_NO_CLIENT = {
     "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
     "GET /v3/types/{type_id}/encryption/{encryption_id}": "clients read all that a type says of encryption at once",
     "GET /v3/volumes/{volume_id}/encryption/{word}": "clients read all of it at once",
-    "GET /v3/extensions/{alias}": "clients list all extensions",
     "GET /metrics": "is for Prometheus and its like",
     "GET /openapi.json": "is for programs that read descriptions",
     "GET /v3/os-hosts": "clients have forgotten it, and list services",

@@ -13,8 +13,8 @@ from breezeblock import logs
 from breezeblock.model.errors import BadRequest, Unavailable
 from breezeblock.processes.log_levels import LOOK_EVERY_S, LogLevels
 from breezeblock.resources import log_levels
-from breezeblock.resources.log_levels import API, BACKUP, REPORT_EVERY_S, SAID_MOST, Said, Who
-from breezeblock.resources.services import SCHEDULER, VOLUME
+from breezeblock.resources.log_levels import API, REPORT_EVERY_S, SAID_MOST, Said, Who
+from breezeblock.resources.services import BACKUP, SCHEDULER, VOLUME
 from breezeblock.store import tables
 
 SERVERS = frozenset({"n1", "n1@b", "c@b"})

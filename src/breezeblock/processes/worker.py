@@ -32,8 +32,8 @@ from breezeblock.processes.brief import NodeBrief
 from breezeblock.processes.log_levels import LogLevels
 from breezeblock.processes.parent import die_with_parent
 from breezeblock.protocol.leases import Terms
-from breezeblock.resources.log_levels import BACKUP, Who
-from breezeblock.resources.services import VOLUME
+from breezeblock.resources.log_levels import Who
+from breezeblock.resources.services import BACKUP, VOLUME
 from breezeblock.settings import Settings
 from breezeblock.store.run import Store
 from breezeblock.work.catalogue import CATALOGUE

@@ -12,12 +12,11 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from breezeblock.model.errors import BadRequest
-from breezeblock.resources.services import SCHEDULER, VOLUME, list_services
+from breezeblock.resources.services import BACKUP, SCHEDULER, VOLUME, list_services
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import log_levels, log_reports
 
 API: Final = "cinder-api"
-BACKUP: Final = "cinder-backup"
 # Of services; what stands for all of them is the empty text.
 BINARIES: Final = (SCHEDULER, VOLUME, BACKUP, API)
 # Words that are kept at the same time: each process reads all of them, and a keeper is sent them in one line.

@@ -23,7 +23,7 @@ from breezeblock.model.states import NODE_DEAD, REPLICATION_DISABLED, REPLICATIO
 from breezeblock.protocol.queue import node_queue
 from breezeblock.resources import log_levels
 from breezeblock.resources.backends import backend_id
-from breezeblock.resources.services import BACKEND, CLUSTER, SCHEDULER, VOLUME
+from breezeblock.resources.services import BACKEND, BACKUP, CLUSTER, SCHEDULER, VOLUME
 from breezeblock.store.naming import metadata
 from breezeblock.store.tables import (
     backends,
@@ -270,7 +270,8 @@ def remove_node(tx: Connection, *, cluster: str, name: str) -> list[str]:
         raise Conflict(f"Node {name} cannot be removed: {'; '.join(in_the_way)}.")
     tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(ids)))
     gone = [("incarnations", tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids))).rowcount)]
-    words = delete(services).where(services.c.binary == VOLUME, services.c.host.in_(hosts))
+    of_volumes = (services.c.binary == VOLUME) & services.c.host.in_(hosts)
+    words = delete(services).where(of_volumes | ((services.c.binary == BACKUP) & (services.c.host == name)))
     gone.append(("words about services", tx.execute(words).rowcount))
     gone.append(_levels(tx, lambda server: None if server == name or server.startswith(f"{name}@") else server))
     log_levels.forget_host(tx, binary=VOLUME, host=name)

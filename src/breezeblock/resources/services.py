@@ -2,7 +2,9 @@
 
 A node serves queues (`cluster@backend`). For each of them it is one service `cinder-volume` on the host `node@backend`,
 and all nodes of a queue are one cluster. Placement is a transaction of the API and no process of its own, but checks of
-operators look for a scheduler: there is one entry for each cluster, which is up whenever somebody can ask.
+operators look for a scheduler: there is one entry for each cluster, which is up whenever somebody can ask. And as every node
+makes backups, it is also one service `cinder-backup` on a host that is called as the node; clients look for one before they
+back up. What an operator says about these two is kept and shown, and nothing obeys it.
 
 An operator may disable a service or a cluster. That is kept in `services`, across restarts of the processes, and sets
 `pools.enabled` of the queue in the same transaction: placement obeys the pool's row and needs no other.
@@ -23,6 +25,7 @@ from breezeblock.store.tables import nodes, pools, services
 
 VOLUME: Final = "cinder-volume"
 SCHEDULER: Final = "cinder-scheduler"
+BACKUP: Final = "cinder-backup"
 CLUSTER: Final = "cluster"  # the binary under which a cluster's own row is kept
 BACKEND: Final = "backend"  # and the one for what its backend's state makes of it, apart from an operator's word
 
@@ -38,7 +41,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service on one host. `queue` is None for a scheduler."""
+    """One service on one host. `queue` is None for a scheduler, and for backups."""
 
     binary: str
     host: str
@@ -73,8 +76,11 @@ class Cluster:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> list[Service]:
-    """Every service, by binary and host. `own_cluster` has a scheduler even before it has nodes. Four statements."""
+def list_services(tx: Connection, *, own_cluster: str, default_zone: str, with_backups: bool = False) -> list[Service]:
+    """Every service, by binary and host; those of backups `with_backups`: most that ask want to know who serves a backend.
+
+    `own_cluster` has a scheduler even before it has nodes. Four statements.
+    """
     newest = _newest(tx)
     words = _words(tx)
     zones = {row.queue: row.availability_zone for row in tx.execute(select(pools.c.queue, pools.c.availability_zone))}
@@ -107,7 +113,21 @@ def list_services(tx: Connection, *, own_cluster: str, default_zone: str) -> lis
         )
         for cluster in {own_cluster, *(node["cluster"] for node in newest)}
     ]
+    if with_backups:
+        found += [_of_backups(node, words, default_zone) for node in newest if _queues(node)]
     return sorted(found, key=lambda service: (service.binary, service.host))
+
+
+def _of_backups(node: RowMapping, words: Mapping[tuple[str, str], Word], zone: str) -> Service:
+    return Service(
+        binary=BACKUP,
+        host=node["name"],
+        queue=None,
+        zone=zone,
+        up=node["state"] in NODE_LIVE,
+        word=words.get((BACKUP, node["name"]), Word()),
+        updated_at_us=node["renewed_at_us"],
+    )
 
 
 def list_clusters(tx: Connection) -> list[Cluster]:
@@ -204,7 +224,7 @@ def set_service(
 
     Raises NotFound when there is no such service.
     """
-    for service in list_services(tx, own_cluster=own_cluster, default_zone=""):
+    for service in list_services(tx, own_cluster=own_cluster, default_zone="", with_backups=True):
         if (service.binary, service.host) == (binary, host):
             if service.queue is not None:
                 lock_backend(tx, service.queue)

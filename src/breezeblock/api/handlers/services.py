@@ -22,7 +22,10 @@ async def list_services(call: Call) -> Response:
     call.permit("volume_extension:services:index")
     settings = call.settings.service
     found = await call.store.read(
-        services.list_services, own_cluster=settings.cluster, default_zone=settings.availability_zone
+        services.list_services,
+        own_cluster=settings.cluster,
+        default_zone=settings.availability_zone,
+        with_backups=True,
     )
     host, binary = call.query.get("host"), call.query.get("binary")
     wanted = [one for one in found if host in (None, one.host) and binary in (None, one.binary)]
