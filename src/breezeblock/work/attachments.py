@@ -61,27 +61,32 @@ async def take_accesses_back(run: Working) -> None:
 
 
 async def _insist(run: Working, attachment_id: str) -> None:
-    until, pause_s = run.tools.clock.boottime() + PATIENCE_S, PAUSE_FIRST_S
+    until, pause_s, again = run.tools.clock.boottime() + PATIENCE_S, PAUSE_FIRST_S, False
     while True:
         try:
-            return await drop_accesses(run, attachment_id, upto=run.claim.token(attachment_id))
+            return await drop_accesses(run, attachment_id, upto=run.claim.token(attachment_id), again=again)
         except BackendFailed:
             if run.tools.clock.boottime() >= until:
                 raise
+        again = True
         await run.checkpoint(progress=False)  # others may have the operation by now, or this process be leaving
         await run.tools.clock.sleep(pause_s)
         pause_s = min(pause_s * 2, PAUSE_MOST_S)
 
 
-async def drop_accesses(run: Working, attachment_id: str, *, upto: tuple[int, int]) -> None:
+async def drop_accesses(run: Working, attachment_id: str, *, upto: tuple[int, int], again: bool = False) -> None:
     """Remove an attachment's accesses with this token or a lower one.
 
-    Also one of that very token, which nobody has made: so it is durable what an earlier claim removed right before it died.
+    Also one of that very token, which nobody has made, where an earlier claim may have removed something right before it died:
+    so that is durable, too. The first claim has nobody before it; it may try `again` after a call of its own that failed.
     """
+    removed = 0
     for access in await run.tools.driver.accesses(attachment_id):
         if (access.seq, access.epoch) <= upto:
             await run.tools.driver.disconnect(access)
-    await run.tools.driver.disconnect(ObjectName(attachment_id, *upto))
+            removed += 1
+    if again or run.claim.epoch > 1 or not removed:
+        await run.tools.driver.disconnect(ObjectName(attachment_id, *upto))
 
 
 CONNECT_ATTACHMENT = Operation(
