@@ -81,6 +81,12 @@ TRANSACTIONS = tuple(
         "traps",
         "archives",
         "garbage",
+        "log_levels",
+        "outbox",
+        "pairs",
+        "transfers",
+        "types_company_beside",
+        "usage",
     )
 )
 # What runs on each kind of server inside the tests' process, and as processes: races, kills, and the clients that people use.
