@@ -55,7 +55,7 @@ def test_nobody_waits_for_ever_and_the_message_says_what_to_do(api: Api) -> None
 
     with pytest.raises(StillRunning, match=r"Connecting volume v1 takes longer than 9 s\. .*ask again"):
         in_virtual_time(wait_for(call_on(api, store, timeout_s=9), "Connecting volume v1", found, wanted=""))
-    assert len(store.asked_at) < 40
+    assert len(store.asked_at) < 60
     assert store.asked_at[-1] - store.asked_at[0] == pytest.approx(9)
 
 

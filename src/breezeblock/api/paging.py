@@ -106,6 +106,8 @@ def read(call: Call, lists: Lists) -> Page:
 
 def read_unfiltered(call: Call, lists: Lists) -> Page:
     """The same of what has no filters: whatever else is in the query is not looked at. Raises BadRequest."""
+    if call.microversion >= COUNT:
+        flag(call.query, "with_count")  # nothing is counted here; but what it may be is the same everywhere
     return Page(
         project_id=None if _is_for_everybody(call) else call.origin.project_id,
         limit=limit(call),

@@ -7,10 +7,10 @@ too.
 
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_, select
 
 from breezeblock.model import states
-from breezeblock.store.tables import backups, kept_objects
+from breezeblock.store.tables import backups, kept_objects, operation_locks
 
 __all__ = ["Base", "base_of_volume", "forget", "kept_of_backup", "kept_of_volume", "older_of_volume", "remember"]
 
@@ -90,6 +90,8 @@ _OLDER: Final[Any] = (
         or_(
             backups.c.id.is_(None),
             and_(
+                # A status alone does not say so: one that is made may be doomed already, and reads from what it has kept.
+                ~exists().where(operation_locks.c.resource_id == backups.c.id, operation_locks.c.exclusive),
                 backups.c.status != states.CREATING,
                 backups.c.data_timestamp_us
                 <= select(_OWN.c.data_timestamp_us).where(_OWN.c.id == bindparam("than")).scalar_subquery(),
