@@ -26,7 +26,7 @@ def test_under_every_fault_all_that_was_accepted_happens_once(tmp_path: Path) ->
     print(f"\nBREEZEBLOCK_SEED={SEED}, {report['options']}\n{summary(report)}")
     assert report["verdict"] == "right", summary(report)
     assert report["overlapping_writers"] == 0
-    assert {code[:3] for code in report["answers_5xx"]} <= {"503"}
+    assert {code[:3] for code in report["answers_5xx"] if not code.endswith(" of storage")} <= {"503"}
     assert report["requests"]["accepted"] > SECONDS
     if PROOF:
         assert report["options"]["faults_not_available_here"] == []

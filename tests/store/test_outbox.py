@@ -433,3 +433,43 @@ def test_two_changes_beside_each_other_are_told_in_the_order_of_their_commits(
     first, second = told(base)
     assert (first.before, second.before) == ("available", first.after)
     assert second.after == base.row(tables.volumes, "v1")["status"]
+
+
+@pytest.mark.parametrize("told_as", ['{"id": 5}', '{"what": "later", "id": 7, "resource_type": []}'])
+def test_an_event_that_is_not_understood_ends_nothing(base: Base, told_as: str) -> None:
+    """Of a later release, beside whose nodes this one still runs: it waits for them, and operations go on."""
+    base.node(ME)
+
+    async def main() -> bool:
+        env = virtual_env()
+        outlets = {"a": Outlet(Box("hang"), timeout_s=10.0, keep_s=0)}
+        sender = Sender(env=env, store=Store(base, env), incarnation=ME, outlets=outlets, may_act=lambda: True)
+        sending = asyncio.ensure_future(sender.run())
+        given_events(base)
+        await env.clock.sleep(5.0)  # it has the receiver by then
+        base.run(lambda tx: tx.execute(tables.events.update().values(event_json=told_as)))
+        await env.clock.sleep(30.0)
+        goes_on = not sending.done()
+        sending.cancel()
+        return goes_on
+
+    assert in_virtual_time(main())
+    assert len(base.rows(tables.events)) == 2
+    assert {row["holder"] for row in base.rows(tables.event_receivers)} == {None}
+
+
+def test_a_kind_of_event_that_only_a_later_release_has_is_handed_on(base: Base) -> None:
+    base.node(ME)
+    given_events(base)
+    for row in base.rows(tables.events):
+        text = msgspec.json.decode(row["event_json"]) | {"what": "later", "more": [1]}
+        where = tables.events.c.id == row["id"]
+        json = msgspec.json.encode(text).decode()
+        base.run(
+            lambda tx, on=where, is_now=json: tx.execute(tables.events.update().where(on).values(event_json=is_now))
+        )
+    box = Box()
+
+    send_until_quiet(base, {"a": box})
+
+    assert box.got == [["v1-0", "v1-1"]]

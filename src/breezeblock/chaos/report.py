@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from breezeblock.chaos import answers, checker, effects, pardons
 from breezeblock.chaos.asked import UNAVAILABLE, Asked
+from breezeblock.chaos.attaching import waits_for_storage
 from breezeblock.chaos.checker import Finding, Requests
 from breezeblock.chaos.effects import Landed, took_effect
 from breezeblock.chaos.evidence import Call, Rest
@@ -165,11 +166,13 @@ def _strike(one: Strike, began: float) -> dict[str, Any]:
 
 
 def _answers_5xx(history: History) -> dict[str, int]:
-    """By code. A 503 that promises that nothing was changed is told apart from one that cannot."""
+    """By code. A 503 that promises that nothing was changed is told apart from one that cannot, and what storage refused or
+    has not done in time from what the service itself could not."""
     found: Counter[str] = Counter()
     for one in history.asked:
         if one.status is not None and one.status >= 500:
-            found[f"{one.status}" + (" nothing changed" if one.outcome == UNAVAILABLE else "")] += 1
+            of_storage = " of storage" if waits_for_storage(one.kind, one.status) else ""
+            found[f"{one.status}" + (" nothing changed" if one.outcome == UNAVAILABLE else of_storage)] += 1
     for status, count in history.reads.items():
         if status >= 500:
             found[f"{status} reading"] += count

@@ -149,7 +149,7 @@ def let_go(api: Api, folder: HostFolder, row: Found, patience: Patience, *, forc
     if row["connection_info"]:
         disconnect(folder, row, force=force)
     remove(api, row["id"], patience)
-    folder.forget(row["id"])
+    folder.forget(row["id"])  # also what was never connected, or by whom nobody knows
 
 
 def remove(api: Api, attachment_id: str, patience: Patience) -> None:
@@ -169,6 +169,7 @@ def disconnect(folder: HostFolder, row: Found, *, force: bool) -> None:
     for path in _paths(brick, connection, device, force=force):
         _free(path, force=force)
     brick.disconnect(connection, device, force=force)
+    folder.forget(row["id"])  # at once: the kernel may call another volume's device by that name next
 
 
 def _paths(brick: Brick, connection: Found, device: Found | None, *, force: bool) -> list[Path]:

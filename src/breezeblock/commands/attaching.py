@@ -155,10 +155,13 @@ class _Try:
 
     def undo(self) -> None:
         """Leave nothing of what this run has begun. Raises Failed."""
-        rows = self.patience.insist(lambda: mine_of(self.api, self.volume["id"], self.wanted.host))
-        if self.row is not None:
-            rows = [self.row, *(row for row in rows if row["id"] != self.row["id"])]
-        for row in rows:
+        there = self.patience.insist(lambda: mine_of(self.api, self.volume["id"], self.wanted.host))
+        # What is complete is used by somebody of this name: completing is the last that any run does.
+        complete = {row["id"] for row in there if row["status"] == states.ATTACHED}
+        begun = {row["id"]: row for row in there}
+        if self.row is not None and self.row["status"] != states.ATTACHED:
+            begun[self.row["id"]] = self.row
+        for row in [row for id_, row in begun.items() if id_ not in complete]:
             let_go(self.api, self.folder, row, self.patience, force=True)
 
 

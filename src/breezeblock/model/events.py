@@ -1,6 +1,6 @@
 """What is told of a change: one event, as receivers get it and as it is kept until they have taken it."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -20,7 +20,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    what: Literal["status", "updated", "begun", "ended", "exists", "attachment"]
+    # status, updated, begun, ended, exists, attachment; a later release may have more, which this one hands on.
+    what: str
     resource_type: str
     resource_id: str
     seq: int

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from breezeblock.env.contract import Env
@@ -36,6 +37,7 @@ DROP_EVERY_S: Final = 60.0
 # changed may not mean it, and one that refuses everything is not to have it all set aside at once.
 REFUSALS_MOST: Final = 3
 ERROR_MOST: Final = 500
+NOT_UNDERSTOOD: Final = "It is to be told what only a later release of the service understands."
 BROKE: Final = "It failed in a way that was not expected; the log of the node has the details."
 
 
@@ -78,6 +80,7 @@ class Sender:
         self._outlets = dict(outlets)
         self._may_act = may_act
         self._drop_next: dict[str, float] = {}
+        self._holding: dict[str, Held] = {}
         self._doubts: dict[str, _Doubt] = {}
 
     async def run(self) -> None:
@@ -103,8 +106,26 @@ class Sender:
                 log.info("events.put_off", receiver=name, reason=str(error))
             except NotHeld:
                 pause_s = POLL_OTHERS_S
+            except msgspec.ValidationError as error:
+                # Of a later release, whose nodes understand it; it must not end this node's operations, nor wait for this node.
+                log.warning("events.not_understood", receiver=name, reason=str(error))
+                await self._leave(name)
+                pause_s = POLL_OTHERS_S
             if pause_s:
                 await self._env.clock.sleep(pause_s * self._env.random.uniform(0.5, 1.5))
+
+    async def _leave(self, name: str) -> None:
+        """Give a receiver back that this node cannot go on with, if it holds it: then whoever can takes it."""
+        if (held := self._holding.get(name)) is None:
+            return
+        try:
+            await self._store.run(posting.give_back, held, error=NOT_UNDERSTOOD, pause_us=0)
+        except (Contended, Ambiguous, Unavailable) as error:
+            log.info("events.put_off", receiver=name, reason=str(error))
+            return
+        except NotHeld:
+            pass  # as it is to be
+        del self._holding[name]
 
     async def _round(self, name: str, outlet: Outlet, after: str) -> tuple[float, str]:
         """One look, and what comes of it. Returns how long to wait, and which resources to go on after."""
@@ -119,7 +140,7 @@ class Sender:
         held = seen.held
         if held is None:
             self._doubts.pop(name, None)
-            held = await self._store.run(posting.take, receiver=name, incarnation=self._me)
+            held = self._holding[name] = await self._store.run(posting.take, receiver=name, incarnation=self._me)
             await self._drop_old(held, outlet)
             return 0.0, after  # and look again: what was read before it was ours may have been sent by another since
         if self._env.clock.boottime() >= self._drop_next.get(name, 0.0):

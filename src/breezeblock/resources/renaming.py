@@ -252,7 +252,10 @@ def remove_node(tx: Connection, *, cluster: str, name: str) -> list[str]:
     """Forget a node that is dead for certain, with what was said about its services. Raises NotFound, Conflict."""
     rows = tx.execute(select(nodes).where(nodes.c.cluster == cluster, nodes.c.name == name)).mappings().all()
     hosts = [host for host in tx.execute(select(services.c.host)).scalars() if host.startswith(f"{name}@")]
-    if not rows and not hosts:
+    # A word that was on its way when the node was removed is found by the next.
+    backups_too = (services.c.binary == BACKUP) & (services.c.host == name)
+    is_told_of = bool(hosts) or tx.execute(select(services.c.host).where(backups_too)).first() is not None
+    if not rows and not is_told_of:
         raise NotFound(f"There is no node {name} in cluster {cluster}, and nothing was said about one.")
     ids = [row["incarnation"] for row in rows]
     tx.execute(update(nodes).where(nodes.c.incarnation.in_(ids)).values(claims=nodes.c.claims + 1))
@@ -271,7 +274,7 @@ def remove_node(tx: Connection, *, cluster: str, name: str) -> list[str]:
     tx.execute(delete(node_backends).where(node_backends.c.incarnation.in_(ids)))
     gone = [("incarnations", tx.execute(delete(nodes).where(nodes.c.incarnation.in_(ids))).rowcount)]
     of_volumes = (services.c.binary == VOLUME) & services.c.host.in_(hosts)
-    words = delete(services).where(of_volumes | ((services.c.binary == BACKUP) & (services.c.host == name)))
+    words = delete(services).where(of_volumes | backups_too)
     gone.append(("words about services", tx.execute(words).rowcount))
     gone.append(_levels(tx, lambda server: None if server == name or server.startswith(f"{name}@") else server))
     log_levels.forget_host(tx, binary=VOLUME, host=name)
