@@ -12,7 +12,7 @@ from tests.store.given import in_virtual_time, virtual_env
 from breezeblock.api.answers_of_operations import wait_for
 from breezeblock.api.call import Call, Services
 from breezeblock.api.microversions import NEWEST
-from breezeblock.model.errors import StillRunning, StorageFailed
+from breezeblock.model.errors import StillRunning, StorageFailed, Unavailable
 
 
 class Store:
@@ -65,3 +65,15 @@ def test_what_a_failure_means_is_told_at_once(api: Api) -> None:
 
     with pytest.raises(StorageFailed, match="full"):
         in_virtual_time(wait_for(call_on(api, Store(0), timeout_s=9), "It", look))
+
+
+def test_a_database_that_is_away_meanwhile_is_waited_for(api: Api) -> None:
+    """What was asked for is accepted: 503 with the word that nothing was changed would be a lie."""
+    store = Store(ready_after=3)
+
+    def away(tx: Connection, *, wanted: str) -> str | None:
+        if len(store.asked_at) < 3:
+            raise Unavailable("The database cannot be reached. Nothing was changed.")
+        return found(tx, wanted=wanted)
+
+    assert in_virtual_time(wait_for(call_on(api, store, timeout_s=9), "It", away, wanted="here")) == "here"

@@ -232,7 +232,10 @@ def once(asked: Sequence[Asked], rest: Rest, pardons: Pardons, unplaced: set[str
             if what in ("lost", "doubled"):
                 findings.append(Finding("Once", f"{one} was accepted, and is {len(done)} operations"))
     for row in rest.log:
-        if row["outcome"] != "done" and row["operation_id"] not in pardons.operations:
+        taken_back = (
+            row["kind"] == "connect_attachment" and row["outcome"] == "cancelled"
+        )  # by a detach that came sooner
+        if row["outcome"] != "done" and not taken_back and row["operation_id"] not in pardons.operations:
             text = f"operation {row['kind']} of {row['resource_id']} ended as {row['outcome']}: {row['detail']}"
             findings.append(Finding("Once", text))
     return Requests(
