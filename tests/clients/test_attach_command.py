@@ -18,6 +18,12 @@ from tests.clients.conftest import PROJECT
 from tests.clients.waiting import gone, settled
 from tests.service import Service
 
+from breezeblock.commands import attaching
+from breezeblock.commands.api_client import Api
+from breezeblock.commands.attached_here import Patience, find_volume
+from breezeblock.commands.host_folder import HostFolder
+from breezeblock.env.real import real_env
+
 LIMIT_S: Final = 60.0
 BYTES: Final = bytes(range(256)) * 16
 Done = subprocess.CompletedProcess[str]
@@ -122,6 +128,27 @@ def test_what_is_written_to_the_device_is_there_when_it_is_attached_again(host: 
     assert (used.status, free.status) == ("in-use", "available")
     assert volume.id in told
     assert (shown["host_name"], shown["device"]) == ("here", "/srv/data")
+
+
+def test_what_somebody_else_of_this_name_has_completed_is_not_taken_back(
+    host: Host, cinder: Any, volume: Any, tmp_path: Path
+) -> None:
+    """By a run whose own request was lost, in another folder of notes: only what is not complete can be that run's."""
+    host.attach(volume.id)
+    clock = real_env().clock
+    api = Api(host.endpoint, project=PROJECT, user="ann")
+    folder = HostFolder(tmp_path / "other")
+    folder.make()
+    patience = Patience(clock, LIMIT_S)
+    one = attaching._Try(
+        api, folder, attaching.Wanted(volume.id, "here", "127.0.0.1"), find_volume(api, volume.id), patience
+    )
+    one.is_ours = True
+
+    one.undo()
+
+    assert [row.status for row in attachments_of(cinder, volume)] == ["attached"]
+    assert cinder.volumes.get(volume.id).status == "in-use"
 
 
 def test_again_it_is_the_same_attachment_and_the_same_device(host: Host, cinder: Any, volume: Any) -> None:

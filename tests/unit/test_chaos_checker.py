@@ -364,6 +364,15 @@ def test_a_wrong_content_that_a_client_saw_on_the_way_is_found() -> None:
     assert judge(history(clients=[one]))["verdict"] == "wrong"
 
 
+@pytest.mark.parametrize(("of", "wrong"), [("a1", 0), ("a2", 1), (None, 1)])
+def test_a_connection_is_cancelled_by_a_detach_of_the_same_attachment_alone(of: str | None, wrong: int) -> None:
+    log = [logged(), logged("o2", "r2", "cancelled", kind="connect_attachment", locks=[[V, 2, False], ["a1", 1, True]])]
+    if of is not None:
+        log.append(logged("o3", "r3", kind="disconnect_attachments", locks=[[V, 3, False], [of, 2, True]]))
+
+    assert len(checker.once([asked()], rest(log=log), NONE, set()).findings) == wrong
+
+
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
 

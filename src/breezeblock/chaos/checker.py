@@ -219,6 +219,7 @@ def once(asked: Sequence[Asked], rest: Rest, pardons: Pardons, unplaced: set[str
         logged[row["request_id"]].append(row)
     waiting = {row["request_id"] for row in rest.operations}
     nowhere = {one.name for one in asked if one.kind in CREATES and one.request_id in unplaced}
+    ended_by_detach = _locked_by(rest.log, "disconnect_attachments")
     counts: Counter[str] = Counter()
     findings: list[Finding] = []
     for one in asked:
@@ -232,9 +233,8 @@ def once(asked: Sequence[Asked], rest: Rest, pardons: Pardons, unplaced: set[str
             if what in ("lost", "doubled"):
                 findings.append(Finding("Once", f"{one} was accepted, and is {len(done)} operations"))
     for row in rest.log:
-        taken_back = (
-            row["kind"] == "connect_attachment" and row["outcome"] == "cancelled"
-        )  # by a detach that came sooner
+        cancelled = row["kind"] == "connect_attachment" and row["outcome"] == "cancelled"
+        taken_back = cancelled and not ended_by_detach.isdisjoint(_locked_by([row], "connect_attachment"))
         if row["outcome"] != "done" and not taken_back and row["operation_id"] not in pardons.operations:
             text = f"operation {row['kind']} of {row['resource_id']} ended as {row['outcome']}: {row['detail']}"
             findings.append(Finding("Once", text))
@@ -242,6 +242,11 @@ def once(asked: Sequence[Asked], rest: Rest, pardons: Pardons, unplaced: set[str
         counts["accepted"], counts["finished"], counts["failed"], counts["unplaced"], counts["lost"], counts["doubled"],
         findings,
     )  # fmt: skip
+
+
+def _locked_by(log: Iterable[Row], kind: str) -> set[str]:
+    """The resources that operations of a kind had for themselves."""
+    return {resource for row in log if row["kind"] == kind for resource, _, exclusive in row["locks"] if exclusive}
 
 
 def _what_became(one: Asked, done: list[Row], waits: bool, unplaced: set[str], nowhere: set[str]) -> str:

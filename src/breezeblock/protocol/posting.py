@@ -22,7 +22,7 @@ from breezeblock.model.ids import Incarnation
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes
 
-__all__ = ["Held", "NotHeld", "Seen", "drop_old", "give_back", "look", "refused", "sent", "set_aside", "take"]
+__all__ = ["Held", "NotHeld", "Seen", "drop_old", "forget", "give_back", "look", "refused", "sent", "set_aside", "take"]
 
 # One reading: far below what a message may be long, and enough that reading is not what takes the time.
 BATCH_MOST: Final = 100
@@ -93,7 +93,7 @@ def sent(tx: Connection, held: Held, *, ids: Sequence[str]) -> None:
     values = {"sent": event_receivers.c.sent + len(ids), "failures": 0, "error": None}
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
         raise NotHeld(held.receiver)
-    _forget(tx, events, held.receiver, ids)
+    forget(tx, events, held.receiver, ids)
 
 
 def give_back(tx: Connection, held: Held, *, error: str, pause_us: int) -> None:
@@ -127,26 +127,30 @@ def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str) -> None
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
         raise NotHeld(held.receiver)
     tx.execute(_PUT_ASIDE, {"of": held.receiver, "event": event_id, "why": reason})
-    _forget(tx, events, held.receiver, [event_id])
+    forget(tx, events, held.receiver, [event_id])
 
 
 def drop_old(tx: Connection, held: Held, *, before_us: int) -> int:
     """Give up some of what was told before an instant and never taken. Returns how many. Raises NotHeld."""
+    if tx.execute(_OURS, _own(held)).rowcount == 0:  # before it is read: what is set aside may be put back meanwhile
+        raise NotHeld(held.receiver)
     found: dict[Table, list[str]] = {}
     for table in (events, events_aside):
         values = {"receiver": held.receiver, "before": before_us, "most": DROPPED_AT_ONCE}
         found[table] = list(tx.execute(_old(table), values).scalars())
     many = sum(map(len, found.values()))
     if many:
-        if tx.execute(_OURS.values(dropped=event_receivers.c.dropped + many), _own(held)).rowcount == 0:
-            raise NotHeld(held.receiver)
+        tx.execute(_OURS.values(dropped=event_receivers.c.dropped + many), _own(held))
         for table, ids in found.items():
-            _forget(tx, table, held.receiver, ids)
+            forget(tx, table, held.receiver, ids)
     return many
 
 
-def _forget(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:
-    # One by one by their keys, in their order: no range is locked in which others are about to write.
+def forget(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:
+    """Remove events of a receiver whose row the caller has written.
+
+    One by one by their keys, in their order: no range is locked in which others are about to write.
+    """
     if ids:
         tx.execute(_gone(table), [{"of": receiver, "event": id_} for id_ in sorted(ids)])
 

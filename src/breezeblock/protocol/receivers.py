@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from breezeblock.model.errors import InvalidState, NotFound
 from breezeblock.model.ids import Incarnation
+from breezeblock.protocol.posting import forget
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes, usage_periods
 
 __all__ = ["Removed", "Waiting", "again", "enrol", "named", "remove", "waiting", "would_remove"]
@@ -95,7 +96,7 @@ def again(tx: Connection, *, receiver: str) -> int:
     rows = [dict(row) for row in tx.execute(_SOME_ASIDE, {"receiver": receiver, "most": AT_ONCE}).mappings()]
     if rows:
         tx.execute(insert(events), [{column.name: row[column.name] for column in events.c} for row in rows])
-        _drop(tx, events_aside, receiver, [row["id"] for row in rows])
+        forget(tx, events_aside, receiver, [row["id"] for row in rows])
     return len(rows)
 
 
@@ -117,7 +118,7 @@ def remove(tx: Connection, *, receiver: str) -> Removed:
     found = 0
     for table in (events, events_aside):
         ids = list(tx.execute(_ids(table), {"receiver": receiver, "most": AT_ONCE - found}).scalars())
-        _drop(tx, table, receiver, ids)
+        forget(tx, table, receiver, ids)
         found += len(ids)
         if found == AT_ONCE:
             return Removed(found, is_whole=False)
@@ -164,12 +165,6 @@ def named(tx: Connection) -> dict[str, list[str]]:
         for name in msgspec.json.decode(row.receivers_json, type=list[str]):
             found.setdefault(name, []).append(row.name)
     return found
-
-
-def _drop(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:
-    if ids:  # one by one by their keys: no range is locked in which others are about to write
-        gone = delete(table).where(table.c.receiver == bindparam("of"), table.c.id == bindparam("event"))
-        tx.execute(gone, [{"of": receiver, "event": id_} for id_ in sorted(ids)])
 
 
 def _ids(table: Table) -> Any:
