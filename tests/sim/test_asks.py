@@ -9,7 +9,9 @@ from sqlalchemy import insert, select, update
 from tests.sim.regressions.stage import ME, NOW_US, Stage
 
 from breezeblock.api.routes import ROUTES
-from breezeblock.resources import backend_changes, services
+from breezeblock.model import states
+from breezeblock.protocol.queue import FAILOVER
+from breezeblock.resources import backend_changes, backends, services
 from breezeblock.store import tables
 from breezeblock.testing.aims import FITTING, Aims
 from breezeblock.testing.asks import CALLS
@@ -222,11 +224,35 @@ def test_what_operators_have_closed_is_opened_again(stage: Stage) -> None:
     )
     assert not stage.run(services.is_enabled, queue=queue)
 
-    stage.run(put_right, origin=stage.origin())
+    stage.run(put_right, as_operator=stage.origin)
 
     assert stage.run(services.is_enabled, queue=queue)
     assert stage.run(lambda tx: tx.execute(select(tables.pools.c.enabled)).scalars().all()) == [True]
     assert stage.run(lambda tx: tx.execute(select(tables.backends.c.frozen)).scalars().all()) == [False]
+
+
+@pytest.mark.parametrize(("active", "target"), [(None, "default"), ("far", "far")])
+def test_where_a_failover_failed_the_side_in_use_is_asked_for_again(
+    stage: Stage, active: str | None, target: str
+) -> None:
+    """The array may have changed sides all the same, and takes nothing on the one that the service knows."""
+    queue = "c@b"
+    served = {"queues_json": f'["{queue}"]', "kinds_json": f'{{"{FAILOVER}": 1}}'}
+    reported = {"capabilities_json": f'{{"{backend_changes.TARGETS}": "far"}}'}
+    stage.run(lambda tx: tx.execute(update(tables.nodes).where(tables.nodes.c.incarnation == ME).values(**served)))
+    stage.run(lambda tx: tx.execute(update(tables.pools).where(tables.pools.c.queue == queue).values(**reported)))
+    stage.run(backends.introduce, queue=queue, replicates=True)
+    failed = {"replication_status": states.REPLICATION_ERROR, "active_backend_id": active}
+    stage.run(lambda tx: tx.execute(update(tables.backends).values(**failed)))
+
+    stage.run(put_right, as_operator=stage.origin)
+
+    asked = stage.run(lambda tx: tx.execute(select(tables.operations.c.kind, tables.operations.c.payload_json)).all())
+    ((kind, payload),) = asked
+    assert kind == FAILOVER
+    assert f'"target":"{target}"' in payload
+    stage.run(put_right, as_operator=stage.origin)
+    assert len(stage.run(lambda tx: tx.execute(select(tables.operations.c.id)).all())) == 1, "it is under way"
 
 
 def test_a_pool_that_stays_closed_is_found_out(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,12 +85,24 @@ def misplaced(answers: list[Answered], places: dict[str, dict[str, int]]) -> lis
 
 
 @pytest.mark.parametrize(
-    ("given_at", "is_refused"), [(1.4, True), (1.5, True), (2.0, False), (2.5, False), (2.6, True)]
+    ("project", "given_at", "is_refused"),
+    [
+        *(
+            ("red", at, refused)
+            for at, refused in [(1.4, False), (1.5, False), (2.0, False), (2.5, False), (2.6, True)]
+        ),
+        *(
+            ("blue", at, refused)
+            for at, refused in [(1.4, True), (1.5, True), (2.0, False), (2.5, False), (2.6, False)]
+        ),
+        *((None, at, True) for at in (1.4, 1.5, 2.0, 2.5, 2.6)),
+    ],
 )
-def test_it_is_gone_only_for_who_asked_before_it_was_given_away(given_at: float, is_refused: bool) -> None:
-    """Who had it asks, and it becomes another project's before the answer."""
-    asked = line(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, None),)))
-    asked.given(ONE, given_at)
+def test_it_is_gone_only_for_who_does_not_have_it_then(project: str | None, given_at: float, is_refused: bool) -> None:
+    """It is red's until it is given to blue, and administrators see it all the time."""
+    asked = line(Answered("show_volume", ONE, 1.5, 2.5, claims=((ONE, None),), project=project))
+    asked.given(ONE, 1.0, "red")
+    asked.given(ONE, given_at, "blue")
 
     assert bool(asked.problems({})) is is_refused
 

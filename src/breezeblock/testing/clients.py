@@ -6,6 +6,7 @@ A request is answered (accepted or refused), or its fate is unknown: the API die
 import asyncio
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -56,6 +57,7 @@ class Clients:
         self._asked = 0
         self._asks = Asks(cluster.random, cluster)
         self.requests: list[Request] = []
+        self._last = count(1)
         self.stopped = False
         self._asking: dict[int, Process] = {}
         """Who has asked what by its number, and has no answer yet."""
@@ -111,7 +113,7 @@ class Clients:
                 self._asks.forget(call.about)
             self._answered(process, number, call.kind, "refused", f": {error.message}")
             said = claims_of(error.message, about=call.about, type_id=call.type_id)
-            self._note(call, asked_at, claims=said)
+            self._note(call, asked_at, origin, claims=said)
             return
         except (Ambiguous, Unavailable):
             self._answered(process, number, call.kind, "unavailable")
@@ -121,7 +123,7 @@ class Clients:
         claims = _shown(call, answer)
         told = f": {claims[0][1]}" if call.reads and claims else ""
         self._answered(process, number, call.kind, request.answer, told)
-        self._note(call, asked_at, operation=None if queue is None else origin.operation_id, claims=claims)
+        self._note(call, asked_at, origin, operation=None if queue is None else origin.operation_id, claims=claims)
         for name in answer.queues if isinstance(answer, Cleanup) else () if queue is None else (queue,):
             self._cluster.bell.ring(name)
 
@@ -132,10 +134,12 @@ class Clients:
         signed = {"origin": origin} if call.signed else {}
         return await store.run(call.f, **signed, **call.arguments)
 
-    def _note(self, call: Call, asked_at: float, *, operation: str | None = None, claims: Claims = ()) -> None:
+    def _note(
+        self, call: Call, asked_at: float, origin: Origin, *, operation: str | None = None, claims: Claims = ()
+    ) -> None:
         """What this answer says, to be judged when the run is over."""
-        now = self._cluster.loop.time()
-        self._watcher.line.answered(Answered(call.kind, call.about, asked_at, now, operation, claims))
+        now, project = self._cluster.loop.time(), None if origin.is_admin else origin.project_id
+        self._watcher.line.answered(Answered(call.kind, call.about, asked_at, now, operation, claims, project))
 
     def is_asking(self) -> bool:
         """Whether anybody who lives waits for an answer."""
@@ -157,22 +161,23 @@ class Clients:
         )
 
     def _operator(self) -> Origin:
-        """Who puts things right: their one transaction is never lost, so ids need not be drawn."""
+        """Who puts things right: their transactions are never lost, so ids need not be drawn."""
+        number = next(self._last)
         return Origin(
             project_id=ProjectId(PROJECTS[0]),
             user_id=UserId("ann"),
             is_admin=True,
-            request_id="req-last",
+            request_id=f"req-last-{number}",
             at_us=VirtualClock().now_us(),
-            operation_id=OperationId(""),
-            message_id=MessageId(""),
+            operation_id=OperationId(f"00000000-0000-4000-8000-{number:012}"),
+            message_id=MessageId(f"00000000-0000-4000-9000-{number:012}"),
         )
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
     def put_right(self, tx: Connection) -> None:
         """Faults have stopped, and requests: operators open what they have closed."""
-        put_right(tx, origin=self._operator())
+        put_right(tx, as_operator=self._operator)
 
     def check(self, tx: Connection) -> None:
         """*Once*: what was accepted was done once, and what was refused left nothing."""

@@ -44,11 +44,14 @@ Seen = tuple[str, str, str | None, str | None]
 _WATCH: Final = """
 CREATE TABLE seen (number INTEGER PRIMARY KEY, what TEXT, id TEXT, before TEXT, after TEXT);
 CREATE TRIGGER seen_volume AFTER INSERT ON volumes BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, NULL, NEW.status); END;
+  INSERT INTO seen (what, id, before, after) VALUES ('volumes', NEW.id, NULL, NEW.status);
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_snapshot AFTER INSERT ON snapshots BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, NULL, NEW.status); END;
+  INSERT INTO seen (what, id, before, after) VALUES ('snapshots', NEW.id, NULL, NEW.status);
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_backup AFTER INSERT ON backups BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('backups', NEW.id, NULL, NEW.status); END;
+  INSERT INTO seen (what, id, before, after) VALUES ('backups', NEW.id, NULL, NEW.status);
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_backup_status AFTER UPDATE OF status ON backups WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('backups', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_backup_edit AFTER UPDATE OF name, description, metadata_json ON backups
@@ -59,7 +62,8 @@ CREATE TRIGGER seen_backup_tombstone AFTER UPDATE OF tombstone ON backups WHEN N
 CREATE TRIGGER seen_backup_delete AFTER DELETE ON backups WHEN NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
 CREATE TRIGGER seen_group AFTER INSERT ON volume_groups BEGIN
-  INSERT INTO seen (what, id, before, after) VALUES ('volume_groups', NEW.id, NULL, NEW.status); END;
+  INSERT INTO seen (what, id, before, after) VALUES ('volume_groups', NEW.id, NULL, NEW.status);
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_group_status AFTER UPDATE OF status ON volume_groups WHEN OLD.status IS NOT NEW.status BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('volume_groups', NEW.id, OLD.status, NEW.status); END;
 CREATE TRIGGER seen_group_snapshot AFTER INSERT ON group_snapshots BEGIN
@@ -88,9 +92,9 @@ CREATE TRIGGER seen_snapshot_edit AFTER UPDATE OF name, description, metadata_js
 WHEN (OLD.name, OLD.description, OLD.metadata_json) IS NOT (NEW.name, NEW.description, NEW.metadata_json) BEGIN
   INSERT INTO seen (what, id) VALUES ('edited', NEW.id); END;
 CREATE TRIGGER seen_volume_given AFTER UPDATE OF project_id ON volumes WHEN OLD.project_id IS NOT NEW.project_id BEGIN
-  INSERT INTO seen (what, id) VALUES ('given', NEW.id); END;
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_snapshot_given AFTER UPDATE OF project_id ON snapshots WHEN OLD.project_id IS NOT NEW.project_id BEGIN
-  INSERT INTO seen (what, id) VALUES ('given', NEW.id); END;
+  INSERT INTO seen (what, id, after) VALUES ('given', NEW.id, NEW.project_id); END;
 CREATE TRIGGER seen_volume_tombstone AFTER UPDATE OF tombstone ON volumes WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', NEW.id); END;
 CREATE TRIGGER seen_snapshot_tombstone AFTER UPDATE OF tombstone ON snapshots WHEN NEW.tombstone AND NOT OLD.tombstone BEGIN

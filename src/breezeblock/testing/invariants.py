@@ -185,7 +185,7 @@ class Watcher:
             elif what == "gone":
                 self.line.moved(id_, self._now(), None)
             elif what == "given":
-                self.line.given(id_, self._now())
+                self.line.given(id_, self._now(), str(after))
             elif what == "locked":
                 self._locked(id_, str(before), str(after))
             elif what == "owner":
@@ -363,7 +363,7 @@ async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None
     kept = set(tx.execute(select(kept_objects.c.object_name)).scalars())
     for path in await _objects(cluster):
         resource = ObjectName.parse(path.name.removesuffix(PART)).resource_id
-        if path.name in kept:
+        if path.name.removesuffix(PART) in kept:
             continue
         if resource not in aside:  # a copy that could not be removed
             _check_object(path, rows, remains, watcher)

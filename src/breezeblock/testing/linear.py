@@ -61,6 +61,8 @@ class Answered:
     answered_at: float
     operation: str | None = None
     claims: Claims = ()
+    project: str | None = None
+    """Whose eyes it was seen with; None: an administrator's, to whom all of it is there."""
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.resource}, asked at {self.asked_at:.6f} and answered at {self.answered_at:.6f}"
@@ -104,12 +106,12 @@ class Line:
 
     def __init__(self) -> None:
         self._had: dict[str, list[tuple[float, State | None]]] = {}
-        self._given: dict[str, list[float]] = {}
+        self._owners: dict[str, list[tuple[float, str]]] = {}
         self._answers: list[Answered] = []
 
-    def given(self, resource: str, at: float) -> None:
-        """From this commit on it is another project's: for who had it before, it is not there."""
-        self._given.setdefault(resource, []).append(at)
+    def given(self, resource: str, at: float, project: str) -> None:
+        """From this commit on it is this project's: for all others it is not there."""
+        self._owners.setdefault(resource, []).append((at, project))
 
     def moved(self, resource: str, at: float, state: State | None) -> None:
         """From this commit on it is that; None: it is not there any more, for anybody who asks."""
@@ -137,15 +139,19 @@ class Line:
         for resource, said in answer.claims:
             had = self._between(resource, answer)
             true = None in had if said is None else any(state is not None and state.agrees(said) for state in had)
-            if not true and not (said is None and self._was_given(resource, answer)):
+            if not true and not (said is None and self._was_hidden(resource, answer)):
                 found.append(f"{answer} said that {resource} is {said or 'gone'}; it was {_said(had)}")
         known = answer.resource in self._had and not answer.kind.startswith("create")
         if known and answer.operation is not None and self._between(answer.resource, answer) == [None]:
             found.append(f"{answer} was accepted, and there was none")
         return found
 
-    def _was_given(self, resource: str, answer: Answered) -> bool:
-        return any(answer.asked_at < at <= answer.answered_at for at in self._given.get(resource, ()))
+    def _was_hidden(self, resource: str, answer: Answered) -> bool:
+        """Whether it was another project's than the asker's at an instant from the question to the answer."""
+        owners = self._owners.get(resource, [])
+        before = [project for at, project in owners if at <= answer.asked_at][-1:]
+        meanwhile = [project for at, project in owners if answer.asked_at < at <= answer.answered_at]
+        return answer.project is not None and any(project != answer.project for project in (*before, *meanwhile))
 
     def _between(self, resource: str, answer: Answered) -> list[State | None]:
         """What a resource was at the instants from the question to the answer."""

@@ -1,15 +1,19 @@
 """What operators of a simulation ask for: clusters, hosts, backends, lost nodes, volume types and quotas.
 
-What they freeze or disable is thawed and enabled again by `put_right`, when the faults have stopped.
+What they freeze or disable is thawed and enabled again by `put_right`, when the faults have stopped, and what a failed failover
+has left is failed over again.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 
 from breezeblock.env.contract import Env
+from breezeblock.model import states
+from breezeblock.model.errors import InvalidState
 from breezeblock.model.ids import Incarnation, TypeId
 from breezeblock.model.origin import Origin
 from breezeblock.protocol import membership
@@ -220,17 +224,25 @@ def _update_class(tx: Connection, *, quota_defaults: dict[str, int], limits: dic
     quota_sets.update_class(tx, class_name="default", limits=limits, defaults=quota_defaults)
 
 
-def put_right(tx: Connection, *, origin: Origin) -> None:
-    """Thaw what is frozen, and enable what an operator has disabled. What is failed over stays so."""
+def put_right(tx: Connection, *, as_operator: Callable[[], Origin]) -> None:
+    """Thaw what is frozen, enable what an operator has disabled, and ask again for the side in use where a failover failed.
+
+    What is failed over stays so. A failover that failed may have been done already: until the next one the array takes no
+    effects on the side that the service knows, and what is left of migrations cannot be removed.
+    """
     for queue, state in backends.read_states(tx).items():
         if state.frozen:
-            backend_changes.thaw(tx, host=None, cluster=queue, origin=origin)
+            backend_changes.thaw(tx, host=None, cluster=queue, origin=as_operator())
+        if state.replication_status == states.REPLICATION_ERROR:
+            target = state.active_backend_id or backends.DEFAULT_TARGET
+            with suppress(InvalidState):  # its nodes are only just starting: next time
+                backend_changes.begin_failover(tx, host=None, cluster=queue, target=target, origin=as_operator())
     words = tx.execute(select(tables.services).where(tables.services.c.disabled).order_by(tables.services.c.host)).all()
     there = {(one.binary, one.host) for one in services.list_services(tx, own_cluster=CLUSTER, default_zone="")}
     for word in words:
         if word.binary == services.CLUSTER:
             said = {"name": word.host, "binary": services.VOLUME, "disabled": False, "reason": None}
-            services.set_cluster(tx, **said, origin=origin)
+            services.set_cluster(tx, **said, origin=as_operator())
         elif (word.binary, word.host) in there:  # its node may have gone, and come back under another name
             said = {"binary": word.binary, "host": word.host, "disabled": False, "reason": None}
-            services.set_service(tx, **said, own_cluster=CLUSTER, origin=origin)
+            services.set_service(tx, **said, own_cluster=CLUSTER, origin=as_operator())

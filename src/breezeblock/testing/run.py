@@ -299,12 +299,13 @@ class _Run:
     async def _settle(self) -> None:
         give_up_at = self._loop.time() + SETTLE_S
         await VirtualClock().sleep(5.0)  # requests that were under way are answered or given up meanwhile, mostly
-        self._put_right()
-        while self._loop.time() < give_up_at:
-            with self._database.reading() as tx:
-                if is_quiet(tx):
-                    break
-            await VirtualClock().sleep(0.5)
+        for _ in range(2):  # a failover that was under way may have failed meanwhile
+            self._put_right()
+            while self._loop.time() < give_up_at:
+                with self._database.reading() as tx:
+                    if is_quiet(tx):
+                        break
+                await VirtualClock().sleep(0.5)
         await self._collect()
         self._put_right()
         while self._loop.time() < give_up_at:
