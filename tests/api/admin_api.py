@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from tests.databases import statements, urls
 from tests.store.databases import TestDatabase
 
 from breezeblock.api import app
-from breezeblock.api.auth import Caller
+from breezeblock.api.auth import IMPLIED, Asking, Caller
 from breezeblock.api.call import Services
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import ProjectId, UserId
@@ -149,9 +149,9 @@ def settings() -> Settings:
     return load(None, {}, {"service.data_dir": "/nowhere", "service.cluster": "c", "api.max_limit": 50}).settings
 
 
-def authenticate(headers: Mapping[str, str], url_project: str | None, default_project: str) -> Caller:
-    admin = headers["x-auth-token"] == "admin"
-    return Caller(UserId("u"), ProjectId(url_project or default_project), is_admin=admin)
+async def authenticate(asking: Asking) -> Caller:
+    role = "admin" if asking.headers["x-auth-token"] == "admin" else "member"
+    return Caller(UserId("u"), ProjectId(asking.url_project or asking.default_project), IMPLIED[role])
 
 
 def message_of(response: httpx.Response) -> str:

@@ -32,8 +32,8 @@ def call_on(api: Api, store: Store, *, timeout_s: float) -> Call:
     limits = msgspec.structs.replace(api.settings.api, answer_timeout_s=timeout_s)
     settings = msgspec.structs.replace(api.settings, api=limits)
     held = Services(store=cast(Any, store), env=virtual_env(), doorbell=api.bell, settings=settings)
-    origin = cast(Any, None)  # nobody asks for it here
-    return Call(held, origin, NEWEST, "GET", {}, {}, "", "", None)
+    nobody = cast(Any, None)  # who asks matters nothing here
+    return Call(held, nobody, nobody, nobody, NEWEST, "GET", {}, {}, "", "", None)
 
 
 def found(tx: Connection, *, wanted: str) -> str | None:

@@ -27,7 +27,7 @@ from tests.conformance.answers import Answered, check
 from breezeblock import settings
 from breezeblock.api.app import build_app
 from breezeblock.api.audit import Audit
-from breezeblock.api.auth import Caller, require_same_project
+from breezeblock.api.auth import IMPLIED, Asking, Caller, require_same_project
 from breezeblock.api.call import Services
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
@@ -69,12 +69,14 @@ class Bell:
         self.rung.append(queue)
 
 
-def tell_members_apart(headers: Any, url_project: str | None, default_project: str) -> Caller:
+async def tell_members_apart(asking: Asking) -> Caller:
     """As an identity service would: `user:project` is a member, and an administrator only if the user is `admin`."""
-    user, _, project = headers.get("x-auth-token", "admin:admin").partition(":")
+    user, _, project = asking.headers.get("x-auth-token", "admin:admin").partition(":")
     if user != "admin":
-        require_same_project(url_project, project)
-    return Caller(UserId(user), ProjectId(url_project or project), is_admin=user == "admin")
+        require_same_project(asking.url_project, project)
+    return Caller(
+        UserId(user), ProjectId(asking.url_project or project), IMPLIED["admin" if user == "admin" else "member"]
+    )
 
 
 class Api:

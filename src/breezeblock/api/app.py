@@ -189,29 +189,7 @@ class Dispatch:
             raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
-        services = self._services
-        caller = self._authenticate(headers, match.url_project, services.settings.service.default_project)
-        auth.require_storable(caller)
-        ids = services.env.ids
-        call = Call(
-            services=services,
-            origin=Origin(
-                project_id=caller.project_id,
-                user_id=caller.user_id,
-                is_admin=caller.is_admin,
-                request_id=scope["breezeblock.request_id"],
-                at_us=services.env.clock.now_us(),
-                operation_id=OperationId(ids.uuid()),
-                message_id=MessageId(ids.uuid()),
-            ),
-            microversion=version,
-            method=method,
-            path=match.path,
-            headers=headers,
-            query_string=scope["query_string"].decode("latin-1"),
-            base_url=_base_url(scope, headers),
-            url_project=match.url_project,
-        )
+        call = self._call(scope, headers, version, match, await self._caller(scope, headers, match))
         if entry is not None:
             entry.route, entry.call = route.template, call
         if method in ("POST", "PUT"):
@@ -219,6 +197,40 @@ class Dispatch:
         response = await _handler(route, call)(call)
         assert call.permitted, f"{method} {route.template} answered without asking for permission"
         return response
+
+    async def _caller(self, scope: Scope, headers: Mapping[str, str], match: Match) -> auth.Caller:
+        client, default_project = scope.get("client"), self._services.settings.service.default_project
+        asking = auth.Asking(headers, match.url_project, default_project, client[0] if client else "")
+        caller = await self._authenticate(asking)
+        auth.require_storable(caller)
+        return caller
+
+    def _call(
+        self, scope: Scope, headers: Mapping[str, str], version: Version, match: Match, caller: auth.Caller
+    ) -> Call:
+        services = self._services
+        ids, rights = services.env.ids, services.policy.rights(caller)
+        return Call(
+            services=services,
+            caller=caller,
+            rights=rights,
+            origin=Origin(
+                project_id=caller.project_id,
+                user_id=caller.user_id,
+                is_admin=rights.is_admin,
+                request_id=scope["breezeblock.request_id"],
+                at_us=services.env.clock.now_us(),
+                operation_id=OperationId(ids.uuid()),
+                message_id=MessageId(ids.uuid()),
+            ),
+            microversion=version,
+            method=scope["method"],
+            path=match.path,
+            headers=headers,
+            query_string=scope["query_string"].decode("latin-1"),
+            base_url=_base_url(scope, headers),
+            url_project=match.url_project,
+        )
 
 
 def _handler(route: Route, call: Call) -> Handler:

@@ -1,4 +1,4 @@
-"""Who is asking. Today everyone is believed; `Authenticate` is the place where an identity service will stand.
+"""Who is asking. `Authenticate` is what every way of finding out looks like; here is the one that believes everyone.
 
 As without an identity service elsewhere in this API's world, a token is `user:project`, and *every* caller is an
 administrator: whoever reaches the port rules. That is why such a server listens on this machine only (settings).
@@ -6,8 +6,8 @@ A token without a colon (clients made for an identity service send what they hav
 administrator of the project in the URL, or of the default project where the URL has none.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
 from breezeblock.api.errors import Refused
 from breezeblock.model.ids import ProjectId, UserId
@@ -17,23 +17,51 @@ ID_CHARACTERS_MAX: Final = 255
 SHOWN_CHARACTERS: Final = 40
 
 
+# What each role lets its holder do besides its own: identity services write all of them into a token.
+IMPLIED: Final[Mapping[str, frozenset[str]]] = {
+    "admin": frozenset({"admin", "manager", "member", "reader"}),
+    "manager": frozenset({"manager", "member", "reader"}),
+    "member": frozenset({"member", "reader"}),
+    "reader": frozenset({"reader"}),
+}
+
+
 class Caller(NamedTuple):
+    """Somebody who was believed. What the roles allow is the policy's to say."""
+
     user_id: UserId
     project_id: ProjectId
-    is_admin: bool
+    roles: frozenset[str]
+    is_service: bool = False
+    """Whether another service of the cloud vouches for the request (a valid X-Service-Token)."""
+    quota: Mapping[str, int] | None = None
+    """Limits of the caller's project instead of the configured ones, by resource; what an operator has set wins."""
 
 
-# (lower-case headers, project in the URL, default project) -> caller; raises Refused.
-Authenticate = Callable[[Mapping[str, str], str | None, str], Caller]
+class Asking(NamedTuple):
+    """What of a request tells who makes it."""
+
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    url_project: str | None
+    default_project: str
+    address: str
+    """Where the request came from, without a port; empty if that is not known."""
 
 
-def believe_everyone(headers: Mapping[str, str], url_project: str | None, default_project: str) -> Caller:
+class Authenticate(Protocol):
+    """One way of finding out who asks. Raises Refused: 401 for nobody that is known, 503 when nobody can say now."""
+
+    async def __call__(self, asking: Asking) -> Caller: ...
+
+
+async def believe_everyone(asking: Asking) -> Caller:
     """The caller that the token names. Raises Refused (400) when the URL names another project."""
-    user, colon, project = headers.get("x-auth-token", "").partition(":")
+    user, colon, project = asking.headers.get("x-auth-token", "").partition(":")
     if not colon or not user or not project:
-        return Caller(ADMIN, ProjectId(url_project or default_project), is_admin=True)
-    require_same_project(url_project, project)
-    return Caller(UserId(user), ProjectId(project), is_admin=True)
+        return Caller(ADMIN, ProjectId(asking.url_project or asking.default_project), IMPLIED["admin"])
+    require_same_project(asking.url_project, project)
+    return Caller(UserId(user), ProjectId(project), IMPLIED["admin"])
 
 
 def require_storable(caller: Caller) -> None:

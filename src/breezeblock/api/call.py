@@ -9,10 +9,12 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from breezeblock.api import bodies, policy
+from breezeblock.api import bodies
 from breezeblock.api.audit import Audit
+from breezeblock.api.auth import Caller
 from breezeblock.api.counts import RequestCounts
 from breezeblock.api.microversions import Version
+from breezeblock.api.policy import RULES, Policy, Rights
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.model.origin import Origin
@@ -49,6 +51,7 @@ class Services:
     env: Env
     doorbell: Doorbell
     settings: Settings
+    policy: Policy = field(default_factory=Policy)
     counts: RequestCounts = field(default_factory=RequestCounts)
     audit: Audit | None = None
     # By process: the files in memory in which each counts its rings (`doorbells.tally`).
@@ -60,6 +63,8 @@ class Call:
     """One request. `path` has the variables of the URL's template, `raw` the part of the body that is the handler's."""
 
     services: Services
+    caller: Caller
+    rights: Rights
     origin: Origin
     microversion: Version
     method: str
@@ -88,8 +93,8 @@ class Call:
 
     @property
     def quota_defaults(self) -> Mapping[str, int]:
-        """The limits of projects for which nothing was set."""
-        return msgspec.structs.asdict(self.services.settings.quota)
+        """The limits of the caller's project if nothing was set for it."""
+        return msgspec.structs.asdict(self.services.settings.quota) | dict(self.caller.quota or {})
 
     @property
     def query(self) -> dict[str, str]:
@@ -111,13 +116,13 @@ class Call:
     def permit(self, rule: str) -> None:
         """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries."""
         self.rule = self.rule or rule
-        if not policy.allows(rule, is_admin=self.origin.is_admin):
-            raise Forbidden(f"Policy does not allow {rule} for this caller: it is for {policy.RULES[rule].value}.")
+        if not self.rights.may(rule):
+            raise Forbidden(f"Policy does not allow {rule} for this caller: it is for {RULES[rule].value}.")
         self.permitted = True
 
     def may(self, rule: str) -> bool:
         """Whether the policy would let this caller, for parts of an answer that only some may see."""
-        return policy.allows(rule, is_admin=self.origin.is_admin)
+        return self.rights.may(rule)
 
     def body(self, kind: type[B]) -> B:
         """The request's body (of an action: what is under its key). Raises BadRequest."""

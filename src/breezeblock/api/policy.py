@@ -7,6 +7,8 @@ volume is 404 and not 403. An administrator sees all rows.
 import enum
 from typing import Final
 
+from breezeblock.api.auth import Caller
+
 
 class Audience(enum.Enum):
     PROJECT = "administrators, and members for their own project"
@@ -181,6 +183,24 @@ RULES: Final[dict[str, Audience]] = {
 }
 
 
-def allows(rule: str, *, is_admin: bool) -> bool:
-    """Whether the table lets this caller do it. A rule that is not in the table is a mistake of ours (KeyError)."""
-    return RULES[rule] is Audience.PROJECT or is_admin
+class Rights:
+    """What one caller may do. The same object for all who may do the same, so that answers can be prepared by it."""
+
+    def __init__(self, *, is_admin: bool) -> None:
+        self.is_admin = is_admin
+        """Whether all projects' rows are shown."""
+
+    def may(self, rule: str) -> bool:
+        """Whether the rule lets this caller. One that is not in the table is a mistake of ours (KeyError)."""
+        return RULES[rule] is Audience.PROJECT or self.is_admin
+
+
+class Policy:
+    """From a caller to rights."""
+
+    def __init__(self) -> None:
+        self._admin, self._member = Rights(is_admin=True), Rights(is_admin=False)
+
+    def rights(self, caller: Caller) -> Rights:
+        """What a caller may do now."""
+        return self._admin if "admin" in caller.roles else self._member

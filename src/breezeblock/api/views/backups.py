@@ -8,7 +8,7 @@ import msgspec
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import BACKUP_METADATA, BACKUP_PROJECT, BACKUP_USER, Version
-from breezeblock.api.policy import allows
+from breezeblock.api.policy import Rights
 from breezeblock.api.views.shapes import FLAG, MAP_OF_TEXTS, NUMBER, TEXT, TEXT_OR_NULL, Answer, named, object_of
 from breezeblock.api.views.template import (
     ID,
@@ -67,14 +67,14 @@ MANY_SHORT: Final = Answer("backups", SUMMARY_KEYS, links=True, many=True)
 
 
 @lru_cache(maxsize=512)  # every version, for each audience
-def _template(version: Version, is_admin: bool) -> Template:
-    keys = select_keys(KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=True)
+def _template(version: Version, rights: Rights) -> Template:
+    keys = select_keys(KEYS, version=version, may=rights.may, attributes=True)
     return compile_template(keys, COLUMNS)
 
 
 def detail(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
     """`{"backup": {…}}`."""
-    return _one(_with_links(call, _template(call.microversion, call.origin.is_admin)), row)
+    return _one(_with_links(call, _template(call.microversion, call.rights)), row)
 
 
 def summary(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
@@ -84,7 +84,7 @@ def summary(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
 
 def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `backups/detail`."""
-    return _array(_with_links(call, _template(call.microversion, call.origin.is_admin)).fill(rows))
+    return _array(_with_links(call, _template(call.microversion, call.rights)).fill(rows))
 
 
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:

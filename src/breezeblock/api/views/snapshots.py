@@ -8,7 +8,7 @@ import msgspec
 
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import CONSUMES_QUOTA, GROUP_SNAPSHOT_OF_SNAPSHOT, SNAPSHOT_USER, Version
-from breezeblock.api.policy import allows
+from breezeblock.api.policy import Rights
 from breezeblock.api.views.shapes import MAP_OF_TEXTS, NUMBER, Answer
 from breezeblock.api.views.template import (
     ID,
@@ -57,23 +57,21 @@ MANY_SHORT: Final = Answer("snapshots", KEYS, many=True)
 
 
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer
-def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
-    keys = select_keys(
-        DETAIL_KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes
-    )
+def _template(version: Version, rights: Rights, attributes: bool) -> Template:
+    keys = select_keys(DETAIL_KEYS, version=version, may=rights.may, attributes=attributes)
     return compile_template(keys, COLUMNS)
 
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"snapshot": {…}}`. `attributes`: with the keys that only show and list have."""
-    template = _template(call.microversion, call.origin.is_admin, attributes)
+    template = _template(call.microversion, call.rights, attributes)
     (one,) = template.fill([[row[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"snapshot":{one}}}'.encode())
 
 
 def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `snapshots/detail`."""
-    return _array(_template(call.microversion, call.origin.is_admin, True).fill(rows))
+    return _array(_template(call.microversion, call.rights, True).fill(rows))
 
 
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:

@@ -20,7 +20,7 @@ from breezeblock.api.microversions import (
     VOLUME_TYPE_ID,
     Version,
 )
-from breezeblock.api.policy import allows
+from breezeblock.api.policy import Rights
 from breezeblock.api.views.shapes import (
     COUNT,
     MAP_OF_TEXTS,
@@ -166,9 +166,9 @@ KEYS: Final = (
 
 
 @lru_cache(maxsize=512)  # every version, for each audience and kind of answer
-def _template(version: Version, is_admin: bool, attributes: bool) -> Template:
-    keys = select_keys(KEYS, version=version, may=lambda rule: allows(rule, is_admin=is_admin), attributes=attributes)
-    if is_admin:
+def _template(version: Version, rights: Rights, attributes: bool) -> Template:
+    keys = select_keys(KEYS, version=version, may=rights.may, attributes=attributes)
+    if rights.is_admin:
         keys = tuple(key._replace(form=_all_attachments) if key.name == "attachments" else key for key in keys)
     return compile_template(keys, COLUMNS)
 
@@ -183,7 +183,7 @@ LEGACY: Final = Answer("volume", tuple(key for key in KEYS if key.since == OLDES
 
 def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.Raw:
     """`{"volume": {…}}`. `attributes`: with the keys that only show and list have."""
-    template = _with_links(call, _template(call.microversion, call.origin.is_admin, attributes))
+    template = _with_links(call, _template(call.microversion, call.rights, attributes))
     shown = {COLUMN: None, **row}  # what a request has changed comes without attachments
     (one,) = template.fill([[shown[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
@@ -191,7 +191,7 @@ def detail(call: Call, row: Mapping[str, Any], *, attributes: bool) -> msgspec.R
 
 def legacy_detail(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
     """The same as the first version had it, which one call has kept."""
-    template = _with_links(call, _template(OLDEST, call.origin.is_admin, False))
+    template = _with_links(call, _template(OLDEST, call.rights, False))
     shown = {COLUMN: None, **row}
     (one,) = template.fill([[shown[column] for column in COLUMNS]])
     return msgspec.Raw(f'{{"volume":{one}}}'.encode())
@@ -199,7 +199,7 @@ def legacy_detail(call: Call, row: Mapping[str, Any]) -> msgspec.Raw:
 
 def details(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
     """The list of `volumes/detail`."""
-    return _array(_with_links(call, _template(call.microversion, call.origin.is_admin, True)).fill(rows))
+    return _array(_with_links(call, _template(call.microversion, call.rights, True)).fill(rows))
 
 
 def summaries(call: Call, rows: Sequence[Values]) -> msgspec.Raw:
