@@ -84,6 +84,7 @@ TRANSACTIONS = tuple(
         "log_levels",
         "outbox",
         "pairs",
+        "rebuilding",
         "transfers",
         "types_company_beside",
         "usage",
@@ -152,6 +153,8 @@ SUITES = (
     Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
+    # Services whose database is lost; each waits for a lease to end.
+    Suite("rebuild", ("tests/rebuild",), seconds=40, proof_seconds=60, lane="waits"),
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite(
         "stores", ("tests/backup/stores",), seconds=70, proof_seconds=150, pick="tests/backup/stores~2", lane="waits"

@@ -390,6 +390,51 @@ def db_check(data: Data = None, config: Config = None) -> None:
     print("No problems found.")
 
 
+@db_app.command("rebuild")
+def db_rebuild(
+    stopped: Annotated[
+        bool,
+        typer.Option(
+            "--stopped", help="Every node and every API of the cluster is stopped, also those that came later."
+        ),
+    ] = False,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="ID", help="Whose volumes become that only the storage knows.")
+    ] = None,
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="And which user's.")] = "admin",
+    use: Annotated[
+        list[str] | None,
+        typer.Option("--use", metavar="OBJECT", help="The object that is meant, where there are several."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Make a database that agrees with the storage and the stores of backups, out of an older one or an empty one.
+
+    Status 1 when something is left to decide. It may be repeated.
+    """
+    chosen = _load(config, data).settings
+    if not stopped:
+        raise Failed(
+            "Whoever still runs would write to the same storage: stop every node and every API of the cluster, also those "
+            "that the database does not know, and say so with --stopped.",
+            status=2,
+        )
+    from breezeblock.commands.rebuild import Owner, Wanted, rebuild
+
+    owner = None if project is None else Owner(project, user)
+    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run))
+    for one in outcome.changed:
+        print(one)
+    for one in outcome.undecided:
+        print(f"To decide: {one}")
+    if not outcome.changed:
+        print("The database agrees with the storage.")
+    if outcome.undecided:
+        raise Failed(f"{len(outcome.undecided)} things are left to decide.")
+
+
 # --- config -----------------------------------------------------------------------------------------------------------
 
 

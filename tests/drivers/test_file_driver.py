@@ -477,6 +477,8 @@ def test_a_resource_s_names_come_in_the_order_of_their_tokens(place: Place) -> N
 
         assert await driver.names_of(resource_id) == (*names, half_made)
         assert set(await driver.every_name()) == {*names, half_made, other}
+        await driver.extend(other, size_bytes=5)
+        assert [await driver.length_of(name) for name in (*names, half_made, other)] == [1, 1, 1, None, 5]
 
     run(story())
 

@@ -266,6 +266,10 @@ class Driver(Protocol):
         """Whether the whole object is there."""
         ...
 
+    async def length_of(self, name: ObjectName) -> int | None:
+        """How long the whole object is; None when it is not there. For checks and repairs."""
+        ...
+
     async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
         """All objects of one resource, half-made ones included, in order of their tokens."""
         ...

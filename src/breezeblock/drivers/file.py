@@ -237,6 +237,10 @@ class FileDriver(FileAccess, Adopting):
         async with self._call("exists"):
             return await self._size(self._whole(name)) is not None
 
+    async def length_of(self, name: ObjectName) -> int | None:
+        async with self._call("length_of"):
+            return await self._size(self._whole(name))
+
     async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
         async with self._call("names_of"):
             folder = self._folder(resource_id)

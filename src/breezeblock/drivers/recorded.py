@@ -181,6 +181,9 @@ class RecordedDriver:
         async with self._recorder.call("exists", str(name), self._tokens):
             return await self._driver.exists(name)
 
+    async def length_of(self, name: ObjectName) -> int | None:
+        return await self._driver.length_of(name)
+
     async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
         async with self._recorder.call("names_of", resource_id, self._tokens):
             return await self._driver.names_of(resource_id)

@@ -36,7 +36,7 @@ from breezeblock.store.tables import (
     volumes,
 )
 
-__all__ = ["problems"]
+__all__ = ["Rows", "allocation_due", "problems", "usage_due"]
 
 
 def problems(tx: Connection) -> list[str]:
@@ -72,8 +72,8 @@ class Rows:
         self.held = {lock["resource_id"] for lock in self.locks if lock["exclusive"]}
 
 
-def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
-    """*Accounts*: what each project is charged is the sum of what it has."""
+def usage_due(rows: Rows) -> Counter[tuple[str, str]]:
+    """What each project should be charged by (project, resource): the sum of what it has."""
     due: Counter[tuple[str, str]] = Counter()
     for noun, table_rows in (("volumes", rows.volumes), ("snapshots", rows.snapshots)):
         for row in table_rows:
@@ -91,6 +91,12 @@ def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
     for row in rows.groups:
         if not row["tombstone"]:
             due[row["project_id"], "groups"] += 1
+    return due
+
+
+def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
+    """*Accounts*: what each project is charged is the sum of what it has."""
+    due = usage_due(rows)
     used = {
         (row.project_id, row.resource): row.in_use
         for row in tx.execute(select(quota_usage))
@@ -103,8 +109,8 @@ def _wrong_usage(tx: Connection, rows: Rows) -> list[str]:
     ]
 
 
-def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
-    """*Accounts*: what each pool has promised is the sum of what is in it."""
+def allocation_due(rows: Rows) -> Counter[str]:
+    """What each pool should have promised, in GiB by its name: the sum of what is in it."""
     due: Counter[str] = Counter()
     for row in (*rows.volumes, *rows.snapshots):
         if row["pool_name"] is not None and not row["tombstone"]:
@@ -112,6 +118,12 @@ def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
     for row in rows.volumes:  # while it is moved, both pools have
         if row["target_pool_name"] is not None and not row["tombstone"]:
             due[row["target_pool_name"]] += row["charged_gib"]
+    return due
+
+
+def _wrong_allocation(tx: Connection, rows: Rows) -> list[str]:
+    """*Accounts*: what each pool has promised is the sum of what is in it."""
+    due = allocation_due(rows)
     promised = {row.name: row.allocated_gib for row in tx.execute(select(pools.c.name, pools.c.allocated_gib))}
     return [
         f"Pool {name} has promised {promised.get(name, 0)} GiB, but {due[name]} GiB are in it."

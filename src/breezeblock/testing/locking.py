@@ -143,6 +143,9 @@ class LockingDriver:
     async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
         return await self._driver.accesses(attachment_id)
 
+    async def length_of(self, name: ObjectName) -> int | None:
+        return await self._driver.length_of(name)
+
     async def names_of(self, resource_id: str) -> tuple[ObjectName, ...]:
         return await self._driver.names_of(resource_id)
 

@@ -1,0 +1,353 @@
+"""A database that is older than the storage, or empty: what each row becomes, and that nothing on storage is named again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import delete
+from tests.store.given import NOW_US, POOL, QUEUE, UNLIMITED, Base, create_snapshot, create_volume, origin
+from tests.store.test_archives import ARCHIVE, Backups
+
+from breezeblock.drivers.contract import ObjectName
+from breezeblock.protocol import archives
+from breezeblock.resources import rebuilding, volume_changes
+from breezeblock.resources.rebuilding import ENDED, GIB, Item, Outcome, Owner, Shelf
+from breezeblock.resources.rebuilding_backups import Chest, Kept, places_of, rebuild_backups
+from breezeblock.store import tables
+
+MINE = Owner("p9", "me")
+FAR = "c@far"
+
+
+@pytest.fixture
+def base() -> Iterator[Base]:
+    base = Base()
+    base.node()
+    base.pool()
+    base.pool(f"{FAR}#far")
+    yield base
+    base.close()
+
+
+def shelf(
+    items: Mapping[str, int], *, at: str = QUEUE, half_made: Sequence[str] = (), accesses: Sequence[str] = ()
+) -> Shelf:
+    """A backend with whole objects by their name, and their lengths in GiB."""
+    names = [ObjectName.parse(text) for text in (*items, *half_made, *accesses)]
+    return Shelf(
+        queue=at,
+        pool=POOL if at == QUEUE else f"{at}#far",
+        zone="nova",
+        items=[Item(ObjectName.parse(text), at, gib * GIB) for text, gib in items.items()],
+        highest={name.resource_id: name.seq for name in sorted(names, key=lambda one: one.seq)},
+        accesses=frozenset(ObjectName.parse(text).resource_id for text in accesses),
+    )
+
+
+def rebuild(
+    base: Base, *shelves: Shelf, chests: Sequence[Chest] = (), owner: Owner | None = MINE, use: Sequence[str] = ()
+) -> Outcome:
+    """The whole transaction, as the command makes it. Nothing contradicts itself after it."""
+
+    def work(tx: Any) -> Outcome:
+        outcome = Outcome()
+        rebuilding.end_work(tx, outcome, now_us=NOW_US)
+        known = frozenset(kept.backup_id for chest in chests for kept in chest.kept)
+        rebuilding.rebuild_resources(
+            tx, outcome, shelves=shelves, owner=owner, use=frozenset(use), not_volumes=known, now_us=NOW_US
+        )
+        looked_at = frozenset({"default"})
+        rebuild_backups(tx, outcome, chests=chests, looked_at=looked_at, owner=owner, now_us=NOW_US)
+        rebuilding.raise_tokens(tx, *(one.highest for one in shelves), places_of(chests))
+        rebuilding.settle_accounts(tx)
+        return outcome
+
+    outcome = base.run(work)
+    assert base.problems() == []
+    assert base.rows(tables.operations) == base.rows(tables.operation_locks) == []
+    return outcome
+
+
+def there(base: Base, id_: str = "v1", table: Any = tables.volumes) -> tuple[str, str | None, int]:
+    row = base.row(table, id_)
+    return row["status"], row["object_name"], row["size_gib"]
+
+
+# --- work -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_under_way_has_ended_and_never_runs(base: Base) -> None:
+    """A creation that ran again would publish an empty volume over what has been written to it since."""
+    create_volume(base)
+    (operation,) = base.rows(tables.operations)
+    base.claim(operation["id"])
+
+    rebuild(base, shelf({"v1.1.1": 1}))
+
+    (logged,) = base.rows(tables.operation_log)
+    assert (logged["outcome"], logged["detail"], logged["locks_json"]) == ("failed", ENDED, '[["v1",1,true]]')
+    assert there(base) == ("available", "v1.1.1", 1)
+    assert base.accounts()["volumes"] == base.accounts()["gigabytes"] == base.accounts()[POOL] == 1
+
+
+# --- what a row becomes -----------------------------------------------------------------------------------------------
+
+
+def prepare(base: Base, status: str, object_name: str | None) -> None:
+    create_volume(base)
+    base.run(lambda tx: [tx.execute(delete(one)) for one in (tables.operation_locks, tables.operations)])
+    base.change(tables.volumes, "v1", status=status, object_name=object_name)
+
+
+@pytest.mark.parametrize(
+    ("status", "named", "items", "becomes"),
+    [
+        ("available", "v1.1.1", {"v1.1.1": 1}, ("available", "v1.1.1", 1)),
+        ("available", "v1.1.1", {"v1.1.1": 4}, ("available", "v1.1.1", 4)),
+        ("available", "v1.1.1", {"v1.5.2": 2}, ("available", "v1.5.2", 2)),
+        ("available", "v1.1.1", {}, ("error", None, 1)),
+        ("creating", None, {}, ("error", None, 1)),
+        ("creating", None, {"v1.1.3": 1}, ("available", "v1.1.3", 1)),
+        ("error", None, {"v1.1.1": 1}, ("available", "v1.1.1", 1)),
+        ("error", "v1.1.1", {"v1.1.1": 1}, ("error", "v1.1.1", 1)),
+        ("extending", "v1.1.1", {"v1.1.1": 3}, ("available", "v1.1.1", 3)),
+        ("retyping", "v1.1.1", {"v1.1.1": 1}, ("available", "v1.1.1", 1)),
+        ("deleting", "v1.1.1", {"v1.1.1": 1}, ("error_deleting", "v1.1.1", 1)),
+        ("error_deleting", "v1.1.1", {}, ("error_deleting", None, 1)),
+        ("maintenance", "v1.1.1", {"v1.1.1": 1}, ("maintenance", "v1.1.1", 1)),
+    ],
+)
+def test_a_row_is_what_the_storage_has(
+    base: Base, status: str, named: str | None, items: dict[str, int], becomes: tuple[str, str | None, int]
+) -> None:
+    prepare(base, status, named)
+
+    rebuild(base, shelf(items), shelf({}, at=FAR))
+
+    assert there(base) == becomes
+    again = rebuild(base, shelf(items), shelf({}, at=FAR))
+    assert (there(base), again.changed) == (becomes, [])
+
+
+def test_what_was_being_deleted_and_is_not_there_is_gone(base: Base) -> None:
+    prepare(base, "deleting", "v1.1.1")
+
+    rebuild(base, shelf({}))
+
+    assert base.rows(tables.volumes) == []
+    assert base.accounts() == {}
+
+
+def test_of_a_backend_that_was_not_looked_at_nothing_is_known(base: Base) -> None:
+    """It may only be configured elsewhere."""
+    prepare(base, "available", "v1.1.1")
+
+    rebuild(base, shelf({}, at=FAR))
+
+    assert there(base) == ("available", "v1.1.1", 1)
+
+
+def test_a_volume_is_where_its_object_is(base: Base) -> None:
+    """It was migrated after the dump."""
+    prepare(base, "available", "v1.1.1")
+
+    rebuild(base, shelf({}), shelf({"v1.4.1": 1}, at=FAR))
+
+    assert there(base) == ("available", "v1.4.1", 1)
+    assert base.accounts()[f"{FAR}#far"] == 1
+    assert POOL not in base.accounts()
+
+
+def test_among_several_nobody_guesses(base: Base) -> None:
+    """A copy that could not be undone is whole as well, and so is what a migration has left: the newest may be stale."""
+    prepare(base, "available", "v1.1.1")
+    both = shelf({"v1.1.1": 1}), shelf({"v1.4.1": 1}, at=FAR)
+
+    (undecided,) = rebuild(base, *both).undecided
+
+    assert "v1.1.1 on c@b" in undecided
+    assert "v1.4.1 on c@far" in undecided
+    assert there(base) == ("error", "v1.1.1", 1)
+    rebuild(base, *both, use=["v1.4.1"])
+    assert base.row(tables.volumes, "v1")["object_name"] == "v1.4.1"
+    assert base.row(tables.volumes, "v1")["op_seq"] >= 4
+
+
+def test_who_has_a_volume_attached_keeps_it(base: Base) -> None:
+    prepare(base, "in-use", "v1.1.1")
+    row: dict[str, Any] = {
+        "id": "a1",
+        "volume_id": "v1",
+        "project_id": "p1",
+        "status": "attached",
+        "created_at_us": NOW_US,
+    }
+    base.add(tables.attachments, op_seq=1, attach_mode="rw", **row)
+    base.change(tables.volumes, "v1", attach_status="attached")
+
+    outcome = rebuild(base, shelf({"v1.1.1": 1}, accesses=["a1.7.1", "a9.1.1"]))
+
+    assert there(base)[0] == "in-use"
+    assert base.row(tables.attachments, "a1")["op_seq"] == 7
+    assert [one for one in outcome.undecided if "a9" in one] == outcome.undecided
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_name_that_is_on_storage_is_given_again(base: Base) -> None:
+    """Half-made things count, on whatever backend."""
+    prepare(base, "available", "v1.1.1")
+
+    rebuild(base, shelf({"v1.3.1": 1}), shelf({}, at=FAR, half_made=["v1.9.4"]))
+    accepted = base.run(
+        volume_changes.begin_extend, volume_id="v1", size_gib_new=2, origin=origin(), quota_defaults=UNLIMITED
+    )
+
+    assert accepted.queue == QUEUE
+    (lock,) = base.rows(tables.operation_locks)
+    assert lock["seq"] == 10
+
+
+# --- what no row knows ------------------------------------------------------------------------------------------------
+
+
+def test_an_object_that_no_row_knows_becomes_a_volume(base: Base) -> None:
+    told = rebuild(base, shelf({"v7.3.1": 5}), owner=None)
+    assert (len(told.undecided), base.rows(tables.volumes)) == (1, [])
+
+    rebuild(base, shelf({"v7.3.1": 5}))
+
+    assert there(base, "v7") == ("available", "v7.3.1", 5)
+    row = base.row(tables.volumes, "v7")
+    assert (row["project_id"], row["user_id"], row["op_seq"], row["attach_status"]) == ("p9", "me", 3, "detached")
+    assert rebuild(base, shelf({"v7.3.1": 5})).changed == []
+
+
+def test_what_was_deleted_does_not_come_back(base: Base) -> None:
+    """Its row still stood in somebody's way when the dump was made."""
+    prepare(base, "available", "v1.1.1")
+    base.change(tables.volumes, "v1", tombstone=True)
+
+    outcome = rebuild(base, shelf({"v1.1.1": 1}))
+
+    assert base.rows(tables.volumes) == []
+    assert outcome.undecided == [
+        "v1.1.1 on c@b, 1.00 GiB is of something that was deleted: remove it from the storage."
+    ]
+
+
+def test_a_snapshot_is_settled_with_its_volume(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    create_snapshot(base)
+
+    rebuild(base, shelf({"v1.1.1": 1, "s1.1.1": 1}))
+
+    assert there(base, "s1", tables.snapshots) == ("available", "s1.1.1", 1)
+    assert base.accounts()["snapshots"] == 1
+
+
+def test_a_volume_whose_snapshots_are_there_does_not_go(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    create_snapshot(base)
+    base.change(tables.volumes, "v1", status="deleting")
+
+    rebuild(base, shelf({"s1.1.1": 1}))
+
+    assert there(base)[0] == "error"
+
+
+# --- backups ----------------------------------------------------------------------------------------------------------
+
+
+def kept(backup_id: str, *packs: str, seq: int = 1, project_id: str | None = "p1") -> Kept:
+    manifest = f"{backup_id}.{seq}.1"
+    return Kept(backup_id, manifest, packs, "v1", GIB, NOW_US, NOW_US, None, project_id, None)
+
+
+def chest(*there: Kept, archive_id: str = ARCHIVE) -> Chest:
+    return Chest("default", archive_id, "key-1", "default", QUEUE, there)
+
+
+@pytest.fixture
+def backups(base: Base) -> Backups:
+    found = Backups.__new__(Backups)
+    found.base, found.manifests, found.deleted = base, {}, []
+    prepare(base, "available", "v1.1.1")
+    found.made("b1", "k1", "k2")
+    base.change(tables.backups, "b1", status="available", charged_gib=1)
+    return found
+
+
+def test_no_collection_takes_what_a_newer_backup_needs(base: Base, backups: Backups) -> None:
+    """The dump has condemned a pack that a backup after it was built upon."""
+    backups.delete("b1")
+    backups.run(archives.begin_collection, archive_id=ARCHIVE)
+    backups.settle(archives.LIVE)
+    backups.manifests["b2.1.1"] = frozenset({"k2", "k3"})
+
+    rebuild(base, shelf({"v1.1.1": 1}), chests=[chest(kept("b2", "k2", "k3"))])
+
+    states = {row["id"]: row["state"] for row in base.rows(tables.packs)}
+    assert states == {"k1": "condemned", "k2": "live", "k3": "live"}
+    base.now_us += 2 * archives.COLLECT_AFTER_US
+    assert "k2" not in backups.collect()
+    assert base.row(tables.backups, "b2")["status"] == "available"
+    assert base.accounts()["backups"] == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "in_store", "becomes"),
+    [
+        ("available", True, "available"),
+        ("available", False, "error"),
+        ("creating", True, "available"),
+        ("creating", False, "error"),
+        ("restoring", True, "available"),
+        ("deleting", True, "error_deleting"),
+        ("deleting", False, None),
+        ("error", True, "error"),
+    ],
+)
+def test_a_backup_is_what_its_store_has(
+    base: Base, backups: Backups, status: str, in_store: bool, becomes: str | None
+) -> None:
+    base.change(tables.backups, "b1", status=status)
+    found = chest(*([kept("b1", "k1", "k2", seq=3)] if in_store else []))
+
+    rebuild(base, shelf({"v1.1.1": 1}), chests=[found])
+
+    assert [row["status"] for row in base.rows(tables.backups)] == ([] if becomes is None else [becomes])
+    if becomes is not None:
+        row = base.row(tables.backups, "b1")
+        assert (row["manifest"], row["pin"]) == ("b1.3.1" if in_store else None, None)
+        assert row["op_seq"] >= (3 if in_store else 0)
+    assert rebuild(base, shelf({"v1.1.1": 1}), chests=[found]).changed == []
+
+
+def test_an_archive_is_its_projects_again(base: Base) -> None:
+    """Out of the stores alone; and a second one of the same project is told, and left as it is."""
+    other = chest(kept("b3", "k3"), archive_id="archive-2")
+
+    outcome = rebuild(base, shelf({}), chests=[chest(kept("b2", "k2")), other])
+
+    (row,) = base.rows(tables.archives)
+    assert (row["id"], row["project_id"], row["key_check"]) == (ARCHIVE, "p1", "key-1")
+    assert [row["id"] for row in base.rows(tables.backups)] == ["b2"]
+    assert ["archive-2" in one for one in outcome.undecided] == [True]
+
+
+def test_an_archive_that_names_nobody_is_the_operators(base: Base) -> None:
+    nobodys = chest(kept("b2", "k2", project_id=None))
+    assert len(rebuild(base, chests=[nobodys], owner=None).undecided) == 1
+
+    rebuild(base, chests=[nobodys])
+
+    assert base.row(tables.backups, "b2")["project_id"] == "p9"
+
+
+def test_a_copy_that_a_backup_was_made_of_is_no_volume(base: Base) -> None:
+    rebuild(base, shelf({"b2.1.1": 1}), chests=[chest(kept("b2", "k2"))])
+
+    assert base.rows(tables.volumes) == []
+    assert base.row(tables.backups, "b2")["op_seq"] >= 1
