@@ -13,6 +13,8 @@ from tests.chaos import verdict
 from tests.chaos.test_up import stop_while_it_holds_the_lock
 from tests.service import Service, StartService, eventually
 
+from breezeblock.chaos.stopper import stop_outside
+
 MIB: Final = 1024**2
 DATA_MIB: Final = 9
 # Slow enough that the copy is still running when its node is lost, and fast enough to wait for its end.
@@ -31,8 +33,8 @@ def kill_keeper(service: Service, node: str) -> None:
 
 
 def stop_node(service: Service, node: str) -> None:
-    for pid in (service.keeper_pids[node], service.worker_pid(node) or 0):
-        os.kill(pid, signal.SIGSTOP)
+    pids = (service.keeper_pids[node], service.worker_pid(node) or 0)
+    stop_outside(service.data / "breezeblock.db", pids)  # killed with the write lock, they would be lost otherwise
 
 
 def stop_node_with_the_write_lock(service: Service, node: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 from tests.proof import PROOF, not_here
 from tests.service import Service, StartService, eventually, is_running
 
+from breezeblock.chaos.stopper import stop_outside
 from breezeblock.node.page import Page
 
 MIB: Final = 1024**2
@@ -354,8 +355,7 @@ def test_a_worker_of_a_stopped_keeper_copies_no_further_than_its_lease(running_s
     begun = storage(service)
     eventually(lambda: len(storage(service)) > 1 and storage(service) != begun, message="no copy is under way")
 
-    os.kill(keeper, signal.SIGSTOP)
-    os.kill(worker, signal.SIGSTOP)
+    stop_outside(service.data / "breezeblock.db", (keeper, worker))
     time.sleep(3.2)
     before = storage(service)
     os.kill(worker, signal.SIGCONT)

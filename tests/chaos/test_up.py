@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.service import Service, StartService, eventually, is_running, start
 
+from breezeblock.chaos.stopper import stop_outside
 from breezeblock.store.turnstile import holders
 
 NO_QUOTA = {"BREEZEBLOCK_QUOTA__VOLUMES": "-1", "BREEZEBLOCK_QUOTA__GIGABYTES": "-1"}
@@ -159,7 +160,7 @@ def test_a_second_ctrl_c_ends_it_at_once(running_service: StartService) -> None:
     service = running_service(nodes=1, ttl_s=20)
     worker = service.worker_pid("node-1")
     assert worker is not None
-    os.kill(worker, signal.SIGSTOP)
+    stop_outside(service.data / "breezeblock.db", (worker,))
     pids = service.pids()
 
     service.process.send_signal(signal.SIGINT)
@@ -406,7 +407,7 @@ def test_a_lost_node_is_shown_and_replaced(running_service: StartService) -> Non
     """A keeper that is stopped is expired and fenced by the other node. What becomes of its work is in `test_failover.py`."""
     service = running_service(nodes=2, ttl_s=1.5)
 
-    os.kill(service.keeper_pids["node-1"], signal.SIGSTOP)
+    stop_outside(service.data / "breezeblock.db", (service.keeper_pids["node-1"],))
 
     def failed_over() -> bool:
         return any(one["node"] == "node-1" and one["fencer"] == "node-2" for one in service.status()["failovers"])
