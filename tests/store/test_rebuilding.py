@@ -346,6 +346,13 @@ def test_an_archive_that_names_nobody_is_the_operators(base: Base) -> None:
     assert base.row(tables.backups, "b2")["project_id"] == "p9"
 
 
+def test_an_archive_without_backups_is_nobodys(base: Base) -> None:
+    """It would keep the project's real one out."""
+    rebuild(base, chests=[chest(), chest(kept("b2", "k2", project_id="p9"), archive_id="archive-2")])
+
+    assert [(row["id"], row["project_id"]) for row in base.rows(tables.archives)] == [("archive-2", "p9")]
+
+
 def test_a_copy_that_a_backup_was_made_of_is_no_volume(base: Base) -> None:
     rebuild(base, shelf({"b2.1.1": 1}), chests=[chest(kept("b2", "k2"))])
 

@@ -24,7 +24,6 @@ from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.node.backends import Backend
-from breezeblock.node.reports import report
 from breezeblock.resources import rebuilding
 from breezeblock.resources.backends import in_use
 from breezeblock.resources.rebuilding import Item, Outcome, Owner, Shelf
@@ -85,9 +84,6 @@ async def _rebuild(settings: Settings, wanted: Wanted) -> Outcome:
         await _require_silence(at)
         opened = wiring.open_backends(settings, at.env)
         shelves = [await _look_at(at, backend) for backend in opened.values()]
-        if not wanted.dry_run:
-            for backend in opened.values():
-                await report(backend, store=at.store, env=at.env)
         chests, stores = await _open_chests(at, damaged, host=min(opened, default=None))
         seen = _Seen(shelves, chests, stores)
         try:

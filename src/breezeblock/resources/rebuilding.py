@@ -154,6 +154,10 @@ def rebuild_resources(
         row_id = introduce(tx, queue=shelf.queue, replicates=False)
         raised = {"generation": tables.backends.c.generation + 1, "op_seq": tables.backends.c.op_seq + 1}
         tx.execute(update(tables.backends).where(tables.backends.c.id == row_id).values(**raised))
+        if tx.execute(select(tables.pools.c.name).where(tables.pools.c.name == shelf.pool)).first() is None:
+            # What it can do is for the first report to say; until then nothing new is placed there.
+            pool = {"name": shelf.pool, "queue": shelf.queue, "availability_zone": shelf.zone}
+            tx.execute(insert(tables.pools).values(pool))
     there = _by_resource(shelves)
     pools = {shelf.queue: shelf for shelf in shelves}
     known = {id_ for table in _TOMBSTONED for id_ in tx.execute(select(table.c.id)).scalars()}

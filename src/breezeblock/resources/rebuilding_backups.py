@@ -111,6 +111,8 @@ def _enter(tx: Connection, outcome: Outcome, chest: Chest, owner: Owner | None, 
     """An archive, its backups without rows, and its packs."""
     whose = {kept.project_id for kept in chest.kept if kept.project_id is not None}
     there = read_row(tx, archives, chest.archive_id)
+    if there is None and not chest.kept:
+        return  # nobody's, and nothing is in it: its project will begin another one
     project_id = there["project_id"] if there is not None else (min(whose) if whose else owner and owner.project_id)
     if project_id is None:
         outcome.undecided.append(
