@@ -72,7 +72,7 @@ class Dumped(_Run):
             highest[found.resource_id] = max(found.seq, highest.get(found.resource_id, 0))
             if not path.name.endswith(PART):
                 items.append(Item(found, queue, await self._cluster.disk.size(path)))
-        return Shelf(queue, f"{queue}#{name}", "nova", items, highest, frozenset())
+        return Shelf(queue, f"{queue}#{name}", "nova", items, highest, {})
 
     async def _opened(self) -> list[Chest]:
         env, chests = onlooker(), []
@@ -87,7 +87,7 @@ class Dumped(_Run):
                 header, packs = manifest.header, list(manifest.packs)
                 kept[header.backup_id] = Kept(
                     header.backup_id, name, packs, header.volume_id, header.size_bytes, header.created_us, header.data_us,
-                    header.name, header.project_id, header.parent, len(await archive.missing_packs(packs)),
+                    header.name, header.project_id, header.parent, frozenset(await archive.missing_packs(packs)),
                 )  # fmt: skip
             chests.append(Chest(STORE, row[0], archive.key_check, None, None, list(kept.values())))
         return chests
@@ -110,7 +110,7 @@ def rebuilt(tx: Connection, run: Dumped) -> Outcome:
         not_volumes=frozenset(known),
         now_us=NOW_US,
     )
-    rebuild_backups(tx, outcome, chests=run.chests, looked_at=frozenset({STORE}), owner=owner, now_us=NOW_US)
+    rebuild_backups(tx, outcome, chests=run.chests, looked_at=frozenset({STORE}), unread={}, owner=owner, now_us=NOW_US)
     rebuilding.raise_tokens(tx, *(shelf.highest for shelf in run.shelves), places_of(run.chests))
     rebuilding.settle_accounts(tx)
     return outcome

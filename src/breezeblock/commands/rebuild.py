@@ -14,13 +14,15 @@ from sqlalchemy import Connection, select
 
 from breezeblock import wiring
 from breezeblock.backup.contract import StoreUnavailable
-from breezeblock.backup.damage import Damaged
+from breezeblock.backup.damage import MISSING, Damaged
 from breezeblock.backup.engine import Archive, root_key
-from breezeblock.backup.manifest import manifest_token
+from breezeblock.backup.manifest import Manifest, manifest_token
 from breezeblock.commands import database
 from breezeblock.commands.asking import Asking, asking
 from breezeblock.commands.failure import Failed
+from breezeblock.database_urls import sqlite_path
 from breezeblock.drivers.contract import Driver, ObjectName
+from breezeblock.env.real import real_env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.node.backends import Backend
@@ -29,12 +31,15 @@ from breezeblock.resources.backends import in_use
 from breezeblock.resources.rebuilding import Item, Outcome, Owner, Shelf
 from breezeblock.resources.rebuilding_backups import Chest, Kept, places_of, rebuild_backups
 from breezeblock.settings import Settings
-from breezeblock.store import check
+from breezeblock.store import check, schema
 from breezeblock.store.tables import backups, kept_objects, nodes
 from breezeblock.supervisor.folder import DataFolder, InUse
 from breezeblock.work.archives import Archives
 
 __all__ = ["Owner", "Wanted", "rebuild"]
+
+# By incarnation: the node's name, and its heartbeat.
+Beats = dict[str, tuple[str, int]]
 
 # So many objects are asked for their length at a time.
 AT_ONCE: Final = 32
@@ -61,9 +66,11 @@ class _OnlyLooked(Exception):
 class _Seen:
     """All that storage and stores have."""
 
+    beats: Beats
     shelves: Sequence[Shelf]
     chests: Sequence[Chest]
     stores: frozenset[str]
+    unread: dict[str, str]
 
 
 def rebuild(settings: Settings, wanted: Wanted) -> Outcome:
@@ -74,28 +81,38 @@ def rebuild(settings: Settings, wanted: Wanted) -> Outcome:
         folder.lock()  # until this process ends
     except InUse as error:
         raise Failed(f"The service runs on {folder.path}: stop it first, and all others of its cluster.") from error
-    database.upgrade(settings)
-    return asyncio.run(_rebuild(settings, wanted))
+    is_empty = _is_empty(settings)
+    beats = {} if is_empty else asyncio.run(_heard(settings))
+    if is_empty or not wanted.dry_run:
+        database.upgrade(settings)
+    return asyncio.run(_rebuild(settings, wanted, beats))
 
 
-async def _rebuild(settings: Settings, wanted: Wanted) -> Outcome:
-    damaged: list[str] = []
+def _is_empty(settings: Settings) -> bool:
+    path = sqlite_path(settings.database.url)
+    if path is not None and not Path(path).exists():
+        return True
+    with database.reading(settings) as tx:
+        return schema.revision_of(tx) is None
+
+
+async def _rebuild(settings: Settings, wanted: Wanted, beats: Beats) -> Outcome:
+    unread: dict[str, str] = {}
     async with asking(settings) as at:
-        await _require_silence(at)
         opened = wiring.open_backends(settings, at.env)
         shelves = [await _look_at(at, backend) for backend in opened.values()]
-        chests, stores = await _open_chests(at, damaged, host=min(opened, default=None))
-        seen = _Seen(shelves, chests, stores)
+        chests, stores = await _open_chests(at, unread, host=min(opened, default=None))
+        seen = _Seen(beats, shelves, chests, stores, unread)
         try:
             outcome = await at.store.run(_transact, seen=seen, wanted=wanted, now_us=at.env.clock.now_us())
         except _OnlyLooked as looked:
             outcome = looked.outcome
-    outcome.undecided[:0] = damaged
     return outcome
 
 
 def _transact(tx: Connection, *, seen: _Seen, wanted: Wanted, now_us: int) -> Outcome:
     outcome = Outcome()
+    _require_silence(tx, before=seen.beats)  # somebody may have been started while all was looked at
     rebuilding.end_work(tx, outcome, now_us=now_us)
     copies = {ObjectName.parse(text).resource_id for text in tx.execute(select(kept_objects.c.object_name)).scalars()}
     not_volumes = copies | {kept.backup_id for chest in seen.chests for kept in chest.kept}
@@ -108,7 +125,15 @@ def _transact(tx: Connection, *, seen: _Seen, wanted: Wanted, now_us: int) -> Ou
         not_volumes=frozenset(not_volumes),
         now_us=now_us,
     )
-    rebuild_backups(tx, outcome, chests=seen.chests, looked_at=seen.stores, owner=wanted.owner, now_us=now_us)
+    rebuild_backups(
+        tx,
+        outcome,
+        chests=seen.chests,
+        looked_at=seen.stores,
+        unread=seen.unread,
+        owner=wanted.owner,
+        now_us=now_us,
+    )
     rebuilding.raise_tokens(tx, *(shelf.highest for shelf in seen.shelves), places_of(seen.chests))
     rebuilding.settle_accounts(tx)
     outcome.undecided += check.problems(tx)
@@ -120,21 +145,27 @@ def _transact(tx: Connection, *, seen: _Seen, wanted: Wanted, now_us: int) -> Ou
 # --- who is alive -----------------------------------------------------------------------------------------------------
 
 
-async def _require_silence(at: Asking) -> None:
-    """Raise Failed if any node that the database knows renews its lease. Of others nobody can tell here."""
-    before = await at.store.read(_heartbeats)
-    if not before:
-        return
-    await at.env.clock.sleep(at.settings.nodes.ttl_s)
-    after = await at.store.read(_heartbeats)
-    alive = sorted(name for key, (name, beat) in after.items() if key not in before or before[key][1] != beat)
+async def _heard(settings: Settings) -> Beats:
+    """What was heard of every node last, after a lease's length in which nobody was heard. Before anything is changed."""
+    with database.reading(settings) as tx:
+        beats = _heartbeats(tx)
+    if beats:
+        await real_env().clock.sleep(settings.nodes.ttl_s)
+        with database.reading(settings) as tx:
+            _require_silence(tx, before=beats)
+    return beats
+
+
+def _require_silence(tx: Connection, *, before: Beats) -> None:
+    """Raise Failed if any node that the database knows has renewed since. Of others nobody can tell here."""
+    alive = sorted(name for id_, (name, beat) in _heartbeats(tx).items() if id_ not in before or before[id_][1] != beat)
     if alive:
         raise Failed(
             f"{', '.join(alive)} renewed its lease just now: stop every node and every API of the cluster first."
         )
 
 
-def _heartbeats(tx: Connection) -> dict[str, tuple[str, int]]:
+def _heartbeats(tx: Connection) -> Beats:
     rows = tx.execute(
         select(nodes.c.incarnation, nodes.c.name, nodes.c.heartbeat).where(nodes.c.state.not_in(NODE_DEAD))
     )
@@ -155,6 +186,7 @@ async def _look_at(at: Asking, backend: Backend) -> Shelf:
         items = await _whole(driver, names, backend.queue)
     except BackendFailed as error:
         raise Failed(f"Backend {backend.name} cannot be looked at: {error.message}") from error
+    reached = {access.resource_id: await _reached(driver, access) for access in accesses}
     highest: dict[str, int] = {}
     for name in (*names, *accesses):
         highest[name.resource_id] = max(highest.get(name.resource_id, 0), name.seq)
@@ -164,8 +196,15 @@ async def _look_at(at: Asking, backend: Backend) -> Shelf:
         zone=backend.availability_zone,
         items=items,
         highest=highest,
-        accesses=frozenset(access.resource_id for access in accesses),
+        accesses=reached,
+        replicates=bool(backend.driver.capabilities.replication),
     )
+
+
+async def _reached(driver: Driver, access: ObjectName) -> tuple[str | None, str | None]:
+    """The id of what an access is to, and the host that has it."""
+    found = await driver.reached_by(access)
+    return (None, None) if found is None else (found[0].resource_id, found[1])
 
 
 async def _whole(driver: Driver, names: Sequence[ObjectName], queue: str) -> list[Item]:
@@ -181,9 +220,8 @@ async def _whole(driver: Driver, names: Sequence[ObjectName], queue: str) -> lis
 # --- what is in stores ------------------------------------------------------------------------------------------------
 
 
-async def _open_chests(at: Asking, damaged: list[str], *, host: str | None) -> tuple[list[Chest], frozenset[str]]:
+async def _open_chests(at: Asking, unread: dict[str, str], *, host: str | None) -> tuple[list[Chest], frozenset[str]]:
     """Every archive of every store, and the names of these stores. Raises Failed for one that cannot be looked at."""
-    published = await at.store.read(_published)
     chests: list[Chest] = []
     answered: set[str] = set()
     async with _archives(at) as archives:
@@ -192,7 +230,8 @@ async def _open_chests(at: Asking, damaged: list[str], *, host: str | None) -> t
                 ids = [stored.key.partition("/")[0] async for stored in shelf.objects.list("") if _is_root(stored.key)]
                 for archive_id in ids:
                     archive = await archives.open(store, archive_id, known=True, begin=False)
-                    kept = await _kept(archive, published, damaged)
+                    published = await at.store.read(_published, archive_id=archive_id)
+                    kept = await _kept(archive, published, unread)
                     chests.append(Chest(store, archive_id, archive.key_check, store, host, kept))
             except (StoreUnavailable, BackendFailed, Damaged) as error:
                 raise Failed(f"Backup store {store} cannot be looked at: {error}") from error
@@ -214,33 +253,40 @@ def _is_root(key: str) -> bool:
     return key == root_key(key.partition("/")[0])
 
 
-async def _kept(archive: Archive, published: dict[str, str], damaged: list[str]) -> list[Kept]:
-    """Each backup once: by the manifest that its row names, or by the newest one that can be read."""
+async def _kept(archive: Archive, published: dict[str, str], unread: dict[str, str]) -> list[Kept]:
+    """Each backup once: by the manifest that its row names, or by the newest one that can be read.
+
+    The one that a row names is asked for whether it is listed or not: a listing may lag behind.
+    """
     names: dict[str, list[str]] = {}
     for name in await archive.manifest_names():
         names.setdefault(name.partition(".")[0], []).append(name)
-    found = []
-    for backup_id, its in sorted(names.items()):
-        row_names = published.get(backup_id)
-        for name in [row_names] if row_names in its else sorted(its, key=manifest_token, reverse=True):
-            assert name is not None, "it is one of those that are there"
+    read: dict[str, tuple[str, Manifest]] = {}
+    for backup_id in sorted(names.keys() | published.keys()):
+        its = [published[backup_id]] if backup_id in published else sorted(names[backup_id], key=manifest_token)[::-1]
+        for name in its:
             try:
-                manifest = await archive.read_manifest(name)
+                read[backup_id] = name, await archive.read_manifest(name)
+                break
             except Damaged as damage:
-                damaged.append(f"Manifest {name} in archive {archive.id} cannot be read: {damage.what}.")
-                continue
-            header, packs = manifest.header, list(manifest.packs)
-            missing = len(await archive.missing_packs(packs))
-            found.append(
-                Kept(
-                    backup_id, name, packs, header.volume_id, header.size_bytes, header.created_us, header.data_us,
-                    header.name, header.project_id, header.parent, missing,
-                )
-            )  # fmt: skip
-            break
+                if name in names.get(backup_id, ()) or damage.what != MISSING:
+                    unread[backup_id] = name
+    needed = {pack for _, manifest in read.values() for pack in manifest.packs}
+    missing = frozenset(await archive.missing_packs(needed))
+    found = []
+    for backup_id, (name, manifest) in read.items():
+        header, packs = manifest.header, frozenset(manifest.packs)
+        found.append(
+            Kept(
+                backup_id, name, sorted(packs), header.volume_id, header.size_bytes, header.created_us, header.data_us,
+                header.name, header.project_id, header.parent, packs & missing,
+            )
+        )  # fmt: skip
     return found
 
 
-def _published(tx: Connection) -> dict[str, str]:
-    rows = tx.execute(select(backups.c.id, backups.c.manifest).where(backups.c.manifest.is_not(None)))
-    return {row.id: row.manifest for row in rows}
+def _published(tx: Connection, *, archive_id: str) -> dict[str, str]:
+    named = select(backups.c.id, backups.c.manifest).where(
+        backups.c.manifest.is_not(None), backups.c.archive_id == archive_id
+    )
+    return {row.id: row.manifest for row in tx.execute(named)}

@@ -258,6 +258,10 @@ class Driver(Protocol):
         """All accesses that were given for an attachment, half-made ones included, in order of their tokens; None: for any."""
         ...
 
+    async def reached_by(self, access: ObjectName) -> tuple[ObjectName, str | None] | None:
+        """The object that an access is to, and the host it was given to; None where the storage does not say. For repairs."""
+        ...
+
     async def delete(self, name: ObjectName) -> None:
         """Remove an object and everything half made under its name."""
         ...

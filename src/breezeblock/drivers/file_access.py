@@ -30,6 +30,13 @@ MOST_LOGGED: Final = 5
 log = structlog.get_logger(__name__)
 
 
+class _Given(msgspec.Struct):
+    """What of an access is read again."""
+
+    object: str
+    host: str | None = None
+
+
 class FileAccess(ABC):
     """The part of the file driver that gives hosts access."""
 
@@ -85,6 +92,18 @@ class FileAccess(ABC):
             log.warning("file.foreign_accesses", backend=self._name, entries=foreign[:MOST_LOGGED])
         ours = {name for name in names.values() if name is not None}
         return tuple(sorted(name for name in ours if attachment_id in (None, name.resource_id)))
+
+    async def reached_by(self, access: ObjectName) -> tuple[ObjectName, str | None] | None:
+        """See the contract."""
+        async with self._call("reached_by"):
+            whole = self._access(access)
+            size = await self._size(whole)
+            text = b"" if size is None else await self._files.read_at(whole, offset=0, length=size)
+        try:
+            said = msgspec.json.decode(text, type=_Given)
+            return ObjectName.parse(said.object), said.host
+        except (msgspec.DecodeError, ValueError):
+            return None
 
     def _access(self, access: ObjectName) -> PurePosixPath:
         assert is_canonical_uuid(access.resource_id) and access.seq >= 0 and access.epoch >= 0, f"not a name: {access}"

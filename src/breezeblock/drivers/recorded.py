@@ -173,6 +173,9 @@ class RecordedDriver:
     async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
         return await self._driver.accesses(attachment_id)
 
+    async def reached_by(self, access: ObjectName) -> tuple[ObjectName, str | None] | None:
+        return await self._driver.reached_by(access)
+
     async def delete(self, name: ObjectName) -> None:
         async with self._recorder.call("delete", str(name), self._tokens):
             await self._driver.delete(name)

@@ -17,13 +17,14 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model import states
 from breezeblock.resources import group_snapshots, groups, snapshots, volume_changes
-from breezeblock.resources.accepted import queue_of
+from breezeblock.resources.accepted import add_message, queue_of
 from breezeblock.resources.attached import summarize
 from breezeblock.resources.backends import introduce
 from breezeblock.resources.types import DEFAULT_TYPE_ID, ensure_default_type
 from breezeblock.store import tables
 from breezeblock.store.check import Rows, allocation_due, usage_due
-from breezeblock.store.transitions import Transition, change_row, insert_row, lock_row
+from breezeblock.store.outbox import outbox_of
+from breezeblock.store.transitions import Transition, change_row, insert_row, lock_row, read_row
 
 __all__ = [
     "ENDED", "GIB", "Item", "Outcome", "Owner", "Shelf", "end_work", "raise_tokens", "rebuild_resources", "settle_accounts",
@@ -32,6 +33,8 @@ __all__ = [
 GIB: Final = 1024**3
 ENDED: Final = "The database was made again from the storage: whether this was done nobody knows."
 RECOVERED: Final = "recovered"
+# So many places in the line of each resource are never given out: more than any had between a dump and its use.
+LEFT_OUT: Final = 1_000_000
 # Rows that stand only while an operation names them, and those whose line of operations has a place that objects are named by.
 _TOMBSTONED: Final = (tables.volumes, tables.snapshots, tables.backups, tables.volume_groups, tables.group_snapshots)
 
@@ -57,8 +60,9 @@ class Shelf(NamedTuple):
     items: Sequence[Item]
     highest: Mapping[str, int]
     """By id: the highest place in its line that anything was made under, half-made things and accesses included."""
-    accesses: frozenset[str]
-    """The attachments that somebody was let in for."""
+    accesses: Mapping[str, tuple[str | None, str | None]]
+    """By attachment: the id of what somebody was let in to, and the host; None where the storage does not say."""
+    replicates: bool = False
 
 
 class Owner(NamedTuple):
@@ -100,20 +104,24 @@ def end_work(tx: Connection, outcome: Outcome, *, now_us: int) -> None:
         ended |= {"operation_id": row["id"], "outcome": "failed", "detail": ENDED, "finished_at_us": now_us}
         ended["locks_json"] = msgspec.json.encode(held[row["id"]]).decode()
         tx.execute(insert(tables.operation_log).values(ended))
+        about = {name: row[name] for name in ("project_id", "request_id", "resource_type", "resource_id")}
+        add_message(tx, message_id=row["id"], event=row["kind"], text=ENDED, now_us=now_us, **about)
         outcome.changed.append(f"Operation {row['id']} ({row['kind']} of {row['resource_id']}) has ended as failed.")
     for work in (tables.operations, tables.operation_locks, tables.driver_locks, tables.driver_lock_lines):
         tx.execute(delete(work))
     tx.execute(delete(tables.backup_segments))
     # What they name may have been used for something else since: it stays on the storage, and `db check` tells of it.
     tx.execute(delete(tables.stray_objects))
-    for row in tx.execute(select(tables.attachments).where(tables.attachments.c.operation_id.is_not(None))).mappings():
-        word = states.ERROR_DETACHING if row["status"] == states.DETACHING else states.ERROR_ATTACHING
-        tx.execute(
-            update(tables.attachments)
-            .where(tables.attachments.c.id == row["id"])
-            .values(operation_id=None, status=word, op_seq=row["op_seq"] + 1)
-        )
-        outcome.changed.append(f"Attachment {row['id']} was {row['status']} and is {word}.")
+    under_way = select(tables.attachments).where(tables.attachments.c.operation_id.is_not(None))
+    for row in tx.execute(under_way).mappings().all():
+        _doubt(tx, outcome, dict(row))
+
+
+def _doubt(tx: Connection, outcome: Outcome, row: Mapping[str, Any]) -> None:
+    """Somebody may reach the volume by this attachment, whatever was under way. Deleting it ends the doubt."""
+    values = {"operation_id": None, "status": states.ERROR_DETACHING, "connector_json": row["connector_json"] or "{}"}
+    tx.execute(update(tables.attachments).where(tables.attachments.c.id == row["id"]).values(values))
+    outcome.changed.append(f"Attachment {row['id']} was {row['status']} and is {states.ERROR_DETACHING}.")
 
 
 # --- volumes and snapshots --------------------------------------------------------------------------------------------
@@ -151,7 +159,7 @@ def rebuild_resources(
     """
     ensure_default_type(tx)
     for shelf in shelves:
-        row_id = introduce(tx, queue=shelf.queue, replicates=False)
+        row_id = introduce(tx, queue=shelf.queue, replicates=shelf.replicates)
         raised = {"generation": tables.backends.c.generation + 1, "op_seq": tables.backends.c.op_seq + 1}
         tx.execute(update(tables.backends).where(tables.backends.c.id == row_id).values(**raised))
         if tx.execute(select(tables.pools.c.name).where(tables.pools.c.name == shelf.pool)).first() is None:
@@ -160,21 +168,34 @@ def rebuild_resources(
             tx.execute(insert(tables.pools).values(pool))
     there = _by_resource(shelves)
     pools = {shelf.queue: shelf for shelf in shelves}
+    _end_deletions(tx, outcome, there)
     known = {id_ for table in _TOMBSTONED for id_ in tx.execute(select(table.c.id)).scalars()}
-    gone = {id_ for table in _TOMBSTONED for id_ in tx.execute(select(table.c.id).where(table.c.tombstone)).scalars()}
-    for table in _TOMBSTONED:
-        tx.execute(delete(table).where(table.c.tombstone))
     for kind in _KINDS:
         for row in tx.execute(select(kind.table).order_by(kind.table.c.id)).mappings().all():
             _settle(tx, outcome, kind, dict(row), there.get(row["id"], []), use, pools, now_us=now_us)
     for id_ in sorted(there.keys() - known - not_volumes):
         _adopt(tx, outcome, id_, there[id_], use, pools, owner, now_us=now_us)
-    for id_ in sorted(there.keys() & gone):
-        outcome.undecided += [
-            f"{item} is of something that was deleted: remove it from the storage." for item in there[id_]
-        ]
     _settle_groups(tx, outcome, now_us=now_us)
-    _tell_accesses(tx, outcome, shelves)
+    _settle_accesses(tx, outcome, shelves, now_us=now_us)
+    for id_ in tx.execute(select(tables.volumes.c.id).where(tables.volumes.c.id.in_(_attached()))).scalars().all():
+        lock_row(tx, tables.volumes, id_)
+        summarize(tx, id_, now_us=now_us)
+
+
+def _attached() -> Any:
+    return select(tables.attachments.c.volume_id)
+
+
+def _end_deletions(tx: Connection, outcome: Outcome, there: Mapping[str, Sequence[Item]]) -> None:
+    """Rows that stood only in somebody's way go. Where something is left of them on storage their deletion has not ended."""
+    for table in _TOMBSTONED:
+        for id_ in tx.execute(select(table.c.id).where(table.c.tombstone)).scalars().all():
+            if items := there.get(id_):
+                back = {"tombstone": False, "status": states.ERROR_DELETING}
+                tx.execute(update(table).where(table.c.id == id_).values(back))
+                shown = "; ".join(map(str, items))
+                outcome.changed.append(f"{id_} was deleted and is {states.ERROR_DELETING}, since it is there: {shown}.")
+        tx.execute(delete(table).where(table.c.tombstone))
 
 
 def _by_resource(shelves: Sequence[Shelf]) -> dict[str, list[Item]]:
@@ -185,11 +206,20 @@ def _by_resource(shelves: Sequence[Shelf]) -> dict[str, list[Item]]:
     return found
 
 
-def _choose(candidates: Sequence[Item], use: frozenset[str]) -> tuple[Item | None, str | None]:
-    """The object that is meant; or None, and why nobody can tell."""
+def _choose(
+    candidates: Sequence[Item], use: frozenset[str], *, named: str | None = None
+) -> tuple[Item | None, str | None]:
+    """The object that is meant; or None, and why nobody can tell. `named` is what the row has named.
+
+    What a resource is only ever gets later tokens, so what is older than that is left over from before.
+    """
     wanted = [item for item in candidates if str(item.name) in use]
-    if len(wanted or candidates) == 1:
-        return (wanted or candidates)[0], None
+    if len(wanted) == 1:
+        return wanted[0], None
+    at_least = None if named is None else ObjectName.parse(named)
+    possible = [item for item in candidates if at_least is None or item.name >= at_least]
+    if len(possible) == 1:
+        return possible[0], None
     if not candidates:
         return None, None
     shown = "; ".join(map(str, sorted(candidates, key=lambda item: item.name)))
@@ -208,8 +238,19 @@ def _settle(
     now_us: int,
 ) -> None:
     """One row: what it is, where it is, how large it is, and a status that is true."""
-    shown, (chosen, why) = f"{kind.noun} {row['id']}", _choose(candidates, use)
+    shown = f"{kind.noun} {row['id']}"
     looked_at = row["pool_name"] is None or queue_of(row["pool_name"]) in pools
+    if row["managed_from"] is not None or row["replication_status"] == states.NOT_CAPABLE:
+        _leave(tx, outcome, kind, row, now_us=now_us)
+        return
+    chosen, why = _choose(candidates, use, named=row["object_name"])
+    if not looked_at and not any(str(item.name) in use for item in candidates):
+        # It is on a backend that is configured elsewhere; what is here may be left over from before it was moved there.
+        if candidates:
+            outcome.undecided.append(
+                f"{shown} is in {row['pool_name']}, which is not configured here; here is {candidates[0]}."
+            )
+        chosen, why, candidates = None, None, ()
     if chosen is None and why is None and looked_at and row["status"] == states.DELETING and _end(tx, kind, row["id"]):
         outcome.changed.append(f"{shown} was being deleted, and is gone.")
         return
@@ -235,6 +276,17 @@ def _settle(
         summarize(tx, row["id"], now_us=now_us)
 
 
+def _leave(tx: Connection, outcome: Outcome, kind: _Kind, row: Mapping[str, Any], *, now_us: int) -> None:
+    """What may be a user's own file under another name, or is on the other side of a replication, stays as it is."""
+    if row["status"] in kind.transitional:
+        word = states.ERROR_MANAGING if kind.table is tables.volumes else states.ERROR
+        lock_row(tx, kind.table, row["id"])
+        kind.reset.apply_locked(tx, row["id"], status=word, now_us=now_us)
+        outcome.changed.append(f"{kind.noun} {row['id']} was {row['status']} and is {word}.")
+    charged = {"charged_gib": row["size_gib"], "charged_type_id": row["volume_type_id"]}
+    tx.execute(update(kind.table).where(kind.table.c.id == row["id"]).values(**charged))
+
+
 def _end(tx: Connection, kind: _Kind, id_: str) -> bool:
     """Remove the row of what is deleted already. Returns whether nothing that is still there names it."""
     if kind.table is tables.volumes:
@@ -243,7 +295,11 @@ def _end(tx: Connection, kind: _Kind, id_: str) -> bool:
             return False
         for named in (tables.attachments, tables.transfers):
             tx.execute(delete(named).where(named.c.volume_id == id_))
+    row = read_row(tx, kind.table, id_)
+    assert row is not None, "it was read in this transaction"
     tx.execute(delete(kind.table).where(kind.table.c.id == id_))
+    if (box := outbox_of(tx)) is not None:
+        box.gone(kind.table, row)
     return True
 
 
@@ -255,7 +311,7 @@ def _values(row: Mapping[str, Any], chosen: Item | None, pools: Mapping[str, She
         if row["pool_name"] is None or queue_of(row["pool_name"]) != chosen.queue:
             values["pool_name"] = pools[chosen.queue].pool
         values["size_gib"] = max(row["size_gib"], _gib(chosen.length))
-    return values | {"charged_gib": values["size_gib"], "charged_type_id": row["volume_type_id"], "managed_from": None}
+    return values | {"charged_gib": values["size_gib"], "charged_type_id": row["volume_type_id"]}
 
 
 def _status(kind: _Kind, row: Mapping[str, Any], chosen: Item | None, *, doubtful: bool, looked_at: bool) -> str | None:
@@ -263,8 +319,11 @@ def _status(kind: _Kind, row: Mapping[str, Any], chosen: Item | None, *, doubtfu
     if chosen is None and (doubtful or looked_at or row["status"] in kind.transitional):
         own_words = (states.ERROR_DELETING, states.ERROR_EXTENDING, states.ERROR_RESTORING, states.ERROR_MANAGING)
         return None if row["status"] in own_words else states.ERROR
-    if row["status"] == states.DELETING:
-        return states.ERROR_DELETING
+    words = {states.DELETING: states.ERROR_DELETING, states.RESTORING_BACKUP: states.ERROR_RESTORING}
+    if (row["status"] in words and kind.table is tables.volumes) or row["status"] == states.DELETING:
+        return words[row["status"]]
+    if row["status"] == states.MAINTENANCE and row["target_pool_name"] is not None:
+        return states.AVAILABLE  # it was locked while it was moved
     came_to_be = row["status"] == states.ERROR and row["object_name"] is None and chosen is not None
     return states.AVAILABLE if row["status"] in kind.transitional or came_to_be else None
 
@@ -321,15 +380,20 @@ def _gib(length: int) -> int:
 
 
 def raise_tokens(tx: Connection, *seen: Mapping[str, int]) -> None:
-    """No place in a line is given out that anything on storage was made under. `seen`: by id, the highest places."""
+    """No place in a line is given out that anything on storage was made under, or a receiver of events may have seen.
+
+    `seen`: by id, the highest places on storage. How many came after the dump nobody knows: far fewer than are left out here.
+    """
     highest: dict[str, int] = defaultdict(int)
     for one in seen:
         for id_, seq in one.items():
             highest[id_] = max(highest[id_], seq)
     for table in (tables.volumes, tables.snapshots, tables.attachments, tables.backups):
         for id_, op_seq in tx.execute(select(table.c.id, table.c.op_seq)).all():
-            if op_seq < highest[id_]:
-                tx.execute(update(table).where(table.c.id == id_).values(op_seq=highest[id_]))
+            above = max(op_seq, highest[id_]) + LEFT_OUT
+            tx.execute(update(table).where(table.c.id == id_).values(op_seq=above))
+    for table in (tables.volume_groups, tables.group_snapshots):
+        tx.execute(update(table).values(op_seq=table.c.op_seq + LEFT_OUT))
 
 
 def _settle_groups(tx: Connection, outcome: Outcome, *, now_us: int) -> None:
@@ -344,14 +408,40 @@ def _settle_groups(tx: Connection, outcome: Outcome, *, now_us: int) -> None:
             outcome.changed.append(f"{noun} {id_} was {status} and is {states.ERROR}.")
 
 
-def _tell_accesses(tx: Connection, outcome: Outcome, shelves: Sequence[Shelf]) -> None:
-    known = set(tx.execute(select(tables.attachments.c.id)).scalars())
+def _settle_accesses(tx: Connection, outcome: Outcome, shelves: Sequence[Shelf], *, now_us: int) -> None:
+    """Whoever was let in to a volume, and is not known to be, may use it now: nobody else gets it before that was looked at."""
+    known = {row["id"]: row for row in tx.execute(select(tables.attachments)).mappings()}
     for shelf in shelves:
-        outcome.undecided += [
-            f"On {shelf.queue} somebody was let in for attachment {id_}, which no row knows: ask whose it is before its "
-            "volume is used by others."
-            for id_ in sorted(shelf.accesses - known)
-        ]
+        for id_, (resource_id, host) in sorted(shelf.accesses.items()):
+            if id_ not in known:
+                volume = None if resource_id is None else read_row(tx, tables.volumes, resource_id)
+                _let_in(tx, outcome, shelf, id_, volume, host, now_us=now_us)
+            elif known[id_]["status"] in (states.RESERVED, states.ERROR_ATTACHING):
+                _doubt(tx, outcome, dict(known[id_]))
+
+
+def _let_in(
+    tx: Connection,
+    outcome: Outcome,
+    shelf: Shelf,
+    id_: str,
+    volume: Mapping[str, Any] | None,
+    host: str | None,
+    *,
+    now_us: int,
+) -> None:
+    if volume is None:
+        outcome.undecided.append(
+            f"On {shelf.queue} host {host} was let in for attachment {id_}, to something that no row knows: ask whose it is."
+        )
+        return
+    row = {"id": id_, "op_seq": 1, "volume_id": volume["id"], "project_id": volume["project_id"], "bare": False}
+    row |= {"status": states.ERROR_DETACHING, "attached_host": host, "created_at_us": now_us}
+    row |= {"connector_json": msgspec.json.encode({"host": host}).decode()}
+    tx.execute(insert(tables.attachments).values(**row))
+    outcome.changed.append(
+        f"Attachment {id_} of volume {volume['id']} is new: host {host} was let in, and may use it. Delete it when it does not."
+    )
 
 
 def settle_accounts(tx: Connection) -> None:

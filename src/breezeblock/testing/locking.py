@@ -143,6 +143,9 @@ class LockingDriver:
     async def accesses(self, attachment_id: str | None = None) -> tuple[ObjectName, ...]:
         return await self._driver.accesses(attachment_id)
 
+    async def reached_by(self, access: ObjectName) -> tuple[ObjectName, str | None] | None:
+        return await self._driver.reached_by(access)
+
     async def length_of(self, name: ObjectName) -> int | None:
         return await self._driver.length_of(name)
 

@@ -287,7 +287,7 @@ def _with_volumes(call: Call) -> bool:
 
 async def _list(call: Call, *, detail: bool) -> Response:
     page: Page = paging.read(call, LISTS)
-    with_volumes = detail and _with_volumes(call)
+    with_volumes = _with_volumes(call) and detail  # what it says is read in any case
     found = await call.store.read(
         group_listing.page,
         wanted=replace(page, where=(*page.where, group_listing.GENERIC), with_count=False),
