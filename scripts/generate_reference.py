@@ -23,7 +23,7 @@ import typer.main
 from msgspec import Meta, Struct, structs
 
 from breezeblock import cli, resources, settings
-from breezeblock.api import counts, metrics, microversions, policy, routes
+from breezeblock.api import counts, metrics, microversions, routes
 from breezeblock.api import errors as http
 from breezeblock.api.microversions import OLDEST
 from breezeblock.model import errors, states
@@ -322,15 +322,12 @@ def api() -> str:
         )
         for one in calls.rows(FACTS)
     ]
-    rules = [(code(rule), audience.value) for rule, audience in sorted(policy.RULES.items())]
     return page(
         "API",
         "the route tables in api/ and tests/conformance/calls.json",
         API,
         table(("Method", "URL", "Since", "Answers", "Rule", "Note"), rows),
-        "## Rules",
-        "Without an identity service every caller is an administrator; the table is what will hold with one.",
-        table(("Rule", "Who may"), rules),
+        "Who may do what by which rule is on [a page of its own](policy.md).",
         "## Microversions",
         MICROVERSIONS,
         table(("Version", "Change"), [(f"3.{minor}", said) for minor, said in microversions.CHANGES.items()]),
