@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.api.world import Api
 
-from breezeblock.api import microversions, routes
+from breezeblock.api import microversions, policy, routes
 from breezeblock.api.app import BODY_BYTES_MAX
 from breezeblock.api.routing import Handler, Route
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from breezeblock.api.auth import Caller
+from breezeblock.api.auth import IMPLIED, Caller
 from breezeblock.api.policy.book import FILE_CHARACTERS_MAX, Book, PolicyError, defaults, read_book
 from breezeblock.api.policy.checks import Judged, Known
 from breezeblock.api.policy.rules import RULES
@@ -135,10 +135,8 @@ class Policy:
 
     def _decide(self, like: _Like) -> Rights:
         roles, is_service, user_id, project_id = like
-        known = Known(frozenset(role.lower() for role in roles), False, is_service, user_id, project_id, None, None)
-        is_admin = self._book.is_admin(known)
-        # Others than administrators are shown rows of their own project only; administrators those of any.
-        known = known._replace(is_admin=is_admin, target_project=None if is_admin else project_id)
+        known = _known(self._book, roles, is_service=is_service, user_id=user_id, project_id=project_id)
+        is_admin = known.is_admin
         decided = {rule: self._book.checks[rule](known) for rule in RULES}
         if len(self._remembered) >= REMEMBERED_MOST:
             self._forget()
@@ -146,6 +144,25 @@ class Policy:
         rights = self._alike.setdefault(same, Rights(self._book, is_admin=is_admin, decided=decided))
         self._remembered[like] = rights
         return rights
+
+
+def persona_of(book: Book, rule: str) -> dict[str, str]:
+    """What a rule, of the table or of a file alone, says to each of the usual roles: yes, no, or that it depends."""
+    said = {True: "yes", False: "no", None: "depends on the resource"}
+    found = {}
+    for persona, roles in IMPLIED.items():
+        known = _known(book, roles, is_service=False, user_id=_SOMEBODY, project_id=_SOMEBODY)
+        found[persona] = said[book.checks[rule](known)]
+    return found
+
+
+def _known(book: Book, roles: frozenset[str], *, is_service: bool, user_id: str, project_id: str) -> Known:
+    """What is known before any resource is. Administrators are shown rows of all projects, others those of their own."""
+    lower = frozenset(role.lower() for role in roles)
+    known = Known(lower, False, is_service, user_id, project_id, None, None)
+    if book.is_admin(known):
+        return known._replace(is_admin=True)
+    return known._replace(target_project=project_id)
 
 
 def load(file: Path) -> tuple[str, Book]:
