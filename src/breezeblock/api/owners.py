@@ -11,6 +11,7 @@ import msgspec
 from breezeblock.api.call import Call
 from breezeblock.api.policy import Target
 from breezeblock.api.routing import Route
+from breezeblock.api.schemas.fields import Uuid
 from breezeblock.resources.owners import KINDS, owner_of
 
 # What is made from something else that has an owner: the body's outer key, the key of that id, and its kind.
@@ -40,7 +41,10 @@ async def find(call: Call, route: Route) -> Target | None:
         return None  # the handler says what is wrong with it
     inner = body.get(outer) if isinstance(body, dict) else None
     id_ = inner.get(key) if isinstance(inner, dict) else None
-    return await _owner(call, kind, id_) if isinstance(id_, str) else None
+    try:
+        return await _owner(call, kind, Uuid.read(id_))  # as handlers read it, in any spelling
+    except ValueError:
+        return None
 
 
 async def _owner(call: Call, kind: str, id_: str) -> Target | None:
