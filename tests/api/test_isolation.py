@@ -101,8 +101,9 @@ def test_another_projects_id_is_as_one_that_does_not_exist(world: tuple[Api, Lay
     differ = {}
     for ask in every_call():
         for word in ask.words() if ask.name not in FOR_OTHERS else ():
-            foreign = tell(api, ask, layout.mine | {word: layout.theirs[word]}, layout.theirs[word])
-            unknown = tell(api, ask, layout.mine | {word: NOBODY}, NOBODY)
+            id_, nothing = layout.theirs[word], unknown_like(layout.theirs[word])
+            foreign = tell(api, ask, layout.mine | {word: id_}, id_)
+            unknown = tell(api, ask, layout.mine | {word: nothing}, nothing)
             if foreign != unknown or (foreign.status < 400 and (ask.name, word) not in NOT_LOOKED_FOR):
                 differ[ask.name, word] = foreign, unknown
             if foreign.status < 400:

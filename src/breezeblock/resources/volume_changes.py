@@ -290,17 +290,13 @@ def fail_extend(
 def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapshot_id: SnapshotId) -> Accepted:
     """Accept a revert to the volume's latest snapshot. Raises NotFound, BadRequest (not the latest), Conflict (status)."""
     read_seen(tx, volumes, volume_id, origin=origin)  # NotFound comes before anything else about the volume
-    latest = _latest_snapshot(tx, volume_id)
-    if latest is None:
+    if (latest := _latest_snapshot(tx, volume_id)) is None:
         raise BadRequest(f"Volume {volume_id} has no snapshots.")
     lock_rows(tx, [(volumes, volume_id), (snapshots, latest["id"])], origin=origin, asked_for=volume_id)
-    latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
+    latest = _latest_snapshot(tx, volume_id)  # again: nobody can change it now
     # One that stayed with who gave the volume away is none that this caller knows of.
-    if (
-        latest is None
-        or latest["id"] != snapshot_id
-        or not (origin.is_admin or latest["project_id"] == origin.project_id)
-    ):
+    seen = latest is not None and (origin.is_admin or latest["project_id"] == origin.project_id)
+    if latest is None or latest["id"] != snapshot_id or not seen:
         raise BadRequest(f"Snapshot {snapshot_id} is not the latest one of volume {volume_id}.")
     refuse_frozen(tx, read_row(tx, volumes, volume_id))
     row = REVERT.apply_locked(tx, volume_id, now_us=origin.at_us)

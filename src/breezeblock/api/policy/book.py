@@ -62,7 +62,8 @@ def read_book(text: str) -> Book:
         for new in FORMERLY.get(name, (name,)):
             if new == name or new not in given:
                 mine[new] = check
-    trees = {name: _read(name, check, mistakes) for name, check in {**texts, **mine}.items()}
+    texts |= mine
+    trees = {name: _read(name, check, mistakes) for name, check in texts.items()}
     reader = Reader(trees)
     checks = {name: reader.check(name) for name in trees}
     mistakes += reader.mistakes
@@ -75,7 +76,7 @@ def read_book(text: str) -> Book:
         mistakes.append(f"{IS_ADMIN}: it is about the caller alone, so its check cannot name a resource's attribute")
     if mistakes:
         raise PolicyError(mistakes)
-    entries = {name: Entry(_text(trees[name]), name in mine) for name in {**texts, **mine}}
+    entries = {name: Entry(check, name in mine) for name, check in texts.items()}
     return Book(entries, checks, reader.names, tuple(warnings))
 
 
@@ -131,13 +132,8 @@ def _referred(name: str, given: Mapping[str, str]) -> bool:
 
 
 def _read(name: str, text: str, mistakes: list[str]) -> Any:
-    """The check that oslo.policy makes of a text. What it cannot read it turns into "never", and says so to its log only."""
-    logger = logging.getLogger("oslo_policy._parser")
-    was, logger.disabled = logger.disabled, True
-    try:
-        tree = oslo.RuleDefault(name, text).check
-    finally:
-        logger.disabled = was
+    """The check that oslo.policy makes of a text."""
+    tree = _tree(text)
     words = [word for word in (part.lstrip("(").rstrip(")") for part in text.split()) if word]
     wanted = [word for word in words if word.lower() not in _OPERATORS]
     found = [str(leaf) for leaf in leaves(tree)] if words else []
@@ -148,5 +144,12 @@ def _read(name: str, text: str, mistakes: list[str]) -> Any:
     return tree
 
 
-def _text(check: Any) -> str:
-    return "" if str(check) == "@" else str(check)
+@functools.lru_cache(maxsize=1024)  # most rules have one of three texts
+def _tree(text: str) -> Any:
+    """As oslo.policy reads it. What it cannot read becomes "never", which it tells to its log; here it is a mistake."""
+    logger = logging.getLogger("oslo_policy._parser")
+    was, logger.disabled = logger.disabled, True
+    try:
+        return oslo.RuleDefault("any", text).check
+    finally:
+        logger.disabled = was

@@ -1,5 +1,6 @@
 """Our rules for oslo.policy's own commands, by the entry points that those look for."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -57,5 +58,5 @@ def sample(book: Book) -> str:
         "",
     ]
     for name, entry in book.entries.items():
-        lines.append(f'# "{name}": "{entry.text}"' if not entry.from_file else f'"{name}": "{entry.text}"')
+        lines.append(f"# {json.dumps(name)}: {json.dumps(entry.text)}")
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from breezeblock.env.contract import Env
 log = structlog.get_logger(__name__)
 
 # Callers that differ in what a policy asks about: roles, and the users and projects that it names. Real clouds have dozens.
-REMEMBERED_MOST: Final = 4096
+REMEMBERED_MOST: Final = 1024
 LOOK_S: Final = 1.0
 # Whoever a policy does not name is somebody else, and that is all that is remembered of them. No id has this character.
 _SOMEBODY: Final = "\0"
@@ -69,7 +69,7 @@ class Rights:
         text = self._book.entries[rule].text
         name = text.removeprefix("rule:")
         meant = self._book.entries.get(name) if name != text else None
-        return f"{text}, which is {meant.text}" if meant else text or "nothing"
+        return f"{text}, which is {meant.text}" if meant else text
 
 
 _Like = tuple[frozenset[str], bool, str, str]
@@ -88,7 +88,6 @@ class Policy:
         self._take(defaults())
         if file is not None:
             assert env is not None, "a file is looked at by a clock"
-            self._look_at = env.clock.boottime() + LOOK_S
             self._text, book = load(file)
             self._take(book)
 
