@@ -290,7 +290,7 @@ API = """
 Every call of the Block Storage API v3 up to 3.71, and every one that only this service has. What stands under `/v3` is also
 served under `/v3/{project_id}`: the project may be left out. *Since* is the microversion in which a call appeared; before it,
 its URL or action answers 404. *Answers* is the status of success; those of refusals are in [Errors](errors.md). *Rule* is the
-policy rule that the handler asks (`api/policy.py`); with two, the second is for a variant of the call.
+policy rule that the handler asks (`api/policy/rules.py`); with two, the second is for a variant of the call.
 
 The microversion is the header `OpenStack-API-Version: volume 3.60`; without it a request speaks the oldest. `GET /openapi.json`
 has all of this for machines, with bodies and parameters.
