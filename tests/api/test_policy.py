@@ -51,7 +51,14 @@ def test_a_refusal_names_the_rule_what_it_asks_for_and_the_way_out(
 
     assert answer.status_code == 403
     message = answer.json()["forbidden"]["message"]
-    assert "volume:create" in message and "role:member" in message and "administrator" in message
+    assert "volume:create" in message and "members of the project" in message and "Ask an administrator" in message
+
+
+def test_a_refusal_by_a_file_says_what_the_file_asks_for(opened: Open) -> None:
+    api = opened('"volume:create": "rule:makers"\n"makers": "role:maker"')
+    answer = api("POST", "/v3/p1/volumes", {"volume": {"size": 1}}, token=OWNER)
+
+    assert "rule:makers, which is role:maker" in answer.json()["forbidden"]["message"]
 
 
 def test_only_the_user_who_made_it_may_delete_it(opened: Open) -> None:

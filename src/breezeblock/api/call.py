@@ -123,8 +123,8 @@ class Call:
         self.rule = self.rule or rule
         if not self.allows(rule, target):
             raise Forbidden(
-                f"Policy does not allow {rule} to this caller: it asks for {self.rights.expected(rule)}. "
-                "Ask an administrator of the cloud for a role, or for another policy."
+                f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
+                "Ask an administrator of the cloud for such a role, or for another policy."
             )
         self.permitted = True
 

@@ -104,7 +104,7 @@ def get(tx: Connection, *, attachment_id: str, origin: Origin) -> Mapping[str, A
     row = tx.execute(_ANYBODYS if origin.is_admin else _OWN, asked).mappings().one_or_none()
     if row is None or row["bare"]:
         raise NotFound(f"Attachment {attachment_id} could not be found.")
-    return row
+    return dict(row)
 
 
 # In one statement, so that it takes as long for another project's as for none.

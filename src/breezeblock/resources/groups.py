@@ -264,11 +264,7 @@ def update(
     if both:
         raise BadRequest(f"Volumes {', '.join(both)} are to be added to group {group_id} and removed from it.")
     named = (*add, *remove)
-    there = (
-        set(tx.execute(_THERE[origin.is_admin], {"ids": list(named), "project": origin.project_id}).scalars())
-        if named
-        else set()
-    )
+    there = _there(tx, named, origin)
     lock_rows(
         tx,
         [(volume_groups, group_id), *((volumes, volume_id) for volume_id in there)],
@@ -299,6 +295,12 @@ def update(
     fields["updated_at_us"] = origin.at_us
     change_row(tx, volume_groups, group_id, **fields)
     return Accepted(None, group | fields)
+
+
+def _there(tx: Connection, ids: Sequence[str], origin: Origin) -> set[str]:
+    """Those of these volumes that are there, as far as the caller can see: nobody else's is held."""
+    asked = {"ids": list(ids), "project": origin.project_id}
+    return set(tx.execute(_THERE[origin.is_admin], asked).scalars()) if ids else set()
 
 
 def _is_new(group: Mapping[str, Any], volume: Mapping[str, Any] | None) -> bool:

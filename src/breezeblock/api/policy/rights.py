@@ -9,7 +9,7 @@ import structlog
 from breezeblock.api.auth import IMPLIED, Caller
 from breezeblock.api.policy.book import FILE_CHARACTERS_MAX, Book, PolicyError, defaults, read_book
 from breezeblock.api.policy.checks import Judged, Known
-from breezeblock.api.policy.rules import RULES
+from breezeblock.api.policy.rules import RULES, WORDS
 from breezeblock.env.contract import Env
 
 log = structlog.get_logger(__name__)
@@ -65,10 +65,12 @@ class Rights:
         return self._book.checks[rule](known) is True
 
     def expected(self, rule: str) -> str:
-        """What a rule asks for, in the language of policies, with the rule that it refers to if it is but a reference."""
+        """Whom a rule lets: in words if it is Cinder's, otherwise as the file has it, with the rule that it refers to."""
         text = self._book.entries[rule].text
         name = text.removeprefix("rule:")
         meant = self._book.entries.get(name) if name != text else None
+        if text in WORDS and meant is not None and not meant.from_file:
+            return f"{WORDS[text]} ({text})"
         return f"{text}, which is {meant.text}" if meant else text
 
 

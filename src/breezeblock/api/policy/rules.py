@@ -16,6 +16,12 @@ READER: Final = "rule:xena_system_admin_or_project_reader"
 MEMBER: Final = "rule:xena_system_admin_or_project_member"
 ADMIN: Final = "rule:admin_api"
 ANYBODY: Final = "@"
+# In words, for whom it is said to.
+WORDS: Final = {
+    READER: "readers of the project that it belongs to, and administrators",
+    MEMBER: "members of the project that it belongs to, and administrators",
+    ADMIN: "administrators",
+}
 
 
 class Rule(NamedTuple):
