@@ -141,7 +141,9 @@ MISTAKES: Final = [
     ("1: role:a", "both texts"),
     ("a: b: c", "not YAML"),
     ("? [a]\n: b", "not YAML"),
-    ("[" * 1200, "not YAML"),
+    ("[" * 1200, "nested too deep"),
+    ('volume:get: "' + "not " * 3000 + 'role:a"', "nested too deep"),
+    ("\n".join(f'r{n}: "rule:r{n + 1}"' for n in range(3000)), "nested too deep"),
     ("- volume:get", "a mapping"),
     ('volume:get: "role:a"\nvolume:get: "@"', "line 2: volume:get is there twice"),
     ('volume:get: "rule:nope"', "rule:nope refers to a rule that there is not"),
@@ -158,6 +160,7 @@ MISTAKES: Final = [
     ('volume:get_all: "user_id:%(user_id)s"', "not about one resource of which a user is known"),
     ('mine: "user_id:%(user_id)s"\nmessage:get: "rule:mine"', "message:get: it is not about one resource"),
     ('context_is_admin: "is_admin:True"', "cannot ask for it"),
+    ('context_is_admin: "rule:admin_api"', "cannot ask for it"),
     ('context_is_admin: "project_id:%(project_id)s"', "about the caller alone"),
 ]
 

@@ -14,6 +14,7 @@ from breezeblock.api.policy.rules import BASE, FORMERLY, IS_ADMIN, NOT_ASKED, RU
 
 # Far above what a file with all rules has.
 FILE_CHARACTERS_MAX: Final = 1_000_000
+_WORD_ENDS: Final = re.compile(r"[\s()]+")
 _OPERATORS: Final = ("and", "or", "not")
 
 
@@ -53,11 +54,17 @@ def defaults() -> Book:
 
 def read_book(text: str) -> Book:
     """The rules with those of a file instead of some. Raises PolicyError with everything that is wrong with it."""
-    given = _parse(text)
+    try:
+        return _book(_parse(text))
+    except RecursionError as error:
+        raise PolicyError(["it is nested too deep, or its rules refer to each other in too long a chain"]) from error
+
+
+def _book(given: Mapping[str, str]) -> Book:
     warnings = list(_odd(given))
     mistakes: list[str] = []
     texts = {**BASE, **{name: rule.check for name, rule in RULES.items()}}
-    mine: dict[str, Any] = {}
+    mine: dict[str, str] = {}
     for name, check in given.items():
         for new in FORMERLY.get(name, (name,)):
             if new == name or new not in given:
@@ -65,6 +72,7 @@ def read_book(text: str) -> Book:
     texts |= mine
     trees = {name: _read(name, check, mistakes) for name, check in texts.items()}
     reader = Reader(trees)
+    reader.check(IS_ADMIN)  # before all others: what it refers to must not ask for what it decides
     checks = {name: reader.check(name) for name in trees}
     mistakes += reader.mistakes
     mistakes += [
@@ -101,8 +109,6 @@ def _parse(text: str) -> dict[str, Any]:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise PolicyError([f"it is not YAML: {' '.join(str(error).split())}"]) from error
-    except RecursionError as error:
-        raise PolicyError(["it is not YAML that can be read: it is nested too deep"]) from error
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -118,17 +124,14 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _odd(given: Mapping[str, str]) -> Iterable[str]:
+    referred = {word for check in given.values() for word in _WORD_ENDS.split(check)}
     for name in given:
         if name in NOT_ASKED:
             yield f"{name}: nothing here asks it: {NOT_ASKED[name]}"
         elif name in FORMERLY:
             yield f"{name}: it is now {', '.join(FORMERLY[name])}, which have its check unless they have their own"
-        elif name not in RULES and name not in BASE and not _referred(name, given):
+        elif name not in RULES and name not in BASE and f"rule:{name}" not in referred:
             yield f"{name}: there is no such rule, and no other refers to it"
-
-
-def _referred(name: str, given: Mapping[str, str]) -> bool:
-    return any(f"rule:{name}" in re.split(r"[\s()]+", check) for check in given.values())
 
 
 def _read(name: str, text: str, mistakes: list[str]) -> Any:
