@@ -23,7 +23,7 @@ import typer.main
 from msgspec import Meta, Struct, structs
 
 from breezeblock import cli, resources, settings
-from breezeblock.api import counts, metrics, microversions, policy, routes
+from breezeblock.api import counts, metrics, microversions, routes
 from breezeblock.api import errors as http
 from breezeblock.api.microversions import OLDEST
 from breezeblock.model import errors, states
@@ -290,7 +290,7 @@ API = """
 Every call of the Block Storage API v3 up to 3.71, and every one that only this service has. What stands under `/v3` is also
 served under `/v3/{project_id}`: the project may be left out. *Since* is the microversion in which a call appeared; before it,
 its URL or action answers 404. *Answers* is the status of success; those of refusals are in [Errors](errors.md). *Rule* is the
-policy rule that the handler asks (`api/policy.py`); with two, the second is for a variant of the call.
+policy rule that the handler asks (`api/policy/rules.py`); with two, the second is for a variant of the call.
 
 The microversion is the header `OpenStack-API-Version: volume 3.60`; without it a request speaks the oldest. `GET /openapi.json`
 has all of this for machines, with bodies and parameters.
@@ -322,15 +322,12 @@ def api() -> str:
         )
         for one in calls.rows(FACTS)
     ]
-    rules = [(code(rule), audience.value) for rule, audience in sorted(policy.RULES.items())]
     return page(
         "API",
         "the route tables in api/ and tests/conformance/calls.json",
         API,
         table(("Method", "URL", "Since", "Answers", "Rule", "Note"), rows),
-        "## Rules",
-        "Without an identity service every caller is an administrator; the table is what will hold with one.",
-        table(("Rule", "Who may"), rules),
+        "Who may do what by which rule is on [a page of its own](policy.md).",
         "## Microversions",
         MICROVERSIONS,
         table(("Version", "Change"), [(f"3.{minor}", said) for minor, said in microversions.CHANGES.items()]),

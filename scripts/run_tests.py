@@ -160,7 +160,7 @@ SUITES = (
         "stores", ("tests/backup/stores",), seconds=70, proof_seconds=150, pick="tests/backup/stores~2", lane="waits"
     ),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
-    Suite("api", ("tests/api", "tests/conformance"), seconds=80, proof_seconds=60),
+    Suite("api", ("tests/api", "tests/conformance"), seconds=90, proof_seconds=200),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     # What does not run without an identity service, and takes its time to install.
     Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from breezeblock import __version__, settings
+from breezeblock.commands.access_app import access_app
 from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.attach_app import attach, detach
 from breezeblock.commands.backup_app import backup_app
@@ -50,6 +51,7 @@ app.add_typer(backup_app, name="backup")
 app.add_typer(backend_app, name="backend")
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(events_app, name="events")
+app.add_typer(access_app, name="policy")
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
 Config = Annotated[

@@ -319,6 +319,12 @@ class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file: Annotated[Path | None, Meta(description="The file that lines are appended to; it may be moved away.")] = None
 
 
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may do what. What a file does not say is as Cinder has it by default."""
+
+    file: Annotated[Path | None, Meta(description="Rules and checks in YAML, as oslo.policy has them.")] = None
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     service: Service
     api: Api
@@ -332,6 +338,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backup_stores: dict[Name, BackupStore] = {}
     events: dict[Name, EventReceiver] = {}
     audit: Audit = Audit()
+    policy: Policy = Policy()
 
     @property
     def one_machine(self) -> bool:
@@ -380,6 +387,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "quota": Quota,
     "log": Log,
     "audit": Audit,
+    "policy": Policy,
 }
 # Sections of which there may be many, each with a name: `[backends.fast]`.
 NAMED: Final[dict[str, type[Struct]]] = {

@@ -33,6 +33,7 @@ from breezeblock.options import (
     Log,
     Name,
     Nodes,
+    Policy,
     Quota,
     Service,
     Settings,
@@ -53,6 +54,7 @@ __all__ = [
     "Loaded",
     "Log",
     "Nodes",
+    "Policy",
     "Problem",
     "Quota",
     "Service",
@@ -361,6 +363,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         quota=Quota(**section("quota")),
         log=Log(**section("log")),
         audit=Audit(**section("audit")),
+        policy=Policy(**section("policy")),
         backends={
             name: _backend(name, section(_BACKENDS, name), service, nodes, one_machine=one_machine)
             for name in names(_BACKENDS) or ["file"]

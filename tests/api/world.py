@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.sql.schema import Table
 from tests import databases
 from tests.api.builders import (
@@ -27,8 +27,9 @@ from tests.conformance.answers import Answered, check
 from breezeblock import settings
 from breezeblock.api.app import build_app
 from breezeblock.api.audit import Audit
-from breezeblock.api.auth import IMPLIED, Asking, Caller, require_same_project
+from breezeblock.api.auth import IMPLIED, Asking, Authenticate, Caller, require_same_project
 from breezeblock.api.call import Services
+from breezeblock.api.policy import Policy
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import ProjectId, UserId
@@ -88,6 +89,8 @@ class Api:
         loop: asyncio.AbstractEventLoop,
         *,
         believe_everyone: bool = False,
+        authenticate: Authenticate = tell_members_apart,
+        policy: Path | None = None,
         audit: Audit | None = None,
         receivers: Sequence[str] = (),
     ) -> None:
@@ -108,9 +111,14 @@ class Api:
         self._store = Store(self._hand, self._env)
         store = Store(self._lane, self._env, receivers=receivers)
         self.services = services = Services(
-            store=store, env=self._env, doorbell=self.bell, settings=self.settings, audit=audit
+            store=store,
+            env=self._env,
+            doorbell=self.bell,
+            settings=self.settings,
+            policy=Policy(env=self._env, file=policy),
+            audit=audit,
         )
-        app = build_app(services) if believe_everyone else build_app(services, authenticate=tell_members_apart)
+        app = build_app(services) if believe_everyone else build_app(services, authenticate=authenticate)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://here:8776")
         self.insert(tables.volume_types, default_type())
@@ -153,6 +161,10 @@ class Api:
         row = ROWS[kind](**values)
         self.insert(tables.metadata.tables[kind], row)
         return str(row["id"])
+
+    def reset(self, rows: Sequence[tuple[Table, dict[str, Any]]]) -> None:
+        """Make these all the rows that there are."""
+        self._run(self._store.run(_reset, rows))
 
     def row(self, table: Table, id_: str) -> dict[str, Any]:
         return self._run(self._store.read(_row, table, id_))
@@ -197,6 +209,17 @@ async def _open_servers() -> tuple[AnyLane, AnyLane]:
 
 def _insert(tx: Connection, table: Table, rows: tuple[dict[str, Any], ...]) -> None:
     tx.execute(insert(table), list(rows))
+
+
+def _reset(tx: Connection, rows: Sequence[tuple[Table, dict[str, Any]]]) -> None:
+    for table in reversed(tables.metadata.sorted_tables):
+        if table is not tables.tx_done:
+            tx.execute(delete(table))
+    alike: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for table, row in rows:
+        alike.setdefault((table, tuple(row)), []).append(row)
+    for (table, _), several in alike.items():
+        tx.execute(insert(table), several)
 
 
 def _row(tx: Connection, table: Table, id_: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from breezeblock.api import auth, bodies, errors, microversions, routes
+from breezeblock.api import auth, bodies, errors, microversions, owners, routes
 from breezeblock.api.audit import Entry
 from breezeblock.api.call import Call, Services
 from breezeblock.api.errors import Refused
@@ -189,11 +189,15 @@ class Dispatch:
             raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
-        call = self._call(scope, headers, version, match, await self._caller(scope, headers, match))
+        caller = await self._caller(scope, headers, match)
+        await self._services.policy.refresh()
+        call = self._call(scope, headers, version, match, caller)
         if entry is not None:
             entry.route, entry.call = route.template, call
         if method in ("POST", "PUT"):
             call.raw = await _read_body(receive, headers)
+        if call.rights.asks_for_owners:
+            call.target = await owners.find(call, route)
         response = await _handler(route, call)(call)
         assert call.permitted, f"{method} {route.template} answered without asking for permission"
         return response

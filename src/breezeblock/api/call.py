@@ -14,7 +14,7 @@ from breezeblock.api.audit import Audit
 from breezeblock.api.auth import Caller
 from breezeblock.api.counts import RequestCounts
 from breezeblock.api.microversions import Version
-from breezeblock.api.policy import RULES, Policy, Rights
+from breezeblock.api.policy import Policy, Rights, Target
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.model.origin import Origin
@@ -77,6 +77,8 @@ class Call:
     raw: bytes | msgspec.Raw = b""
     # The key of an action's body; empty elsewhere.
     action: str = ""
+    # Whose the resource is, where the policy needs to know (owners.py).
+    target: Target | None = None
     # What the handler asked for; a handler that asks for nothing is a mistake of ours (app.py).
     permitted: bool = False
     # And by the rule's name, the first one: it is what the request is about.
@@ -113,15 +115,27 @@ class Call:
         """The same without a version: links that are to outlive it."""
         return f"{self.base_url}/{self.url_project}" if self.url_project else self.base_url
 
-    def permit(self, rule: str) -> None:
-        """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries."""
+    def permit(self, rule: str, target: Target | None = None) -> None:
+        """Go on only if the policy lets this caller. Raises Forbidden. Rows are filtered by project in the queries.
+
+        `target` is for what is not the resource in the URL and may be another project's.
+        """
         self.rule = self.rule or rule
-        if not self.rights.may(rule):
-            raise Forbidden(f"Policy does not allow {rule} for this caller: it is for {RULES[rule].value}.")
+        if not self.allows(rule, target):
+            raise Forbidden(
+                f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
+                "Ask an administrator of the cloud for such a role, or for another policy."
+            )
         self.permitted = True
 
+    def allows(self, rule: str, target: Target | None = None) -> bool:
+        """Whether the policy would let this caller do it, to the resource in the URL if there is one."""
+        if target is not None:
+            return self.rights.judge(rule, self.caller, target)
+        return self.rights.allows(rule, self.caller, self.target)
+
     def may(self, rule: str) -> bool:
-        """Whether the policy would let this caller, for parts of an answer that only some may see."""
+        """Whether the policy would let this caller whosoever the resource, for parts of answers that only some may see."""
         return self.rights.may(rule)
 
     def body(self, kind: type[B]) -> B:

@@ -29,6 +29,7 @@ from breezeblock.api.app import build_app
 from breezeblock.api.audit import open_audit
 from breezeblock.api.call import Services
 from breezeblock.api.counts import RequestCounts
+from breezeblock.api.policy import Policy
 from breezeblock.doorbells.tally import Rings
 from breezeblock.env.real import real_env
 from breezeblock.node import link as words
@@ -81,6 +82,7 @@ async def serve(brief: ApiBrief) -> None:
         env=env,
         doorbell=bell,
         settings=chosen,
+        policy=Policy(env=env, file=chosen.policy.file),
         counts=counts,
         audit=open_audit(chosen.audit),
         rings=brief.rings_files,

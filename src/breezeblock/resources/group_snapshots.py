@@ -46,6 +46,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 DELETABLE: Final = ("available", "error", "error_deleting")
@@ -156,6 +157,7 @@ def begin_create(
 
     That of a group without volumes is there at once: nothing has to be taken.
     """
+    read_seen(tx, volume_groups, wanted.group_id, origin=origin)
     members = volume_ids(tx, wanted.group_id)
     targets = [(volume_groups, wanted.group_id), *((volumes, volume_id) for volume_id in members)]
     lock_rows(tx, targets, origin=origin, asked_for=wanted.group_id)
@@ -268,10 +270,7 @@ def _lock_made(tx: Connection, payload: CreateGroupSnapshot) -> None:
 
 def begin_delete(tx: Connection, *, origin: Origin, group_snapshot_id: str) -> Accepted:
     """Accept a delete of all snapshots in a group snapshot. Raises NotFound, InvalidState."""
-    there = read_row(tx, group_snapshots, group_snapshot_id)
-    if there is None:
-        lock_row(tx, group_snapshots, group_snapshot_id, origin=origin)  # raises NotFound
-        raise Contended("the group snapshot came between a look and a lock")
+    there = read_seen(tx, group_snapshots, group_snapshot_id, origin=origin)
     doomed = snapshot_ids(tx, group_snapshot_id)
     of = {row["volume_id"] for id_ in doomed if (row := read_row(tx, snapshots, id_)) is not None}
     targets = [

@@ -50,7 +50,7 @@ from breezeblock.store.tables import (
     volume_types,
     volumes,
 )
-from breezeblock.store.transitions import Must, Transition, equals, has_no, insert_row, lock_rows, read_row
+from breezeblock.store.transitions import Must, Transition, equals, has_no, insert_row, lock_rows, read_row, read_seen
 
 
 class GroupFromSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +126,7 @@ def begin_create(
     Raises NotFound (source), InvalidState (source, its members, no room), OverQuota.
     """
     source = _find(tx, wanted, origin)
+    read_seen(tx, source.table, source.row_id, origin=origin)
     types = _types(tx, source)
     pools = {pool.name: pool for pool in allocate.read_pools(tx)}
     largest_gib = quotas.largest_volume(tx, origin.project_id, defaults=quota_defaults)

@@ -56,6 +56,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 DELETABLE: Final = ("available", "error", "error_deleting")
@@ -263,7 +264,7 @@ def update(
     if both:
         raise BadRequest(f"Volumes {', '.join(both)} are to be added to group {group_id} and removed from it.")
     named = (*add, *remove)
-    there = set(tx.execute(_THERE, {"ids": list(named)}).scalars()) if named else set()
+    there = _there(tx, named, origin)
     lock_rows(
         tx,
         [(volume_groups, group_id), *((volumes, volume_id) for volume_id in there)],
@@ -296,6 +297,12 @@ def update(
     return Accepted(None, group | fields)
 
 
+def _there(tx: Connection, ids: Sequence[str], origin: Origin) -> set[str]:
+    """Those of these volumes that are there, as far as the caller can see: nobody else's is held."""
+    asked = {"ids": list(ids), "project": origin.project_id}
+    return set(tx.execute(_THERE[origin.is_admin], asked).scalars()) if ids else set()
+
+
 def _is_new(group: Mapping[str, Any], volume: Mapping[str, Any] | None) -> bool:
     """Whether it is not in the group yet: what is in it already is not looked at."""
     return volume is None or volume["group_id"] != group["id"]
@@ -306,7 +313,7 @@ def _joining(
 ) -> str:
     """The volume, if it may be added to the group. Raises InvalidState."""
     volume = rows.get(volume_id)
-    if volume is None or not (origin.is_admin or volume["project_id"] == origin.project_id):
+    if volume is None:
         why = "it could not be found"
     elif volume["project_id"] != group["project_id"]:
         why = "they belong to different projects"
@@ -351,6 +358,7 @@ def reset_status(tx: Connection, *, origin: Origin, group_id: str, status: str) 
 
 def begin_delete(tx: Connection, *, origin: Origin, group_id: str, with_volumes: bool) -> Accepted:
     """Accept a delete, with all volumes in it or not at all while there are any. Raises NotFound, InvalidState."""
+    read_seen(tx, volume_groups, group_id, origin=origin)
     members = volume_ids(tx, group_id)
     targets = [(volume_groups, group_id), *((volumes, volume_id) for volume_id in members)]
     lock_rows(tx, targets, origin=origin, asked_for=group_id)
@@ -412,4 +420,6 @@ def _lock(tx: Connection, payload: DeleteGroup) -> None:
     lock_rows(tx, [(volume_groups, payload.group_id), *doomed])
 
 
-_THERE: Final[Any] = select(volumes.c.id).where(volumes.c.id.in_(bindparam("ids", expanding=True)))
+# Those of some volumes that are there; for others than administrators, those that are the project's.
+_ANYBODYS: Final[Any] = select(volumes.c.id).where(volumes.c.id.in_(bindparam("ids", expanding=True)))
+_THERE: Final = {True: _ANYBODYS, False: _ANYBODYS.where(volumes.c.project_id == bindparam("project"))}

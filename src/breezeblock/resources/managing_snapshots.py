@@ -42,6 +42,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 RELEASED_AS: Final = "snapshot-{}"
@@ -155,10 +156,7 @@ def fail_manage(
 
 def begin_unmanage(tx: Connection, *, origin: Origin, snapshot_id: SnapshotId) -> Accepted:
     """Accept that a snapshot is let go; its data stays on storage. Raises NotFound, BadRequest, InvalidState."""
-    there = read_row(tx, snapshots, snapshot_id)
-    if there is None:
-        lock_row(tx, snapshots, snapshot_id, origin=origin)  # raises NotFound
-        raise AssertionError("a row cannot be missing and locked")
+    there = read_seen(tx, snapshots, snapshot_id, origin=origin)
     lock_rows(tx, ((snapshots, snapshot_id), (volumes, there["volume_id"])), origin=origin, asked_for=snapshot_id)
     row = UNMANAGE.apply_locked(tx, snapshot_id, now_us=origin.at_us)
     volume = read_row(tx, volumes, row["volume_id"])

@@ -28,6 +28,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 __all__ = [
@@ -339,6 +340,7 @@ def _lock(tx: Connection, origin: Origin, volume_id: str) -> Mapping[str, Any]:
 
 def _lock_all(tx: Connection, origin: Origin, volume_id: str) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
     """A volume and all its attachments, which stay as they are until we commit. Raises NotFound."""
+    read_seen(tx, volumes, volume_id, origin=origin)
     ids = ids_of(tx, volume_id)
     together = [(volumes, volume_id), *((attachments, id_) for id_ in ids)]
     lock_rows(tx, together, origin=origin, asked_for=volume_id)

@@ -41,6 +41,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 
@@ -249,10 +250,7 @@ def begin_force_delete(tx: Connection, *, origin: Origin, snapshot_id: SnapshotI
 def _begin_delete(
     tx: Connection, transition: Transition, origin: Origin, snapshot_id: str, *, force: bool = False
 ) -> Accepted:
-    there = read_row(tx, snapshots, snapshot_id)
-    if there is None:
-        lock_row(tx, snapshots, snapshot_id, origin=origin)  # raises NotFound
-        raise AssertionError("a row cannot be missing and locked")
+    there = read_seen(tx, snapshots, snapshot_id, origin=origin)
     lock_rows(tx, ((snapshots, snapshot_id), (volumes, there["volume_id"])), origin=origin, asked_for=snapshot_id)
     refuse_frozen(tx, there)
     row = transition.apply_locked(tx, snapshot_id, now_us=origin.at_us)

@@ -45,6 +45,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 
@@ -288,12 +289,11 @@ def fail_extend(
 
 def begin_revert(tx: Connection, *, origin: Origin, volume_id: VolumeId, snapshot_id: SnapshotId) -> Accepted:
     """Accept a revert to the volume's latest snapshot. Raises NotFound, BadRequest (not the latest), Conflict (status)."""
-    latest = _latest_snapshot(tx, volume_id)
-    if latest is None:
-        lock_row(tx, volumes, volume_id, origin=origin)  # NotFound comes before anything else about the volume
+    read_seen(tx, volumes, volume_id, origin=origin)  # NotFound comes before anything else about the volume
+    if (latest := _latest_snapshot(tx, volume_id)) is None:
         raise BadRequest(f"Volume {volume_id} has no snapshots.")
     lock_rows(tx, [(volumes, volume_id), (snapshots, latest["id"])], origin=origin, asked_for=volume_id)
-    latest = _latest_snapshot(tx, volume_id)  # again: now that no other transaction can add or remove one
+    latest = _latest_snapshot(tx, volume_id)  # again: nobody can change it now
     # One that stayed with who gave the volume away is none that this caller knows of.
     seen = latest is not None and (origin.is_admin or latest["project_id"] == origin.project_id)
     if latest is None or latest["id"] != snapshot_id or not seen:

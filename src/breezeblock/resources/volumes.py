@@ -62,6 +62,7 @@ from breezeblock.store.transitions import (
     lock_rows,
     new,
     read_row,
+    read_seen,
 )
 
 SNAPSHOT_DELETABLE: Final = ("available", "error", "error_deleting")
@@ -277,7 +278,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewVolume, quota_def
     request is accepted all the same: the volume appears in `error`, with a message that says why.
     """
     source_table, source_id = _source_of(wanted)
-    guess = None if source_table is None else read_row(tx, source_table, source_id)
+    guess = None if source_table is None else read_seen(tx, source_table, source_id, origin=origin)
     type_id = type_of(tx, wanted, guess, origin)["id"]
     # Before the rows are ours, for which others wait: what of it changes decides by its own columns, or may be a moment old.
     pools = allocate.read_pools(tx)
@@ -376,6 +377,8 @@ def begin_force_delete(tx: Connection, *, origin: Origin, volume_id: VolumeId, c
 def _begin_delete(
     tx: Connection, transition: Transition, origin: Origin, volume_id: str, *, cascade: bool, force: bool = False
 ) -> Accepted:
+    if cascade:
+        read_seen(tx, volumes, volume_id, origin=origin)
     doomed = _snapshot_ids(tx, volume_id) if cascade else []
     together = [(volumes, volume_id), *((snapshots, snapshot_id) for snapshot_id in doomed)]
     lock_rows(tx, together, origin=origin, asked_for=volume_id)

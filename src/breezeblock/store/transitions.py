@@ -219,6 +219,19 @@ def lock_rows(
             raise Contended(f"{NOUNS.get(table.name, table.name)} {row_id} has gone since it was read")
 
 
+def read_seen(tx: Connection, table: Table, row_id: str, *, origin: Origin) -> dict[str, Any]:
+    """The row now, if the caller can see it; raises NotFound otherwise. Nothing is locked.
+
+    For whoever goes on to read, and to lock, what belongs to the row: those who cannot see it must not make others wait for
+    that, and must not learn from the time it takes that there is something.
+    """
+    row = read_row(tx, table, row_id)
+    seen_by = None if origin.is_admin else origin.project_id
+    if row is None or row.get("tombstone") or seen_by not in (None, row.get("project_id", seen_by)):
+        raise NotFound(f"{NOUNS.get(table.name, table.name)} {row_id} could not be found.")
+    return row
+
+
 def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:
     """The row now, or None."""
     row = tx.execute(_read(table), {"row_id": row_id}).mappings().one_or_none()

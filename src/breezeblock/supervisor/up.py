@@ -55,6 +55,7 @@ def run(chosen: Settings) -> int:
         locked = folder.lock()
     except OSError as error:
         raise CannotStart(f"The data folder {folder.path} cannot be used: {error.strerror}.") from error
+    _check_policies(chosen)
     log_file = os.fdopen(folder.open_log("up"), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
     _prepare_database(chosen)
@@ -63,6 +64,20 @@ def run(chosen: Settings) -> int:
     folder.told.unlink(missing_ok=True)
     os.close(locked)
     return status
+
+
+def _check_policies(chosen: Settings) -> None:
+    """Before anything is started: what every API process would refuse. Raises CannotStart with all that is wrong."""
+    if chosen.policy.file is None:
+        return
+    from breezeblock.api.policy import PolicyError, load
+
+    try:
+        _, book = load(chosen.policy.file)
+    except PolicyError as error:
+        raise CannotStart(f"The policies cannot be used:\n{error}") from error
+    for warning in book.warnings:
+        say(f"{chosen.policy.file}: {warning}")
 
 
 def _prepare_database(chosen: Settings) -> None:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from breezeblock.api import answers
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import DEFAULT_TYPES
+from breezeblock.api.policy import Target
 from breezeblock.api.routing import Route
 from breezeblock.api.schemas.default_types import DefaultTypeBody
 from breezeblock.api.views.shapes import TEXT, many, named, object_of
@@ -25,14 +26,14 @@ async def list_defaults(call: Call) -> Response:
 
 async def show(call: Call) -> Response:
     """GET /v3/default-types/{owner}. 200."""
-    call.permit("volume_extension:default_get")
+    call.permit("volume_extension:default_get", Target(project_id=call.path["owner"], user_id=""))
     row = await call.store.read(default_types.get_default, project_id=call.path["owner"])
     return answers.json({"default_type": _shown(row)})
 
 
 async def put(call: Call) -> Response:
     """PUT /v3/default-types/{owner}. 200, what counts now."""
-    call.permit("volume_extension:default_set_or_update")
+    call.permit("volume_extension:default_set_or_update", Target(project_id=call.path["owner"], user_id=""))
     project_id = call.path["owner"]
     if not 0 < len(project_id) <= PROJECT_MAX:
         raise BadRequest(f"Invalid project of {len(project_id)} characters in the URL: expected 1 to {PROJECT_MAX}.")
@@ -43,7 +44,7 @@ async def put(call: Call) -> Response:
 
 async def delete(call: Call) -> Response:
     """DELETE /v3/default-types/{owner}: back to the service's default. 204, also where nothing was said."""
-    call.permit("volume_extension:default_unset")
+    call.permit("volume_extension:default_unset", Target(project_id=call.path["owner"], user_id=""))
     await call.store.run(default_types.unset_default, project_id=call.path["owner"])
     return answers.empty(204)
 

@@ -8,9 +8,10 @@ from starlette.responses import Response
 from breezeblock.api import answers, paging
 from breezeblock.api.call import Call
 from breezeblock.api.paging import Filter, Kind
+from breezeblock.api.policy import Target
 from breezeblock.api.schemas.quotas import QuotaClassSetBody, QuotaSetBody
 from breezeblock.api.views import quotas as views
-from breezeblock.model.errors import BadRequest, Forbidden
+from breezeblock.model.errors import BadRequest
 from breezeblock.resources import quota_sets
 
 OWNER_MAX = 255
@@ -36,10 +37,11 @@ async def show_defaults(call: Call) -> Response:
 
 async def update(call: Call) -> Response:
     """PUT /v3/{project_id}/os-quota-sets/{owner}; `skip_validation=true` allows limits below what is used. 200."""
-    call.permit("volume_extension:quotas:update")
+    owner = _owner(call)
+    call.permit("volume_extension:quotas:update", Target(project_id=owner, user_id=""))
     limits = await call.store.run(
         quota_sets.update,
-        project_id=_owner(call),
+        project_id=owner,
         limits=call.body(QuotaSetBody).limits(),
         defaults=defaults(call),
         below_usage=paging.flag(call.query, "skip_validation"),
@@ -49,8 +51,9 @@ async def update(call: Call) -> Response:
 
 async def delete(call: Call) -> Response:
     """DELETE /v3/{project_id}/os-quota-sets/{owner}: back to the defaults. 200, empty body."""
-    call.permit("volume_extension:quotas:delete")
-    await call.store.run(quota_sets.reset, project_id=_owner(call))
+    owner = _owner(call)
+    call.permit("volume_extension:quotas:delete", Target(project_id=owner, user_id=""))
+    await call.store.run(quota_sets.reset, project_id=owner)
     return answers.empty(200)
 
 
@@ -80,11 +83,9 @@ def defaults(call: Call) -> dict[str, int]:
 
 
 def _permit_own(call: Call) -> str:
-    """Whose quotas are asked for: a member's own project, or any for administrators. Raises Forbidden."""
-    call.permit("volume_extension:quotas:show")
+    """Whose quotas are asked for: by default a member's own project, or any for administrators. Raises Forbidden."""
     owner = _owner(call)
-    if owner != call.origin.project_id and not call.origin.is_admin:
-        raise Forbidden(f"Policy does not allow volume_extension:quotas:show for project {owner}: it is not this one.")
+    call.permit("volume_extension:quotas:show", Target(project_id=owner, user_id=""))
     return owner
 
 

@@ -187,7 +187,7 @@ async def show_encryption_word(call: Call) -> Response:
 async def extend(call: Call) -> Response:
     """os-extend. 202."""
     call.permit("volume:extend")
-    in_use = call.microversion >= EXTEND_IN_USE and call.may("volume:extend_attached_volume")
+    in_use = call.microversion >= EXTEND_IN_USE and call.allows("volume:extend_attached_volume")
     body = call.body(schemas.Extend)
     accepted = await call.store.run(
         volume_changes.begin_extend,
