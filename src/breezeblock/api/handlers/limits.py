@@ -23,4 +23,4 @@ async def show(call: Call) -> Response:
     if call.origin.is_admin and call.microversion >= LIMITS_PROJECT:
         project_id = call.query.get("project_id", call.query.get("tenant_id", project_id))
     found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call))
-    return answers.json(views.limits(found))
+    return answers.json(views.limits(found, call.services.rates.standing(project_id)))
