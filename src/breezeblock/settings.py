@@ -463,7 +463,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], object]]:
 
 def _shown(name: str, value: object) -> str:
     """A value as TOML, hidden if its name says that it is a secret."""
-    if names_a_secret(name):
+    if names_a_secret(name) and value != "":  # that there is none is no secret
         return json.dumps(HIDDEN)
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(str(key))} = {_shown(str(key), item)}" for key, item in value.items())
