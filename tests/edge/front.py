@@ -71,9 +71,7 @@ class _Running:
         env = real_env()
         opened = open_database(self._chosen, env)
         app = build_app(Services(store=opened.store, env=env, doorbell=NobodyListens(), settings=self._chosen))
-        front = Front(
-            app, self._listening_file, api=self._chosen.api, limits=self._chosen.limits, clock=env.clock
-        )
+        front = Front(app, self._listening_file, api=self._chosen.api, limits=self._chosen.limits, clock=env.clock)
         front.start()
         renewing = asyncio.ensure_future(front.renew())
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -151,7 +149,9 @@ def _whole(content: bytes) -> int:
     found = 0
     while b"\r\n\r\n" in content:
         head, rest = content.split(b"\r\n\r\n", 1)
-        lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        lengths = [
+            line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
+        ]
         length = int(lengths[0]) if lengths else 0
         if len(rest) < length:
             return found

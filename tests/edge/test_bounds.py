@@ -80,7 +80,9 @@ def test_too_many_headers_are_refused(port: int) -> None:
     ],
     ids=["url", "header", "headers", "endless-url", "endless-method"],
 )
-def test_what_is_far_too_long_is_refused_by_the_server_itself_and_ends_the_connection(port: int, request_: bytes) -> None:
+def test_what_is_far_too_long_is_refused_by_the_server_itself_and_ends_the_connection(
+    port: int, request_: bytes
+) -> None:
     answer = say(port, request_, until=99)
 
     assert answer.ended
@@ -108,7 +110,10 @@ def test_a_body_without_an_end_is_refused_when_it_is_too_long(port: int) -> None
 
 
 def test_a_body_in_chunks_is_a_body(port: int) -> None:
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (b'{"volume_type"', b':{"name":"gold"', b"}}")) + b"0\r\n\r\n"
+    chunks = (
+        b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (b'{"volume_type"', b':{"name":"gold"', b"}}"))
+        + b"0\r\n\r\n"
+    )
 
     assert say(port, posted(chunks, b"Transfer-Encoding: chunked\r\n")).status == 200
 
@@ -204,7 +209,9 @@ def test_requests_that_come_at_once_are_answered_in_their_order(port: int) -> No
     assert answer.statuses == [200, 404, 200]
 
 
-@pytest.mark.parametrize("request_", [FINE, POST % (b"Content-Length: 100\r\n", b'{"volume_type":')], ids=["whole", "half"])
+@pytest.mark.parametrize(
+    "request_", [FINE, POST % (b"Content-Length: 100\r\n", b'{"volume_type":')], ids=["whole", "half"]
+)
 def test_a_client_that_closes_its_end_is_taken_for_gone(port: int, request_: bytes) -> None:
     answer = say(port, request_, shut=True, until=99)
 

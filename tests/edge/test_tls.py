@@ -46,7 +46,7 @@ def handshake(port: int, context: ssl.SSLContext) -> tuple[str, str]:
     ):
         certificate = connection.getpeercert()
         assert certificate is not None
-        (((_, name),),) = certificate["subject"]  # type: ignore[misc]
+        (((_, name),),) = certificate["subject"]  # type: ignore[misc, str-unpack]
         return str(connection.version()), str(name)
 
 

@@ -18,9 +18,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def options(files: Files, *, password: str = "", client_ca: Path | None = None) -> Api:
-    return Api(
-        tls_certificate=files.certificate, tls_key=files.key, tls_key_password=password, tls_client_ca=client_ca
-    )
+    return Api(tls_certificate=files.certificate, tls_key=files.key, tls_key_password=password, tls_client_ca=client_ca)
 
 
 def refusal(api: Api) -> str:
@@ -37,7 +35,7 @@ def test_a_pair_is_held_in_memory_alone(authority: Authority) -> None:
 
     assert b"ENCRYPTED" not in Path(path_of(pair.key_file)).read_bytes()
     assert pair.subject == "CN=one"
-    assert "memfd:" in os.readlink(path_of(pair.key_file))
+    assert "memfd:" in str(Path(path_of(pair.key_file)).readlink())
     assert stat.S_ISREG(os.fstat(pair.key_file).st_mode)
     assert pair.stamp != stamp(options(files))
     pair.close()

@@ -58,7 +58,9 @@ def test_a_credential_of_systemd_is_the_option_that_it_is_called_as(tmp_path: Pa
     key = written(tmp_path, "backup_stores.far.encryption_key_file", "key")
     written(tmp_path, "a-tool.password", "not ours")
 
-    loaded = load(None, NODES | {"CREDENTIALS_DIRECTORY": str(tmp_path), "BREEZEBLOCK_BACKUP_STORES__FAR__TYPE": "folder"})
+    loaded = load(
+        None, NODES | {"CREDENTIALS_DIRECTORY": str(tmp_path), "BREEZEBLOCK_BACKUP_STORES__FAR__TYPE": "folder"}
+    )
 
     assert loaded.settings.database.url == URL
     assert loaded.sources["database.url"].startswith("credential database.url")
