@@ -143,7 +143,9 @@ def test_versions_are_said_as_cinders_description_says_them(document: dict[str, 
 # GETs that only do something, that answer plain texts, and the description itself.
 WITHOUT_FORM = {
     *(f"qos-specs/{{qos_id}}/{verb}" for verb in ("associate", "disassociate", "disassociate_all")),
-    "/healthcheck", "/healthcheck/live", "/healthcheck/ready",
+    "/healthcheck",
+    "/healthcheck/live",
+    "/healthcheck/ready",
     "/metrics",
     "/openapi.json",
 }
