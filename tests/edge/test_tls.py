@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import pytest
 from tests.edge.authority import Authority, Files
-from tests.edge.front import HOST, front
+from tests.edge.front import HOST, front, read
 
 from breezeblock.processes import server
 
@@ -130,6 +130,13 @@ class Load:
                 time.sleep(0.01)
 
 
+def seen(port: int, context: ssl.SSLContext, wanted: str) -> None:
+    """Return when some connection sees that certificate."""
+    until = time.monotonic() + RENEWED_WITHIN_S
+    while handshake(port, context)[1] != wanted:
+        assert time.monotonic() < until, f"{wanted} is not served"
+
+
 def served(port: int, context: ssl.SSLContext, wanted: str) -> None:
     """Return when ten connections in a row see that certificate."""
     until = time.monotonic() + RENEWED_WITHIN_S
@@ -158,8 +165,30 @@ def test_a_new_certificate_is_served_and_no_request_is_lost(
     assert load.failed == []
 
 
+def test_a_connection_from_before_is_told_to_end_with_its_next_answer(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed without a word, it could be closed while a request is on its way."""
+    monkeypatch.setattr(server, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(server, "HANDING_OVER_S", RENEWED_WITHIN_S)
+    files, context = authority.write("first"), trusting(authority)
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with front(tmp_path / "data", options(files)) as port:
+        with (
+            socket.create_connection((HOST, port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as connection,
+        ):
+            connection.sendall(asked)
+            assert "connection" not in read(connection, until=1).headers
+            authority.write("second", into=files)
+            seen(port, context, "second")
+            connection.sendall(asked)
+            answer = read(connection, until=2)
+    assert (answer.statuses, answer.headers["connection"], answer.ended) == ([300], "close", True)
+
+
 def test_what_cannot_be_served_leaves_the_last_good_certificate(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-written file, a key of another certificate, or none at all."""
     monkeypatch.setattr(server, "LOOK_EVERY_S", 0.02)

@@ -49,8 +49,8 @@ class Front:
         self._clock = clock
         self._pair: Pair | None = None
         self._serving: _Generation | None = None
-        self._before: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
+        # Those that were replaced, each by the task that lets it go.
+        self._before: dict[asyncio.Task[None], _Generation] = {}
 
     def start(self) -> None:
         """Begin to serve. Raises Unusable."""
@@ -89,7 +89,8 @@ class Front:
     async def stop(self) -> None:
         """Accept nothing more; return when the last request under way is answered."""
         assert self._serving is not None, "stopped before it was started"
-        self._serving.stop()
+        for one in (self._serving, *self._before.values()):
+            one.stop()
         await asyncio.wait({self._serving.task, *self._before})
 
     def _replace(self, pair: Pair) -> None:
@@ -101,8 +102,8 @@ class Front:
         self._warn_of_age(pair)
         log.info("tls.renewed", subject=pair.subject, not_after=pair.not_after.isoformat())
         task = asyncio.ensure_future(old.hand_over(self._clock))
-        self._before.add(task)
-        task.add_done_callback(self._before.discard)
+        self._before[task] = old
+        task.add_done_callback(self._before.pop)
 
     def _generation(self) -> "_Generation":
         return _Generation(self._app, self._listening_file, limits=self._limits, pair=self._pair)
@@ -127,7 +128,10 @@ class _Generation:
     async def hand_over(self, clock: Clock) -> None:
         """Have every client open its connection anew, and end."""
         self._is_last = True
-        await clock.sleep(HANDING_OVER_S)
+        pause = asyncio.ensure_future(clock.sleep(HANDING_OVER_S))
+        # Whichever is first: the process may be told to stop meanwhile.
+        await asyncio.wait({self.task, pause}, return_when=asyncio.FIRST_COMPLETED)
+        pause.cancel()
         self.stop()
         await asyncio.wait({self.task})
 
