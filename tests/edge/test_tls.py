@@ -173,17 +173,16 @@ def test_a_connection_from_before_is_told_to_end_with_its_next_answer(
     monkeypatch.setattr(server, "HANDING_OVER_S", RENEWED_WITHIN_S)
     files, context = authority.write("first"), trusting(authority)
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with front(tmp_path / "data", options(files)) as port:
-        with (
-            socket.create_connection((HOST, port), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname=HOST) as connection,
-        ):
-            connection.sendall(asked)
-            assert "connection" not in read(connection, until=1).headers
-            authority.write("second", into=files)
-            seen(port, context, "second")
-            connection.sendall(asked)
-            answer = read(connection, until=2)
+    with (
+        front(tmp_path / "data", options(files)) as port, socket.create_connection((HOST, port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as connection,
+    ):
+        connection.sendall(asked)
+        assert "connection" not in read(connection, until=1).headers
+        authority.write("second", into=files)
+        seen(port, context, "second")
+        connection.sendall(asked)
+        answer = read(connection, until=2)
     assert (answer.statuses, answer.headers["connection"], answer.ended) == ([300], "close", True)
 
 
