@@ -174,7 +174,8 @@ def test_a_connection_from_before_is_told_to_end_with_its_next_answer(
     files, context = authority.write("first"), trusting(authority)
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with (
-        front(tmp_path / "data", options(files)) as port, socket.create_connection((HOST, port), timeout=10) as plain,
+        front(tmp_path / "data", options(files)) as port,
+        socket.create_connection((HOST, port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as connection,
     ):
         connection.sendall(asked)
