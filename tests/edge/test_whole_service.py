@@ -34,6 +34,8 @@ class World:
     service: Service
     client: httpx.Client
     key: Path
+    user: int | None
+    """As whom it runs, if not as we do."""
     told: list[str]
     """All that it has answered, headers and bodies."""
 
@@ -89,24 +91,32 @@ def _running(folder: Path) -> Iterator[World]:
     for path in (folder, *folder.iterdir()):
         os.chown(path, NOBODY, NOBODY)
         path.chmod(0o700 if path.is_dir() else 0o400)
-    probe = [sys.executable, "-c", "import breezeblock"]
-    if subprocess.run(probe, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=False).returncode:
-        not_here("somebody else than root cannot read this installation")
+    user = NOBODY if _can_run(NOBODY) else None
     environ = {
         "BREEZEBLOCK_CONFIG": str(file),
         "BREEZEBLOCK_API__TLS_CERTIFICATE": str(pair.certificate),
         "BREEZEBLOCK_API__TLS_KEY": str(pair.key),
         "BREEZEBLOCK_API__TLS_KEY_PASSWORD": SECRETS["key-password"],
     }
-    service = start(folder / "data", nodes=1, workers=1, environ=environ, user=NOBODY)
+    service = start(folder / "data", nodes=1, workers=1, environ=environ, user=user)
     context = ssl.create_default_context(cafile=str(authority.path))
     try:
         with httpx.Client(base_url=service.endpoint, verify=context, trust_env=False) as client:
-            world = World(service, client, pair.key, [])
+            world = World(service, client, pair.key, user, [])
             _use(world)
             yield world
     finally:
         service.end()
+
+
+def _can_run(user: int) -> bool:
+    """Whether somebody else can read this interpreter and all that it needs: it may be in a folder of root's."""
+    probe = [sys.executable, "-c", "import breezeblock.cli"]
+    try:
+        done = subprocess.run(probe, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False)
+    except PermissionError:
+        return False
+    return done.returncode == 0
 
 
 def _use(world: World) -> None:
@@ -131,6 +141,8 @@ def _use(world: World) -> None:
 
 def test_it_serves_as_an_unprivileged_user(world: World) -> None:
     """Volumes, snapshots and backups were made; none of its processes is anybody else."""
+    if world.user is None:
+        not_here("somebody else than root cannot read this installation")
     uids = {Path(f"/proc/{pid}").stat().st_uid for pid in world.service.pids()}
 
     assert uids == {NOBODY}
@@ -182,8 +194,7 @@ def test_no_secret_is_left_in_logs_or_in_the_database(world: World) -> None:
     key_lines = [line for line in world.key.read_text().splitlines() if len(line) == 64]
     assert key_lines
     texts = {path: path.read_bytes() for path in (*logs, *database, *sorted((folder / "run").glob("*.json")))}
-    assert any(b"debug" in text for text in texts.values())
-    assert any(b"events." in text for text in texts.values())
+    assert any(b"request.answered" in text for text in texts.values())
     for path, text in texts.items():
         for secret in (*SECRETS.values(), *key_lines):
             assert secret.encode() not in text, path
