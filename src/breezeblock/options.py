@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
+from breezeblock.options_limits import Limits
 
 UNLIMITED: Final = -1
 
@@ -18,6 +19,8 @@ Method = Literal["same_machine", "boot", "external", "storage"]
 LocksKind = Literal["local", "database", "tooz"]
 # As they go over a line each: `key=value`.
 OptionValue = bool | int | Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
+# Hidden wherever settings are shown; may be in a file of its own or a credential of systemd (settings_secrets.py).
+Secret = Annotated[str, Meta(extra={"secret": True})]
 Options = dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")], OptionValue]
 
 
@@ -50,17 +53,33 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=3600, description="How long a request waits for an answer that a backend has to give.")
     ] = 50.0
     drain_s: Annotated[float, Meta(ge=0, le=3600, description="How long a stop waits for requests in flight.")] = 10.0
+    tls_certificate: Annotated[
+        Path | None,
+        Meta(description="Its certificate and those that vouch for it, in PEM; with it the API speaks TLS."),
+    ] = None
+    tls_key: Annotated[Path | None, Meta(description="The certificate's private key, in PEM.")] = None
+    tls_key_password: Annotated[Secret, Meta(description="What the key is encrypted with; empty: it is not.")] = ""
+    tls_client_ca: Annotated[
+        Path | None, Meta(description="Who vouches for clients, in PEM; with it only those with a certificate may ask.")
+    ] = None
+    trusted_proxies: Annotated[
+        list[str], Meta(description="Addresses and networks of proxies whose headers are believed.", max_length=64)
+    ] = []
+    proxy_headers: Annotated[
+        Literal["x-forwarded", "forwarded"],
+        Meta(description="Which they write: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded."),
+    ] = "x-forwarded"
 
 
 class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[
-        str,
+        Secret,
         Meta(
             description="sqlite:///PATH, or postgresql:// or mariadb://USER:PASSWORD@HOST/NAME; empty: SQLite in data_dir."
         ),
     ]
     failover_urls: Annotated[
-        list[str], Meta(description="More servers of the same database: the next is used when one does not answer.")
+        list[Secret], Meta(description="More servers of the same database: the next is used when one does not answer.")
     ] = []
     connections: Annotated[
         int, Meta(ge=2, le=256, description="Connections of each process for writing to a server; half as many read.")
@@ -99,7 +118,7 @@ class Doorbell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="What tells nodes of new work; auto is postgresql with that database, else datagram."),
     ] = "auto"
     urls: Annotated[
-        list[str],
+        list[Secret],
         Meta(max_length=16, description="Its servers, tried in turn; default, with postgresql, the database's."),
     ] = []
     quorum: Annotated[
@@ -164,7 +183,7 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         LocksKind,
         Meta(description="Who keeps its driver's locks; default local where all nodes share a machine, else database."),
     ]
-    locks_url: Annotated[str, Meta(max_length=1024, description="The service that `tooz` is to use.")] = ""
+    locks_url: Annotated[Secret, Meta(max_length=1024, description="The service that `tooz` is to use.")] = ""
     locks_scope: Annotated[Name, Meta(description="Backends with the same scope share locks; default its own name.")]
 
 
@@ -272,7 +291,7 @@ class EventReceiver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(description="What takes them; oslo is notifications on RabbitMQ, nova its server events."),
     ] = "log"
     urls: Annotated[
-        list[str],
+        list[Secret],
         Meta(
             max_length=16,
             description="webhook: where to POST. oslo: the brokers, tried in turn. nova: its endpoint, if not of the catalog.",
@@ -339,6 +358,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     events: dict[Name, EventReceiver] = {}
     audit: Audit = Audit()
     policy: Policy = Policy()
+    limits: Limits = Limits()
 
     @property
     def one_machine(self) -> bool:
@@ -388,6 +408,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "log": Log,
     "audit": Audit,
     "policy": Policy,
+    "limits": Limits,
 }
 # Sections of which there may be many, each with a name: `[backends.fast]`.
 NAMED: Final[dict[str, type[Struct]]] = {

@@ -1,8 +1,8 @@
 """Every option, read once into one frozen value.
 
-A value comes from, in rising order: its default, the TOML file, the environment (`BREEZEBLOCK_API__PORT`), the command
-line. All that is wrong is reported together, each with its key, its value, where it came from and what was expected:
-an operator should not find five mistakes in five restarts.
+A value comes from, in rising order: its default, the TOML file, a credential of systemd (`settings_secrets.py`), the
+environment (`BREEZEBLOCK_API__PORT`), the command line. All that is wrong is reported together, each with its key, its value,
+where it came from and what was expected: an operator should not find five mistakes in five restarts.
 
 Names without a double underscore (`BREEZEBLOCK_SEED`) are not options and are left alone, unless they begin like one.
 """
@@ -11,13 +11,13 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Struct, structs
 
+from breezeblock import settings_secrets
 from breezeblock.options import (
     DRIVERS,
     NAMED,
@@ -40,9 +40,12 @@ from breezeblock.options import (
     facts_of,
     is_one_machine,
 )
+from breezeblock.options_limits import Limits
+from breezeblock.settings_masks import HIDDEN, mask_url_secrets, names_a_secret
 from breezeblock.settings_rules import contradictions
 
 __all__ = [
+    "HIDDEN",
     "Api",
     "Audit",
     "Backend",
@@ -51,6 +54,7 @@ __all__ = [
     "Doorbell",
     "EventReceiver",
     "FenceAgent",
+    "Limits",
     "Loaded",
     "Log",
     "Nodes",
@@ -78,7 +82,6 @@ _EMPTY: Mapping[str, Mapping[str, object]] = {
 }
 _RATES = ("copy_rate_limit", "rate_limit", "restore_rate_limit")
 _DEFAULT_STORE = "default"
-HIDDEN = "***"
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -127,6 +130,7 @@ def load(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     """
     problems: list[Problem] = []
     given = list(_from_file(file, problems)) if file else []
+    given += _from_credentials(environ.get(settings_secrets.VARIABLE, ""), problems)
     given += _from_environment(environ, {one.key[:2] for one in given if one.key[0] in NAMED}, problems)
     here = Path.cwd()
     given += [
@@ -137,7 +141,7 @@ def load(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
 
     values: dict[tuple[str, ...], object] = {}
     sources: dict[tuple[str, ...], str] = {}
-    for one in given:
+    for one in _with_secrets_read(given, problems):
         # What a later source replaces is checked as well: it would fail on the day the later one is removed.
         try:
             values[one.key] = _convert(one)
@@ -223,6 +227,42 @@ def _from_environment(
         if key[0] in NAMED:
             key = (key[0], written.get((key[0], key[1]), key[1]), *key[2:])
         yield _Given(key, value, f"environment {variable}", here, strict=False)
+
+
+def _from_credentials(folder: str, problems: list[Problem]) -> Iterator[_Given]:
+    if not folder:
+        return
+
+    def refuse(key: str, path: Path, expected: str) -> None:
+        problems.append(Problem(key, str(path), "credentials", expected))
+
+    for key, path in settings_secrets.credentials(folder, refuse):
+        twin = key if settings_secrets.is_path(key) else (*key[:-1], f"{key[-1]}_file")
+        yield _Given(twin, str(path), f"credential {path.name}", path.parent, strict=False)
+
+
+def _with_secrets_read(given: Iterable[_Given], problems: list[Problem]) -> Iterator[_Given]:
+    """The same, with what is in a file of its own (`url_file`) as if it had been written where that was named."""
+    given = list(given)
+    written = {(one.key, one.source.partition(" ")[0]) for one in given}
+    for one in given:
+        option = settings_secrets.twin_of(one.key)
+        if option is None:
+            yield one
+            continue
+        key = ".".join(one.key)
+        if (option, one.source.partition(" ")[0]) in written:
+            problems.append(Problem(key, one.value, one.source, f"expected either this or {option[-1]}"))
+        try:
+            if not isinstance(one.value, str) or not one.value:
+                raise ValueError("expected the path of a file with the secret")
+            text = settings_secrets.read_secret(one.folder / one.value)
+        except ValueError as error:
+            problems.append(Problem(key, one.value, one.source, str(error)))
+            continue
+        is_list = get_origin(_bare(_type_of(option))) is list
+        value = text.splitlines() if is_list and "\n" in text else text
+        yield one._replace(key=option, value=value, source=f"{one.source}, {key}", strict=False)
 
 
 def _fold(name: str) -> str:
@@ -364,6 +404,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
         log=Log(**section("log")),
         audit=Audit(**section("audit")),
         policy=Policy(**section("policy")),
+        limits=Limits(**section("limits")),
         backends={
             name: _backend(name, section(_BACKENDS, name), service, nodes, one_machine=one_machine)
             for name in names(_BACKENDS) or ["file"]
@@ -412,26 +453,6 @@ def _decode_path(kind: type, value: object) -> object:
 
 # --- showing, without secrets -----------------------------------------------------------------------------------------
 
-_SECRET_NAME = re.compile(r"passw(or)?d|passphrase|secret|token|authorization|credential", re.IGNORECASE)
-# Where a secret is, is none.
-_PLACE_OF_SECRET = re.compile(r"_file$")
-# Greedy up to the last @: hiding too much costs a moment, showing a part of a password costs the password.
-_URL_PASSWORD = re.compile(r"(://[^\s/:@\"'<>]*):[^\s\"'<>]*@")
-_URL_QUERY_SECRET = re.compile(r"([?&][\w.-]*(?:passw(?:or)?d|secret|token)[\w.-]*=)[^\s&\"'<>]+", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1024)  # the names in log lines are few and come again for every line
-def names_a_secret(name: str) -> bool:
-    """Whether a value under this name is hidden wherever we show it."""
-    return _SECRET_NAME.search(name) is not None and _PLACE_OF_SECRET.search(name) is None
-
-
-def mask_url_secrets(text: str) -> str:
-    """The text with the passwords in its URLs hidden."""
-    if "://" not in text:
-        return text
-    return _URL_QUERY_SECRET.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
-
 
 def _rows(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], object]]:
     """Each option: dotted key, the same key in parts, value."""
@@ -445,7 +466,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], object]]:
 
 def _shown(name: str, value: object) -> str:
     """A value as TOML, hidden if its name says that it is a secret."""
-    if names_a_secret(name):
+    if names_a_secret(name) and value != "":  # that there is none is no secret
         return json.dumps(HIDDEN)
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(str(key))} = {_shown(str(key), item)}" for key, item in value.items())

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from breezeblock.database_urls import MARIADB, POSTGRESQL, is_server_url, kind_of, problem_of
 from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
+from breezeblock.settings_api import contradictions_of_api, contradictions_of_limits
 from breezeblock.settings_events import contradictions_of_events
 from breezeblock.settings_stores import contradictions_of_stores
 
@@ -47,6 +48,8 @@ def _api(settings: Settings) -> Iterator[Found]:
         reason = f"api.auth is {api.auth}, which believes every caller, so only this machine may call"
         way_out = "use 127.0.0.1 and let a proxy that checks its callers forward to it"
         yield "api.host", api.host, f"{reason}; {way_out}"
+    yield from contradictions_of_api(api)
+    yield from contradictions_of_limits(settings.limits)
 
 
 def _database(settings: Settings) -> Iterator[Found]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,17 +93,18 @@ class Api:
         policy: Path | None = None,
         audit: Audit | None = None,
         receivers: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._loop = loop
         self.bell = Bell()
-        environ = {
+        chosen = {
             "BREEZEBLOCK_SERVICE__DATA_DIR": str(folder),
             "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
             "BREEZEBLOCK_BACKUP_STORES__FAR__AVAILABILITY_ZONE": "attic",
             "BREEZEBLOCK_BACKUP_STORES__CINDERS__TYPE": "cinder-posix",
             "BREEZEBLOCK_BACKUP_STORES__CINDERS__PATH": str(folder / "cinder"),
         }
-        self.settings = settings.load(None, environ).settings
+        self.settings = settings.load(None, chosen | dict(environ or {})).settings
         self._env: Env = real_env()
         # Of the servers of a cluster the application uses one and the test another, or both go round all of them.
         opening = _open_servers() if databases.urls() else _open_file(folder / "test.db")

@@ -14,6 +14,8 @@ from tests.clients.requests import CINDER, CINDERCLIENT, CLIENTS, OPENSTACK, SDK
 # What no client has a method or a command for; tests/api has each of them.
 BY_NO_CLIENT = {
     "GET /healthcheck": "is for load balancers",
+    "GET /healthcheck/live": "is for service managers",
+    "GET /healthcheck/ready": "is for load balancers",
     "GET /v3/types/{type_id}/extra_specs/{key}": "clients read all extra specs at once",
     "PUT /v3/types/{type_id}/extra_specs/{key}": "clients send extra specs as a map, by POST",
     "GET /v3/types/{type_id}/encryption/{encryption_id}": "clients read all that a type says of encryption at once",

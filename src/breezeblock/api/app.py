@@ -2,17 +2,17 @@
 
     1. it gets an id, which every answer and every log line carries             (RequestIds)
     2. whatever goes wrong unexpectedly is logged and becomes 500               (RequestIds: the last resort)
-    3. its URL names a route and perhaps a project                             (Dispatch)
-    4. its microversion is read                                                 (Dispatch)
-    5. its caller is known                                                      (Dispatch, auth.py)
-    6. its handler runs; refusals become answers by the table                   (Dispatch, errors.py)
+    3. its URL and headers are within bounds                                   (Dispatch, incoming.py)
+    4. its URL names a route and perhaps a project                             (Dispatch)
+    5. its microversion is read                                                 (Dispatch)
+    6. its caller is known, and asks no faster than it may                      (Dispatch, auth.py, rates.py)
+    7. its handler runs; refusals become answers by the table                   (Dispatch, errors.py)
 
 Middlewares are plain ASGI: one that buffers or starts tasks would cost more than all of the rest.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from starlette.applications import Starlette
@@ -24,7 +24,10 @@ from breezeblock.api import auth, bodies, errors, microversions, owners, routes
 from breezeblock.api.audit import Entry
 from breezeblock.api.call import Call, Services
 from breezeblock.api.errors import Refused
+from breezeblock.api.incoming import NO_NUL, Headers, bounded, read_body, read_headers
 from breezeblock.api.microversions import Version
+from breezeblock.api.proxies import Proxies, Reached
+from breezeblock.api.rates import READS
 from breezeblock.api.routing import Handler, Match, Route, Router
 from breezeblock.env.contract import Ids
 from breezeblock.model.errors import BadRequest
@@ -33,14 +36,16 @@ from breezeblock.model.origin import Origin
 
 log = structlog.get_logger(__name__)
 
-# Far above any body of this API (255 characters of everything, some hundred metadata keys), far below trouble.
-BODY_BYTES_MAX: Final = 114_688
-JSON_TYPES: Final = ("application/json", "application/vnd.openstack.volume+json")
 _REQUEST_ID = re.compile(r"req-[0-9a-fA-F-]{36}\Z")
-_DIGITS = re.compile(r"[0-9]{1,20}\Z")
-# U+0000 as JSON writes it, after an even number of backslashes. PostgreSQL keeps no such text, so nothing here does.
-_NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-NO_NUL: Final = "the character U+0000 cannot be part of a text here"
+# What an answer holds is of one caller, and never a page, whatever a browser makes of its bytes. No other site's pages are
+# let read it: nothing here speaks CORS.
+SECURITY_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"server", b"breezeblock"),
+)
+# A line of the log has no more of a URL than this.
+_PATH_LOGGED: Final = 1024
 UNKNOWN_URL: Final = "There is no such URL."
 
 
@@ -76,6 +81,7 @@ class RequestIds:
                     *message.get("headers", ()),
                     (b"x-openstack-request-id", encoded),
                     (b"x-compute-request-id", encoded),
+                    *SECURITY_HEADERS,
                 ]
             await send(message)
 
@@ -91,7 +97,7 @@ class RequestIds:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
-                log.exception("request.broke", method=scope["method"], path=scope["path"])
+                log.exception("request.broke", method=scope["method"], path=scope["path"][:_PATH_LOGGED])
                 if started:
                     raise
                 await errors.fault(500, errors.BROKEN)(scope, receive, send_with_id)
@@ -104,14 +110,18 @@ class Dispatch:
         self._services = services
         self._authenticate = authenticate
         self._router = Router(routes.ROUTES)
+        api = services.settings.api
+        self._proxies = Proxies(api.trusted_proxies, family=api.proxy_headers)
         services.counts.begin(routes.KINDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._services.env.clock.boottime()
-        headers = _headers(scope)
+        headers = read_headers(scope)
         version = kind = None
-        entry = self._entry(scope)
+        reached = self._proxies.reached(scope, headers)
+        entry = self._entry(scope, reached)
         try:
+            bounded(scope)
             match = self._find(scope)
             kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
             version = self._version(scope, headers)
@@ -119,7 +129,7 @@ class Dispatch:
                 raise Refused(404, UNKNOWN_URL)
             if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
                 raise Refused(400, f"Malformed request URL: {NO_NUL}.")
-            response = await self._answer(scope, receive, headers, version, match, entry)
+            response = await self._answer(_Asked(scope, receive, headers, reached), version, match, entry)
         except errors.ANSWERED as error:  # what the table does not know goes on to RequestIds
             response = errors.answer_for(error)
         except Exception:
@@ -130,22 +140,22 @@ class Dispatch:
             microversions.mark(response.headers, version)
         if scope["method"] not in ("GET", "HEAD"):
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
-            log.info("request.answered", method=scope["method"], path=scope["path"], status=response.status_code)
+            path = scope["path"][:_PATH_LOGGED]
+            log.info("request.answered", method=scope["method"], path=path, status=response.status_code)
         self._count(kind, response.status_code, began)
         await self._audit(entry, response.status_code, bytes(response.body))
         await response(scope, receive, send)
 
-    def _entry(self, scope: Scope) -> Entry | None:
+    def _entry(self, scope: Scope, reached: Reached) -> Entry | None:
         """What is written down of a request, where that is wanted: of one that may change something."""
         if self._services.audit is None or scope["method"] in ("GET", "HEAD"):
             return None
-        client = scope.get("client")
         return Entry(
             method=scope["method"],
             path=scope["path"],
             request_id=scope["breezeblock.request_id"],
             at_us=self._services.env.clock.now_us(),
-            address=client[0] if client else "",
+            address=reached.address,
         )
 
     async def _audit(self, entry: Entry | None, status: int, body: bytes) -> None:
@@ -167,52 +177,58 @@ class Dispatch:
             path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
         return self._router.find(path)
 
-    def _version(self, scope: Scope, headers: Mapping[str, str]) -> Version:
+    def _version(self, scope: Scope, headers: Headers) -> Version:
         # Discovery must answer whatever version a client asks for: it is how the client learns better.
         if not scope["path"].startswith("/v3"):
             return microversions.OLDEST
         return microversions.negotiate(headers.get(microversions.HEADER.lower()))
 
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        headers: Mapping[str, str],
-        version: Version,
-        match: Match,
-        entry: Entry | None,
-    ) -> Response:
-        method: str = scope["method"]
+    async def _answer(self, asked: "_Asked", version: Version, match: Match, entry: Entry | None) -> Response:
+        method: str = asked.scope["method"]
         route = match.routes.get(method)
         if route is None:
             allowed = ", ".join(sorted(match.routes))
             raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
-        caller = await self._caller(scope, headers, match)
+        caller = await self._caller(asked, match)
+        if asked.scope["path"].startswith("/v3"):
+            self._require_rate(caller, method)
         await self._services.policy.refresh()
-        call = self._call(scope, headers, version, match, caller)
+        call = self._call(asked, version, match, caller)
         if entry is not None:
             entry.route, entry.call = route.template, call
         if method in ("POST", "PUT"):
-            call.raw = await _read_body(receive, headers)
+            timeout_s = self._services.settings.limits.body_timeout_s
+            call.raw = await read_body(asked.receive, asked.headers, timeout_s=timeout_s)
         if call.rights.asks_for_owners:
             call.target = await owners.find(call, route)
         response = await _handler(route, call)(call)
         assert call.permitted, f"{method} {route.template} answered without asking for permission"
         return response
 
-    async def _caller(self, scope: Scope, headers: Mapping[str, str], match: Match) -> auth.Caller:
-        client, default_project = scope.get("client"), self._services.settings.service.default_project
-        asking = auth.Asking(headers, match.url_project, default_project, client[0] if client else "")
+    async def _caller(self, asked: "_Asked", match: Match) -> auth.Caller:
+        default_project = self._services.settings.service.default_project
+        asking = auth.Asking(asked.headers, match.url_project, default_project, asked.reached.address)
         caller = await self._authenticate(asking)
         auth.require_storable(caller)
         return caller
 
-    def _call(
-        self, scope: Scope, headers: Mapping[str, str], version: Version, match: Match, caller: auth.Caller
-    ) -> Call:
-        services = self._services
+    def _require_rate(self, caller: auth.Caller, method: str) -> None:
+        """Raises Refused (429) when the caller's project asks faster than it may."""
+        refused = self._services.rates.take(caller.project_id, method)
+        if refused is not None:
+            rate, wait_s = refused
+            what = "read" if method in READS else "change something"
+            raise Refused(
+                429,
+                f"Project {caller.project_id} asks too fast: {rate.per_s} requests a second that {what} are taken, "
+                f"{rate.burst} at once. Try again in {wait_s} s.",
+                headers={"Retry-After": str(wait_s)},
+            )
+
+    def _call(self, asked: "_Asked", version: Version, match: Match, caller: auth.Caller) -> Call:
+        services, scope = self._services, asked.scope
         ids, rights = services.env.ids, services.policy.rights(caller)
         return Call(
             services=services,
@@ -230,11 +246,20 @@ class Dispatch:
             microversion=version,
             method=scope["method"],
             path=match.path,
-            headers=headers,
+            headers=asked.headers,
             query_string=scope["query_string"].decode("latin-1"),
-            base_url=_base_url(scope, headers),
+            base_url=asked.reached.base_url,
             url_project=match.url_project,
         )
+
+
+class _Asked(NamedTuple):
+    """A request as it came in."""
+
+    scope: Scope
+    receive: Receive
+    headers: Headers
+    reached: Reached
 
 
 def _handler(route: Route, call: Call) -> Handler:
@@ -252,45 +277,3 @@ def _handler(route: Route, call: Call) -> Handler:
         raise Refused(404, f"The action {key} does not exist in API version {call.microversion}.")
     call.action = key
     return action.handler
-
-
-async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The whole body, if it is JSON and not too long. Raises Refused."""
-    declared = headers.get("content-length", "")
-    if _DIGITS.match(declared) and int(declared) > BODY_BYTES_MAX:
-        raise Refused(413, f"The body has {declared} bytes: at most {BODY_BYTES_MAX} are taken.")
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "The request ended before its body did.")
-        body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
-            raise Refused(413, f"The body is too long: at most {BODY_BYTES_MAX} bytes are taken.")
-        more = message.get("more_body", False)
-    if b"\\u0000" in body and _NUL_IN_JSON.search(body):
-        raise Refused(400, f"Malformed request body: {NO_NUL}.")
-    media_type = headers.get("content-type", "").split(";")[0].strip().lower()
-    if body and media_type and media_type not in JSON_TYPES:
-        raise Refused(415, f"Content-Type {media_type} is not taken: expected {JSON_TYPES[0]}.")
-    return body
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """Headers by lower-case name; repeated ones joined with a comma, as HTTP lets us."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found
-
-
-def _base_url(scope: Scope, headers: Mapping[str, str]) -> str:
-    """Where the client found us: its Host header, and the scheme that a proxy in front of us was asked by."""
-    scheme = headers.get("x-forwarded-proto", scope.get("scheme", "http")).split(",")[0].strip()
-    host = headers.get("host")
-    if host is None:
-        server = scope.get("server") or ("localhost", None)
-        host = f"{server[0]}:{server[1]}" if server[1] else server[0]
-    return f"{scheme}://{host}{scope.get('root_path', '')}"

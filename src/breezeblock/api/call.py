@@ -13,8 +13,10 @@ from breezeblock.api import bodies
 from breezeblock.api.audit import Audit
 from breezeblock.api.auth import Caller
 from breezeblock.api.counts import RequestCounts
+from breezeblock.api.health import Health
 from breezeblock.api.microversions import Version
 from breezeblock.api.policy import Policy, Rights, Target
+from breezeblock.api.rates import Rates
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.model.origin import Origin
@@ -56,6 +58,14 @@ class Services:
     audit: Audit | None = None
     # By process: the files in memory in which each counts its rings (`doorbells.tally`).
     rings: Mapping[str, int] = field(default_factory=dict)
+    health: Health = field(init=False)
+    rates: Rates = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Of what is here already; a frozen value takes them this way only.
+        object.__setattr__(self, "health", Health(self.store, self.env.clock))
+        rates = Rates(self.settings.limits, self.env.clock, processes=self.settings.api.workers)
+        object.__setattr__(self, "rates", rates)
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ RESPONSES: Final = "#/components/responses/{name}"
 PARAMETERS: Final = "#/components/parameters/{name}"
 _VARIABLE = re.compile(r"\{([^}]+)\}")
 # What the layer of HTTP answers before a handler runs; the rest is in the table of errors.
-REFUSED_ALWAYS: Final = (400, 401, 403, 404, 406, 500)
-REFUSED_BODIES: Final = (413, 415)
+REFUSED_ALWAYS: Final = (400, 401, 403, 404, 406, 414, 429, 431, 500)
+REFUSED_BODIES: Final = (408, 413, 415)
 # Whoever only reads cannot be in the way of others.
 ONLY_WRITERS: Final = (409, 412, 413)
 LIST_FLAGS: Final = ("all_tenants", "with_count")

@@ -25,7 +25,9 @@ from breezeblock.api.routing import PREFIX, Route
 # Outside /v3, by whole path.
 TOP: Final[dict[str, Route]] = {
     "/": Route("GET", "/", versions.list_all, status=300, answer=versions.SHOWN),
-    "/healthcheck": Route("GET", "/healthcheck", versions.health),
+    "/healthcheck": Route("GET", "/healthcheck", versions.live),
+    "/healthcheck/live": Route("GET", "/healthcheck/live", versions.live),
+    "/healthcheck/ready": Route("GET", "/healthcheck/ready", versions.ready),
     "/metrics": Route("GET", "/metrics", metrics.show),
     "/openapi.json": Route("GET", "/openapi.json", versions.described(lambda: (ROUTES, TOP.values()))),
 }

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from breezeblock.api import answers, openapi
+from breezeblock.api import answers, health, openapi
 from breezeblock.api.call import Call
 from breezeblock.api.microversions import NEWEST, OLDEST
 from breezeblock.api.views.shapes import TEXT, many, named, object_of
@@ -70,7 +70,13 @@ async def show(call: Call) -> Response:
     return answers.json(document(call.base_url))
 
 
-async def health(call: Call) -> Response:
-    """GET /healthcheck. 200 as long as the process serves; it asks nothing of the database."""
+async def live(call: Call) -> Response:
+    """GET /healthcheck, /healthcheck/live. 200 as long as the process serves; it asks nothing of the database."""
     call.permit("discovery")
-    return Response("OK", media_type="text/plain")
+    return health.answer((), accept=call.headers.get("accept", ""))
+
+
+async def ready(call: Call) -> Response:
+    """GET /healthcheck/ready. 200 when requests would succeed here, else 503 with the reasons."""
+    call.permit("discovery")
+    return health.answer(await call.services.health.reasons(), accept=call.headers.get("accept", ""))

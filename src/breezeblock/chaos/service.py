@@ -228,11 +228,12 @@ def start(
     wait: bool = True,
     python: Path | None = None,
     kills_hung_keepers: bool = True,
+    user: int | None = None,
 ) -> Service:
     """Start `breezeblock up` on `data`. Other options go by `environ`: `{"BREEZEBLOCK_QUOTA__VOLUMES": "-1"}`.
 
     `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process, and
-    may be told to leave hung keepers alone.
+    may be told to leave hung keepers alone. `user` is as whom it runs, if not as we do: the folder above `data` must be theirs.
     """
     given = {"BREEZEBLOCK_NODES__TTL_S": str(ttl_s), "PYTHONUNBUFFERED": "1", **(environ or {})}
     program = ("-m", "breezeblock.cli") if python is None else _up_with(python, kills_hung_keepers)
@@ -247,6 +248,9 @@ def start(
             stderr=stream,
             env=os.environ | given,
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
     service = Service(data=data, process=process, output=output, environ=given)
     if wait:

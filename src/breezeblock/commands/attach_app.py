@@ -200,7 +200,8 @@ def _endpoint(chosen: "Settings") -> str:
     if chosen.api.port == 0:
         raise Failed("The settings give no port of the service (api.port is 0), and none runs here: say --api URL.")
     host = HERE.get(chosen.api.host.strip("[]"), chosen.api.host.strip("[]"))
-    return f"http://{f'[{host}]' if ':' in host else host}:{chosen.api.port}"
+    scheme = "http" if chosen.api.tls_certificate is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{chosen.api.port}"
 
 
 def _own_address(service: "Api") -> str:

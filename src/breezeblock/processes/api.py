@@ -15,14 +15,8 @@ import platform
 import signal
 import socket
 import sys
-from typing import Final
 
 import structlog
-from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
-from starlette.types import ASGIApp
 
 from breezeblock import logs, settings, wiring
 from breezeblock.api.app import build_app
@@ -37,37 +31,11 @@ from breezeblock.node.link import SocketLink, answer_pings
 from breezeblock.processes.brief import ApiBrief
 from breezeblock.processes.log_levels import LogLevels
 from breezeblock.processes.parent import die_with_parent
+from breezeblock.processes.server import Front
 from breezeblock.resources.log_levels import API, Who
 from breezeblock.resources.services import SCHEDULER
 
 log = structlog.get_logger("breezeblock.processes.api")  # by its own name: it is started as `__main__`
-
-# Connections that one process holds at a time; what is more waits in the kernel's queue, where a sibling may take it.
-CONNECTIONS_MOST: Final = 1024
-
-
-class InheritedServer(Server):
-    """Granian's embedded server on a socket that somebody else has bound and listens on."""
-
-    def __init__(self, app: ASGIApp, listening_file: int) -> None:
-        super().__init__(
-            app,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            # Connections stay open as long as the client likes; one that sends half a request is cut off.
-            http1_settings=HTTP1Settings(header_read_timeout=30_000),
-            websockets=False,
-            backlog=CONNECTIONS_MOST,
-            backpressure=CONNECTIONS_MOST,
-            log_enabled=False,
-        )
-        self._listening_file = listening_file
-
-    def _init_shared_socket(self) -> None:
-        # As Granian's own workers get it from their parent: descriptor, whether it is a unix socket, backlog. Its types
-        # leave the constructor out, and know no server but one that binds for itself.
-        holder = SocketHolder(self._listening_file, False, self.backlog)  # type: ignore[call-arg]
-        self._shd = holder  # type: ignore[assignment]
 
 
 async def serve(brief: ApiBrief) -> None:
@@ -88,12 +56,14 @@ async def serve(brief: ApiBrief) -> None:
         rings=brief.rings_files,
     )
     app = build_app(services)
-    server = InheritedServer(app, brief.listening_file)
+    front = Front(app, brief.listening_file, api=chosen.api, limits=chosen.limits, clock=env.clock)
+    front.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to hear; it then tells us
-    serving = asyncio.ensure_future(server.serve())
+    serving = asyncio.ensure_future(front.broken())
+    renewing = asyncio.ensure_future(front.renew())
     link = await SocketLink.open(socket.socket(fileno=brief.link_file))
     answering = asyncio.ensure_future(answer_pings(link))
     link.send(words.READY)
@@ -108,9 +78,10 @@ async def serve(brief: ApiBrief) -> None:
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((serving, stopping, answering), return_when=asyncio.FIRST_COMPLETED)
     log.info("api.stopping")
+    services.health.is_leaving = True
     levels.cancel()
-    server.stop()  # type: ignore[no-untyped-call]  # `serving` ends when the last request under way is answered
-    _, unfinished = await asyncio.wait((serving,), timeout=chosen.api.drain_s)
+    renewing.cancel()
+    _, unfinished = await asyncio.wait((asyncio.ensure_future(front.stop()),), timeout=chosen.api.drain_s)
     if unfinished:
         log.warning("api.requests_cut_off", drain_s=chosen.api.drain_s)
     opened.lane.close()

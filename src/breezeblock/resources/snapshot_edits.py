@@ -14,6 +14,7 @@ from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import SnapshotId
 from breezeblock.model.origin import Origin
 from breezeblock.resources.listing import SNAPSHOTS, one
+from breezeblock.resources.metadata_size import bounded_json
 from breezeblock.store.tables import snapshots
 from breezeblock.store.transitions import lock_row, note_update
 
@@ -68,7 +69,8 @@ def _locked(tx: Connection, origin: Origin, snapshot_id: SnapshotId) -> Mapping[
 def _save_metadata(
     tx: Connection, origin: Origin, row: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    return _save(tx, origin, row, metadata_json=msgspec.json.encode(metadata).decode())
+    kept = bounded_json(metadata, of=f"snapshot {row['id']}", before=row["metadata_json"])
+    return _save(tx, origin, row, metadata_json=kept)
 
 
 def _save(tx: Connection, origin: Origin, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:

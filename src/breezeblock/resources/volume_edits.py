@@ -16,6 +16,7 @@ from breezeblock.model.ids import VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.model.states import AVAILABLE, MAINTENANCE
 from breezeblock.resources.listing import VOLUMES, one
+from breezeblock.resources.metadata_size import bounded_json
 from breezeblock.store.tables import volumes
 from breezeblock.store.transitions import lock_row, note_update
 
@@ -115,7 +116,8 @@ def _check_metadata(row: Mapping[str, Any], if_match: frozenset[str]) -> None:
 def _save_metadata(
     tx: Connection, origin: Origin, row: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    return _save(tx, origin, row, metadata_json=msgspec.json.encode(metadata).decode())
+    kept = bounded_json(metadata, of=f"volume {row['id']}", before=row["metadata_json"])
+    return _save(tx, origin, row, metadata_json=kept)
 
 
 def _save(tx: Connection, origin: Origin, row: Mapping[str, Any], **values: Any) -> Mapping[str, Any]:

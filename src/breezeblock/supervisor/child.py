@@ -5,10 +5,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
+from breezeblock.settings import PREFIX
 from breezeblock.supervisor.folder import DataFolder
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=pass_files,
+                env=_environment(os.environ),
                 start_new_session=True,
             )
         finally:
@@ -69,3 +71,9 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child inherits. Not the options: it is told all of them in its brief, and what is in the environment of a
+    process may be read, passed on and printed by everything that it starts."""
+    return {name: value for name, value in environ.items() if not (name.startswith(PREFIX) and "__" in name)}

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,8 @@ BOUND_LOGS_EVERY_S: Final = 60.0
 KEEPERS_LEAVE_S: Final = 65.0
 APIS_LEAVE_MORE_S: Final = 2.0
 KILLED_S: Final = 10.0
+# What we and our children make is for nobody else, also where a library makes it (SQLite its files).
+PRIVATE: Final = 0o077
 
 
 class CannotStart(Exception):
@@ -49,6 +51,7 @@ def say(text: str) -> None:
 
 def run(chosen: Settings) -> int:
     """Start everything, keep it running, and end it in good order. Raises CannotStart, InUse."""
+    os.umask(PRIVATE)
     folder = DataFolder(Path(chosen.service.data_dir).absolute())
     try:
         folder.make()
@@ -58,6 +61,7 @@ def run(chosen: Settings) -> int:
     _check_policies(chosen)
     log_file = os.fdopen(folder.open_log("up"), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
+    _require_certificate(chosen)
     _prepare_database(chosen)
     listening = _listen(chosen.api.host, chosen.api.port)
     status = asyncio.run(_Service(chosen, folder, listening).run())
@@ -86,12 +90,34 @@ def _prepare_database(chosen: Settings) -> None:
     In a forked child: this process stays small, since it never loads SQLAlchemy, and it has never had the database open
     when it begins to look for holders of its locks (see `guard`).
     """
+    if refused := _in_a_child(lambda: _upgrade(chosen.database.urls)):
+        raise CannotStart(f"The database {name_of(chosen.database.url)} cannot be used: {refused}.")
+
+
+def _require_certificate(chosen: Settings) -> None:
+    """Refuse to start with a certificate that no API process could serve: they would die again and again."""
+    if chosen.api.tls_certificate is not None and (refused := _in_a_child(lambda: _problem_of_pair(chosen))):
+        raise CannotStart(refused)
+
+
+def _problem_of_pair(chosen: Settings) -> str:
+    from breezeblock.processes.certificates import Unusable, read_pair
+
+    try:
+        read_pair(chosen.api).close()
+    except Unusable as error:
+        return str(error)
+    return ""
+
+
+def _in_a_child(look: Callable[[], str]) -> str:
+    """What `look` finds wrong, in a process that forgets all that it has loaded for that."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         refused = "a mistake of ours, shown above"
         try:
-            refused = _upgrade(chosen.database.urls)
+            refused = look()
         finally:
             if sys.exc_info()[0] is not None:
                 traceback.print_exc()
@@ -103,11 +129,8 @@ def _prepare_database(chosen: Settings) -> None:
     _, status = os.waitpid(child, 0)
     if not refused and status != 0:
         # Killed (by the kernel for want of memory, or by hand): it has said nothing, and that is no yes.
-        refused = (
-            f"the process that was to bring it to this release was ended by signal {os.WTERMSIG(status)}; try again"
-        )
-    if refused:
-        raise CannotStart(f"The database {name_of(chosen.database.url)} cannot be used: {refused}.")
+        refused = f"the process that was to look was ended by signal {os.WTERMSIG(status)}; try again"
+    return refused
 
 
 def name_of(url: str) -> str:
@@ -161,7 +184,8 @@ class _Service:
         self._folder = folder
         self._listening = listening
         host, port = listening.getsockname()[:2]
-        self.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "http" if chosen.api.tls_certificate is None else "https"
+        self.endpoint = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         self._stop = asyncio.Event()
         self._ready = False
         apis = [f"api-{number + 1}" for number in range(chosen.api.workers)]

@@ -24,4 +24,4 @@ async def show(call: Call) -> Response:
         project_id = call.query.get("project_id", call.query.get("tenant_id", project_id))
     call.permit("limits_extension:used_limits", Target(project_id=project_id, user_id=""))
     found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call))
-    return answers.json(views.limits(found))
+    return answers.json(views.limits(found, call.services.rates.standing(project_id)))
