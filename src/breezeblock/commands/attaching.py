@@ -32,6 +32,8 @@ from breezeblock.model import states
 __all__ = ["HIDDEN", "Attached", "Wanted", "attach", "looked_at"]
 
 HIDDEN: Final = "********"
+# In the connector: however often the request for an attachment arrives, and however late, one comes of it.
+ONCE: Final = {"once_per_host": True}
 # Parts of the names of facts that let somebody in.
 SECRETS: Final = ("password", "passphrase", "secret", "token", "keyring", "private_key")
 
@@ -64,7 +66,7 @@ class _Try:
     def __init__(self, api: Api, folder: HostFolder, wanted: Wanted, volume: Found, patience: Patience) -> None:
         self.api, self.folder, self.wanted, self.volume, self.patience = api, folder, wanted, volume, patience
         self.brick = Brick(folder.os_brick_locks)
-        self.connector = self.brick.describe_host(host=wanted.host, ip=wanted.ip)
+        self.connector = self.brick.describe_host(host=wanted.host, ip=wanted.ip) | ONCE
         if wanted.mountpoint is not None:
             self.connector["mountpoint"] = wanted.mountpoint
         self.row: Found | None = None  # as soon as it is connected
@@ -97,14 +99,20 @@ class _Try:
         return mine[0] if mine else None
 
     def created(self) -> Found:
-        """Raises Refused, NotNow."""
+        """Raises Refused, NotNow, Failed."""
         self.is_ours = True
         asked = {
             "volume_uuid": self.volume["id"],
             "connector": self.connector,
             "mode": self.wanted.mode or "rw",
         }
-        made: Found = self.api.post("attachments", {"attachment": asked})["attachment"]
+        try:
+            made: Found = self.api.post("attachments", {"attachment": asked})["attachment"]
+        except Refused as refused:
+            # Perhaps because there is one by now: of a request that was taken for lost, and came after we had looked.
+            if self.found() is not None:
+                raise NotNow(refused.message) from refused
+            raise
         return made
 
     def updated(self, row: Found) -> Found:
