@@ -325,7 +325,8 @@ def test_what_takes_too_long_for_a_balancer_is_asked_for_again(
 
 
 @pytest.mark.parametrize(
-    ("with_next", "is_before", "answer"), [("/attachments", True, 200), ("/attachments", False, 400), ("/action", False, 400)]
+    ("with_next", "is_before", "answer"),
+    [("/attachments", True, 200), ("/attachments", False, 400), ("/action", False, 400)],
 )
 def test_a_request_that_arrives_after_its_repeat_makes_no_second_attachment(
     host: Host, service: Service, cinder: Any, shared: Any, with_next: str, is_before: bool, answer: int
@@ -392,6 +393,28 @@ def test_a_device_that_is_used_is_not_taken_away(host: Host, cinder: Any, volume
         subprocess.check_call(["losetup", "--detach", loop])
     assert (str(device) in refused, loop in refused) == (True, True)
     assert "is detached" in forced
+
+
+def test_a_device_that_may_only_be_read_is_so_until_it_is_disconnected(
+    host: Host, cinder: Any, volume: Any, tmp_path: Path
+) -> None:
+    """Somebody writes to it in the moment in which os-brick disconnects it. Whose it is next may."""
+    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+        pytest.skip("needs root and loop devices")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    loop = subprocess.check_output(["losetup", "--find", "--show", str(disk)], text=True).strip()
+    try:
+        attached = host.run("attach", volume.id, "--mode", "ro", fault=["elsewhere", loop])
+        detached = host.run("detach", volume.id, fault=["intruder", loop])
+        untouched = disk.read_bytes()
+        with open(loop, "r+b", buffering=0) as device:
+            assert device.write(bytes(512)) == 512
+    finally:
+        subprocess.check_call(["losetup", "--detach", loop])
+    assert (attached.returncode, detached.returncode) == (0, 0), attached.stderr + detached.stderr
+    assert untouched == bytes(1 << 20)
+    assert "--read-only" not in attached.stderr
 
 
 # --- what cannot be -----------------------------------------------------------------------------------------------------

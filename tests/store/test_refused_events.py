@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.store.given import ME, NOW_US, OTHER, Base, in_virtual_time, virtual_env
 
+from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.events.webhook import WebhookReceiver
@@ -81,14 +82,18 @@ def outlet_of(receiver: Any, **values: Any) -> Outlet:
     return Outlet(receiver, **({"timeout_s": 5.0, "keep_s": 0} | values))
 
 
+def sender_of(base: Base, outlets: dict[str, Outlet], env: Env | None = None) -> Sender:
+    env = env or virtual_env()
+    store, me = Store(base, env), Incarnation(ME)
+    return Sender(env=env, store=store, incarnation=me, outlets=outlets, may_act=lambda: True)
+
+
 def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1) -> None:
     """A node at work, until nothing waits. A second one has ids of its own by another seed."""
 
     async def main() -> None:
         env = virtual_env(seed)
-        sender = Sender(
-            env=env, store=Store(base, env), incarnation=Incarnation(ME), outlets={"a": outlet}, may_act=lambda: True
-        )
+        sender = sender_of(base, {"a": outlet}, env)
         task = asyncio.ensure_future(sender.run())
         for _ in range(400):
             await env.clock.sleep(1.0)
@@ -307,6 +312,22 @@ def test_a_receiver_that_a_live_node_names_stays(base: Base, state: str) -> None
 
     with pytest.raises(InvalidState, match=f"in the settings of {ME}"):
         base.run(receivers.remove, receiver="a")
+
+
+def test_a_receiver_stays_until_every_live_node_has_said_whether_it_names_it(base: Base) -> None:
+    """In the instant between a node's start and its first word. One that sends for nobody says that."""
+    base.node(OTHER, state="expired")
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+    ids = given_events(base, 2)
+    base.node(ME)
+
+    for asked in (receivers.remove, receivers.would_remove):
+        with pytest.raises(InvalidState, match=f"may be in the settings of {ME}"):
+            base.run(asked, receiver="a")
+    assert ids_of(base, tables.events) == ids
+
+    in_virtual_time(sender_of(base, {}).run())
+    assert remove_all(base, "a") == 2
 
 
 def test_events_of_a_receiver_that_no_node_ever_named_are_seen_and_go(base: Base) -> None:

@@ -11,15 +11,18 @@ from typing import Any, Final, NamedTuple
 
 from breezeblock.commands.api_client import Api, NotNow, Refused
 from breezeblock.commands.attached_here import (
+    READ_ONLY,
     Found,
     Patience,
     TooLong,
     at_once,
     attachments_of,
     find_volume,
+    flags_held,
     held,
     let_go,
     mine_of,
+    mode_of,
     told_of,
 )
 from breezeblock.commands.brick import Brick
@@ -145,11 +148,29 @@ class _Try:
         device = self.brick.connect(row["connection_info"])
         _require_there(device["path"])
         self.folder.remember(row["id"], device)
-        mode = row["connection_info"].get("access_mode", row["attach_mode"])
-        keeps_out = mode == "ro" and _forbid_writing(device["path"])
+        mode = mode_of(row)
+        keeps_out = self.forbidden(device["path"], mode, is_new=row["status"] != states.ATTACHED)
         if row["status"] != states.ATTACHED:
             self.complete(row["id"])
         return Attached(row["id"], self.volume["id"], self.wanted.host, mode, device["path"], keeps_out)
+
+    def forbidden(self, path: str, mode: str, *, is_new: bool) -> bool:
+        """Whether the kernel refuses to write to it, as it does when it is only to be read. Raises Failed.
+
+        One that is written to may be a device that was another volume's, and was read-only then.
+        """
+        with flags_held(self.folder, self.patience):
+            try:
+                if mode == READ_ONLY:
+                    return devices.forbid_writing(Path(path))
+                if is_new:
+                    devices.permit_writing(Path(path))
+            except OSError as error:
+                raise Failed(
+                    f"{path} cannot be made {'read-only' if mode == READ_ONLY else 'writable'} ({error.strerror}); only root "
+                    "may do that."
+                ) from error
+        return False
 
     def complete(self, attachment_id: str) -> None:
         """Raises Refused, TooLong."""
@@ -209,13 +230,6 @@ def _require_there(path: str) -> None:
             f"{path} cannot be used on this host ({error.strerror}). A volume that is a file can be attached only where the "
             "service keeps it, by those who may open it."
         ) from error
-
-
-def _forbid_writing(path: str) -> bool:
-    try:
-        return devices.forbid_writing(Path(path))
-    except OSError as error:
-        raise Failed(f"{path} cannot be made read-only ({error.strerror}); only root may do that.") from error
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

@@ -84,9 +84,7 @@ class Sender:
         self._doubts: dict[str, _Doubt] = {}
 
     async def run(self) -> None:
-        """Until cancelled. Ends at once where there is nobody to tell."""
-        if not self._outlets:
-            return
+        """Until cancelled. Where there is nobody to tell it says so, and ends."""
         await self._store.insist(receivers.enrol, receivers=sorted(self._outlets), incarnation=self._me)
         loops = [asyncio.ensure_future(self._serve(name, outlet)) for name, outlet in sorted(self._outlets.items())]
         try:
