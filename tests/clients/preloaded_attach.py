@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tests.clients.preloaded import run
@@ -86,7 +87,7 @@ def _end_at(end: Callable[[], None], where: str, nth: int) -> None:
 
 
 def _write_if_one_may(path: str) -> None:
-    with contextlib.suppress(PermissionError), open(path, "r+b", buffering=0) as device:
+    with contextlib.suppress(PermissionError), Path(path).open("r+b", buffering=0) as device:
         device.write(b"intruder".ljust(512))
 
 

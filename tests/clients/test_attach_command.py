@@ -300,7 +300,7 @@ class Late(Between):
 
 @contextmanager
 def balancer(at: str, kind: type[Between] = Between, **values: Any) -> Iterator[tuple[str, type[Any]]]:
-    one = type("OneBetween", (kind,), {"service": at, **values})
+    one: type[Any] = type("OneBetween", (kind,), {"service": at, **values})
 
     with ThreadingHTTPServer(("127.0.0.1", 0), one) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -408,7 +408,7 @@ def test_a_device_that_may_only_be_read_is_so_until_it_is_disconnected(
         attached = host.run("attach", volume.id, "--mode", "ro", fault=["elsewhere", loop])
         detached = host.run("detach", volume.id, fault=["intruder", loop])
         untouched = disk.read_bytes()
-        with open(loop, "r+b", buffering=0) as device:
+        with Path(loop).open("r+b", buffering=0) as device:
             assert device.write(bytes(512)) == 512
     finally:
         subprocess.check_call(["losetup", "--detach", loop])

@@ -155,7 +155,7 @@ def attach(
     volume = _lock(tx, origin, volume_id)
     rows = of_volume(tx, volume_id)
     for row in rows:
-        # `node-1` and `node-1.example.org` are two hosts here: taken for one, the second would be told that it has what it has not.
+        # `node-1` and `node-1.example.org` are two hosts here: taken for one, the second would be told that it has the volume.
         same = row["instance_uuid"] == instance_uuid if instance_uuid else is_same_name(row["attached_host"], host_name)
         if same and not row["bare"] and row["status"] == states.ATTACHED:
             return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
