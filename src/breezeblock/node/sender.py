@@ -224,13 +224,13 @@ class Sender:
         if doubt.event_id != event.id:
             doubt.event_id, doubt.alone, doubt.takes = event.id, 0, False
         doubt.suspects, doubt.alone = 1, doubt.alone + 1
-        if not doubt.takes:
-            doubt.takes = await self._takes_another(held, outlet, event, error)
-        is_outage = not doubt.takes and seen.failures >= UNTRIED_MOST
-        if is_outage:
+        is_news = not doubt.takes and await self._takes_another(held, outlet, event, error)
+        doubt.takes = doubt.takes or is_news
+        if not doubt.takes and seen.failures >= UNTRIED_MOST:
             raise NotTaken(f"{EVERYTHING} {error}")
         fields = {"receiver": held.receiver, "event_id": event.id, "name": event.name, "reason": error}
-        if doubt.alone < REFUSALS_MOST:
+        # Once more in any case after it has taken another: an outage may have ended in between.
+        if is_news or doubt.alone < REFUSALS_MOST:
             log.warning("events.refused", resource_id=event.resource_id, refusals=doubt.alone, **fields)
             await self._store.run(posting.refused, held, error=error)
             return PAUSE_FIRST_S * 2.0 ** (doubt.alone - 1)
