@@ -9,6 +9,7 @@ writes to the device.
 """
 
 import contextlib
+import gc
 import http.client
 import io
 import json
@@ -32,6 +33,8 @@ def serve() -> None:
         warnings.simplefilter("ignore")
         import os_brick.initiator.connector  # noqa: F401
     _refused()
+    gc.collect()
+    gc.freeze()  # as `preloaded.py` does
     while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
         fault = asked.pop("fault")
