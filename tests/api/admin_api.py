@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.exc import DBAPIError
 from tests.api.world import checked
-from tests.databases import statements, urls
+from tests.databases import statements
 from tests.store.databases import TestDatabase
 
 from breezeblock.api import app
@@ -55,7 +55,7 @@ class InlineLane:
 
 
 @functools.cache
-def servers() -> TestDatabase:
+def database() -> TestDatabase:
     """One set of connections for all tests of the run."""
     return TestDatabase(lambda: NOW_US)
 
@@ -69,9 +69,8 @@ class AdminApi:
     """Requests in, answers out. `statements` are those of the latest request."""
 
     def __init__(self) -> None:
-        self._database = servers() if urls() else TestDatabase(lambda: NOW_US)
-        if urls():
-            self._database.empty()
+        self._database = database()
+        self._database.empty()
         with self._database.tx() as tx:
             types.ensure_default_type(tx)
         self.statements: list[str] = []

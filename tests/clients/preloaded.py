@@ -6,6 +6,7 @@ it from the run before. It reads a JSON text a line, and answers each with one.
 """
 
 import contextlib
+import gc
 import importlib.metadata
 import json
 import os
@@ -16,20 +17,33 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-# The groups of modules that the program would import when it knows its command.
-COMMANDS = {"openstack": ("openstack.cli", "openstack.common", "openstack.volume.v3"), "cinder": ()}
+# The groups of modules that the program would import until it knows its command: those that begin so.
+COMMANDS = {"openstack": "openstack.", "cinder": "cinderclient."}
 
 
 def serve(program: str) -> None:
     """Until the other side closes its end."""
     (script,) = importlib.metadata.entry_points(group="console_scripts", name=program)
     main = script.load()
-    for group in COMMANDS[program]:
-        for command in importlib.metadata.entry_points(group=group):
+    installed = [one for package in importlib.metadata.distributions() for one in package.entry_points]
+    for command in installed:
+        if command.group.startswith(COMMANDS[program]):
             with contextlib.suppress(ImportError):  # of what is not installed here: the program does without it too
                 command.load()
+    _know_distributions()
+    # What is there stays: a run that looked through it for garbage would first make a copy of nearly all of it.
+    gc.collect()
+    gc.freeze()
     while line := sys.stdin.buffer.readline():
         print(json.dumps(run(program, main, **json.loads(line))), flush=True)
+
+
+def _know_distributions() -> None:
+    """To say in its help which package a command is from, each run of `openstack` would read the files of all packages."""
+    with contextlib.suppress(ImportError, AttributeError):  # of another release, which does without
+        from cliff import command
+
+        command._get_distributions_by_modules()
 
 
 def run(program: str, main: Callable[[], Any], *, words: list[str], typed: str, limit_s: float) -> dict[str, Any]:

@@ -4,10 +4,12 @@ To be run as `python -m tests.clients.preloaded_attach`.
 
 Each run is told where. The requests of the commands are counted from 1: a run ends before the nth is sent, when it is sent and
 nobody has read its answer, or when its answer was read. What is changed for that is Python's own HTTP client. Or os-brick is
-not installed, or connects another path than the service has said, as on another machine.
+not installed, or connects another path than the service has said, as on another machine; or while it disconnects somebody
+writes to the device.
 """
 
 import contextlib
+import gc
 import http.client
 import io
 import json
@@ -17,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tests.clients.preloaded import run
@@ -30,6 +33,8 @@ def serve() -> None:
         warnings.simplefilter("ignore")
         import os_brick.initiator.connector  # noqa: F401
     _refused()
+    gc.collect()
+    gc.freeze()  # as `preloaded.py` does
     while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
         fault = asked.pop("fault")
@@ -52,6 +57,10 @@ def _program(fault: list[Any] | None) -> None:
             from os_brick.initiator.connectors.local import LocalConnector
 
             LocalConnector.connect_volume = lambda *_: {"type": "local", "path": path}
+        case ["intruder", path]:
+            from os_brick.initiator.connectors.local import LocalConnector
+
+            LocalConnector.disconnect_volume = lambda *_, **__: _write_if_one_may(path)
         case [("killed" | "interrupted") as how, "before" | "after" | "answered" as where, nth]:
             _end_at(_killed if how == "killed" else _interrupted, where, nth)
     cli.main()
@@ -78,6 +87,11 @@ def _end_at(end: Callable[[], None], where: str, nth: int) -> None:
 
     http.client.HTTPConnection.request = counted  # type: ignore[method-assign]
     http.client.HTTPConnection.getresponse = answered  # type: ignore[method-assign]
+
+
+def _write_if_one_may(path: str) -> None:
+    with contextlib.suppress(PermissionError), Path(path).open("r+b", buffering=0) as device:
+        device.write(b"intruder".ljust(512))
 
 
 def _killed() -> None:

@@ -243,14 +243,7 @@ class Between(BaseHTTPRequestHandler):
 
     def _hand_on(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        to = http.client.HTTPConnection(self.service)
-        to.request(self.command, self.path, self.rfile.read(length) or None, dict(self.headers))
-        answer = to.getresponse()
-        status, body = answer.status, answer.read()
-        to.close()
-        if self.command != "GET" and not type(self).lost:
-            type(self).lost += 1
-            status, body = 504, b"<html>Gateway Time-out</html>"
+        status, body = self._answer(self.rfile.read(length) or None)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -258,22 +251,64 @@ class Between(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = _hand_on
 
+    def _answer(self, sent: bytes | None) -> tuple[int, bytes]:
+        found = self._ask(self.command, self.path, sent, dict(self.headers))
+        if self.command != "GET" and not type(self).lost:
+            type(self).lost += 1
+            return 504, b"<html>Gateway Time-out</html>"
+        return found
+
+    def _ask(self, command: str, path: str, sent: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        to = http.client.HTTPConnection(self.service)
+        to.request(command, path, sent, headers)
+        answer = to.getresponse()
+        found = answer.status, answer.read()
+        to.close()
+        return found
+
     def log_message(self, *args: Any) -> None:
         """Nobody reads it."""
 
 
-@contextmanager
-def balancer(at: str) -> Iterator[str]:
-    class OneBetween(Between):
-        service = at
+class Late(Between):
+    """The first that changes something arrives late: with the next one of that path's ending, before it or after it."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), OneBetween) as server:
+    with_next: str
+    is_before: bool
+    kept: tuple[str, str, bytes | None, dict[str, str]] | None = None
+    late: tuple[int, bytes] | None = None
+
+    def _answer(self, sent: bytes | None) -> tuple[int, bytes]:
+        this = self.command, self.path, sent, dict(self.headers)
+        if self.command == "GET":
+            return self._ask(*this)
+        if not type(self).lost:
+            type(self).lost, type(self).kept = 1, this
+            return 504, b"<html>Gateway Time-out</html>"
+        is_next = self.path.endswith(self.with_next) and self.kept is not None
+        if is_next and self.is_before:
+            self._arrive()
+        found = self._ask(*this)
+        if is_next and not self.is_before:
+            self._arrive()
+        return found
+
+    def _arrive(self) -> None:
+        assert self.kept is not None
+        type(self).late, type(self).kept = self._ask(*self.kept), None
+
+
+@contextmanager
+def balancer(at: str, kind: type[Between] = Between, **values: Any) -> Iterator[tuple[str, type[Any]]]:
+    one: type[Any] = type("OneBetween", (kind,), {"service": at, **values})
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), one) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v3/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/v3/", one
         server.shutdown()
         thread.join()
-    assert OneBetween.lost == 1
+    assert one.lost == 1
 
 
 @pytest.mark.parametrize("command", ["attach", "detach"])
@@ -283,10 +318,27 @@ def test_what_takes_too_long_for_a_balancer_is_asked_for_again(
     """What was lost is the answer; the second try finds what the first has done."""
     if command == "detach":
         host.attach(volume.id)
-    with balancer(service.endpoint.removeprefix("http://")) as between:
+    with balancer(service.endpoint.removeprefix("http://")) as (between, _):
         done = host.run(command, volume.id, "--api", between)
     assert done.returncode == 0, done.stderr
     assert [one.status for one in attachments_of(cinder, volume)] == ["attached"] * (command == "attach")
+
+
+@pytest.mark.parametrize(
+    ("with_next", "is_before", "answer"),
+    [("/attachments", True, 200), ("/attachments", False, 400), ("/action", False, 400)],
+)
+def test_a_request_that_arrives_after_its_repeat_makes_no_second_attachment(
+    host: Host, service: Service, cinder: Any, shared: Any, with_next: str, is_before: bool, answer: int
+) -> None:
+    """Of a volume that several may have: just before the repeat, just after it, or when all is done."""
+    at = service.endpoint.removeprefix("http://")
+    with balancer(at, Late, with_next=with_next, is_before=is_before) as (between, seen):
+        done = host.run("attach", shared.id, "--api", between)
+    assert (done.returncode, seen.late[0]) == (0, answer), done.stderr
+    assert [one.status for one in attachments_of(cinder, shared)] == ["attached"]
+    host.detach(shared.id)
+    assert attachments_of(cinder, shared) == []
 
 
 # --- others -----------------------------------------------------------------------------------------------------------
@@ -341,6 +393,28 @@ def test_a_device_that_is_used_is_not_taken_away(host: Host, cinder: Any, volume
         subprocess.check_call(["losetup", "--detach", loop])
     assert (str(device) in refused, loop in refused) == (True, True)
     assert "is detached" in forced
+
+
+def test_a_device_that_may_only_be_read_is_so_until_it_is_disconnected(
+    host: Host, cinder: Any, volume: Any, tmp_path: Path
+) -> None:
+    """Somebody writes to it in the moment in which os-brick disconnects it. Whose it is next may."""
+    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+        pytest.skip("needs root and loop devices")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    loop = subprocess.check_output(["losetup", "--find", "--show", str(disk)], text=True).strip()
+    try:
+        attached = host.run("attach", volume.id, "--mode", "ro", fault=["elsewhere", loop])
+        detached = host.run("detach", volume.id, fault=["intruder", loop])
+        untouched = disk.read_bytes()
+        with Path(loop).open("r+b", buffering=0) as device:
+            assert device.write(bytes(512)) == 512
+    finally:
+        subprocess.check_call(["losetup", "--detach", loop])
+    assert (attached.returncode, detached.returncode) == (0, 0), attached.stderr + detached.stderr
+    assert untouched == bytes(1 << 20)
+    assert "--read-only" not in attached.stderr
 
 
 # --- what cannot be -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tests.clients.waiting import settled
 from tests.service import eventually
 
 FAST = "breezeblock@fast#fast"
-WORK = "breezeblock.work"
+WORK, NODE = "breezeblock.work", "breezeblock.node"
 
 
 @pytest.fixture
@@ -132,34 +132,31 @@ def levels(cinder: Any, binary: str, server: str = "", prefix: str = WORK) -> se
     return {one.level for one in cinder.services.get_log_levels(binary, server, prefix)}
 
 
-def test_log_levels_are_set_while_services_run(cinder: Any) -> None:
-    """One node obeys within seconds, and tells so; the other and the API processes are as they were."""
+def test_log_levels_are_set_while_services_run(cinder: Any, cloud_at: CloudAt, programs: Programs) -> None:
+    """One node obeys within seconds, and tells so; the other and the API processes are as they were. By whatever client.
+
+    Each look of a process is seconds after the one before: all of them are set, and then waited for together.
+    """
+    library = cloud_at("3.71").block_storage
+    command = ("block", "storage", "log", "level")
     assert {one.binary for one in cinder.services.get_log_levels("*", "", "")} == {
         "cinder-api", "cinder-backup", "cinder-scheduler", "cinder-volume",
     }  # fmt: skip
 
     cinder.services.set_log_levels("DEBUG", "cinder-volume", "node-1", WORK)
     cinder.services.set_log_levels("ERROR", "cinder-api", "", "breezeblock.api.handlers")
-
+    programs.tell(*command, "set", "--service", "cinder-volume", "--log-prefix", NODE, "WARNING")
     eventually(lambda: levels(cinder, "cinder-volume", "node-1@fast") == {"DEBUG"} or None)
-    assert levels(cinder, "cinder-volume", "node-2@fast") == {"INFO"}
-    cinder.services.set_log_levels("INFO", "*", "", "")
-    eventually(lambda: levels(cinder, "*", prefix="breezeblock") == {"INFO"} or None)
-
-
-def test_log_levels_by_library_and_command(cloud_at: CloudAt, programs: Programs, cinder: Any) -> None:
-    library = cloud_at("3.71").block_storage
-    command = ("block", "storage", "log", "level")
-
-    programs.tell(*command, "set", "--service", "cinder-volume", "--log-prefix", WORK, "WARNING")
-    eventually(lambda: levels(cinder, "cinder-volume") == {"WARNING"} or None)
-    listed = programs.openstack(*command, "list", "--service", "cinder-volume", "--log-prefix", WORK)
+    eventually(lambda: levels(cinder, "cinder-volume", prefix=NODE) == {"WARNING"} or None)
+    others = levels(cinder, "cinder-volume", "node-2@fast")
+    listed = programs.openstack(*command, "list", "--service", "cinder-volume", "--log-prefix", NODE)
     library.set_service_log_levels(level="INFO", binary="*", server="", prefix="")
-    eventually(lambda: levels(cinder, "*") == {"INFO"} or None)
+    eventually(lambda: levels(cinder, "*", prefix="breezeblock") == {"INFO"} or None)
     told = programs.cinder("service-get-log", "--prefix", WORK, "--binary", "cinder-volume")
     programs.cinder("service-set-log", "INFO", "--prefix", WORK)
     seen = list(library.get_service_log_levels(binary="cinder-volume", server="", prefix=WORK))
 
+    assert others == {"INFO"}
     assert {one["Level"] for one in listed} == {"WARNING"}
     assert "INFO" in told
     assert seen

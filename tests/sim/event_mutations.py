@@ -30,3 +30,12 @@ def events_by_their_times(patch: Patch) -> None:
         return sorted(found, key=lambda event: event.at_us)
 
     patch.setattr(posting, "_by_time", by_time)
+
+
+def events_set_aside_whoever_refuses(patch: Patch) -> None:
+    """What is refused three times alone is set aside, also by a receiver that refuses everything."""
+
+    async def believe(self: Sender, held: Held, outlet: Outlet, event: Event, error: str) -> bool:
+        return True
+
+    patch.setattr(Sender, "_takes_another", believe)

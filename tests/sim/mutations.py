@@ -15,7 +15,11 @@ from tests.sim.archive_mutations import (
     manifests_that_go_first,
     packs_left_behind,
 )
-from tests.sim.event_mutations import events_by_their_times, events_forgotten_before_they_are_taken
+from tests.sim.event_mutations import (
+    events_by_their_times,
+    events_forgotten_before_they_are_taken,
+    events_set_aside_whoever_refuses,
+)
 
 from breezeblock.model.errors import NotFound
 from breezeblock.model.ids import Incarnation
@@ -467,4 +471,5 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     shared_locks_that_keep_nobody_out: By(29, "Exclusion"),
     events_forgotten_before_they_are_taken: By(2, "Told"),
     events_by_their_times: By(1, "Told"),
+    events_set_aside_whoever_refuses: By(14, "Told"),
 }

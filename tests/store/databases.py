@@ -29,18 +29,22 @@ class TestDatabase:
             self._connections = [engine.connect() for engine in _servers()]
             self.empty()
         else:
-            self._engine = open_engine("sqlite://", now_us=now_us)
+            self._engine = _unused().pop() if _unused() else open_engine("sqlite://", now_us=now_us)
             self._connections = [self._engine.connect()]
+            self.raw.create_function("breezeblock_now_us", 0, now_us)
             self.raw.deserialize(sqlite_image())
 
     def close(self) -> None:
         for connection in self._connections:
             connection.close()
         if not urls():
-            self._engine.dispose()
+            _unused().append(self._engine)
 
     def empty(self) -> None:
         """Remove every row."""
+        if not urls():
+            self.raw.deserialize(sqlite_image())
+            return
         with self.tx() as tx:
             empty(tx)
 
@@ -86,6 +90,15 @@ class TestDatabase:
         else:
             connection.exec_driver_sql(f"SET timestamp = {now_us // 1_000_000}.{now_us % 1_000_000:06d}")
         connection.commit()
+
+
+@functools.cache
+def _unused() -> list[Engine]:
+    """Engines on SQLite that were used before, with nothing of it left but the statements that they know how to say.
+
+    Each has one connection. To translate all statements anew for every test takes as long as the test itself.
+    """
+    return []
 
 
 @functools.cache

@@ -451,6 +451,53 @@ def test_what_is_being_connected_is_not_attached_in_the_older_way(made: Bench) -
     assert [one["id"] for one in made.base.rows(tables.attachments)] == [ONE]
 
 
+def os_attach_host(made: Bench, id_: str, host: str) -> Change:
+    said = {"instance_uuid": None, "host_name": host, "mountpoint": "/dev/vdb", "mode": "rw"}
+    return old(made, old_attachments.attach, attachment_id=AttachmentId(id_), **said)
+
+
+def test_a_host_that_says_again_that_it_has_it_has_it_once(made: Bench) -> None:
+    """In whatever spelling. With another domain, or without one, it is another host, as for Cinder."""
+    made.base.change(tables.volumes, VOLUME, multiattach=True)
+    os_attach_host(made, ONE, "node_1.example.org")
+    os_attach_host(made, TWO, "Node-1.Example.org")
+    os_attach_host(made, id_of(7), "node-1")
+    hosts = {one["id"]: one["attached_host"] for one in made.base.rows(tables.attachments)}
+    assert hosts == {ONE: "node-1.example.org", id_of(7): "node-1"}
+
+
+def test_who_is_connected_by_its_full_name_may_attach_by_its_short_one(made: Bench) -> None:
+    """Of a volume that only one host may have: the connector's name and that of `os-attach` come from different tools."""
+    old(made, old_attachments.reserve)
+    bare(made, ONE, {"host": "node-1.example.org"})
+    made.work()
+    with pytest.raises(InvalidState, match="not multiattach"):
+        os_attach_host(made, TWO, "node-2")
+    os_attach_host(made, TWO, "node-1")
+    assert row(made, TWO)["status"] == "attached"
+
+
+def test_a_host_that_wants_one_attachment_is_given_no_second_one(made: Bench) -> None:
+    """Also of a volume that many may have; a server on it, and another host, are somebody else."""
+    made.base.change(tables.volumes, VOLUME, multiattach=True)
+    once = HOST | {"once_per_host": True}
+    reserve(made, id_of(6), connector=HOST, instance_uuid=SERVER)
+    made.work()
+    complete(made, id_of(6))
+    reserve(made, connector=once)
+    refused = f"Host here has volume {VOLUME} already, by attachment {ONE} "
+    with pytest.raises(InvalidState, match=refused):
+        reserve(made, TWO, connector=once)
+    made.work()
+    complete(made)
+    with pytest.raises(InvalidState, match=refused):
+        reserve(made, TWO, connector=once)
+    reserve(made, TWO, connector=THERE | {"once_per_host": True})
+    made.work()
+    assert [one["id"] for one in made.base.rows(tables.attachments)] == [id_of(6), ONE, TWO]
+    check(made)
+
+
 def test_a_reset_to_available_lets_no_other_server_in(made: Bench) -> None:
     reserve(made, connector=HOST, instance_uuid=SERVER)
     made.work()

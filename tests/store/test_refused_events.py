@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.store.given import ME, NOW_US, OTHER, Base, in_virtual_time, virtual_env
 
+from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.events.webhook import WebhookReceiver
@@ -59,9 +60,11 @@ class Half:
         """See `Receiver.close`."""
 
 
-def given_events(base: Base, count: int, *, each: int = 2, receiver: str = "a") -> list[str]:
-    """So many events, so many for each resource, one after the other by their times."""
+def given_events(base: Base, count: int, *, each: int = 2, receiver: str = "a", spread: int = 0) -> list[str]:
+    """So many events, so many for each resource, one after the other by their times; or resources far apart, as ids are."""
     ids = [f"v{number // each:03}-{number % each}" for number in range(count)]
+    if spread:
+        ids = [f"{number * spread // count:08x}-0" for number in range(count)]
     with base.tx() as tx:
         for number, id_ in enumerate(ids):
             volume, seq = id_.split("-")
@@ -81,14 +84,18 @@ def outlet_of(receiver: Any, **values: Any) -> Outlet:
     return Outlet(receiver, **({"timeout_s": 5.0, "keep_s": 0} | values))
 
 
+def sender_of(base: Base, outlets: dict[str, Outlet], env: Env | None = None) -> Sender:
+    env = env or virtual_env()
+    store, me = Store(base, env), Incarnation(ME)
+    return Sender(env=env, store=store, incarnation=me, outlets=outlets, may_act=lambda: True)
+
+
 def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1) -> None:
     """A node at work, until nothing waits. A second one has ids of its own by another seed."""
 
     async def main() -> None:
         env = virtual_env(seed)
-        sender = Sender(
-            env=env, store=Store(base, env), incarnation=Incarnation(ME), outlets={"a": outlet}, may_act=lambda: True
-        )
+        sender = sender_of(base, {"a": outlet}, env)
         task = asyncio.ensure_future(sender.run())
         for _ in range(400):
             await env.clock.sleep(1.0)
@@ -147,7 +154,80 @@ def test_who_refuses_only_for_a_moment_gets_it(base: Base) -> None:
     box = Changing(ids[0])
     send_until_quiet(base, outlet_of(box))
 
-    assert (box.got, ids_of(base, tables.events_aside)) == (ids, [])
+    assert (sorted(box.got), ids_of(base, tables.events_aside)) == (ids, [])
+    assert box.got.index(ids[0]) < box.got.index(ids[1])
+
+
+class Proxy(Picky):
+    """Stands before a receiver, and answers so many requests, or all of them, by 400 itself, whatever they are."""
+
+    def __init__(self, refusals: int = 1_000_000) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    async def send(self, events: Sequence[Event]) -> None:
+        if self.asked < self.refusals:
+            self.asked += 1
+            raise Refused("400")
+        await super().send(events)
+
+
+def test_who_refuses_everything_is_waited_for_like_one_who_is_away(base: Base) -> None:
+    """Nothing is set aside, it is asked ever less often, and what it says is to be seen."""
+    base.node(ME)
+    ids = given_events(base, 30)
+    box = Proxy()
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == (ids, [])
+    row = base.row(tables.event_receivers, "a")
+    assert (row["refused"], row["holder"]) == (0, None)
+    assert row["error"] == "It has taken nothing else either since it refused this: 400"
+    # In 400 seconds: 1, 2, 4 ... 60 seconds apart, each time halving and then eight others.
+    assert box.asked <= 12 * (5 + 1 + sending.OTHERS_MOST)
+
+
+@pytest.mark.parametrize("refusals", [1, 5, 13, 14, 15, 16, 28, 29, 60])
+def test_who_takes_again_what_it_has_refused_with_everything_else_gets_all_of_it_in_order(
+    base: Base, refusals: int
+) -> None:
+    """Whenever that is: at no point of the search does it cost an event its place."""
+    base.node(ME)
+    ids = given_events(base, 30)
+    box = Proxy(refusals)
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (sorted(box.got), base.row(tables.event_receivers, "a")["refused"]) == (ids, 0)
+    seconds = [id_ for id_ in ids if id_[-1] == "1"]
+    assert all(box.got.index(f"{id_[:-1]}0") < box.got.index(id_) for id_ in seconds)
+
+
+def test_of_the_only_line_that_waits_few_are_set_aside_before_anything_is_taken(base: Base) -> None:
+    """Nobody knows then whether it is the event or the receiver. They come back when they are called."""
+    base.node(ME)
+    ids = given_events(base, 10, each=10)
+
+    send_until_quiet(base, outlet_of(Proxy()))
+
+    assert (ids_of(base, tables.events_aside), ids_of(base, tables.events)) == (ids[:3], ids[3:])
+    assert base.run(receivers.again, receiver="a") == 3
+    box = Picky()
+    send_until_quiet(base, outlet_of(box), seed=2)
+    assert box.got == ids
+
+
+def test_what_is_taken_is_found_among_ever_so_much_that_is_refused(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More lines of it than are read at once, or tried at once; and nobody waits for another event to come."""
+    monkeypatch.setattr(posting, "BATCH_MOST", 10)
+    base.node(ME)
+    ids = given_events(base, 60, each=1, spread=1 << 32)
+    box = Picky(*ids[:44], *ids[45:])
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (box.got, base.row(tables.event_receivers, "a")["refused"]) == ([ids[44]], 1)
 
 
 def test_another_node_goes_on_with_the_search_of_one_that_died(base: Base) -> None:
@@ -177,7 +257,7 @@ def test_who_lost_the_receiver_sets_nothing_aside(base: Base) -> None:
     base.run(posting.take, receiver="a", incarnation=ME)
 
     with pytest.raises(posting.NotHeld):
-        base.run(posting.set_aside, held, event_id=ids[0], reason="no")
+        base.run(posting.set_aside, held, event_id=ids[0], reason="no", is_sure=True)
     with pytest.raises(posting.NotHeld):
         base.run(posting.refused, held, error="no")
 
@@ -307,6 +387,22 @@ def test_a_receiver_that_a_live_node_names_stays(base: Base, state: str) -> None
 
     with pytest.raises(InvalidState, match=f"in the settings of {ME}"):
         base.run(receivers.remove, receiver="a")
+
+
+def test_a_receiver_stays_until_every_live_node_has_said_whether_it_names_it(base: Base) -> None:
+    """In the instant between a node's start and its first word. One that sends for nobody says that."""
+    base.node(OTHER, state="expired")
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+    ids = given_events(base, 2)
+    base.node(ME)
+
+    for asked in (receivers.remove, receivers.would_remove):
+        with pytest.raises(InvalidState, match=f"may be in the settings of {ME}"):
+            base.run(asked, receiver="a")
+    assert ids_of(base, tables.events) == ids
+
+    in_virtual_time(sender_of(base, {}).run())
+    assert remove_all(base, "a") == 2
 
 
 def test_events_of_a_receiver_that_no_node_ever_named_are_seen_and_go(base: Base) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from breezeblock.commands.api_client import Api
+from breezeblock.commands.attached_here import Patience, writable_again
 from breezeblock.commands.attaching import HIDDEN, without_secrets
 from breezeblock.commands.failure import Failed
 from breezeblock.commands.host_folder import HostFolder, usual_folder
 from breezeblock.env import devices
+from breezeblock.env.real import real_env
 
 needs_loops = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop devices"
@@ -77,6 +79,28 @@ def test_a_block_device_is_not_written_to_when_that_is_forbidden(loop: Path) -> 
         device.write(bytes(512))
     devices.permit_writing(loop)
     devices.permit_writing(loop)
+    with loop.open("r+b", buffering=0) as device:
+        assert device.write(bytes(512)) == 512
+
+
+@needs_loops
+def test_a_device_that_is_the_next_volumes_already_stays_as_that_one_wants_it(loop: Path, tmp_path: Path) -> None:
+    """Who detaches comes late to make it writable again: the next has noted it, under another name of it."""
+    folder = HostFolder(tmp_path / "run")
+    folder.make()
+    other = tmp_path / "by-another-name"
+    other.symlink_to(loop)
+    folder.remember("mine", {"path": str(loop)})
+    folder.remember("next", {"path": str(other)})
+    devices.forbid_writing(loop)
+    patience = Patience(real_env().clock, 10)
+
+    writable_again(folder, "mine", [loop], patience, force=False)
+    with pytest.raises(PermissionError), loop.open("r+b", buffering=0) as device:
+        device.write(bytes(512))
+
+    folder.forget("next")
+    writable_again(folder, "mine", [loop], patience, force=False)
     with loop.open("r+b", buffering=0) as device:
         assert device.write(bytes(512)) == 512
 

@@ -5,8 +5,9 @@ the first try, and no second one is made.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,16 +20,20 @@ from breezeblock.env.contract import Clock
 from breezeblock.model.ids import is_uuid
 
 __all__ = [
+    "READ_ONLY",
     "Patience",
     "TooLong",
     "at_once",
     "attachments_of",
     "find_volume",
+    "flags_held",
     "held",
     "let_go",
     "mine_of",
+    "mode_of",
     "remove",
     "told_of",
+    "writable_again",
 ]
 
 T = TypeVar("T")
@@ -36,6 +41,9 @@ Found = dict[str, Any]
 
 PAUSE_FIRST_S: Final = 0.2
 PAUSE_MOST_S: Final = 2.0
+READ_ONLY: Final = "ro"
+# No id: the lock of those who tell the kernel which devices may be written to.
+FLAGS: Final = "flags"
 
 
 class TooLong(Failed):
@@ -71,12 +79,24 @@ class Patience:
                 self.pause(str(error))
 
 
-@contextmanager
-def held(folder: HostFolder, volume_id: str, patience: Patience) -> Iterator[None]:
+def held(folder: HostFolder, volume_id: str, patience: Patience) -> AbstractContextManager[None]:
     """While no other command of this host attaches or detaches this volume. Raises TooLong."""
+    return _held(folder, volume_id, patience, f"is attaching or detaching volume {volume_id}")
+
+
+def flags_held(folder: HostFolder, patience: Patience) -> AbstractContextManager[None]:
+    """While no other command of this host says which devices may be written to. Raises TooLong.
+
+    The name of a device may be the next volume's as soon as it is disconnected: that one notes the device first, and says then.
+    """
+    return _held(folder, FLAGS, patience, "is saying which devices may be written to")
+
+
+@contextmanager
+def _held(folder: HostFolder, key: str, patience: Patience, does: str) -> Iterator[None]:
     folder.make()
-    while (lock := folder.try_lock(volume_id)) is None:
-        patience.pause(f"Another command on this host is attaching or detaching volume {volume_id}.")
+    while (lock := folder.try_lock(key)) is None:
+        patience.pause(f"Another command on this host {does}.")
     try:
         yield
     finally:
@@ -147,7 +167,7 @@ def let_go(api: Api, folder: HostFolder, row: Found, patience: Patience, *, forc
     In this order: storage that is taken away from under a device leaves what was not written back nowhere to go.
     """
     if row["connection_info"]:
-        disconnect(folder, row, force=force)
+        disconnect(folder, row, patience, force=force)
     remove(api, row["id"], patience)
     folder.forget(row["id"])  # also what was never connected, or by whom nobody knows
 
@@ -161,15 +181,47 @@ def remove(api: Api, attachment_id: str, patience: Patience) -> None:
             raise Failed(f"Attachment {attachment_id} is not deleted: {refused.message}") from refused
 
 
-def disconnect(folder: HostFolder, row: Found, *, force: bool) -> None:
-    """Take the device off this host, or find that done. Raises Failed (it is used, or cannot be written back)."""
+def mode_of(row: Found) -> str:
+    """Whether this host writes to a connected volume."""
+    mode: str = row["connection_info"].get("access_mode", row["attach_mode"])
+    return mode
+
+
+def disconnect(folder: HostFolder, row: Found, patience: Patience, *, force: bool) -> None:
+    """Take the device off this host, or find that done. Raises Failed (it is used, or cannot be written back), TooLong."""
     brick = Brick(folder.os_brick_locks)
     device = folder.recall(row["id"])
     connection = row["connection_info"]
-    for path in _paths(brick, connection, device, force=force):
+    paths = _paths(brick, connection, device, force=force)
+    for path in paths:
         _free(path, force=force)
     brick.disconnect(connection, device, force=force)
+    if mode_of(row) == READ_ONLY:
+        # Only now: until then it leads to the volume, and somebody may be waiting to write to it.
+        writable_again(folder, row["id"], paths, patience, force=force)
     folder.forget(row["id"])  # at once: the kernel may call another volume's device by that name next
+
+
+def writable_again(
+    folder: HostFolder, attachment_id: str, paths: Iterable[Path], patience: Patience, *, force: bool
+) -> None:
+    """Of devices that outlive what they were connected to: the next may write. Raises Failed, TooLong.
+
+    Unless the next is there already: it has noted the device before it said whether it writes.
+    """
+    with flags_held(folder, patience):
+        taken = {os.path.realpath(path) for path in folder.noted(but=attachment_id)}
+        for path in paths:
+            if os.path.realpath(path) in taken:
+                continue
+            try:
+                devices.permit_writing(path)
+            except OSError as error:
+                if not force:
+                    raise Failed(
+                        f"{path} is disconnected, and is still read-only for whoever uses it next ({error.strerror}): "
+                        "`blockdev --setrw` changes that; --force leaves it so."
+                    ) from error
 
 
 def _paths(brick: Brick, connection: Found, device: Found | None, *, force: bool) -> list[Path]:
@@ -193,7 +245,6 @@ def _free(path: Path, *, force: bool) -> None:
                 "`vgchange -an`, `swapoff`), and run this again; --force disconnects it all the same, and may lose writes."
             )
         devices.flush(path)
-        devices.permit_writing(path)
     except OSError as error:
         if not force:
             raise Failed(

@@ -11,15 +11,18 @@ from typing import Any, Final, NamedTuple
 
 from breezeblock.commands.api_client import Api, NotNow, Refused
 from breezeblock.commands.attached_here import (
+    READ_ONLY,
     Found,
     Patience,
     TooLong,
     at_once,
     attachments_of,
     find_volume,
+    flags_held,
     held,
     let_go,
     mine_of,
+    mode_of,
     told_of,
 )
 from breezeblock.commands.brick import Brick
@@ -32,6 +35,8 @@ from breezeblock.model import states
 __all__ = ["HIDDEN", "Attached", "Wanted", "attach", "looked_at"]
 
 HIDDEN: Final = "********"
+# In the connector: however often the request for an attachment arrives, and however late, one comes of it.
+ONCE: Final = {"once_per_host": True}
 # Parts of the names of facts that let somebody in.
 SECRETS: Final = ("password", "passphrase", "secret", "token", "keyring", "private_key")
 
@@ -64,7 +69,7 @@ class _Try:
     def __init__(self, api: Api, folder: HostFolder, wanted: Wanted, volume: Found, patience: Patience) -> None:
         self.api, self.folder, self.wanted, self.volume, self.patience = api, folder, wanted, volume, patience
         self.brick = Brick(folder.os_brick_locks)
-        self.connector = self.brick.describe_host(host=wanted.host, ip=wanted.ip)
+        self.connector = self.brick.describe_host(host=wanted.host, ip=wanted.ip) | ONCE
         if wanted.mountpoint is not None:
             self.connector["mountpoint"] = wanted.mountpoint
         self.row: Found | None = None  # as soon as it is connected
@@ -97,14 +102,20 @@ class _Try:
         return mine[0] if mine else None
 
     def created(self) -> Found:
-        """Raises Refused, NotNow."""
+        """Raises Refused, NotNow, Failed."""
         self.is_ours = True
         asked = {
             "volume_uuid": self.volume["id"],
             "connector": self.connector,
             "mode": self.wanted.mode or "rw",
         }
-        made: Found = self.api.post("attachments", {"attachment": asked})["attachment"]
+        try:
+            made: Found = self.api.post("attachments", {"attachment": asked})["attachment"]
+        except Refused as refused:
+            # Perhaps because there is one by now: of a request that was taken for lost, and came after we had looked.
+            if self.found() is not None:
+                raise NotNow(refused.message) from refused
+            raise
         return made
 
     def updated(self, row: Found) -> Found:
@@ -137,11 +148,29 @@ class _Try:
         device = self.brick.connect(row["connection_info"])
         _require_there(device["path"])
         self.folder.remember(row["id"], device)
-        mode = row["connection_info"].get("access_mode", row["attach_mode"])
-        keeps_out = mode == "ro" and _forbid_writing(device["path"])
+        mode = mode_of(row)
+        keeps_out = self.forbidden(device["path"], mode, is_new=row["status"] != states.ATTACHED)
         if row["status"] != states.ATTACHED:
             self.complete(row["id"])
         return Attached(row["id"], self.volume["id"], self.wanted.host, mode, device["path"], keeps_out)
+
+    def forbidden(self, path: str, mode: str, *, is_new: bool) -> bool:
+        """Whether the kernel refuses to write to it, as it does when it is only to be read. Raises Failed.
+
+        One that is written to may be a device that was another volume's, and was read-only then.
+        """
+        with flags_held(self.folder, self.patience):
+            try:
+                if mode == READ_ONLY:
+                    return devices.forbid_writing(Path(path))
+                if is_new:
+                    devices.permit_writing(Path(path))
+            except OSError as error:
+                raise Failed(
+                    f"{path} cannot be made {'read-only' if mode == READ_ONLY else 'writable'} ({error.strerror}); only root "
+                    "may do that."
+                ) from error
+        return False
 
     def complete(self, attachment_id: str) -> None:
         """Raises Refused, TooLong."""
@@ -201,13 +230,6 @@ def _require_there(path: str) -> None:
             f"{path} cannot be used on this host ({error.strerror}). A volume that is a file can be attached only where the "
             "service keeps it, by those who may open it."
         ) from error
-
-
-def _forbid_writing(path: str) -> bool:
-    try:
-        return devices.forbid_writing(Path(path))
-    except OSError as error:
-        raise Failed(f"{path} cannot be made read-only ({error.strerror}); only root may do that.") from error
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

@@ -81,6 +81,15 @@ class HostFolder:
             return None  # never written, or not whole after a loss of power
         return found
 
+    def noted(self, *, but: str) -> list[str]:
+        """The devices of all attachments but one, by their paths. Raises Failed."""
+        try:
+            others = {file.stem for file in self._records.glob("*.json")} - {but}
+        except OSError as error:
+            raise Failed(f"{self._records} cannot be read ({error.strerror}).") from error
+        devices = [device for device in map(self.recall, sorted(others)) if device is not None]
+        return [path for device in devices if isinstance(path := device.get("path"), str)]
+
     def forget(self, attachment_id: str) -> None:
         """The device is gone."""
         self._record(attachment_id).unlink(missing_ok=True)

@@ -19,6 +19,8 @@ __all__ = ["flush", "forbid_writing", "permit_writing", "users_of"]
 # Of <linux/fs.h>.
 BLKROSET: Final = 0x125D
 BLKROGET: Final = 0x125E
+# What is in /dev may have no device behind it any more, or not yet.
+GONE: Final = (errno.ENOENT, errno.ENXIO, errno.ENODEV)
 LOOPS: Final = Path("/sys/block")
 MOUNTS: Final = Path("/proc/self/mountinfo")
 SWAPS: Final = Path("/proc/swaps")
@@ -64,7 +66,9 @@ def permit_writing(path: Path) -> None:
 def _opened(path: Path) -> Iterator[int | None]:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         yield None
         return
     try:

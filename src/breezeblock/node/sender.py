@@ -34,9 +34,14 @@ POLL_OTHERS_S: Final = 3.0
 DROP_ROUNDS: Final = 20
 DROP_EVERY_S: Final = 60.0
 # An event that is refused alone is sent so often, with pauses as above, before it is set aside: a receiver that is just being
-# changed may not mean it, and one that refuses everything is not to have it all set aside at once.
+# changed may not mean it.
 REFUSALS_MOST: Final = 3
+# Whether it is the event, or the receiver refuses everything, is found out by others: so many of them, of other resources.
+OTHERS_MOST: Final = 8
+# Where nothing else waits by which that could be found out, so many are set aside before the receiver has taken anything again.
+UNTRIED_MOST: Final = 3
 ERROR_MOST: Final = 500
+EVERYTHING: Final = "It has taken nothing else either since it refused this:"
 NOT_UNDERSTOOD: Final = "It is to be told what only a later release of the service understands."
 BROKE: Final = "It failed in a way that was not expected; the log of the node has the details."
 
@@ -54,12 +59,14 @@ class Outlet:
 class _Doubt:
     """What is known of a refusal: how many of the next events are suspect, and how often this one was refused alone.
 
-    In memory only: a node that dies leaves the search to the next one, which begins it anew.
+    `takes`: whether the receiver has taken another one since. In memory only: a node that dies leaves the search to the next
+    one, which begins it anew.
     """
 
     suspects: int
     event_id: str = ""
     alone: int = 0
+    takes: bool = False
 
 
 class Sender:
@@ -82,11 +89,11 @@ class Sender:
         self._drop_next: dict[str, float] = {}
         self._holding: dict[str, Held] = {}
         self._doubts: dict[str, _Doubt] = {}
+        self._tried: dict[str, str] = {}
+        """By receiver: the resource by whose event it was last found out whether it takes anything."""
 
     async def run(self) -> None:
-        """Until cancelled. Ends at once where there is nobody to tell."""
-        if not self._outlets:
-            return
+        """Until cancelled. Where there is nobody to tell it says so, and ends."""
         await self._store.insist(receivers.enrol, receivers=sorted(self._outlets), incarnation=self._me)
         loops = [asyncio.ensure_future(self._serve(name, outlet)) for name, outlet in sorted(self._outlets.items())]
         try:
@@ -168,49 +175,104 @@ class Sender:
         Returns None when all was taken, and else how long to wait.
         """
         try:
+            refused, error = await self._offer(held, outlet, chosen)
+            if refused:
+                return await self._search(held, outlet, seen, refused, error)
+        except NotTaken as not_taken:
+            await self._give_back(held, seen, str(not_taken)[:ERROR_MOST])
+            return POLL_OTHERS_S
+        self._clear(held, len(chosen))
+        return None
+
+    async def _offer(self, held: Held, outlet: Outlet, chosen: list[Event]) -> tuple[list[Event], str]:
+        """Send, and forget what was taken. Returns what was refused, and why. Raises NotTaken when nobody took it."""
+        try:
             await _within(self._env, outlet.timeout_s, outlet.receiver.send(chosen))
         except NotTaken as error:
             if error.taken:
-                await self._forget(held, chosen[: error.taken])
+                await self._store.run(posting.sent, held, ids=[event.id for event in chosen[: error.taken]])
+                self._clear(held, error.taken)
             if isinstance(error, Refused):
-                return await self._search(held, chosen[error.taken :], str(error)[:ERROR_MOST])
-            await self._give_back(held, seen, str(error)[:ERROR_MOST])
-            return POLL_OTHERS_S
-        except Exception:
+                return chosen[error.taken :], str(error)[:ERROR_MOST]
+            raise
+        except Exception as error:
             # A mistake of ours in a receiver: it must neither end the node's operations, nor keep other nodes from trying.
             log.exception("events.receiver_broke", receiver=held.receiver)
-            await self._give_back(held, seen, BROKE)
-            return POLL_OTHERS_S
-        await self._forget(held, chosen)
-        return None
+            raise NotTaken(BROKE) from error
+        await self._store.run(posting.sent, held, ids=[event.id for event in chosen])
+        return [], ""
 
-    async def _forget(self, held: Held, taken: list[Event]) -> None:
-        await self._store.run(posting.sent, held, ids=[event.id for event in taken])
+    def _clear(self, held: Held, taken: int) -> None:
+        """So many of the suspects were taken."""
         doubt = self._doubts.get(held.receiver)
         if doubt is not None:
-            doubt.suspects -= len(taken)
+            doubt.suspects -= taken
             if doubt.suspects <= 0:  # it has changed its mind
                 del self._doubts[held.receiver]
 
-    async def _search(self, held: Held, refused: list[Event], error: str) -> float:
-        """At least one of these is refused: halve them until it is alone, then set it aside. Returns how long to wait."""
+    async def _search(self, held: Held, outlet: Outlet, seen: Seen, refused: list[Event], error: str) -> float:
+        """At least one of these is refused: halve them until it is alone, then judge it. Returns how long to wait.
+
+        Raises NotTaken when it is not the event.
+        """
         doubt = self._doubts.setdefault(held.receiver, _Doubt(len(refused)))
         if len(refused) > 1:
             doubt.suspects = len(refused)
             await self._store.run(posting.refused, held, error=error)
             return 0.0
         (event,) = refused
-        doubt.alone = doubt.alone + 1 if doubt.event_id == event.id else 1
-        doubt.suspects, doubt.event_id = 1, event.id
+        if doubt.event_id != event.id:
+            doubt.event_id, doubt.alone, doubt.takes = event.id, 0, False
+        doubt.suspects, doubt.alone = 1, doubt.alone + 1
+        is_news = not doubt.takes and await self._takes_another(held, outlet, event, error)
+        doubt.takes = doubt.takes or is_news
+        if not doubt.takes and seen.failures >= UNTRIED_MOST:
+            raise NotTaken(f"{EVERYTHING} {error}")
         fields = {"receiver": held.receiver, "event_id": event.id, "name": event.name, "reason": error}
-        if doubt.alone < REFUSALS_MOST:
+        # Once more in any case after it has taken another: an outage may have ended in between.
+        if is_news or doubt.alone < REFUSALS_MOST:
             log.warning("events.refused", resource_id=event.resource_id, refusals=doubt.alone, **fields)
             await self._store.run(posting.refused, held, error=error)
             return PAUSE_FIRST_S * 2.0 ** (doubt.alone - 1)
-        await self._store.run(posting.set_aside, held, event_id=event.id, reason=error)
+        await self._store.run(posting.set_aside, held, event_id=event.id, reason=error, is_sure=doubt.takes)
         del self._doubts[held.receiver]
         log.error("events.set_aside", resource_id=event.resource_id, **fields)
         return 0.0
+
+    async def _takes_another(self, held: Held, outlet: Outlet, event: Event, error: str) -> bool:
+        """Whether the receiver takes anything but this; what it took is sent by that. False when there is nothing else to try.
+
+        Raises NotTaken when it refuses all of them: then it is not the event. Never what is behind it in its own line, which
+        would come out of its order.
+        """
+        others = await self._others(held, event)
+        for other in others:
+            if not self._may_act():
+                raise NotHeld(held.receiver)
+            self._tried[held.receiver] = other.resource_id
+            refused, _ = await self._offer(held, outlet, [other])
+            if not refused:
+                return True
+        if others:
+            log.error("events.all_refused", receiver=held.receiver, tried=len(others) + 1, reason=error)
+            raise NotTaken(f"{EVERYTHING} {error}")
+        return False
+
+    async def _others(self, held: Held, event: Event) -> list[Event]:
+        """What comes first in the lines of some other resources: after those that were tried last, round and round."""
+        found: list[Event] = []
+        for after in (self._tried.get(held.receiver, ""), ""):
+            seen = await self._store.read(
+                posting.look, receiver=held.receiver, incarnation=held.incarnation, after=after
+            )
+            if seen.held is None:
+                raise NotHeld(held.receiver)
+            first: dict[str, Event] = {}
+            for one in seen.events:
+                first.setdefault(one.resource_id, one)
+            known = {event.resource_id, *(one.resource_id for one in found)}
+            found += [first[id_] for id_ in sorted(first.keys() - known)]
+        return found[:OTHERS_MOST]
 
     async def _give_back(self, held: Held, seen: Seen, error: str) -> None:
         pause_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(seen.failures, 16))

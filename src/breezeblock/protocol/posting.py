@@ -116,12 +116,15 @@ def refused(tx: Connection, held: Held, *, error: str) -> None:
         raise NotHeld(held.receiver)
 
 
-def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str) -> None:
-    """Take out of the way what the receiver will not take, so that what is behind it goes on. Raises NotHeld."""
+def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str, is_sure: bool) -> None:
+    """Take out of the way what the receiver will not take, so that what is behind it goes on. Raises NotHeld.
+
+    `is_sure`: the receiver takes others. If nobody knows, it counts as one more try without success.
+    """
     values = {
         "failed": event_receivers.c.failed + 1,
         "refused": event_receivers.c.refused + 1,
-        "failures": 0,
+        "failures": 0 if is_sure else event_receivers.c.failures + 1,
         "error": reason,
     }
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:

@@ -37,7 +37,10 @@ _LIVE: Final = ("up", "draining")
 
 
 def enrol(tx: Connection, *, receivers: Sequence[str], incarnation: Incarnation) -> None:
-    """Say that a node names these, and make the rows of those that are new. Two that make one at once: one runs again."""
+    """Say that a node names these, and make the rows of those that are new. Two that make one at once: one runs again.
+
+    Who names none says that too: until a live node has said something nobody can know that it does not name a receiver.
+    """
     for name in sorted(set(receivers)):
         if tx.execute(_TOUCH, {"receiver": name}).rowcount == 0:
             tx.execute(insert(event_receivers).values(name=name))
@@ -111,7 +114,8 @@ class Removed:
 def remove(tx: Connection, *, receiver: str) -> Removed:
     """Forget some of what there is for a receiver, and the receiver itself once that is all. To be called until it is whole.
 
-    Raises NotFound; and InvalidState while a live node names it, also in the middle: then it is in use, and keeps the rest.
+    Raises NotFound; and InvalidState while a live node names it or has not said yet whether it does, also in the middle: then
+    it is in use, and keeps the rest.
     """
     _hold(tx, receiver)
     _check_unnamed(tx, receiver)
@@ -137,10 +141,16 @@ def would_remove(tx: Connection, *, receiver: str) -> int:
 
 
 def _check_unnamed(tx: Connection, receiver: str) -> None:
+    """Raises InvalidState. Who starts after this was asked makes the receiver anew when it says that it names it."""
     if names := named(tx).get(receiver):
         raise InvalidState(
             f"Receiver {receiver} is in the settings of {', '.join(names)}; take [events.{receiver}] out of the settings of "
             "all APIs and nodes first, and start them again."
+        )
+    if silent := tx.execute(_SILENT).scalars().all():
+        raise InvalidState(
+            f"Receiver {receiver} may be in the settings of {', '.join(silent)}: a node says within moments of its start which "
+            "receivers it has, so try again then; one of an older release never does, so upgrade or stop it first."
         )
 
 
@@ -181,6 +191,9 @@ _NAMED: Final = (
     select(nodes.c.name, nodes.c.receivers_json)
     .where(nodes.c.state.in_(_LIVE), nodes.c.receivers_json.is_not(None))
     .order_by(nodes.c.name)
+)
+_SILENT: Final = (
+    select(nodes.c.name).where(nodes.c.state.in_(_LIVE), nodes.c.receivers_json.is_(None)).order_by(nodes.c.name)
 )
 
 

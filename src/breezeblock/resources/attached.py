@@ -22,8 +22,9 @@ __all__ = [
     "UNCONNECTED",
     "another_of",
     "ids_of",
-    "is_host",
+    "is_same_name",
     "may_be_connected",
+    "may_be_host",
     "of_volume",
     "refuse_a_false_word",
     "remove_all",
@@ -117,8 +118,13 @@ def spelled(host: str) -> str:
     return plain.lower().strip(".-")
 
 
-def is_host(one: str | None, other: str | None) -> bool:
-    """Whether two names may be of one host: they differ in their spelling, or one has the domain and the other has not."""
+def is_same_name(one: str | None, other: str | None) -> bool:
+    """Whether two names are one host's in different spellings. The domain is a part of it, for Cinder as well as for us."""
+    return one == other if one is None or other is None else spelled(one) == spelled(other)
+
+
+def may_be_host(one: str | None, other: str | None) -> bool:
+    """Whether two names may be of one host: the same name, or one has the domain and the other has not."""
     if one is None or other is None:
         return one == other
     short, long = sorted((spelled(one), spelled(other)), key=len)

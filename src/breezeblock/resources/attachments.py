@@ -36,6 +36,9 @@ MODES: Final = (connections.READ_WRITE, connections.READ_ONLY)
 # What else may be done with an attached volume while a host is connected to it.
 _BESIDE: Final = (states.EXTENDING, states.RETYPING, states.BACKING_UP)
 TEXT_MAX: Final = 255
+# In a connector: its host, not a server on it, wants one attachment of the volume, however often the request comes. A request
+# whose answer was lost may arrive after its repeat; only whoever holds the volume's row can tell.
+ONCE: Final = "once_per_host"
 
 
 class NewAttachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +162,9 @@ def _require_attachable(volume: Mapping[str, Any], rows: Sequence[Mapping[str, A
     status, instance_uuid = volume["status"], asked.instance_uuid
     if "error" in status:
         raise InvalidState(f"Volume {volume['id']} has status {status}; a volume with an error cannot be attached.")
+    host = None if asked.connector is None else host_of(asked.connector)
+    if asked.connector is not None and instance_uuid is None and asked.connector.get(ONCE) is True:
+        _require_first(rows, volume_id=volume["id"], host=host)
     wanted = (states.AVAILABLE, states.IN_USE) if volume["multiattach"] else (states.AVAILABLE,)
     moves = status in (states.IN_USE, states.RESERVED) and any(
         instance_uuid is not None and row["instance_uuid"] == instance_uuid and not row["bare"] for row in rows
@@ -169,9 +175,17 @@ def _require_attachable(volume: Mapping[str, Any], rows: Sequence[Mapping[str, A
         )
     if volume["object_name"] is None:
         raise InvalidState(f"Volume {volume['id']} has no storage: its creation has not finished or has failed.")
-    host = None if asked.connector is None else host_of(asked.connector)
     if not volume["multiattach"] and (other := another_of(rows, instance_uuid=instance_uuid, host=host)):
         raise InvalidState(_held_by(other))
+
+
+def _require_first(rows: Sequence[Mapping[str, Any]], *, volume_id: str, host: str | None) -> None:
+    for row in rows:
+        if row["attached_host"] == host and row["instance_uuid"] is None and not row["bare"]:
+            raise InvalidState(
+                f"Host {host} has volume {volume_id} already, by attachment {row['id']} ({row['status']}), and its connector "
+                f"wants one only ({ONCE}); go on with that one, or delete it first."
+            )
 
 
 def _held_by(other: Mapping[str, Any]) -> str:

@@ -14,7 +14,16 @@ from breezeblock.model.errors import BadRequest, Contended, InvalidState, NotFou
 from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
-from breezeblock.resources.attached import another_of, ids_of, is_host, may_be_connected, of_volume, spelled, summarize
+from breezeblock.resources.attached import (
+    another_of,
+    ids_of,
+    is_same_name,
+    may_be_connected,
+    may_be_host,
+    of_volume,
+    spelled,
+    summarize,
+)
 from breezeblock.resources.attachments import COMPLETE, Change, mode_of, new_row, text_of
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import (
@@ -147,7 +156,8 @@ def attach(
     volume = _lock(tx, origin, volume_id)
     rows = of_volume(tx, volume_id)
     for row in rows:
-        same = row["instance_uuid"] == instance_uuid if instance_uuid else is_host(row["attached_host"], host_name)
+        # `node-1` and `node-1.example.org` are two hosts here: taken for one, the second would be told that it has the volume.
+        same = row["instance_uuid"] == instance_uuid if instance_uuid else is_same_name(row["attached_host"], host_name)
         if same and not row["bare"] and row["status"] == states.ATTACHED:
             return Change(queue=None, row=summarize(tx, volume_id, now_us=origin.at_us, ends_word=True))
     _require_attachable(volume)
@@ -200,9 +210,13 @@ def _require_unattached(
 
 
 def _as_connected(rows: Sequence[Mapping[str, Any]], host_name: str | None) -> str | None:
-    """The host as its connector has called it: the name that comes with `os-attach` is often spelled in another way."""
+    """The host as its connector has called it: the name that comes with `os-attach` is often spelled in another way.
+
+    Or is without the domain. Here that counts as the same: Cinder does not ask at all who is connected, and to refuse whoever
+    is connected because its two names are not one would keep it from what it has.
+    """
     names = (row["attached_host"] for row in rows if row["bare"])
-    return next((name for name in names if is_host(name, host_name)), host_name)
+    return next((name for name in names if may_be_host(name, host_name)), host_name)
 
 
 def begin_detach(tx: Connection, *, origin: Origin, volume_id: VolumeId, attachment_id: str | None) -> Change:

@@ -2,22 +2,27 @@
 
 *Told*: each change of a status, and each operation that began or ended, is told at least once, in the order in which it was
 committed on its resource, and nothing is told that has not happened. What happened is known from the database's own triggers.
+
+A receiver that refuses everything for a while, as a proxy before it may, has few events set aside for that, and only where
+nothing else was there to try. An operator puts them back.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
 from breezeblock.env.contract import Env
-from breezeblock.events.contract import NotTaken
+from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.model.events import BEGUN, ENDED, STATUS, Event
 from breezeblock.model.ids import Incarnation
-from breezeblock.node.sender import Outlet, Sender, run_beside
+from breezeblock.node.sender import UNTRIED_MOST, Outlet, Sender, run_beside
+from breezeblock.protocol import receivers
 from breezeblock.store.run import Lane, Store
-from breezeblock.store.tables import events
+from breezeblock.store.tables import events, events_aside
 from breezeblock.testing.database import Seen
 from breezeblock.testing.faults import Faults
 from breezeblock.testing.loop import Process
@@ -36,6 +41,10 @@ REFUSES: Final = 0.08
 SLOW: Final = 0.2
 HANGS: Final = 0.03
 LOSES: Final = 0.08
+# And how often it begins to refuse everything, for so many seconds.
+REFUSES_ALL: Final = 0.05
+REFUSES_ALL_S: Final = (2.0, 40.0)
+MENDS_EVERY_S: Final = 5.0
 _DELETED: Final = "deleted"
 
 Word = tuple[Any, ...]
@@ -45,11 +54,17 @@ class Mail:
     """What happened, and what each receiver was told of it. Receivers make trouble while any fault is on."""
 
     def __init__(self, random: Random, faults: Faults) -> None:
-        self._random = Random(f"{random.random()} mail")
+        seed = f"{random.random()} mail"
+        self._random, self._spells = Random(seed), Random(f"{seed} spells")
         self._faults = faults
         self._statuses: dict[str, list[Word]] = defaultdict(list)
         self._operations: dict[str, list[Word]] = defaultdict(list)
         self._told: dict[str, dict[str, Event]] = {name: {} for name in RECEIVERS}
+        self._refuses_until: dict[str, float] = defaultdict(float)
+        self._aside: dict[str, set[str]] = {name: set() for name in RECEIVERS}
+        """What was ever set aside; so many of it since the receiver took anything; and whether it may still be there."""
+        self._aside_since: Counter[str] = Counter()
+        self._may_be_aside: set[str] = set()
         self.problems: list[str] = []
 
     # --- what happened ----------------------------------------------------------------------------------------------
@@ -68,10 +83,21 @@ class Mail:
                 self._operations[id_].append((BEGUN, before, ""))
             elif what == "ended":
                 self._operations[id_].append((ENDED, after, before))
+            elif what == "aside":
+                self._set_aside(id_, str(before))
         for id_ in gone:
             last = self._statuses[id_][-1][1] if self._statuses[id_] else None
             if last != _DELETED:
                 self._statuses[id_].append((last, _DELETED))
+
+    def _set_aside(self, receiver: str, event_id: str) -> None:
+        self._aside[receiver].add(event_id)
+        self._may_be_aside.add(receiver)
+        self._aside_since[receiver] += 1
+        # One by which it was found out that it takes others, and those after it by which nothing could be.
+        if self._aside_since[receiver] > 1 + UNTRIED_MOST:
+            many = self._aside_since[receiver]
+            self.problems.append(f"{receiver} has {many} events set aside since it took one: it refuses everything")
 
     # --- who is told ------------------------------------------------------------------------------------------------
 
@@ -90,10 +116,25 @@ class Mail:
             outlets=outlets,
             may_act=lambda: env.clock.boottime() < page.until,
         )
-        await run_beside(work, sender)
+        mending = asyncio.ensure_future(self._mend(store))
+        try:
+            await run_beside(work, sender)
+        finally:
+            mending.cancel()
+
+    async def _mend(self, store: Store) -> None:
+        """An operator, once all is well again: `events again`."""
+        while True:
+            await VirtualClock().sleep(MENDS_EVERY_S)
+            for receiver in sorted(self._may_be_aside if not self._faults.on else ()):
+                while await store.insist(receivers.again, receiver=receiver):
+                    pass
+                self._may_be_aside.discard(receiver)
 
     async def take(self, receiver: str, told: Sequence[Event]) -> None:
-        """One delivery. Raises NotTaken, also for what has arrived."""
+        """One delivery. Raises NotTaken, also for what has arrived; and Refused."""
+        if self._faults.on:
+            self._refuse_all(receiver)
         chance = self._random.random()
         if self._faults.on:
             if chance < REFUSES:
@@ -103,6 +144,7 @@ class Mail:
             elif chance < REFUSES + HANGS + SLOW:
                 await VirtualClock().sleep(self._random.uniform(0, TIMEOUT_S))
         box = self._told[receiver]
+        self._aside_since[receiver] = 0
         for event in told:
             known = box.setdefault(event.id, event)
             if known != event:
@@ -110,17 +152,25 @@ class Mail:
         if self._faults.on and chance > 1 - LOSES:
             raise NotTaken("the answer was lost")
 
+    def _refuse_all(self, receiver: str) -> None:
+        """Raises Refused."""
+        now = asyncio.get_running_loop().time()
+        if self._spells.random() < REFUSES_ALL:
+            self._refuses_until[receiver] = now + self._spells.uniform(*REFUSES_ALL_S)
+        if now < self._refuses_until[receiver]:
+            raise Refused("whatever it is")
+
     # --- what must hold ---------------------------------------------------------------------------------------------
 
     def is_quiet(self, tx: Connection) -> bool:
-        """Whether nothing waits to be told."""
-        return tx.execute(select(events.c.id).limit(1)).first() is None
+        """Whether nothing waits to be told, and nothing is aside."""
+        return all(tx.execute(select(table.c.id).limit(1)).first() is None for table in (events, events_aside))
 
     def check(self) -> list[str]:
         """Once nothing waits any more."""
         found = list(self.problems)
         for receiver, box in self._told.items():
-            told = list(box.values())
+            told = _in_place(box.values(), self._aside[receiver])
             found += [f"{receiver}: {what}" for what in (*self._wrong_statuses(told), *self._wrong_operations(told))]
             found += [f"{receiver}: {what}" for what in _disorder(told)]
         return found
@@ -152,6 +202,14 @@ class _Receiver:
 
     async def close(self) -> None:
         """See `Receiver.close`."""
+
+
+def _in_place(told: Collection[Event], aside: Collection[str]) -> list[Event]:
+    """As if what was set aside had come in its turn: the rest of its resource has passed it."""
+    lines = {event.resource_id for event in told if event.id in aside}
+    passed = [event for event in told if event.resource_id in lines]
+    rest = [event for event in told if event.resource_id not in lines]
+    return rest + sorted(passed, key=lambda event: (event.resource_id, event.seq, event.number))
 
 
 def _differences(happened: Mapping[str, list[Word]], heard: Mapping[str, list[Word]]) -> list[str]:
