@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
+    String,
     Table,
     bindparam,
     func,
     insert,
-    literal,
+    literal_column,
     null,
     select,
     union_all,
@@ -126,11 +128,14 @@ def _sum_of(
     """How many rows a project has that are charged for, and how many GiB, `by` type where that counts."""
     detail = null() if by is None else by
     found = select(
-        literal(table.name).label("what"), detail.label("detail"), func.count().label("number"), gib.label("gib")
+        literal_column(f"'{table.name}'", String).label("what"),
+        detail.label("detail"),
+        func.count().label("number"),
+        gib.label("gib"),
     )
     found = found.where(table.c.project_id == bindparam("project"), ~table.c.tombstone)
     # Without groups it would be one row of nothing.
-    return found.having(func.count() > 0) if by is None else found.group_by(by)
+    return found.having(func.count() > literal_column("0", BigInteger)) if by is None else found.group_by(by)
 
 
 def _gib_of(table: Table) -> ColumnElement[int]:
@@ -139,15 +144,15 @@ def _gib_of(table: Table) -> ColumnElement[int]:
 
 _SUMS: Final = union_all(
     select(
-        literal(_CHARGED).label("what"),
+        literal_column(f"'{_CHARGED}'", String).label("what"),
         quota_usage.c.resource.label("detail"),
         quota_usage.c.in_use.label("number"),
-        literal(0).label("gib"),
+        literal_column("0", BigInteger).label("gib"),
     ).where(quota_usage.c.project_id == bindparam("project")),
     _sum_of(volumes, gib=_gib_of(volumes), by=volumes.c.charged_type_id),
     _sum_of(snapshots, gib=_gib_of(snapshots), by=snapshots.c.charged_type_id),
     _sum_of(backups, gib=_gib_of(backups)),
-    _sum_of(volume_groups, gib=literal(0)),
+    _sum_of(volume_groups, gib=literal_column("0", BigInteger)),
 )
 _FIRST: Final = select(func.min(nodes.c.incarnation)).where(
     nodes.c.cluster == bindparam("in_cluster"), nodes.c.state == "up"
