@@ -1,7 +1,6 @@
 """Alerts about a real service: what its metrics say while something is wrong, and which alerts Prometheus makes of it."""
 
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping
@@ -40,14 +39,14 @@ def value(service: Service, name: str, **labels: str) -> float:
 
 
 def going_on(service: Service) -> Mapping[str, str]:
-    """Its series, if all goes on for half an hour as it has gone within this second: what grew grows."""
+    """Its series, if all goes on for half an hour as it has gone within this second: what waits goes on waiting."""
     began, before = time.monotonic(), series_of(scraped(service))
     time.sleep(0.5)
     after, passed_s = series_of(scraped(service)), time.monotonic() - began
     grew = {
         series: (_first(values) - _first(before[series])) * 60 / passed_s
         for series, values in after.items()
-        if series in before and re.match(r"breezeblock_\w+(age|waiting|oldest)_seconds", series)
+        if series in before and series.startswith("breezeblock_queue_oldest_waiting_seconds")
     }
     return {series: f"{_first(values)}+{max(0.0, grew.get(series, 0.0))}x{MINUTES}" for series, values in after.items()}
 
