@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import typer.main
+import yaml
 from msgspec import Meta, Struct, structs
 
 from breezeblock import cli, resources, settings
@@ -35,7 +36,8 @@ from breezeblock.testing import calls
 from breezeblock.testing.invariants import BORN
 from breezeblock.work.catalogue import CATALOGUE
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- Made by scripts/generate_reference.py from {source}: change that, and run the script. -->"
 
 
@@ -462,18 +464,31 @@ Everything else is read from the database when it is asked for, so every API of 
 `max` and not the `sum`. "Recently" is within the last five minutes, by the database's rows; divide by 300 for a rate.
 """
 
-WATCH = """
-| Expression | Meaning |
-|---|---|
-| `breezeblock_queue_oldest_waiting_seconds > 300` | Work that nobody does. |
-| `breezeblock_fences_failing > 0` | A node is lost, not proven dead: [recover it](../howto/recover-a-node.md). |
-| `breezeblock_operations_finished_recently{outcome="parked"} > 0` | Operations were given up. |
-| `breezeblock_nodes{state="up"} < 2` | Nobody is left to take over. |
-| `max_over_time(breezeblock_doorbell_connected[10m]) == 0` | Work is found late: the doorbell's server is away. |
-| `breezeblock_events_oldest_seconds > 300` | A receiver is away, or too slow: [look why](../howto/receive-events.md). |
-| `breezeblock_database_up == 0` | The API answers and the database does not. |
-| `sum(rate(breezeblock_http_request_duration_seconds_count{status="500"}[5m])) > 0` | A mistake of ours; the log has it. |
+WATCH = """\
+Rules for all of them are in `packaging/prometheus/alerts.yaml`, each with a page for whoever is woken by it; a dashboard for
+Grafana is `packaging/grafana/breezeblock.json`.
 """
+
+
+def alert_table() -> str:
+    """Every alert, with its page."""
+    groups = yaml.safe_load((ROOT / "packaging" / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    rows = []
+    for rule in (rule for group in groups for rule in group["rules"]):
+        page_at = rule["annotations"]["runbook_url"].replace("docs/", "../", 1)
+        expression = " ".join(rule["expr"].split())
+        rows.append(
+            (f"[{rule['alert']}]({page_at})", rule["labels"]["severity"], code(expression), rule.get("for", "-"))
+        )
+    return table(("Alert", "Severity", "Expression", "For"), rows)
+
+
+METRIC_TYPES = {
+    metrics.REQUESTS: "histogram",
+    metrics.RINGS: "counter",
+    metrics.BACKUP_BYTES: "counter",
+    metrics.EVENTS_SENT: "counter",
+}
 
 
 def metric_table() -> str:
@@ -481,7 +496,7 @@ def metric_table() -> str:
     rows = [
         (
             code(one.name),
-            {metrics.REQUESTS: "histogram", metrics.RINGS: "counter", metrics.EVENTS_SENT: "counter"}.get(one, "gauge"),
+            METRIC_TYPES.get(one, "gauge"),
             ", ".join(map(code, one.labels)) or "-",
             one.help,
         )
@@ -493,8 +508,9 @@ def metric_table() -> str:
         METRICS,
         table(("Metric", "Type", "Labels", "What it says"), rows),
         f"The histogram's `_count` is the number of requests; what is for no route has {' '.join(map(code, counts.UNKNOWN))}.",
-        "## Worth an alert",
+        "## Alerts",
         WATCH,
+        alert_table(),
     )
 
 

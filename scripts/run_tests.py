@@ -72,6 +72,7 @@ LINT = Suite("lint", (), seconds=30, proof_seconds=60)
 TRANSACTIONS = tuple(
     f"tests/store/test_{name}.py"
     for name in (
+        "accounts",
         "queue",
         "versions",
         "membership",

@@ -435,6 +435,20 @@ def db_rebuild(
         print("The database agrees with the storage.")
     if outcome.undecided:
         raise Failed(f"{len(outcome.undecided)} things are left to decide.")
+@db_app.command("recount")
+def db_recount(
+    project: Annotated[str, typer.Argument(metavar="PROJECT_ID", help="Whose accounts.")],
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Charge a project for what it has. It may run beside a running service."""
+    chosen = _load(config, data).settings
+    from breezeblock.commands.recount import recount
+
+    wrong = recount(chosen, project)
+    for one in wrong:
+        print(one)
+    print(f"{len(wrong)} account{'s' * (len(wrong) != 1)} of project {project} corrected.")
 
 
 # --- config -----------------------------------------------------------------------------------------------------------

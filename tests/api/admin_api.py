@@ -31,6 +31,8 @@ T = TypeVar("T")
 PROJECT = "p1"
 NOW_US = 1_700_000_000_123_456
 NOW = "2023-11-14T22:13:20.123456"
+# Of callers that have limits of their own.
+LIMITED = {"volumes": 3, "gigabytes": 5, "per_volume_gigabytes": 4}
 VOLUME_TYPE = "10000000-0000-4000-8000-000000000001"
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "reference" / "block-storage-api-v3" / "samples"
 
@@ -80,10 +82,18 @@ class AdminApi:
         self._app = app.build_app(services, authenticate=authenticate)
 
     def __call__(
-        self, method: str, path: str, body: object = None, *, version: str = "3.71", member: bool = False
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        version: str = "3.71",
+        member: bool = False,
+        token: str | None = None,
     ) -> httpx.Response:
-        """One request below `/v3/p1`, by an administrator or a member of that project."""
-        headers = {"OpenStack-API-Version": f"volume {version}", "X-Auth-Token": "member" if member else "admin"}
+        """One request below `/v3/p1`, by an administrator or a member of that project. `token`: by whom else."""
+        token = token or ("member" if member else "admin")
+        headers = {"OpenStack-API-Version": f"volume {version}", "X-Auth-Token": token}
         with statements() as self.statements:
             return checked(asyncio.run(self._send(method, f"http://test/v3/{PROJECT}/{path}", headers, body)))
 
@@ -149,8 +159,11 @@ def settings() -> Settings:
 
 
 async def authenticate(asking: Asking) -> Caller:
-    role = "admin" if asking.headers["x-auth-token"] == "admin" else "member"
-    return Caller(UserId("u"), ProjectId(asking.url_project or asking.default_project), IMPLIED[role])
+    """`admin` is one, everybody else is a member; `limited admin` has limits of the own project besides."""
+    *limited, role = asking.headers["x-auth-token"].split()
+    roles = IMPLIED["admin" if role == "admin" else "member"]
+    project_id = ProjectId(asking.url_project or asking.default_project)
+    return Caller(UserId("u"), project_id, roles, quota=LIMITED if limited else None)
 
 
 def message_of(response: httpx.Response) -> str:

@@ -172,6 +172,33 @@ def test_events_of_nodes_are_counted(api: Api) -> None:
     assert of(scraped(api), "node_events_recently", event="fenced") == 1
 
 
+def test_events_of_the_last_hour_are_counted_by_node(api: Api) -> None:
+    """Some happen seldom, and are no less true for it."""
+    row = {"cluster": "c", "incarnation": "n-1", "detail": "", "event": "fenced"}
+    ago_s = {"1": 0, "2": 600, "3": 3000, "4": 3700}
+    for id_, ago in ago_s.items():
+        api.insert(tables.node_events, {**row, "id": id_, "node": "n", "at_us": now_us(api) - ago * 1_000_000})
+    api.insert(tables.node_events, {**row, "id": "5", "node": "m", "at_us": now_us(api), "event": "expired"})
+
+    found = scraped(api)
+
+    assert of(found, "node_events_last_hour", node="n", event="fenced") == 3
+    assert of(found, "node_events_last_hour", node="m", event="expired") == 1
+    assert of(found, "node_events_recently", event="fenced") == 1
+
+
+def test_a_clock_that_is_ahead_is_seen_by_what_a_renewal_says(api: Api) -> None:
+    """By the latest start of a node. The age of a lease is never below nothing."""
+    api.insert(tables.nodes, node("a", state="up", started_at_us=1, renewed_at_us=now_us(api) - 50_000_000))
+    latest = node("a", incarnation="a-2", state="up", started_at_us=2, renewed_at_us=now_us(api) + 90_000_000)
+    api.insert(tables.nodes, latest, node("b", state="up", renewed_at_us=now_us(api) + 90_000_000))
+
+    found = scraped(api)
+
+    assert 60 < (of(found, "clock_ahead_seconds", node="a") or 0) <= 90
+    assert (of(found, "lease_age_seconds", node="b"), (of(found, "lease_age_seconds", node="a") or 0) > 49) == (0, True)
+
+
 def test_pools_show_their_capacity(api: Api) -> None:
     """As last reported."""
     found = scraped(api)

@@ -92,6 +92,57 @@ def test_each_type_has_quotas_that_follow_its_name_and_go_with_it(api: AdminApi)
     assert api.rows(tables.quotas) == api.rows(tables.quota_usage) == []
 
 
+# --- limits that callers bring along ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["admin", "member"])
+def test_a_caller_s_own_limits_are_those_of_the_caller_s_project(api: AdminApi, role: str) -> None:
+    """Instead of the settings', wherever that project's limits are shown; what an operator has set wins."""
+    api("PUT", OWN, {"quota_set": {"volumes": 8}})
+    who = f"limited {role}"
+
+    shown = api("GET", OWN, token=who).json()["quota_set"]
+    unset = api("GET", f"{OWN}/defaults", token=who).json()["quota_set"]
+    limits = api("GET", "limits", token=who).json()["limits"]["absolute"]
+
+    assert (shown["volumes"], shown["gigabytes"], shown["backups"]) == (8, 5, 10)
+    assert (unset["volumes"], unset["gigabytes"], unset["per_volume_gigabytes"]) == (3, 5, 4)
+    assert (limits["maxTotalVolumes"], limits["maxTotalVolumeGigabytes"]) == (8, 5)
+
+
+def test_a_caller_s_own_limits_are_nobody_else_s(api: AdminApi) -> None:
+    """An administrator who looks at another project, or at a class, sees what is true there."""
+    who = "limited admin"
+    of_other = api("GET", "os-quota-sets/other", token=who).json()["quota_set"]
+    unset = api("GET", "os-quota-sets/other/defaults", token=who).json()["quota_set"]
+    of_class = api("GET", "os-quota-class-sets/default", token=who).json()["quota_class_set"]
+    limits = api("GET", "limits?project_id=other", token=who).json()["limits"]["absolute"]
+    changed = api("PUT", "os-quota-sets/other", {"quota_set": {"backups": 1}}, token=who).json()["quota_set"]
+    class_changed = api("PUT", "os-quota-class-sets/x", {"quota_class_set": {"backups": 1}}, token=who).json()
+
+    assert [shown["volumes"] for shown in (of_other, unset, of_class, changed)] == [10] * 4
+    assert limits["maxTotalVolumes"] == class_changed["quota_class_set"]["volumes"] == 10
+
+
+@pytest.mark.parametrize(
+    ("project", "size", "status"), [(PROJECT, 4, 202), (PROJECT, 5, 413), ("other", 900, 202), ("other", 1001, 413)]
+)
+def test_what_grows_is_held_against_the_limits_of_whose_it_is(
+    api: AdminApi, project: str, size: int, status: int
+) -> None:
+    """Also when an administrator of another project lets it grow."""
+    api.given_node()
+    api.given_pool(total_gib=5_000, free_gib=5_000)
+    api.given_volume(
+        project_id=project, pool_name="c@file#pool", object_name="v1.1.1", volume_type_id=None, charged_type_id=None
+    )
+    api.given(tables.quota_usage, project_id=project, resource="gigabytes", in_use=1)
+
+    answer = api("POST", "volumes/v1/action", {"os-extend": {"new_size": size}}, token="limited admin")
+
+    assert answer.status_code == status, answer.text
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

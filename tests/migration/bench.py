@@ -224,8 +224,10 @@ class Bench:
 
 @contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
+    """At the end of each test, however its operations ended, every account is the sum of what there is."""
     made = Bench(folder)
     try:
         yield made
+        assert made.base.wrong_accounts() == []
     finally:
         made.base.close()

@@ -41,6 +41,7 @@ PACKAGES: Final = {
     "spin": "spin",
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdio.h",
+    "prometheus": "promtool",
 }
 
 # What only proofs want, which fetch it themselves: with all that it needs it is a third of a gigabyte.

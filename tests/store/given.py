@@ -152,6 +152,10 @@ class Base:
     def problems(self) -> list[str]:
         return self.run(check.problems)
 
+    def wrong_accounts(self) -> list[str]:
+        """Of the problems those about what is charged and promised."""
+        return [one for one in self.problems() if " is charged " in one or " has promised " in one]
+
     def accounts(self) -> dict[str, int]:
         """What is charged and promised, zeros left out."""
         used = {row["resource"]: row["in_use"] for row in self.rows(tables.quota_usage)}

@@ -26,6 +26,7 @@ from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewBackup, NewSnapshot, NewVolume
 from breezeblock.protocol.queue import Claim
 from breezeblock.resources import (
+    accounts,
     attachments,
     backups,
     group_snapshots,
@@ -237,6 +238,7 @@ _ON_A_VOLUME: Final[Mapping[str, Request]] = {
     "clone": clone,
     "backup": backup,
     "offer": offer,
+    "recount": lambda letter: partial(accounts.recount, project_id="p1"),
 }
 _ATTACHING: Final[Mapping[str, Request]] = {
     "reserve": reserve,

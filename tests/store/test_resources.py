@@ -30,7 +30,7 @@ from breezeblock.model.ids import SnapshotId, VolumeId
 from breezeblock.protocol import queue
 from breezeblock.protocol.queue import Claim
 from breezeblock.protocol.steps import Failure
-from breezeblock.resources import accepted, charges, snapshots, volume_changes, volumes
+from breezeblock.resources import accepted, accounts, charges, snapshots, volume_changes, volumes
 from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
 from breezeblock.work.catalogue import CATALOGUE
@@ -633,8 +633,8 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def sums_are_usage(self) -> None:
-        """Every contradiction between the tables, the accounts first of all."""
-        assert self.base.problems() == []
+        """Every contradiction between the tables, the accounts first of all, also as nodes look at them."""
+        assert (self.base.problems(), self.base.run(accounts.differences, "p1")) == ([], [])
 
 
 Anything.TestCase.settings = settings(

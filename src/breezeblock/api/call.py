@@ -20,6 +20,7 @@ from breezeblock.api.rates import Rates
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.model.origin import Origin
+from breezeblock.resources.quotas import ByProject
 from breezeblock.settings import Settings
 
 P = ParamSpec("P")
@@ -105,8 +106,18 @@ class Call:
 
     @property
     def quota_defaults(self) -> Mapping[str, int]:
-        """The limits of the caller's project if nothing was set for it."""
-        return msgspec.structs.asdict(self.services.settings.quota) | dict(self.caller.quota or {})
+        """The limits of the caller's project if nothing was set for it: of what is charged to that project, and to no other."""
+        return self.quota_settings | dict(self.caller.quota or {})
+
+    @property
+    def quota_settings(self) -> dict[str, int]:
+        """The limits of any other project if nothing was set for it."""
+        return msgspec.structs.asdict(self.services.settings.quota)
+
+    @property
+    def quotas_of_owner(self) -> ByProject:
+        """Those of whoever has what is changed, who is another project when an administrator asks."""
+        return ByProject(self.origin.project_id, own=self.quota_defaults, others=self.quota_settings)
 
     @property
     def query(self) -> dict[str, str]:

@@ -90,6 +90,11 @@ LEASE_AGE: Final = Declared(
     ("node",),
     "Seconds since a live node last renewed its lease, by wall clocks: for people, no decision rests on it.",
 )
+CLOCK: Final = Declared(
+    "breezeblock_clock_ahead_seconds",
+    ("node",),
+    "By how much a live node's wall clock is ahead of the database's; a little below 0 is the time since its last renewal.",
+)
 FENCES_PENDING: Final = Declared(
     "breezeblock_fences_pending",
     ("queue",),
@@ -114,6 +119,11 @@ EVENTS: Final = Declared(
     "breezeblock_node_events_recently",
     ("event",),
     "What happened to nodes within the last five minutes.",
+)
+EVENTS_HOUR: Final = Declared(
+    "breezeblock_node_events_last_hour",
+    ("node", "event"),
+    "What happened to each node within the last hour; fenced: it was lost; quota_check_failed is what it has found.",
 )
 POOL_GIB: Final = Declared(
     "breezeblock_pool_gibibytes",
@@ -249,9 +259,11 @@ def _of_events(found: Measures) -> Iterator[Metric]:
 def _of_nodes(found: Measures) -> Iterator[Metric]:
     states = Counter({**dict.fromkeys(NODE_STATES, 0), **Counter(node.state for node in found.nodes)})
     ages: dict[str, float] = {}
+    ahead: dict[str, float] = {}  # by the latest start, which comes last
     for node in found.nodes:
         if node.state in NODE_LIVE and node.renewed_s is not None:
             ages[node.name] = max(ages.get(node.name, 0.0), node.renewed_s)
+            ahead[node.name] = -node.renewed_s
     expired = [node for node in found.nodes if node.state == "expired"]
     pending = Counter({pool.name.partition("#")[0]: 0 for pool in found.pools})
     pending.update(queue for node in expired for queue in node.unfenced)
@@ -260,11 +272,16 @@ def _of_nodes(found: Measures) -> Iterator[Metric]:
         tries[node.name] += node.fence_tries
     yield _gauge(NODES, (((state,), count) for state, count in states.items()))
     yield _gauge(LEASE_AGE, (((name,), age_s) for name, age_s in ages.items()))
+    yield _gauge(CLOCK, (((name,), s) for name, s in ahead.items()))
     yield _gauge(FENCES_PENDING, (((queue,), count) for queue, count in pending.items()))
     yield _gauge(FENCE_TRIES, (((name,), count) for name, count in tries.items()))
     yield _gauge(FENCES_FAILING, [((), sum(node.fence_failed for node in expired))])
     yield _gauge(FENCED, (((queue, method), count) for queue, method, count in found.fenced))
-    yield _gauge(EVENTS, (((event,), count) for event, count in found.events))
+    recent: Counter[str] = Counter()
+    for _, event, _, lately in found.events:
+        recent[event] += lately
+    yield _gauge(EVENTS, (((event,), count) for event, count in recent.items() if count))
+    yield _gauge(EVENTS_HOUR, (((name, event), count) for name, event, count, _ in found.events))
 
 
 def _gauge(declared: Declared, samples: Iterable[Sample]) -> Metric:

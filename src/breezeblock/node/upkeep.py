@@ -9,6 +9,7 @@ from breezeblock.env.contract import Env
 from breezeblock.model.errors import Ambiguous, Contended, NotYet, Unavailable
 from breezeblock.model.ids import MessageId, OperationId, ProjectId, UserId
 from breezeblock.model.origin import Origin
+from breezeblock.node.accounts_check import AccountsCheck
 from breezeblock.node.identity import Identity, Limits
 from breezeblock.node.locks import LockSpace
 from breezeblock.node.observer import Watch
@@ -62,6 +63,7 @@ class Upkeep:
         self._on_open = on_open
         self._queues = tuple(queues)
         self._stores = stores
+        self._accounts = AccountsCheck(env=env, store=store, identity=identity)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,6 +75,7 @@ class Upkeep:
             await self._attempt(self._drop_strays)
             await self._attempt(self._run_policies)
             await self._attempt(self._prune)
+            await self._attempt(self._accounts.look)
             for space in self._locks.values():
                 await self._attempt(space.sweep)
 

@@ -14,6 +14,7 @@ from breezeblock.store.tables import node_backends, node_events, nodes, operatio
 
 # Of the log of operations only its newest part is looked at, by its index.
 RECENT_US: Final = 300 * 1_000_000
+HOUR_US: Final = 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Waiting:
 class Node:
     """One incarnation that is not gone.
 
-    `renewed_s`: since its last renewal, by the wall clocks, None before the first. `unfenced`: the queues whose storage it may
-    still write to, unless the whole of it is proven dead.
+    `renewed_s`: since its last renewal, by the wall clocks, None before the first; below 0 where the node's clock is ahead of
+    the database's. `unfenced`: the queues whose storage it may still write to, unless the whole of it is proven dead.
     """
 
     name: str
@@ -81,8 +82,8 @@ class Measures:
     nodes: list[Node]
     fenced: list[tuple[str, str, int]]
     """Queue, method, and how many incarnations that are still listed were fenced so."""
-    events: list[tuple[str, int]]
-    """What happened to nodes within the last five minutes, and how often."""
+    events: list[tuple[str, str, int, int]]
+    """Node, what happened to it, and how often within the last hour, and within the last five minutes."""
     pools: list[Pool]
     receivers: list[Receiver]
 
@@ -93,7 +94,8 @@ def measure(tx: Connection) -> Measures:
     since = now_us - RECENT_US
     log, events = operation_log.c, node_events.c
     finished = select(log.kind, log.outcome, func.count()).where(log.finished_at_us >= since)
-    happened = select(events.event, func.count()).where(events.at_us >= since)
+    lately = func.sum(case((events.at_us >= since, 1), else_=0))
+    happened = select(events.node, events.event, func.count(), lately).where(events.at_us >= now_us - HOUR_US)
     known: dict[str, dict[str, str | None]] = {}
     for row in tx.execute(select(node_backends.c.incarnation, node_backends.c.queue, node_backends.c.fenced_by)):
         known.setdefault(row.incarnation, {})[row.queue] = row.fenced_by
@@ -103,7 +105,10 @@ def measure(tx: Connection) -> Measures:
         finished=[tuple(row) for row in tx.execute(finished.group_by(log.kind, log.outcome))],
         nodes=_nodes(tx, now_us, known),
         fenced=[(*which, count) for which, count in sorted(methods.items())],
-        events=[tuple(row) for row in tx.execute(happened.group_by(events.event))],
+        events=[
+            (node, event, count, int(recent))
+            for node, event, count, recent in tx.execute(happened.group_by(events.node, events.event))
+        ],
         pools=_pools(tx, now_us),
         receivers=_receivers(tx, now_us),
     )
@@ -133,7 +138,7 @@ def _nodes(tx: Connection, now_us: int, known: Mapping[str, Mapping[str, str | N
             name=row.name,
             incarnation=row.incarnation,
             state=row.state,
-            renewed_s=_since(row.renewed_at_us, now_us),
+            renewed_s=None if row.renewed_at_us is None else (now_us - row.renewed_at_us) / 1_000_000,
             unfenced=unfenced(row.incarnation, json.loads(row.queues_json)),
             fence_tries=row.fence_tries,
             fence_failed=row.fence_error is not None,

@@ -6,7 +6,7 @@ first and checked afterwards, so two requests that would both just fit cannot bo
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, BindParameter, Connection, Update, and_, bindparam, case, insert, select, update
 
@@ -16,6 +16,17 @@ from breezeblock.store.dialects import locks_in_key_order
 from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
 
 UNLIMITED = -1
+
+
+class ByProject(NamedTuple):
+    """Limits where nothing was set, for who may change what another project has: that one is not bound by the caller's own."""
+
+    project_id: str
+    own: Mapping[str, int]
+    others: Mapping[str, int]
+
+
+Defaults = Mapping[str, int] | ByProject
 
 _OWN_SIZE = select(quotas.c.hard_limit).where(
     quotas.c.project_id == bindparam("project"), quotas.c.resource == "per_volume_gigabytes"
@@ -60,17 +71,18 @@ def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str,
     return {resource: before.get(resource, 0) - after.get(resource, 0) for resource in before.keys() | after.keys()}
 
 
-def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, defaults: Mapping[str, int]) -> None:
+def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, defaults: Defaults) -> None:
     """Add to a project's usage. Raises OverQuota, naming the first limit that this would break.
 
     `defaults` are the limits of the settings; a project's own row wins over the class "default", which wins over them.
     """
     _add(tx, project_id, deltas)
+    unset = _unset(defaults, project_id)
     raised = [resource for resource, delta in deltas.items() if delta > 0]
     for row in tx.execute(_limits(), {"project": project_id, "resources": raised}).mappings():
         limit = row["project_limit"]
         limit = row["class_limit"] if limit is None else limit
-        limit = defaults.get(row["resource"], UNLIMITED) if limit is None else limit
+        limit = unset.get(row["resource"], UNLIMITED) if limit is None else limit
         if limit != UNLIMITED and row["in_use"] > limit:
             delta = deltas[row["resource"]]
             before = row["in_use"] - delta
@@ -85,23 +97,30 @@ def refund(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
     _add(tx, project_id, {resource: -delta for resource, delta in deltas.items()})
 
 
-def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, defaults: Mapping[str, int]) -> None:
+def check_volume_size(tx: Connection, project_id: str, size_gib: int, *, defaults: Defaults) -> None:
     """Raise OverQuota when one volume of this size is more than the project may have in one piece."""
     refuse_larger(size_gib, largest_volume(tx, project_id, defaults=defaults))
 
 
-def largest_volume(tx: Connection, project_id: str, *, defaults: Mapping[str, int]) -> int:
+def largest_volume(tx: Connection, project_id: str, *, defaults: Defaults) -> int:
     """How many GiB the project may have in one piece; -1 is unlimited."""
     said = tx.execute(_LARGEST, {"project": project_id}).one()
     if (limit := said.common if said.own is None else said.own) is not None:
         return int(limit)
-    return defaults.get("per_volume_gigabytes", UNLIMITED)
+    return _unset(defaults, project_id).get("per_volume_gigabytes", UNLIMITED)
 
 
 def refuse_larger(size_gib: int, limit: int) -> None:
     """Raise OverQuota when a volume is larger than its project may have in one piece."""
     if limit != UNLIMITED and size_gib > limit:
         raise OverQuota(f"A volume of {size_gib} GiB is larger than the limit of {limit} GiB for one volume.")
+
+
+def _unset(defaults: Defaults, project_id: str) -> Mapping[str, int]:
+    """What a project may have where nothing was set."""
+    if not isinstance(defaults, ByProject):
+        return defaults
+    return defaults.own if project_id == defaults.project_id else defaults.others
 
 
 def _shown(tx: Connection, resource: str) -> str:

@@ -227,7 +227,7 @@ def begin_extend(
     origin: Origin,
     volume_id: VolumeId,
     size_gib_new: int,
-    quota_defaults: Mapping[str, int],
+    quota_defaults: quotas.Defaults,
     in_use: bool = False,
 ) -> Accepted:
     """Accept an extend: status, quota, allocation and operation row, all or none. `in_use`: also of a volume in use.
@@ -365,7 +365,7 @@ def begin_retype(
     volume_id: VolumeId,
     new_type: str,
     migration_policy: str,
-    quota_defaults: Mapping[str, int],
+    quota_defaults: quotas.Defaults,
 ) -> Accepted:
     """Accept a change of type: within the volume's pool, or where that does not offer the type, by a move to one that does.
 

@@ -23,7 +23,7 @@ from breezeblock.model.states import (
     SNAPSHOT_TRANSITIONAL,
     VOLUME_TRANSITIONAL,
 )
-from breezeblock.resources import node_checks
+from breezeblock.resources import accounts, node_checks
 from breezeblock.resources.services import is_enabled
 from breezeblock.store import check
 from breezeblock.store.tables import (
@@ -34,6 +34,7 @@ from breezeblock.store.tables import (
     driver_locks,
     group_snapshots,
     kept_objects,
+    node_events,
     nodes,
     operation_log,
     operations,
@@ -350,6 +351,9 @@ def unfinished(tx: Connection) -> list[str]:
 async def check_rest(tx: Connection, watcher: Watcher, cluster: Cluster) -> None:
     """Everything that must hold once all has come to rest."""
     for problem in check.problems(tx):
+        watcher.violated("Accounts", problem)
+    # What nodes have seen while it went on: no charge is ever apart from what is charged for.
+    for problem in tx.execute(select(node_events.c.detail).where(node_events.c.event == accounts.EVENT)).scalars():
         watcher.violated("Accounts", problem)
     rows = {
         row["id"]: dict(row)

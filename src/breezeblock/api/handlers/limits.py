@@ -23,5 +23,5 @@ async def show(call: Call) -> Response:
     if call.origin.is_admin and call.microversion >= LIMITS_PROJECT:
         project_id = call.query.get("project_id", call.query.get("tenant_id", project_id))
     call.permit("limits_extension:used_limits", Target(project_id=project_id, user_id=""))
-    found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call))
+    found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call, project_id))
     return answers.json(views.limits(found, call.services.rates.standing(project_id)))

@@ -1,8 +1,8 @@
 """Quotas of projects, and of quota classes."""
 
+from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from starlette.responses import Response
 
 from breezeblock.api import answers, paging
@@ -23,7 +23,7 @@ CHANGED_BY: Final = {"skip_validation": Filter(Kind.FLAG)}
 async def show(call: Call) -> Response:
     """GET /v3/{project_id}/os-quota-sets/{owner}; `usage=true` adds what is used. 200."""
     owner = _permit_own(call)
-    found = await call.store.read(quota_sets.show, project_id=owner, defaults=defaults(call))
+    found = await call.store.read(quota_sets.show, project_id=owner, defaults=defaults(call, owner))
     shown = views.usage(found) if paging.flag(call.query, "usage") else views.limits(found)
     return answers.json({"quota_set": {"id": owner, **shown}})
 
@@ -31,7 +31,7 @@ async def show(call: Call) -> Response:
 async def show_defaults(call: Call) -> Response:
     """GET /v3/{project_id}/os-quota-sets/{owner}/defaults. 200."""
     owner = _permit_own(call)
-    limits = await call.store.read(quota_sets.show_defaults, defaults=defaults(call))
+    limits = await call.store.read(quota_sets.show_defaults, defaults=defaults(call, owner))
     return answers.json({"quota_set": {"id": owner, **limits}})
 
 
@@ -43,7 +43,7 @@ async def update(call: Call) -> Response:
         quota_sets.update,
         project_id=owner,
         limits=call.body(QuotaSetBody).limits(),
-        defaults=defaults(call),
+        defaults=defaults(call, owner),
         below_usage=paging.flag(call.query, "skip_validation"),
     )
     return answers.json({"quota_set": limits})
@@ -61,7 +61,7 @@ async def show_class(call: Call) -> Response:
     """GET /v3/{project_id}/os-quota-class-sets/{owner}. 200."""
     call.permit("volume_extension:quota_classes:get")
     name = _owner(call)
-    limits = await call.store.read(quota_sets.show_class, class_name=name, defaults=defaults(call))
+    limits = await call.store.read(quota_sets.show_class, class_name=name, defaults=call.quota_settings)
     return answers.json({"quota_class_set": {"id": name, **limits}})
 
 
@@ -72,14 +72,14 @@ async def update_class(call: Call) -> Response:
         quota_sets.update_class,
         class_name=_owner(call),
         limits=call.body(QuotaClassSetBody).limits(),
-        defaults=defaults(call),
+        defaults=call.quota_settings,
     )
     return answers.json({"quota_class_set": limits})
 
 
-def defaults(call: Call) -> dict[str, int]:
-    """The settings' limits by resource."""
-    return dict(msgspec.structs.asdict(call.settings.quota))
+def defaults(call: Call, project_id: str) -> Mapping[str, int]:
+    """A project's limits by resource where nothing was set: the settings', or for the caller's own project the caller's."""
+    return call.quota_defaults if project_id == call.origin.project_id else call.quota_settings
 
 
 def _permit_own(call: Call) -> str:

@@ -195,7 +195,7 @@ async def extend(call: Call) -> Response:
         volume_id=_id(call),
         size_gib_new=int(body.new_size),
         in_use=in_use,
-        quota_defaults=call.quota_defaults,
+        quota_defaults=call.quotas_of_owner,
     )
     call.ring(accepted.queue)
     return answers.empty(202)
@@ -211,7 +211,7 @@ async def retype(call: Call) -> Response:
         volume_id=_id(call),
         new_type=body.new_type,
         migration_policy=body.migration_policy or "never",
-        quota_defaults=call.quota_defaults,
+        quota_defaults=call.quotas_of_owner,
     )
     call.ring(accepted.queue)
     return answers.empty(202)
