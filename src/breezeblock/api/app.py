@@ -161,11 +161,7 @@ class Dispatch:
         top = routes.TOP.get(path)
         if top is not None:
             return Match({top.method: top}, {}, None)
-        raw = scope.get("raw_path")
-        # Only an encoded path can differ from what the server decoded.
-        if raw and b"%" in raw:
-            path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
-        return self._router.find(path)
+        return self._router.find(_encoded_path(scope))
 
     def _version(self, scope: Scope, headers: Mapping[str, str]) -> Version:
         # Discovery must answer whatever version a client asks for: it is how the client learns better.
@@ -200,7 +196,13 @@ class Dispatch:
 
     async def _caller(self, scope: Scope, headers: Mapping[str, str], match: Match) -> auth.Caller:
         client, default_project = scope.get("client"), self._services.settings.service.default_project
-        asking = auth.Asking(headers, match.url_project, default_project, client[0] if client else "")
+        address = client[0] if client else ""
+        asking = auth.Asking(
+            headers, match.url_project, default_project, address, scope["method"], _encoded_path(scope)
+        )
+        if scope["path"] in routes.TOP:
+            # Versions, health and what watches the service: nobody is asked there who he is, as in front of Cinder.
+            return auth.somebody(asking)
         caller = await self._authenticate(asking)
         auth.require_storable(caller)
         return caller
@@ -280,6 +282,16 @@ def _headers(scope: Scope) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
+
+
+def _encoded_path(scope: Scope) -> str:
+    """The path as it was sent: names in it may hold slashes."""
+    path: str = scope["path"]
+    raw = scope.get("raw_path")
+    # Only an encoded path can differ from what the server decoded.
+    if raw and b"%" in raw:
+        path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
+    return path
 
 
 def _base_url(scope: Scope, headers: Mapping[str, str]) -> str:

@@ -85,7 +85,7 @@ async def serve(brief: ApiBrief) -> None:
         audit=open_audit(chosen.audit),
         rings=brief.rings_files,
     )
-    app = build_app(services)
+    app = build_app(services, authenticate=await wiring.open_identity(chosen, env))
     server = InheritedServer(app, brief.listening_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
