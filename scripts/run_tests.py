@@ -158,6 +158,8 @@ SUITES = (
     ),
     Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
     Suite("api", ("tests/api", "tests/conformance"), seconds=80, proof_seconds=60),
+    # With a Keystone, and the clients that log in there.
+    Suite("identity", ("tests/identity",), seconds=60, proof_seconds=90, lane="waits"),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     # What does not run without an identity service, and takes its time to install.
     Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),
