@@ -1,6 +1,7 @@
 """Tokens of a real Keystone: who is believed, what an outage and a revocation change, and what is said when."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,7 +80,8 @@ def test_a_token_tells_user_project_and_roles(door: Open, identity: Keystone) ->
     caller = one.come(ann)
     admin = one.come(identity.token(identity.USER, identity.PASSWORD, project=identity.PROJECT))
 
-    assert (caller.roles, caller.is_service, caller.quota) == ({"member", "reader"}, False, None)
+    assert caller.roles == {"member", "reader"}
+    assert (caller.is_service, caller.quota) == (False, None)
     assert one.come(ann, project=caller.project_id) == caller
     assert one.come(identity.token(*MAX, project=ONE)).roles == {"reader"}
     assert "admin" in admin.roles
@@ -195,7 +197,7 @@ def test_an_outage_leaves_known_tokens_and_refuses_others(
         assert {(one.status, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
         assert [line["event"] for line in lines] == ["identity.keystone_away"]
         assert took_s < 10.0
-        eventually(lambda: _is_let_in(one, bob))
+        eventually(functools.partial(_is_let_in, one, bob))
 
 
 def _is_let_in(door: Door, token: str) -> bool:
