@@ -29,7 +29,9 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     username: Annotated[str, Meta(max_length=255, description="keystone: the service user that validates tokens.")] = (
         "breezeblock"
     )
-    password: Annotated[str, Meta(max_length=1024, description="keystone: its password; better in a file.")] = ""
+    password: Annotated[
+        str, Meta(max_length=1024, extra={"secret": True}, description="keystone: its password; better in a file.")
+    ] = ""
     password_file: Annotated[
         Path | None, Meta(description="keystone: a file with its password, read anew for each login.")
     ] = None

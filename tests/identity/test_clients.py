@@ -103,7 +103,7 @@ def cloud(serve: Serve, identity: Keystone, tmp_path_factory: pytest.TempPathFac
 
 def logged_in(identity: Keystone, who: tuple[str, str], project: str) -> session.Session:
     """As programs do it that use keystoneauth."""
-    domains = {"user_domain_id": "default", "project_domain_id": "default"}
+    domains: dict[str, Any] = {"user_domain_id": "default", "project_domain_id": "default"}
     plugin = v3.Password(identity.url, username=who[0], password=who[1], project_name=project, **domains)
     return session.Session(auth=plugin)
 
@@ -130,11 +130,11 @@ def test_openstacksdk_in_a_cloud(cloud: Cloud) -> None:
     given: dict[str, Any] = {key.removeprefix("OS_").lower(): value for key, value in cloud.environs["ann"].items()}
     with openstack.connect(load_envvars=False, load_yaml_config=False, **given) as connection:
         made = connection.create_volume(size=1, name="sdk", wait=True, timeout=30)
-        found = connection.block_storage.find_volume("sdk")
+        found = connection.block_storage.find_volume("sdk", ignore_missing=False)
         connection.delete_volume(made.id, wait=True, timeout=30)
 
         assert (found.id, made.status) == (made.id, "available")
-        assert connection.current_project_id in str(connection.block_storage.get_endpoint())
+        assert str(connection.current_project_id) in str(connection.block_storage.get_endpoint())
         with pytest.raises(openstack.exceptions.ForbiddenException):
             list(connection.block_storage.services())
 
@@ -230,6 +230,7 @@ def test_openstacksdk_and_cinderclient_with_a_password(company: Cloud) -> None:
     given: dict[str, Any] = {"auth_type": "http_basic", "auth": auth, "block_storage_endpoint_override": url}
     with openstack.connect(load_envvars=False, load_yaml_config=False, **given) as connection:
         made = [connection.block_storage.create_volume(size=1).id, cinder.volumes.create(1).id]
+        assert (cinder.quotas.get("one").volumes, cinder.limits.get().to_dict()["absolute"]["maxTotalVolumes"]) == (2, 2)
         with pytest.raises(cinderclient.exceptions.OverLimit):
             cinder.volumes.create(1)
         eventually(lambda: {one.status for one in cinder.volumes.list()} == {"available"})

@@ -22,5 +22,5 @@ async def show(call: Call) -> Response:
     project_id: str = call.origin.project_id
     if call.origin.is_admin and call.microversion >= LIMITS_PROJECT:
         project_id = call.query.get("project_id", call.query.get("tenant_id", project_id))
-    found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call))
+    found = await call.store.read(quota_sets.show, project_id=project_id, defaults=defaults(call, project_id))
     return answers.json(views.limits(found))

@@ -22,7 +22,7 @@ CHANGED_BY: Final = {"skip_validation": Filter(Kind.FLAG)}
 async def show(call: Call) -> Response:
     """GET /v3/{project_id}/os-quota-sets/{owner}; `usage=true` adds what is used. 200."""
     owner = _permit_own(call)
-    found = await call.store.read(quota_sets.show, project_id=owner, defaults=defaults(call))
+    found = await call.store.read(quota_sets.show, project_id=owner, defaults=defaults(call, owner))
     shown = views.usage(found) if paging.flag(call.query, "usage") else views.limits(found)
     return answers.json({"quota_set": {"id": owner, **shown}})
 
@@ -30,7 +30,7 @@ async def show(call: Call) -> Response:
 async def show_defaults(call: Call) -> Response:
     """GET /v3/{project_id}/os-quota-sets/{owner}/defaults. 200."""
     owner = _permit_own(call)
-    limits = await call.store.read(quota_sets.show_defaults, defaults=defaults(call))
+    limits = await call.store.read(quota_sets.show_defaults, defaults=defaults(call, owner))
     return answers.json({"quota_set": {"id": owner, **limits}})
 
 
@@ -74,8 +74,10 @@ async def update_class(call: Call) -> Response:
     return answers.json({"quota_class_set": limits})
 
 
-def defaults(call: Call) -> dict[str, int]:
-    """The settings' limits by resource."""
+def defaults(call: Call, project_id: str | None = None) -> dict[str, int]:
+    """The settings' limits by resource; for the caller's own project those that came with the caller."""
+    if project_id == call.origin.project_id:
+        return dict(call.quota_defaults)
     return dict(msgspec.structs.asdict(call.settings.quota))
 
 
