@@ -230,7 +230,10 @@ def test_openstacksdk_and_cinderclient_with_a_password(company: Cloud) -> None:
     given: dict[str, Any] = {"auth_type": "http_basic", "auth": auth, "block_storage_endpoint_override": url}
     with openstack.connect(load_envvars=False, load_yaml_config=False, **given) as connection:
         made = [connection.block_storage.create_volume(size=1).id, cinder.volumes.create(1).id]
-        assert (cinder.quotas.get("one").volumes, cinder.limits.get().to_dict()["absolute"]["maxTotalVolumes"]) == (2, 2)
+        assert (cinder.quotas.get("one").volumes, cinder.limits.get().to_dict()["absolute"]["maxTotalVolumes"]) == (
+            2,
+            2,
+        )
         with pytest.raises(cinderclient.exceptions.OverLimit):
             cinder.volumes.create(1)
         eventually(lambda: {one.status for one in cinder.volumes.list()} == {"available"})

@@ -20,6 +20,7 @@ class Said:
     def __init__(self, *, takes_s: float = 1.0) -> None:
         self.good: set[str] = set()
         self.away = False
+        self.fails_at: set[str] = set()
         self.takes_s = takes_s
         self.expires_at_us = VirtualClock().now_us() + int(LIFE_S * 1e6)
         self.asked: list[tuple[str, bool]] = []
@@ -33,6 +34,8 @@ class Said:
             await VirtualClock().sleep(self.takes_s)
         finally:
             self.at_once -= 1
+        if text in self.fails_at:
+            raise KeystoneAway("answered 500", for_all=False)
         if self.away:
             raise KeystoneAway("nobody answers")
         if text not in self.good or (VirtualClock().now_us() >= self.expires_at_us and not expired_too):
@@ -206,6 +209,18 @@ def test_who_waits_when_keystone_goes_does_not_wait_for_each_other() -> None:
         return VirtualClock().boottime() - began
 
     assert run(test, takes_s=10.0) == 10.0
+
+
+def test_a_token_that_keystone_fails_at_cuts_nobody_else_off() -> None:
+    """Or whoever found such a one could send it again and again."""
+
+    async def test(keystone: Said, held: Tokens) -> None:
+        keystone.fails_at.add("evil")
+        assert await is_away(held, "evil")
+        assert await held.look_up("a") is not None
+        assert await is_away(held, "evil")
+
+    run(test)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

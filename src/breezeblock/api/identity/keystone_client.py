@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 # By it Keystone knows that whoever asks keeps to the rules of application credentials; it calls their tokens bad otherwise.
 _RULES_ARE_KEPT: Final = {"OpenStack-Identity-Access-Rules": "1"}
+# Not found is its word for a bad token; the others are what servers in front of it say to one that is too long, or none at all.
+_BAD: Final = (400, 404, 413, 414, 431)
 _V3: Final = re.compile(r"/v3/*\Z")
 _MICROSECONDS: Final = 1_000_000
 
@@ -84,7 +86,7 @@ class KeystoneClient:
         except (exceptions.ClientException, OSError) as error:  # OSError: there is no ca_file
             raise KeystoneAway(f"{self._base}: {type(error).__name__}") from error
         status = int(answer.status_code)
-        if status == 404:
+        if status in _BAD:
             return None
         if status in (401, 403):
             self._log_out(plugin)
@@ -93,7 +95,7 @@ class KeystoneClient:
             )
             raise self._refuses_us(why)
         if status != 200:
-            raise KeystoneAway(f"{self._base} answered {status}")
+            raise KeystoneAway(f"{self._base} answered {status}", for_all=status != 500)
         return _read(answer.content)
 
     def _refuses_us(self, why: str) -> KeystoneAway:

@@ -57,7 +57,15 @@ class Token(NamedTuple):
 
 
 class KeystoneAway(Exception):
-    """Nobody can say whether a token is good. The text is for the log; it has no secret."""
+    """Nobody can say whether a token is good. The text is for the log; it has no secret.
+
+    `for_all`: it is not this token alone about which Keystone says nothing. Whoever could make that so by the token that he
+    sends would cut off all others.
+    """
+
+    def __init__(self, reason: str, *, for_all: bool = True) -> None:
+        super().__init__(reason)
+        self.for_all = for_all
 
 
 Ask = Callable[[str, bool], Awaitable[Token | None]]
@@ -132,7 +140,10 @@ class Tokens:
             try:
                 token = await self._ask(text, key[1])
             except KeystoneAway as error:
-                self._has_gone(error)
+                if error.for_all:
+                    self._has_gone(error)
+                else:
+                    log.warning("identity.keystone_failed", reason=str(error))
                 return error
         self._is_back()
         if token is None or (self._has_expired(token) and not key[1]):
