@@ -159,7 +159,7 @@ def test_nova_alone_takes_a_volume_away_under_an_instance(cloud: Cloud, identity
     eventually(lambda: ann.volumes.get(made.id).status == "available")
     instance = "7f3b5a52-1111-4222-8333-9d2c5a1e0a01"
     attachment = ann.attachments.create(made.id, {"host": "host-1"}, instance)
-    token = identity.token(*ANN, project=ONE, lives_s=2)
+    token = identity.token(*ANN, project=ONE, lives_s=3)
     url = f"/v3/attachments/{attachment['id']}"
     headers = {"X-Auth-Token": token, "OpenStack-API-Version": f"volume {VERSION}"}
 
