@@ -37,7 +37,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, database_proxy: Address | No
     with ExitStack() as stack:
         identity = stack.enter_context(needed(keystone()))
         identity.add_user(*SERVICE_USER, project="service", roles=("service",))
-        auth = {"STRATEGY": "keystone", "AUTH_URL": identity.url, "USERNAME": SERVICE_USER[0], "PASSWORD": SERVICE_USER[1]}
+        auth = {
+            "STRATEGY": "keystone",
+            "AUTH_URL": identity.url,
+            "USERNAME": SERVICE_USER[0],
+            "PASSWORD": SERVICE_USER[1],
+        }
         environ = OPTIONS | {f"BREEZEBLOCK_AUTH__{name}": value for name, value in auth.items()}
         given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=environ)
         service = start(data, nodes=2, workers=2, **given)
