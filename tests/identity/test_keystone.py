@@ -19,7 +19,7 @@ from breezeblock.api.errors import Refused
 from breezeblock.api.identity import tokens
 from breezeblock.env.real import real_env
 
-GIVEN: Final = {"STRATEGY": "keystone", "USERNAME": SERVICE_USER[0], "PASSWORD": SERVICE_USER[1], "TIMEOUT_S": "2"}
+GIVEN: Final = {"STRATEGY": "keystone", "USERNAME": SERVICE_USER[0], "PASSWORD": SERVICE_USER[1], "TIMEOUT_S": "30"}
 
 
 class Door:
@@ -184,7 +184,7 @@ def test_an_outage_leaves_known_tokens_and_refuses_others(
     monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.2)
     ann, bob = identity.token(*ANN, project=ONE), identity.token(*BOB, project=TWO)
     for goes, comes in ((identity.stop, identity.start), (identity.pause, identity.resume)):
-        one = door(CACHE_S="0", TIMEOUT_S="0.5")
+        one = door(CACHE_S="0", TIMEOUT_S="2")
         caller = one.come(ann)
         goes()
         try:
@@ -197,7 +197,7 @@ def test_an_outage_leaves_known_tokens_and_refuses_others(
             comes()
         assert {(one.status, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
         assert [line["event"] for line in lines] == ["identity.keystone_away"]
-        assert took_s < 10.0
+        assert took_s < 20.0
         eventually(functools.partial(_is_let_in, one, bob))
 
 
