@@ -164,6 +164,8 @@ SUITES = (
     Suite("api", ("tests/api", "tests/conformance"), seconds=90, proof_seconds=200),
     # What reaches the service from a network, and as whom it runs.
     Suite("edge", ("tests/edge",), seconds=30, proof_seconds=60, lane="waits"),
+    # With a Keystone, and the clients that log in there.
+    Suite("identity", ("tests/identity",), seconds=60, proof_seconds=90, lane="waits"),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     # What does not run without an identity service, and takes its time to install.
     Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),

@@ -435,6 +435,8 @@ def db_rebuild(
         print("The database agrees with the storage.")
     if outcome.undecided:
         raise Failed(f"{len(outcome.undecided)} things are left to decide.")
+
+
 @db_app.command("recount")
 def db_recount(
     project: Annotated[str, typer.Argument(metavar="PROJECT_ID", help="Whose accounts.")],

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
+from breezeblock.options_auth import Auth
 from breezeblock.options_limits import Limits
 
 UNLIMITED: Final = -1
@@ -47,7 +48,6 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[Text, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8776
     workers: Annotated[int, Meta(ge=1, le=256, description="API processes.")] = 2
-    auth: Annotated[Literal["none"], Meta(description="Who is believed: none believes every caller.")] = "none"
     max_limit: Annotated[int, Meta(ge=1, description="The longest page of a list.")] = 1000
     answer_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="How long a request waits for an answer that a backend has to give.")
@@ -359,6 +359,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit: Audit = Audit()
     policy: Policy = Policy()
     limits: Limits = Limits()
+    auth: Auth = Auth()
 
     @property
     def one_machine(self) -> bool:
@@ -401,6 +402,7 @@ def facts_of(driver: str) -> DriverFacts | None:
 SECTIONS: Final[dict[str, type[Struct]]] = {
     "service": Service,
     "api": Api,
+    "auth": Auth,
     "database": Database,
     "nodes": Nodes,
     "doorbell": Doorbell,

@@ -40,6 +40,7 @@ from breezeblock.options import (
     facts_of,
     is_one_machine,
 )
+from breezeblock.options_auth import Auth
 from breezeblock.options_limits import Limits
 from breezeblock.settings_masks import HIDDEN, mask_url_secrets, names_a_secret
 from breezeblock.settings_rules import contradictions
@@ -48,6 +49,7 @@ __all__ = [
     "HIDDEN",
     "Api",
     "Audit",
+    "Auth",
     "Backend",
     "BackupStore",
     "Database",
@@ -397,6 +399,7 @@ def _build(values: Mapping[tuple[str, ...], object]) -> Settings:
     return Settings(
         service=service,
         api=Api(**section("api")),
+        auth=Auth(**section("auth")),
         database=Database(**database),
         nodes=nodes,
         doorbell=_doorbell(section("doorbell"), nodes),
@@ -466,7 +469,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], object]]:
 
 def _shown(name: str, value: object) -> str:
     """A value as TOML, hidden if its name says that it is a secret."""
-    if names_a_secret(name) and value != "":  # that there is none is no secret
+    if names_a_secret(name) and value not in ("", None):  # that there is none is no secret
         return json.dumps(HIDDEN)
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(str(key))} = {_shown(str(key), item)}" for key, item in value.items())

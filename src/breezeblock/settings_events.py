@@ -33,7 +33,6 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 _LIBRARY: Final = {
     "webhook": ("httpx", "webhook"),
     "oslo": ("aiormq", "rabbitmq"),
-    "nova": ("keystoneauth1", "nova"),
 }
 _SCHEMES: Final = {"webhook": ("http", "https"), "oslo": ("amqp", "amqps"), "nova": ("http", "https")}
 

@@ -1,6 +1,5 @@
 """Values that cannot be together, whatever each of them is: `settings.load` reports them all at once."""
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from breezeblock.database_urls import MARIADB, POSTGRESQL, is_server_url, kind_of, problem_of
 from breezeblock.options import DRIVERS, Backend, FenceAgent, Settings, facts_of
 from breezeblock.settings_api import contradictions_of_api, contradictions_of_limits
+from breezeblock.settings_auth import contradictions_of_auth
 from breezeblock.settings_events import contradictions_of_events
 from breezeblock.settings_stores import contradictions_of_stores
 
@@ -18,8 +18,6 @@ __all__ = ["contradictions"]
 Found = tuple[str, object, str]
 """Key, value, and what was expected instead."""
 
-# The values of api.auth that check nothing.
-_BELIEVES_EVERYBODY = frozenset({"none"})
 # Below it a third of the ttl would be less than the second that MariaDB can count.
 MARIADB_TTL_S = 3.0
 # Words in the names of fence agents' options that carry a secret; `password_script` and its kind carry a path.
@@ -31,7 +29,9 @@ _NO_SECRET = re.compile(r"_script$|_file$|_path$", re.IGNORECASE)
 
 def contradictions(settings: Settings) -> Iterator[Found]:
     """Everything that is wrong with these settings together."""
-    yield from _api(settings)
+    yield from contradictions_of_auth(settings)
+    yield from contradictions_of_api(settings.api)
+    yield from contradictions_of_limits(settings.limits)
     yield from _database(settings)
     yield from _nodes(settings)
     yield from _doorbell(settings)
@@ -40,16 +40,6 @@ def contradictions(settings: Settings) -> Iterator[Found]:
         yield from _agent(name, agent, one_machine=settings.one_machine)
     yield from contradictions_of_stores(settings)
     yield from contradictions_of_events(settings)
-
-
-def _api(settings: Settings) -> Iterator[Found]:
-    api = settings.api
-    if api.auth in _BELIEVES_EVERYBODY and not _is_loopback(api.host):
-        reason = f"api.auth is {api.auth}, which believes every caller, so only this machine may call"
-        way_out = "use 127.0.0.1 and let a proxy that checks its callers forward to it"
-        yield "api.host", api.host, f"{reason}; {way_out}"
-    yield from contradictions_of_api(api)
-    yield from contradictions_of_limits(settings.limits)
 
 
 def _database(settings: Settings) -> Iterator[Found]:
@@ -219,12 +209,3 @@ def _agent(name: str, agent: FenceAgent, *, one_machine: bool) -> Iterator[Found
             if _SECRET.search(option) and not _NO_SECRET.search(option):
                 hint = f'write the secret into a file and name it: option_files = {{ {option} = "FILE" }}'
                 yield f"{key}.{where}", option, f"{option} looks like a secret; {hint}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # a name can mean any address tomorrow

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from breezeblock.api.auth import Authenticate, believe_everyone
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Shares
 from breezeblock.backup.seal import MasterKeyError, master_key
@@ -58,6 +59,8 @@ SLOW_EFFECTS = "BREEZEBLOCK_SLOW_EFFECTS"
 
 # A filesystem that hangs keeps the threads that wait for it. So each store has its own: fences must not run out of them.
 _STORE_THREADS = 16
+# Hashing takes a processor each; whoever was identified before is answered meanwhile.
+_HASHING_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,35 @@ def open_database(settings: Settings, env: Env) -> Database:
     else:
         lane = SqliteLane(open_engine(chosen.url, now_us=env.clock.now_us), path)
     return Database(Store(lane, env, receivers=tuple(settings.events)), lane)
+
+
+async def open_identity(settings: Settings, env: Env) -> Authenticate:
+    """Whoever finds out who asks. Nothing is asked of Keystone yet."""
+    chosen = settings.auth
+    if chosen.strategy == "http_basic":
+        from breezeblock.api.identity.http_basic import HttpBasic, UserFiles
+
+        assert chosen.htpasswd_file is not None and chosen.users_file is not None, (
+            "settings without users were accepted"
+        )
+        files = UserFiles(chosen.htpasswd_file, chosen.users_file, clock=env.clock, threads=env.threads)
+        await files.read()  # what is wrong with them is in the log from the start, not from the first request on
+        hashing = RealThreads(max_threads=_HASHING_THREADS)
+        return HttpBasic(files, clock=env.clock, ids=env.ids, threads=hashing, cache_s=chosen.cache_s)
+    if chosen.strategy == "keystone":
+        from breezeblock.api.identity.keystone import Keystone
+        from breezeblock.api.identity.keystone_client import KeystoneClient
+        from breezeblock.api.identity.tokens import ASKED_MOST, Token, Tokens
+
+        client, asking = KeystoneClient(chosen), RealThreads(max_threads=ASKED_MOST)
+
+        async def ask(text: str, expired_too: bool) -> Token | None:
+            return await asking.run(lambda: client.validate(text, expired_too))
+
+        tokens = Tokens(ask, clock=env.clock, cache_s=chosen.cache_s, outage_s=chosen.outage_s)
+        sends_to = chosen.www_authenticate_uri or chosen.auth_url
+        return Keystone(tokens, service_roles=chosen.service_roles, sends_to=sends_to)
+    return believe_everyone
 
 
 def open_outlets(settings: Settings, env: Env) -> Mapping[str, Outlet]:

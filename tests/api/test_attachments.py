@@ -481,6 +481,61 @@ def test_an_operators_word_that_the_attachments_contradict_is_refused(world: Wor
     assert world.state(volume) == ("reserved", "reserved")
 
 
+# --- what an instance of a cloud is connected by ---------------------------------------------------------------------
+
+
+def ways_to_take_it_away(world: World, volume: str, attachment_id: str, **more: Any) -> list[Any]:
+    """Each call that could, and its answer."""
+    url = f"/v3/p1/volumes/{volume}/action"
+    asked = [
+        ("user:p1", {"os-detach": None}),
+        ("user:p1", {"os-detach": {"attachment_id": attachment_id}}),
+        ("user:p1", {"os-terminate_connection": {"connector": HERE}}),
+        ("admin:p1", {"os-force_detach": {"attachment_id": attachment_id, "connector": HERE}}),
+    ]
+    answers = [world.api("DELETE", f"{ATTACHMENTS}/{attachment_id}", version="3.54", **more)]
+    return answers + [world.api("POST", url, body, token=token, **more) for token, body in asked]
+
+
+def test_users_take_no_volume_away_under_an_instance(world: World) -> None:
+    """CVE-2023-2088: its host would keep a device that belongs to somebody else later. Administrators are users as well."""
+    volume = world.volume()
+    made = world.created(volume, instance_uuid=SERVER, connector=HERE)
+    world.complete(made["id"])
+    world.api.in_a_cloud()
+
+    refused = ways_to_take_it_away(world, volume, made["id"])
+
+    assert [one.status_code for one in refused] == [409] * 5
+    assert {one.json()["conflictingRequest"]["message"] for one in refused} == {
+        f"Attachment {made['id']} connects volume {volume} to instance {SERVER}: detach it there, by the Compute API. "
+        "Only a service, with its service token, may do it here."
+    }
+    assert (world.state(volume), world.accesses()) == (("in-use", "attached"), [made["id"]])
+    taken = world.api("DELETE", f"{ATTACHMENTS}/{made['id']}", version="3.54", headers={"X-Service-Token": "nova"})
+    assert (taken.status_code, world.state(volume)) == (200, ("available", "detached"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({"connector": HERE}, {}),
+        ({"instance_uuid": SERVER}, {}),
+        ({"instance_uuid": SERVER, "connector": HERE}, {"protect_nova_attachments": False}),
+    ],
+)
+def test_what_no_instance_is_connected_by_is_the_users(
+    world: World, asked: dict[str, Any], options: dict[str, bool]
+) -> None:
+    """A host that is none, an instance that was never connected, and where an operator has said so."""
+    volume = world.volume()
+    made = world.created(volume, **asked)
+    world.api.in_a_cloud(**options)
+
+    assert world.delete(made["id"]).status_code == 200
+    assert world.state(volume) == ("available", "detached")
+
+
 # --- the older actions -----------------------------------------------------------------------------------------------
 
 

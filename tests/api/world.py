@@ -71,12 +71,18 @@ class Bell:
 
 
 async def tell_members_apart(asking: Asking) -> Caller:
-    """As an identity service would: `user:project` is a member, and an administrator only if the user is `admin`."""
+    """As an identity service would: `user:project` is a member, and an administrator only if the user is `admin`.
+
+    Whatever is in X-Service-Token is taken for the token of a service.
+    """
     user, _, project = asking.headers.get("x-auth-token", "admin:admin").partition(":")
     if user != "admin":
         require_same_project(asking.url_project, project)
     return Caller(
-        UserId(user), ProjectId(asking.url_project or project), IMPLIED["admin" if user == "admin" else "member"]
+        UserId(user),
+        ProjectId(asking.url_project or project),
+        IMPLIED["admin" if user == "admin" else "member"],
+        is_service="x-service-token" in asking.headers,
     )
 
 
@@ -177,6 +183,11 @@ class Api:
         """From now on requests wait so long for what an operation finds out."""
         limits = msgspec.structs.replace(self.settings.api, answer_timeout_s=seconds)
         object.__setattr__(self.services, "settings", msgspec.structs.replace(self.settings, api=limits))
+
+    def in_a_cloud(self, **auth: Any) -> None:
+        """From now on it is as if Keystone said who asks; with these options of [auth]."""
+        chosen = msgspec.structs.replace(self.settings.auth, strategy="keystone", **auth)
+        object.__setattr__(self.services, "settings", msgspec.structs.replace(self.settings, auth=chosen))
 
     def now_us(self) -> int:
         """What the clock of this test and of the application says."""

@@ -1,7 +1,4 @@
-"""A running service in the catalogue of a Keystone, for clients that will not do without one.
-
-The service itself still believes everyone: it takes the project from its URL, where the catalogue puts it.
-"""
+"""A running service in the catalogue of a Keystone, whose tokens it asks for, and clients that will not do without one."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +20,7 @@ OPTIONS: Final = {
 }
 # What the service is called in catalogues: today's name, and the one that older clients look for.
 TYPES: Final = ("block-storage", "volumev3")
+SERVICE_USER: Final = ("breezeblock", "passwordofbreezeblock")
 
 
 class Cloud(NamedTuple):
@@ -38,7 +36,15 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, database_proxy: Address | No
     data = tmp_path_factory.mktemp("cloud") / "data"
     with ExitStack() as stack:
         identity = stack.enter_context(needed(keystone()))
-        given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=OPTIONS)
+        identity.add_user(*SERVICE_USER, project="service", roles=("service",))
+        auth = {
+            "STRATEGY": "keystone",
+            "AUTH_URL": identity.url,
+            "USERNAME": SERVICE_USER[0],
+            "PASSWORD": SERVICE_USER[1],
+        }
+        environ = OPTIONS | {f"BREEZEBLOCK_AUTH__{name}": value for name, value in auth.items()}
+        given = OnServers(stack, database_proxy).options(data, ttl_s=2.0, environ=environ)
         service = start(data, nodes=2, workers=2, **given)
         stack.callback(service.end)
         for type_ in TYPES:

@@ -26,9 +26,14 @@ _RUN: Final = """
 import sys
 sys.argv[1:], (host, port) = ["--config-file", sys.argv[1]], sys.argv[2:4]
 from waitress import serve
+from keystone import conf
 from keystone.wsgi.api import application
+def lived(environ, start_response):
+    # A test may ask for a token that soon ends.
+    conf.CONF.set_override("expiration", int(environ.get("HTTP_X_LIVES_S", 3600)), "token")
+    return application(environ, start_response)
 # One request at a time: two that write at once would find SQLite locked, and Keystone answers 500 then.
-serve(application, host=host, port=int(port), threads=1)
+serve(lived, host=host, port=int(port), threads=1)
 """
 _CONFIGURATION: Final = """\
 [DEFAULT]
@@ -102,15 +107,47 @@ class Keystone(Server):
             self._has_begun = True
         super().start()
 
-    def add_user(self, name: str, password: str, *, project: str) -> str:
-        """Somebody who may use a project of this name, which is made as well: its id."""
+    def add_user(self, name: str, password: str, *, project: str, roles: Sequence[str] = ("member",)) -> str:
+        """Somebody who has these roles in a project of this name, which is made if there is none: its id."""
         token = self._log_in()
-        made = self._ask(token, "projects", {"project": {"name": project, "domain_id": "default"}})["project"]
+        found = self._ask(token, f"projects?name={project}")["projects"]
+        if not found:
+            found = [self._ask(token, "projects", {"project": {"name": project, "domain_id": "default"}})["project"]]
         user = {"name": name, "password": password, "domain_id": "default"}
         user_id = self._ask(token, "users", {"user": user})["user"]["id"]
-        roles = self._ask(token, "roles?name=member")["roles"]
-        self._ask(token, f"projects/{made['id']}/users/{user_id}/roles/{roles[0]['id']}", method="PUT")
-        return str(made["id"])
+        for role in roles:
+            (one,) = self._ask(token, f"roles?name={role}")["roles"]
+            self._ask(token, f"projects/{found[0]['id']}/users/{user_id}/roles/{one['id']}", method="PUT")
+        return str(found[0]["id"])
+
+    def change_password(self, name: str, password: str) -> None:
+        """As its administrator; all tokens that the user has are revoked by that."""
+        token = self._log_in()
+        (user,) = self._ask(token, f"users?name={name}")["users"]
+        self._ask(token, f"users/{user['id']}", {"user": {"password": password}}, method="PATCH")
+
+    def token(
+        self, name: str, password: str, *, project: str | None, system: bool = False, lives_s: int | None = None
+    ) -> str:
+        """A token of a user: for a project, for the whole system, or for nothing. With `lives_s` it soon ends."""
+        domain = {"id": "default"}
+        user = {"user": {"name": name, "domain": domain, "password": password}}
+        scope: dict[str, Any] = {"scope": {"project": {"name": project, "domain": domain}}} if project else {}
+        scope |= {"scope": {"system": {"all": True}}} if system else {}
+        return self._issue({"identity": {"methods": ["password"], "password": user}, **scope}, lives_s=lives_s)
+
+    def narrow_token(self, name: str, password: str, *, project: str, rules: Sequence[Mapping[str, str]]) -> str:
+        """A token of an application credential of that user's, which has these access rules."""
+        token = self.token(name, password, project=project)
+        me = self._ask(token, "auth/tokens", subject=token)["token"]["user"]["id"]
+        wanted = {"application_credential": {"name": f"narrow-{token[-16:]}", "access_rules": list(rules)}}
+        made = self._ask(token, f"users/{me}/application_credentials", wanted)["application_credential"]
+        known = {"id": made["id"], "secret": made["secret"]}
+        return self._issue({"identity": {"methods": ["application_credential"], "application_credential": known}})
+
+    def revoke(self, token: str) -> None:
+        """A token, before its time."""
+        self._ask(token, "auth/tokens", method="DELETE", subject=token)
 
     def offer(self, type_: str, name: str, url: str) -> None:
         """Put a service into the catalogue; `%(project_id)s` in its URL is for whoever asks."""
@@ -120,21 +157,24 @@ class Keystone(Server):
         self._ask(token, "endpoints", {"endpoint": endpoint})
 
     def _log_in(self) -> str:
-        domain = {"id": "default"}
-        password = {"user": {"name": self.USER, "domain": domain, "password": self.PASSWORD}}
-        identity = {"methods": ["password"], "password": password}
-        scope = {"project": {"name": self.PROJECT, "domain": domain}}
-        with self._open("auth/tokens", {"auth": {"identity": identity, "scope": scope}}) as answer:
+        return self.token(self.USER, self.PASSWORD, project=self.PROJECT)
+
+    def _issue(self, auth: Mapping[str, Any], *, lives_s: int | None = None) -> str:
+        headers = {} if lives_s is None else {"X-Lives-S": str(lives_s)}
+        with self._open("auth/tokens", {"auth": auth}, headers) as answer:
             return str(answer.headers["X-Subject-Token"])
 
-    def _ask(self, token: str, path: str, body: object = None, *, method: str | None = None) -> Any:
-        with self._open(path, body, token, method) as answer:
+    def _ask(
+        self, token: str, path: str, body: object = None, *, method: str | None = None, subject: str | None = None
+    ) -> Any:
+        headers = {"X-Auth-Token": token} | ({} if subject is None else {"X-Subject-Token": subject})
+        with self._open(path, body, headers, method) as answer:
             return json.loads(answer.read() or b"null")
 
-    def _open(self, path: str, body: object, token: str = "", method: str | None = None) -> Any:
-        headers = {"Content-Type": "application/json", "X-Auth-Token": token}
+    def _open(self, path: str, body: object, headers: Mapping[str, str], method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
+        sent = {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(f"{self.url}/{path}", data, sent, method=method)
         return urllib.request.urlopen(request, timeout=_ANSWER_S)
 
     def _conf(self, folder: Path) -> Path:

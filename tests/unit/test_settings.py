@@ -85,7 +85,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert told == [
         f"api.port = 99999 (file {file}): expected int <= 65535",
         f"api.prot = 1 (file {file}): unknown key; "
-        "expected one of host, port, workers, auth, max_limit, answer_timeout_s, drain_s, tls_certificate, tls_key, "
+        "expected one of host, port, workers, max_limit, answer_timeout_s, drain_s, tls_certificate, tls_key, "
         "tls_key_password, tls_client_ca, trusted_proxies, proxy_headers",
         f'nodes.count = "3" (file {file}): expected int',
         'log.level = "loud" (environment BREEZEBLOCK_LOG__LEVEL): expected one of debug, info, warning, error',

@@ -171,11 +171,7 @@ class Dispatch:
         top = routes.TOP.get(path)
         if top is not None:
             return Match({top.method: top}, {}, None)
-        raw = scope.get("raw_path")
-        # Only an encoded path can differ from what the server decoded.
-        if raw and b"%" in raw:
-            path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
-        return self._router.find(path)
+        return self._router.find(_encoded_path(scope))
 
     def _version(self, scope: Scope, headers: Headers) -> Version:
         # Discovery must answer whatever version a client asks for: it is how the client learns better.
@@ -208,8 +204,18 @@ class Dispatch:
         return response
 
     async def _caller(self, asked: "_Asked", match: Match) -> auth.Caller:
-        default_project = self._services.settings.service.default_project
-        asking = auth.Asking(asked.headers, match.url_project, default_project, asked.reached.address)
+        scope, default_project = asked.scope, self._services.settings.service.default_project
+        asking = auth.Asking(
+            asked.headers,
+            match.url_project,
+            default_project,
+            asked.reached.address,
+            scope["method"],
+            _encoded_path(scope),
+        )
+        if scope["path"] in routes.TOP:
+            # Versions, health and what watches the service: nobody is asked there who he is, as in front of Cinder.
+            return auth.somebody(asking)
         caller = await self._authenticate(asking)
         auth.require_storable(caller)
         return caller
@@ -277,3 +283,13 @@ def _handler(route: Route, call: Call) -> Handler:
         raise Refused(404, f"The action {key} does not exist in API version {call.microversion}.")
     call.action = key
     return action.handler
+
+
+def _encoded_path(scope: Scope) -> str:
+    """The path as it was sent: names in it may hold slashes."""
+    path: str = scope["path"]
+    raw = scope.get("raw_path")
+    # Only an encoded path can differ from what the server decoded.
+    if raw and b"%" in raw:
+        path = raw.split(b"?", 1)[0].decode("latin-1").removeprefix(scope.get("root_path", ""))
+    return path

@@ -1,4 +1,5 @@
-"""Who is asking. `Authenticate` is what every way of finding out looks like; here is the one that believes everyone.
+"""Who is asking. `Authenticate` is what every way of finding out looks like; here is the one that believes everyone. The
+others are in `identity/`.
 
 As without an identity service elsewhere in this API's world, a token is `user:project`, and *every* caller is an
 administrator: whoever reaches the port rules. That is why such a server listens on this machine only (settings).
@@ -13,6 +14,7 @@ from breezeblock.api.errors import Refused
 from breezeblock.model.ids import ProjectId, UserId
 
 ADMIN: Final = UserId("admin")
+SOMEBODY: Final = UserId("somebody")
 ID_CHARACTERS_MAX: Final = 255
 SHOWN_CHARACTERS: Final = 40
 
@@ -47,6 +49,8 @@ class Asking(NamedTuple):
     default_project: str
     address: str
     """Where the request came from, without a port; empty if that is not known."""
+    method: str = "GET"
+    path: str = ""
 
 
 class Authenticate(Protocol):
@@ -62,6 +66,11 @@ async def believe_everyone(asking: Asking) -> Caller:
         return Caller(ADMIN, ProjectId(asking.url_project or asking.default_project), IMPLIED["admin"])
     require_same_project(asking.url_project, project)
     return Caller(UserId(user), ProjectId(project), IMPLIED["admin"])
+
+
+def somebody(asking: Asking) -> Caller:
+    """Who asks for what anybody may know, outside /v3."""
+    return Caller(SOMEBODY, ProjectId(asking.default_project), IMPLIED["reader"])
 
 
 def require_storable(caller: Caller) -> None:

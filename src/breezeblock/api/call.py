@@ -120,6 +120,12 @@ class Call:
         return ByProject(self.origin.project_id, own=self.quota_defaults, others=self.quota_settings)
 
     @property
+    def spares_instances(self) -> bool:
+        """Whether the caller may not take a volume away under an instance: he is no service of the cloud."""
+        auth = self.services.settings.auth
+        return auth.strategy == "keystone" and auth.protect_nova_attachments and not self.caller.is_service
+
+    @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last counts."""
         if self._query is None:

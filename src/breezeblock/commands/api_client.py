@@ -7,6 +7,7 @@ a repeat finds out. The last is also what a service says that is not there at th
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -39,8 +40,11 @@ class NotNow(Exception):
 class Api:
     """Requests for one project. `url` is where the service is, with or without `/v3`."""
 
-    def __init__(self, url: str, *, project: str, user: str) -> None:
-        """Raises Failed for what is no such URL, and for names that no request can carry."""
+    def __init__(self, url: str, *, project: str, user: str, credentials: Mapping[str, str] | None = None) -> None:
+        """Raises Failed for what is no such URL, and for names that no request can carry.
+
+        `credentials` are headers that say who asks, where not everybody is believed.
+        """
         at = urlsplit(url)
         if at.scheme not in SCHEMES or not at.hostname:
             raise Failed(f"{url!r} is no URL of a service: expected one such as http://192.0.2.10:8776.", status=2)
@@ -59,7 +63,10 @@ class Api:
             "X-Auth-Token": f"{user}:{project}",
             "Content-Type": "application/json",
             "Accept": "application/json",
+            **(credentials or {}),
         }
+        if any(not value.isascii() or not value.isprintable() for value in self._headers.values()):
+            raise Failed("OS_TOKEN is no token: expected printable ASCII characters.", status=2)
 
     @property
     def port(self) -> int:

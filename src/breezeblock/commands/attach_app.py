@@ -3,11 +3,13 @@
 What a program wants is on the standard output, alone: the device. What people want to know besides is on the other one.
 """
 
+import base64
 import getpass
 import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -183,8 +185,19 @@ def _tell(text: str) -> None:
 def _api(chosen: "Settings", url: str | None, project: str | None) -> "Api":
     from breezeblock.commands.api_client import Api
 
-    # Without an identity service everybody is believed: the name is for the service's records.
-    return Api(url or _endpoint(chosen), project=project or chosen.service.default_project, user=getpass.getuser())
+    # Where everybody is believed, the name is for the service's records; elsewhere the credentials say who and which project.
+    who = project or chosen.service.default_project, getpass.getuser()
+    return Api(url or _endpoint(chosen), project=who[0], user=who[1], credentials=_credentials(os.environ))
+
+
+def _credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """What OpenStack's clients are told by the same variables: a token, or a user's name and password. None is none."""
+    if token := environ.get("OS_TOKEN"):
+        return {"X-Auth-Token": token}
+    if environ.get("OS_AUTH_TYPE") == "http_basic":
+        words = f"{environ.get('OS_USERNAME', '')}:{environ.get('OS_PASSWORD', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
+    return {}
 
 
 def _endpoint(chosen: "Settings") -> str:

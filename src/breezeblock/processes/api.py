@@ -55,7 +55,7 @@ async def serve(brief: ApiBrief) -> None:
         audit=open_audit(chosen.audit),
         rings=brief.rings_files,
     )
-    app = build_app(services)
+    app = build_app(services, authenticate=await wiring.open_identity(chosen, env))
     front = Front(app, brief.listening_file, api=chosen.api, limits=chosen.limits, clock=env.clock)
     front.start()
     stop = asyncio.Event()

@@ -5,13 +5,13 @@ about the volume by it meets the change.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, case, delete, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import InvalidState
+from breezeblock.model.errors import Conflict, InvalidState
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import Must, Transition, change_row, has_no, new, read_row
 
@@ -27,6 +27,7 @@ __all__ = [
     "may_be_host",
     "of_volume",
     "refuse_a_false_word",
+    "refuse_under_instances",
     "remove_all",
     "shown_of",
     "spelled",
@@ -75,6 +76,19 @@ def summary_of(words: Collection[str]) -> tuple[str, str]:
         if word in words:
             return states.BY_ATTACHMENTS[word], word
     return states.AVAILABLE, states.DETACHED
+
+
+def refuse_under_instances(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Nobody but the compute service takes a volume away that an instance is connected to. Raises Conflict.
+
+    The instance's host would keep a device that leads to somebody else's data tomorrow (CVE-2023-2088).
+    """
+    for row in rows:
+        if row["instance_uuid"] is not None and row["connection_json"] is not None:
+            raise Conflict(
+                f"Attachment {row['id']} connects volume {row['volume_id']} to instance {row['instance_uuid']}: detach it "
+                "there, by the Compute API. Only a service, with its service token, may do it here."
+            )
 
 
 def ids_of(tx: Connection, volume_id: str) -> list[str]:

@@ -15,7 +15,7 @@ from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
 from breezeblock.resources.accepted import queue_of
-from breezeblock.resources.attached import another_of, of_volume, summarize
+from breezeblock.resources.attached import another_of, of_volume, refuse_under_instances, summarize
 from breezeblock.resources.listing import Listing
 from breezeblock.store.tables import attachments, volumes
 from breezeblock.store.transitions import Must, Transition, insert_row, is_in, lock_row, lock_rows, new, read_row
@@ -276,9 +276,16 @@ def complete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId) -> 
     return Change(queue=None, row=changed)
 
 
-def begin_delete(tx: Connection, *, origin: Origin, attachment_id: AttachmentId) -> Change:
-    """Let an attachment go, disconnected first if anybody was connected by it. Raises NotFound."""
+def begin_delete(
+    tx: Connection, *, origin: Origin, attachment_id: AttachmentId, spares_instances: bool = False
+) -> Change:
+    """Let an attachment go, disconnected first if anybody was connected by it.
+
+    Raises NotFound, and Conflict if that was an instance and those are to be spared.
+    """
     volume, row = _lock(tx, origin, attachment_id)
+    if spares_instances:
+        refuse_under_instances([row])
     rung = connections.begin_removal(tx, origin=origin, volume=volume, rows=[row])
     left = [one for one in of_volume(tx, row["volume_id"]) if not one["bare"]]
     going = tuple(one["id"] for one in left if one["id"] == attachment_id)

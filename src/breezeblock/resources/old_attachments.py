@@ -21,6 +21,7 @@ from breezeblock.resources.attached import (
     may_be_connected,
     may_be_host,
     of_volume,
+    refuse_under_instances,
     spelled,
     summarize,
 )
@@ -219,12 +220,21 @@ def _as_connected(rows: Sequence[Mapping[str, Any]], host_name: str | None) -> s
     return next((name for name in names if may_be_host(name, host_name)), host_name)
 
 
-def begin_detach(tx: Connection, *, origin: Origin, volume_id: VolumeId, attachment_id: str | None) -> Change:
+def begin_detach(
+    tx: Connection,
+    *,
+    origin: Origin,
+    volume_id: VolumeId,
+    attachment_id: str | None,
+    spares_instances: bool = False,
+) -> Change:
     """Let one attachment go; without an id the only one. With the last one all connections go.
 
-    Raises NotFound, InvalidState.
+    Raises NotFound, InvalidState, and Conflict if an instance is connected by it and those are to be spared.
     """
     volume, rows = _lock_all(tx, origin, volume_id)
+    if spares_instances:
+        refuse_under_instances(row for row in rows if attachment_id in (None, row["id"]))
     if volume["status"] == states.MAINTENANCE:
         raise InvalidState(f"Volume {volume_id} is in maintenance and cannot be detached.")
     return _detach(tx, origin, volume, rows, _chosen(rows, volume_id, attachment_id))
@@ -304,10 +314,20 @@ def _refuse_another_host(volume: Mapping[str, Any], rows: Sequence[Mapping[str, 
 
 
 def begin_disconnection(
-    tx: Connection, *, origin: Origin, volume_id: VolumeId, connector: Mapping[str, Any] | None
+    tx: Connection,
+    *,
+    origin: Origin,
+    volume_id: VolumeId,
+    connector: Mapping[str, Any] | None,
+    spares_instances: bool = False,
 ) -> Change:
-    """Take back what a host was connected by; of all hosts, if none is named. Raises NotFound."""
+    """Take back what a host was connected by; of all hosts, if none is named.
+
+    Raises NotFound, and Conflict if an instance is connected to the volume and those are to be spared.
+    """
     volume, rows = _lock_all(tx, origin, volume_id)
+    if spares_instances:
+        refuse_under_instances(rows)
     meant = [row for row in rows if row["bare"] and _is_hosts(row, connector)]
     rung = connections.begin_removal(tx, origin=origin, volume=volume, rows=meant) if meant else None
     return Change(queue=rung, row=_named(volume), going=tuple(row["id"] for row in meant))
@@ -324,12 +344,15 @@ def begin_force_detach(
     volume_id: VolumeId,
     attachment_id: str | None,
     connector: Mapping[str, Any] | None,
+    spares_instances: bool = False,
 ) -> Change:
     """Both at once, for when a server is gone: the connections of its host, and its attachment.
 
-    Raises NotFound, InvalidState.
+    Raises NotFound, InvalidState, and Conflict as both do.
     """
     volume, rows = _lock_all(tx, origin, volume_id)
+    if spares_instances:
+        refuse_under_instances(rows)
     if attachment_id is not None and not any(row["id"] == attachment_id for row in rows):
         raise NotFound(f"Attachment {attachment_id} could not be found.")
     going = _chosen(rows, volume_id, attachment_id)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from breezeblock.database_urls import is_server_url
+from breezeblock.options_auth import Auth
 from breezeblock.store import plain
 
 # `api.microversions.NEWEST`, which this process does not load; a test compares.
@@ -65,16 +66,23 @@ def _file_is_ready(database_path: str, keeper_pids: Collection[int]) -> bool:
         connection.close()
 
 
-def greeting(endpoint: str, *, data: str) -> str:
+def greeting(endpoint: str, *, data: str, auth: Auth) -> str:
     """What `up` prints once. A test pastes every line below the first into a shell, so they are what really works."""
-    url = f"{endpoint}/v3"
-    sdk = f'openstack.connect(auth_type="none", endpoint="{url}").block_storage.volumes()'
-    # Not exported: what one client needs here, the loader of the other refuses.
-    cinder = f"OS_AUTH_TYPE=noauth OS_USER_ID=admin OS_PROJECT_ID=admin CINDER_ENDPOINT={url}"
+    clients = {"none": _to_everyone, "http_basic": _to_users, "keystone": _to_a_cloud}[auth.strategy]
     return f"""
 Breezeblock is ready at {endpoint}   (data in {data}; Ctrl-C stops it)
 
-# openstack
+{clients(f"{endpoint}/v3", auth)}
+# the service itself
+breezeblock status --data {shlex.quote(data)}
+"""
+
+
+def _to_everyone(url: str, auth: Auth) -> str:
+    sdk = f'openstack.connect(auth_type="none", endpoint="{url}").block_storage.volumes()'
+    # Not exported: what one client needs here, the loader of the other refuses.
+    cinder = f"OS_AUTH_TYPE=noauth OS_USER_ID=admin OS_PROJECT_ID=admin CINDER_ENDPOINT={url}"
+    return f"""# openstack
 export OS_AUTH_TYPE=none OS_ENDPOINT={url}
 openstack volume create --size 1 first
 openstack volume list
@@ -84,7 +92,18 @@ openstack volume list
 
 # openstacksdk
 python3 -c 'import openstack; print([volume.name for volume in {sdk}])'
+"""
 
-# the service itself
-breezeblock status --data {shlex.quote(data)}
+
+def _to_users(url: str, auth: Auth) -> str:
+    return f"""# openstack, as a user of {auth.users_file}
+export OS_AUTH_TYPE=http_basic OS_ENDPOINT={url} OS_USERNAME=NAME OS_PASSWORD=PASSWORD
+openstack volume list
+"""
+
+
+def _to_a_cloud(url: str, auth: Auth) -> str:
+    return f"""# once, as an administrator of the cloud of {auth.auth_url}
+openstack service create --name breezeblock block-storage
+openstack endpoint create block-storage public '{url}/%(project_id)s'
 """

@@ -249,7 +249,7 @@ class _Service:
         self._ready = True
         self._tell()
         log.info("up.ready", endpoint=self.endpoint)
-        print(ready.greeting(self.endpoint, data=str(self._folder.path)), flush=True)
+        print(ready.greeting(self.endpoint, data=str(self._folder.path), auth=self._chosen.auth), flush=True)
         await self._stop.wait()
 
     async def _guard(self) -> None:

@@ -96,7 +96,12 @@ async def complete(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """DELETE /attachments/{attachment_id}. 200, the attachments that the volume still has."""
     call.permit("volume:attachment_delete")
-    change = await call.store.run(attachments.begin_delete, origin=call.origin, attachment_id=_id(call))
+    change = await call.store.run(
+        attachments.begin_delete,
+        origin=call.origin,
+        attachment_id=_id(call),
+        spares_instances=call.spares_instances,
+    )
     await gone(call, change)
     return answers.json({"attachments": [views.summary(row) for row in change.rest]})
 

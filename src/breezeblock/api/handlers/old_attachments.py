@@ -70,7 +70,11 @@ async def detach(call: Call) -> Response:
     body = schemas.Detach() if _is_null(call) else call.body(schemas.Detach)
     chosen = None if body.attachment_id is None else str(body.attachment_id)
     change = await call.store.run(
-        old_attachments.begin_detach, origin=call.origin, volume_id=_id(call), attachment_id=chosen
+        old_attachments.begin_detach,
+        origin=call.origin,
+        volume_id=_id(call),
+        attachment_id=chosen,
+        spares_instances=call.spares_instances,
     )
     await gone(call, change)
     return answers.empty(202)
@@ -96,7 +100,11 @@ async def terminate_connection(call: Call) -> Response:
     call.permit(f"{RULES}terminate_connection")
     connector = call.body(schemas.Disconnection).connector
     change = await call.store.run(
-        old_attachments.begin_disconnection, origin=call.origin, volume_id=_id(call), connector=connector
+        old_attachments.begin_disconnection,
+        origin=call.origin,
+        volume_id=_id(call),
+        connector=connector,
+        spares_instances=call.spares_instances,
     )
     await gone(call, change)
     return answers.empty(202)
@@ -112,6 +120,7 @@ async def force_detach(call: Call) -> Response:
         volume_id=_id(call),
         attachment_id=None if body.attachment_id is None else str(body.attachment_id),
         connector=body.connector,
+        spares_instances=call.spares_instances,
     )
     await gone(call, change)
     return answers.empty(202)

@@ -1,0 +1,1 @@
+"""Finding out who asks, where not everybody is believed: users in files, or Keystone."""

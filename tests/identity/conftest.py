@@ -1,0 +1,25 @@
+"""A real Keystone for these tests, with a user of the service's own and a few people."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from tests.servers.keystone import Keystone, keystone
+from tests.servers.needed import needed
+
+SERVICE_USER: Final = ("breezeblock", "passwordofbreezeblock")
+NOVA: Final = ("nova", "passwordofnova")
+ANN, BOB, MAX = (("ann", "passwordofann"), ("bob", "passwordofbob"), ("max", "passwordofmax"))
+ONE, TWO = "one", "two"
+
+
+@pytest.fixture(scope="session")
+def identity() -> Iterator[Keystone]:
+    """Ann is a member of project one, Bob of two, and Max only reads one; Nova is a service."""
+    with needed(keystone()) as server:
+        for who in (SERVICE_USER, NOVA):
+            server.add_user(*who, project="service", roles=("service",))
+        server.add_user(*ANN, project=ONE)
+        server.add_user(*BOB, project=TWO)
+        server.add_user(*MAX, project=ONE, roles=("reader",))
+        yield server
