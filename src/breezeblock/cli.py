@@ -79,9 +79,17 @@ def up(
     nodes: Annotated[int | None, typer.Option(help="How many nodes to run here (nodes.count).")] = None,
     workers: Annotated[int | None, typer.Option(help="How many API processes (api.workers).")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on (api.host).")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="api|nodes", help="Run this part; the other is another service's.")
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Run the whole service on this machine until Ctrl-C."""
+    """Run the whole service on this machine, or one part of it, until Ctrl-C."""
+    if only not in (None, "api", "nodes"):
+        raise typer.BadParameter("--only takes api or nodes")
+    if (only == "api" and nodes is not None) or (only == "nodes" and workers is not None):
+        raise typer.BadParameter("--only api runs no --nodes, and --only nodes no --workers")
+    workers, nodes = 0 if only == "nodes" else workers, 0 if only == "api" else nodes
     chosen = _load(
         config,
         data,
@@ -91,7 +99,7 @@ def up(
     from breezeblock.supervisor.folder import InUse
 
     try:
-        status = supervisor.run(chosen)
+        status = supervisor.run(chosen, os.environ)
     except (supervisor.CannotStart, InUse) as error:
         raise Failed(str(error)) from error
     raise typer.Exit(status)

@@ -15,7 +15,7 @@ import pytest
 from breezeblock.api.microversions import NEWEST
 from breezeblock.supervisor import post, proc, ready
 from breezeblock.supervisor.child import Child
-from breezeblock.supervisor.folder import DataFolder, InUse
+from breezeblock.supervisor.folder import DataFolder, InUse, Part
 from breezeblock.supervisor.guard import WriteLockGuard
 from breezeblock.supervisor.pinged import PingedPost
 from breezeblock.supervisor.post import Post
@@ -205,27 +205,69 @@ def test_a_busy_child_is_left_alone(tmp_path: Path) -> None:
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 
+def close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
+
+
 def test_a_folder_belongs_to_one_at_a_time(folder: DataFolder) -> None:
     """And is free again when that one is gone."""
     before = folder.is_in_use()
-    file = folder.lock()
+    files = folder.lock()
     with pytest.raises(InUse, match=rf"already \(pid {os.getpid()}\)"):
         folder.lock()
     during = folder.is_in_use()
-    os.close(file)
+    close(files)
 
     assert (before, during, folder.is_in_use()) == (False, True, False)
 
 
 def test_what_a_dead_service_said_of_itself_is_not_believed(folder: DataFolder) -> None:
     """Its pids are others' by now."""
-    file = folder.lock()
+    files = folder.lock()
     folder.tell({"pid": os.getpid()})
     during = folder.read_told()
-    os.close(file)
+    close(files)
 
     assert during == {"pid": os.getpid()}
     assert folder.read_told() == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "excluded", "beside"),
+    [("api", ("api", "whole"), ("nodes",)), ("nodes", ("nodes", "whole"), ("api",)), ("whole", ("api", "nodes"), ())],
+)
+def test_an_api_and_nodes_may_share_a_folder(
+    folder: DataFolder, part: Part, excluded: tuple[Part, ...], beside: tuple[Part, ...]
+) -> None:
+    """One of each, and none beside one that is both. Who is refused has claimed nothing."""
+    files = DataFolder(folder.path, part).lock()
+
+    for other in excluded:
+        with pytest.raises(InUse):
+            DataFolder(folder.path, other).lock()
+    for other in beside:
+        files += DataFolder(folder.path, other).lock()
+    assert folder.is_in_use() == (part != "api" or bool(beside))
+    close(files)
+    close(folder.lock())
+
+
+def test_what_the_parts_say_of_themselves_is_read_as_one(folder: DataFolder) -> None:
+    """The API's endpoint beside the nodes' keepers; it is ready when both are."""
+    api, nodes = DataFolder(folder.path, "api"), DataFolder(folder.path, "nodes")
+    files = [*api.lock(), *nodes.lock()]
+    keepers, apis = [{"name": "node-1", "pid": 3}], [{"name": "api-1", "pid": 4}]
+    api.tell({"pid": 1, "endpoint": "http://x", "ready": True, "api": apis, "keepers": []})
+    nodes.tell({"pid": 2, "endpoint": None, "ready": False, "api": [], "keepers": keepers})
+
+    together = folder.read_told()
+    close(files[1:])
+    alone = folder.read_told()
+    close(files[:1])
+
+    assert together == {"pid": 2, "endpoint": "http://x", "ready": False, "api": apis, "keepers": keepers}
+    assert (alone["pid"], alone["keepers"]) == (1, [])
 
 
 def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +276,7 @@ def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pyt
     writer = folder.open_log("api-1")
     os.write(writer, b"eleven bytes\n")
 
-    folder.bound_logs()
+    folder.bound_logs(["api-1", "node-1"])
     os.write(writer, b"new\n")
     os.close(writer)
 
