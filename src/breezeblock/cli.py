@@ -243,6 +243,31 @@ def chaos(
 
 
 @app.command()
+def doctor(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="Only machine, folders, clocks, database, doorbell, fences; may be repeated."
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Look whether this machine can run what its settings say, and say what to do. Status 1 when something must be done."""
+    from breezeblock.commands.doctor import examine
+
+    if unknown := set(part or ()) - set(examine.CHECKS):
+        raise typer.BadParameter(
+            f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(examine.CHECKS)}"
+        )
+    found = examine.examine(config, os.environ, {"service.data_dir": data}, parts=part or ())
+    print(json.dumps(examine.as_data(found, part or ()), indent=1) if as_json else examine.told(found))
+    if any(one.level == "error" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
