@@ -243,6 +243,17 @@ def chaos(
 
 
 @app.command()
+def healthy(data: Data = None, config: Config = None) -> None:
+    """Whether what `up` runs on this data folder is ready and answers: status 0 or 1, for the health checks of containers."""
+    from breezeblock.supervisor.folder import DataFolder
+
+    folder = DataFolder(_load(config, data).settings.service.data_dir.absolute())
+    if reason := folder.unwell():
+        raise Failed(f"Not healthy: {reason}.")
+    print("Healthy.")
+
+
+@app.command()
 def doctor(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

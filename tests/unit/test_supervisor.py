@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -268,6 +269,27 @@ def test_what_the_parts_say_of_themselves_is_read_as_one(folder: DataFolder) -> 
 
     assert together == {"pid": 2, "endpoint": "http://x", "ready": False, "api": apis, "keepers": keepers}
     assert (alone["pid"], alone["keepers"]) == (1, [])
+
+
+def test_who_has_not_been_well_for_long_is_not_healthy(folder: DataFolder) -> None:
+    """Nor who does not run, or is not ready."""
+    api = DataFolder(folder.path, "api")
+    nothing = folder.unwell()
+    files = api.lock()
+    api.tell({"pid": 7, "ready": False})
+    begun = folder.unwell()
+    api.tell({"pid": 7, "ready": True})
+    ready = folder.unwell()
+    os.utime(api.told, (time.time() - 1000, time.time() - 1000))
+    silent = folder.unwell()
+    api.lives()
+    again = folder.unwell()
+    close(files)
+
+    assert nothing.startswith("nothing runs on")
+    assert begun == "not ready yet (pid 7)"
+    assert (ready, again) == ("", "")
+    assert re.fullmatch(r"none of its processes has answered for 10\d\d s \(pid 7\)", silent)
 
 
 def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ LOCK_PAUSE_S: Final = 0.05
 # A log that has grown this long begins anew; one older part is kept.
 LOG_BYTES_MOST: Final = 64 * 1024**2
 COPY_BYTES: Final = 256 * 1024
+# Longer than one start of a child may take.
+SILENT_S: Final = 90.0
 
 
 class InUse(Exception):
@@ -134,6 +136,25 @@ class DataFolder:
             return parts[0] if parts else {}
         nodes, api = parts
         return nodes | {"endpoint": api["endpoint"], "api": api["api"], "ready": nodes["ready"] and api["ready"]}
+
+    def lives(self) -> None:
+        """Note that this part is well now, for `unwell`."""
+        with contextlib.suppress(FileNotFoundError):  # somebody tidied up: the next change writes it again
+            os.utime(self.told)
+
+    def unwell(self) -> str:
+        """Why what runs on this folder is not ready, or has said for too long that it is well; empty when all is well."""
+        running = [name for name in (NODES_NAME, API_NAME) if self._is_locked(name)]
+        if not running:
+            return f"nothing runs on {self.path}"
+        for name in running:
+            told = self._read_told(name)
+            if not told.get("ready"):
+                return f"not ready yet (pid {told.get('pid', 'unknown')})"
+            silent_s = time.time() - self._told(name).stat().st_mtime
+            if silent_s > SILENT_S:
+                return f"none of its processes has answered for {silent_s:.0f} s (pid {told['pid']})"
+        return ""
 
     def _read_told(self, name: str) -> dict[str, Any]:
         if not self._is_locked(name):

@@ -251,6 +251,7 @@ class _Service:
                 self._manager.starts(f"Waiting for {', '.join(waiting) or 'the storage of a backend'}.")
             elif any(post.is_well for post in posts):
                 self._manager.lives()
+                self._folder.lives()
             await asyncio.sleep(self._manager.every_s)
 
     async def _guard(self) -> None:
