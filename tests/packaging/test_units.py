@@ -19,6 +19,7 @@ from breezeblock.supervisor.folder import SILENT_S
 
 UNITS: Final = Path(__file__).resolve().parents[2] / "packaging" / "systemd"
 SERVICES: Final = ("breezeblock-api.service", "breezeblock-node.service")
+DOCTOR: Final = "breezeblock-doctor.service"
 every_service = pytest.mark.parametrize("service", SERVICES)
 SYSTEMD: Final = shutil.which("systemd-analyze")
 with_systemd = pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze is not installed")
@@ -48,7 +49,7 @@ def settings(tmp_path: Path) -> Settings:
 @with_systemd
 def test_systemd_finds_nothing_wrong(installed: Path) -> None:
     """Misspelt options are only warned of, so that nothing at all may be said."""
-    names = [str(installed / name) for name in (*SERVICES, "breezeblock.slice")]
+    names = [str(installed / name) for name in (*SERVICES, DOCTOR, "breezeblock.slice")]
     done = subprocess.run(
         [str(SYSTEMD), "verify", "--man=no", *names], capture_output=True, text=True, check=False, timeout=60
     )
@@ -125,6 +126,41 @@ def test_nodes_may_make_control_groups(tmp_path: Path) -> None:
     assert (options["Delegate"], options["ProtectControlGroups"]) == ("yes", "no")
     # What the kernel keeps of processes is how a node's death is proven.
     assert "ProtectProc" not in options and "ProcSubset" not in options
+
+
+def test_the_doctor_sees_what_nodes_see() -> None:
+    """The same user, secrets, limits and restrictions: else it would find what is not so, or miss what is."""
+    lines = [(UNITS / name).read_text().splitlines() for name in ("breezeblock-node.service", DOCTOR)]
+    node, doctor = ({line for line in text if "=" in line and not line.startswith("#")} for text in lines)
+    of_services = (
+        "Type",
+        "Exec",
+        "Notify",
+        "Timeout",
+        "Watchdog",
+        "Restart",
+        "KillMode",
+        "OOMPolicy",
+        "Delegate",
+        "StartLimit",
+    )
+
+    assert {
+        line for line in node - doctor if not line.startswith((*of_services, "ProtectControlGroups", "Description"))
+    } <= {
+        "After=network-online.target nss-lookup.target time-sync.target remote-fs.target",
+        "Wants=network-online.target",
+        "WantedBy=multi-user.target",
+    }
+
+
+@every_service
+def test_secrets_are_called_as_options(service: str) -> None:
+    """Each from a file that may be missing: one by a whole path would keep the service from starting."""
+    loaded = re.findall(r"^LoadCredential=(.*)$", (UNITS / service).read_text(), re.MULTILINE)
+
+    assert loaded
+    assert all(source == f"breezeblock.{option}" for option, _, source in (line.partition(":") for line in loaded))
 
 
 @every_service

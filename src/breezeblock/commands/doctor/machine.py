@@ -146,7 +146,7 @@ def look_at_units(folder: Path) -> Findings:
                 "Whoever gets into it has the machine; it needs no more than its own files.",
                 "User=breezeblock, as in the units that are shipped (docs/howto/install.md).",
             )
-        if dict(_assignments(text)).get("Type") != "notify":
+        if dict(_assignments(text)).get("Type") not in ("notify", "oneshot"):
             yield Finding(
                 "units.type",
                 NOTE,
