@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.service import Service, eventually
 
@@ -79,9 +79,9 @@ def healthy(data: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def told(data: Path, name: str) -> dict[str, object]:
+def told(data: Path, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, object] = json.loads((data / "run" / f"{name}.json").read_text())
+        found: dict[str, Any] = json.loads((data / "run" / f"{name}.json").read_text())
     except FileNotFoundError:
         return {}
     return found
@@ -157,9 +157,9 @@ def test_there_are_no_signs_of_life_while_nobody_answers(tmp_path: Path) -> None
     data = tmp_path / "data"
     with part(data, "nodes", "--nodes", "1", environ=environ) as nodes:
         eventually(lambda: manager.signs_of_life() >= 3, within_s=60)
-        (keeper,) = told(data, "up")["keepers"]  # type: ignore[misc]
+        (keeper,) = told(data, "up")["keepers"]
         os.kill(keeper["pid"], signal.SIGSTOP)
-        eventually(lambda: told(data, "up")["keepers"][0]["pid"] not in (keeper["pid"], None), within_s=60)  # type: ignore[index]
+        eventually(lambda: told(data, "up")["keepers"][0]["pid"] not in (keeper["pid"], None), within_s=60)
         replaced = time.monotonic()
         before = manager.signs_of_life()
         eventually(lambda: manager.signs_of_life() > before + 2, within_s=60)

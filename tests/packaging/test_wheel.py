@@ -120,7 +120,7 @@ def serves(installed: Path, data: Path) -> None:
     output = data.parent / "up.out"
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "BREEZEBLOCK"))}
     with output.open("wb") as stream:
-        command = [program, "up", "--data", data, "--port", "0", "--nodes", "1", "--workers", "1"]
+        command = [str(program), "up", "--data", str(data), "--port", "0", "--nodes", "1", "--workers", "1"]
         process = subprocess.Popen(command, cwd="/", env=environ, stdout=stream, stderr=stream, start_new_session=True)
     try:
         told = data / "run" / "up.json"

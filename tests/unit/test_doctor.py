@@ -216,6 +216,14 @@ def test_a_folder_that_cannot_be_made_is_found(tmp_path: Path) -> None:
     assert "folders.data" in checks(found)
 
 
+def test_a_path_that_cannot_be_looked_at_is_found(tmp_path: Path) -> None:
+    """Below somebody else's folder, or, as here, one with a name that no filesystem has."""
+    found = examine(None, {}, {"service.data_dir": tmp_path / ("x" * 300) / "data"}, parts=["folders"])
+
+    assert checks(found) == {"folders.hidden": ERROR}
+    assert "File name too long" in found[0].what
+
+
 def test_two_backends_on_one_filesystem_are_told(tmp_path: Path) -> None:
     """Both count its space."""
     file = tmp_path / "x.toml"
@@ -233,7 +241,7 @@ def test_what_is_found_is_told_worst_first(tmp_path: Path, monkeypatch: pytest.M
         return lambda chosen: [Finding(f"x.{level}", level, "What.", "Why.", "Do.")]  # type: ignore[arg-type]
 
     for part, level in zip(CHECKS, (NOTE, ERROR, WARNING, NOTE, NOTE, NOTE), strict=True):
-        monkeypatch.setitem(CHECKS, part, finds(level))  # type: ignore[arg-type]
+        monkeypatch.setitem(CHECKS, part, finds(level))
     found = examine(None, {}, {"service.data_dir": tmp_path})
 
     text = told(found)

@@ -1,6 +1,6 @@
 """All looks at a machine, in the order in which one would repair what they find."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from breezeblock.settings import Settings, SettingsError
 
 __all__ = ["CHECKS", "as_data", "examine", "told"]
 
-CHECKS: Final[Mapping[str, Callable[[Settings], Findings]]] = {
+CHECKS: Final[dict[str, Callable[[Settings], Iterable[Finding]]]] = {
     "machine": machine.look,
     "folders": stored.look,
     "clocks": clocks.look,
@@ -34,8 +34,22 @@ def examine(
     except SettingsError as error:
         return found + [_of_settings(problem) for problem in error.problems]
     for part in parts or CHECKS:
-        found += CHECKS[part](chosen)
+        found += _look(part, chosen)
     return sorted(found, key=lambda one: _ORDER[one.level])
+
+
+def _look(part: str, chosen: Settings) -> Findings:
+    """One part, as far as this user can see."""
+    try:
+        yield from CHECKS[part](chosen)
+    except OSError as error:
+        yield Finding(
+            f"{part}.hidden",
+            ERROR,
+            f"What the settings name cannot be looked at: {error.filename or part}: {error.strerror or error}.",
+            "The service would see no more than this user, if it runs as this one.",
+            "Run this as the service's user; let that one pass through the folders above.",
+        )
 
 
 def _of_settings(problem: settings.Problem) -> Finding:

@@ -73,7 +73,7 @@ def _user(settings: Settings) -> Findings:
         WARNING,
         f"You are root, and the service is {name}: it owns {path}.",
         "Root may read and write everything, so that what the service may not is not seen here.",
-        f"Run this as the service's user: sudo -u {name} breezeblock doctor …",
+        f"Run this as the service's user: runuser -u {name} -- breezeblock doctor …",
     )
 
 

@@ -11,7 +11,7 @@ from breezeblock import wiring
 from breezeblock.commands.doctor.finding import ERROR, NOTE, WARNING, Finding, Findings
 from breezeblock.database_urls import sqlite_path
 from breezeblock.drivers.file_names import MARKER, PART, may_be_there
-from breezeblock.env.probes import mount_of, probe
+from breezeblock.env.probes import Mount, mount_of, probe
 from breezeblock.env.real import RealIds, real_env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.options import Backend, BackupStore
@@ -123,8 +123,11 @@ def _backend(settings: Settings, name: str, backend: Backend) -> Findings:
             "All nodes with the same backend take each other's work: they must find the same files under the same path.",
             "Mount a filesystem that the machines share; or give this machine a backend that no other one has in its settings.",
         )
-    if is_new:
-        return
+    if not is_new:
+        yield from _used_backend(settings, name, path, mount)
+
+
+def _used_backend(settings: Settings, name: str, path: Path, mount: Mount) -> Findings:
     space = os.statvfs(path)
     if space.f_bavail < FREE_SHARE * space.f_blocks:
         yield Finding(
