@@ -3,12 +3,18 @@
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
 import typer.main
+from tests.packaging.test_chart import LINTERS
 from tests.packaging.test_wheel import BUILD
+from tests.proof import not_here
+from tests.servers.environments import environment
+from tests.servers.packages import Missing
 
 from breezeblock import cli
 
@@ -90,6 +96,24 @@ def test_it_runs_as_nobody_special() -> None:
     assert f"runAsUser: {user.split(':')[0]}\n" in values
     assert f"fsGroup: {user.split(':')[0]}\n" in values
     assert lines().index(Line("USER", user)) > max(n for n, line in enumerate(lines()) if line.word == "RUN")
+
+
+@pytest.mark.proof
+def test_the_linter_of_dockerfiles_finds_nothing() -> None:
+    """Also no matter of taste; it parses the shell's lines as well."""
+    try:
+        hadolint = environment("packaging", LINTERS) / "bin" / "hadolint"
+    except Missing as error:
+        not_here(str(error))
+    done = subprocess.run(
+        [hadolint, "--failure-threshold", "style", str(DOCKERFILE)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_what_it_starts_can_be_typed() -> None:

@@ -34,7 +34,7 @@ class Manager:
     @property
     def every_s(self) -> float:
         """How often `lives` or `starts` is to be told."""
-        return (self.limit_s or STARTING_S) / FEEDS_PER_LIMIT
+        return min(self.limit_s or STARTING_S, STARTING_S) / FEEDS_PER_LIMIT
 
     def starts(self, what: str, *, within_s: float = STARTING_S) -> None:
         """It is not ready yet, and says what it waits for: it may take so many seconds more until the next word."""
