@@ -3,6 +3,7 @@
 import json
 import resource
 import socket
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from tests.servers.galera import Galera
 from tests.servers.mariadb import MariaDB
 from tests.servers.needed import needed
@@ -144,6 +145,27 @@ def used_before(url: str) -> None:
     engine.dispose()
 
 
+@contextmanager
+def renewing(url: str) -> Iterator[None]:
+    """The other machine's node renews its lease, for the length of the block."""
+    engine = open_server(url, Session(connections=1), reading=False)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(0.2):
+            with engine.begin() as connection:
+                connection.execute(update(nodes).values(heartbeat=nodes.c.heartbeat + 1))
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        engine.dispose()
+
+
 PLANTED: Final = """
 [service]
 data_dir = "{data}"
@@ -201,7 +223,8 @@ def test_each_planted_mistake_is_found(
         text = PLANTED.format(data=data, base=tmp_path, url=url, port=taken.getsockname()[1])
         file = written(tmp_path, text)
         file.chmod(0o666)
-        found = looked(file)
+        with renewing(url):
+            found = looked(file)
 
     wanted = {
         "settings.secrets": "there is a password in it",
@@ -235,6 +258,22 @@ def test_each_planted_mistake_is_found(
         "settings.secrets", ""
     )
     assert "breezeblock:breezeblock@" not in "".join(map(str, found.values()))
+
+
+def test_what_a_machine_left_when_it_was_switched_off_is_no_namesake(a_postgresql: PostgreSQL, tmp_path: Path) -> None:
+    """Its rows are of another boot and stand still."""
+    with database(a_postgresql) as name:
+        url = a_postgresql.url(name)
+        used_before(url)
+        agent = '[fences.a]\ncommand = "/bin/true"\n'
+        settings = f'[database]\nurl = "{url}"\n[nodes]\nttl_s = 1.0\nfence_agent = "a"\n{agent}'
+        file = written(tmp_path, f'[service]\ndata_dir = "{tmp_path}/data"\n{settings}')
+        found = looked(file, "database")
+        with renewing(url):
+            beside = looked(file, "database")
+
+    assert "database.names" not in found
+    assert "database.names" in beside
 
 
 def test_a_database_that_does_not_answer_is_said_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +14,7 @@ from breezeblock.commands.failure import Failed
 from breezeblock.database_urls import POSTGRESQL, is_server_url, kind_of, sqlite_path
 from breezeblock.drivers.file_names import MARKER
 from breezeblock.env.machine import boot_id
+from breezeblock.env.real import RealClock
 from breezeblock.model.states import NODE_LIVE
 from breezeblock.settings import Settings, mask_url_secrets
 from breezeblock.store import schema
@@ -20,6 +22,9 @@ from breezeblock.store.servers import NoWrites, Session, open_server
 from breezeblock.store.tables import nodes, pools
 
 __all__ = ["look"]
+
+# A node renews its lease six times in its length; of a very long one no more than so much is waited for.
+LEASE_MOST_S: Final = 20.0
 
 
 def look(settings: Settings) -> Findings:
@@ -64,10 +69,15 @@ def _contents(settings: Settings) -> Findings:
         with reading(settings) as tx:
             at = schema.revision_of(tx)
             yield from _revision(at)
-            if at is not None and at >= schema.head():
-                yield from _names(tx, settings)
-                yield from _versions(tx, settings)
-                yield from _unmounted(tx, settings)
+            if at is None or at < schema.head():
+                return
+            yield from _versions(tx, settings)
+            yield from _unmounted(tx, settings)
+            before = {} if settings.one_machine else _namesakes(tx, settings)
+        if before:
+            RealClock().pause(min(settings.nodes.ttl_s, LEASE_MOST_S) / 2)
+            with reading(settings) as tx:
+                yield from _renewed(before, _namesakes(tx, settings))
     except Failed as failed:
         yield Finding(
             "database.unreadable",
@@ -100,29 +110,33 @@ def _revision(at: str | None) -> Findings:
     )
 
 
-def _live(tx: Connection, settings: Settings) -> list[Mapping[str, str]]:
-    mine = (nodes.c.cluster == settings.service.cluster) & nodes.c.state.in_(NODE_LIVE)
-    wanted = select(nodes.c.name, nodes.c.boot_id, nodes.c.version).where(mine)
-    return [dict(row) for row in tx.execute(wanted).mappings()]
+def _namesakes(tx: Connection, settings: Settings) -> dict[str, tuple[str, int]]:
+    """Nodes that are called as ours are, or will be, of another boot than this: incarnation -> name and heartbeat."""
+    wanted = select(nodes.c.incarnation, nodes.c.name, nodes.c.heartbeat).where(
+        nodes.c.cluster == settings.service.cluster,
+        nodes.c.state.in_(NODE_LIVE),
+        nodes.c.name.in_(settings.own_nodes),
+        nodes.c.boot_id != boot_id(),
+    )
+    return {row.incarnation: (row.name, row.heartbeat) for row in tx.execute(wanted)}
 
 
-def _names(tx: Connection, settings: Settings) -> Findings:
-    """Nodes of another machine that are called as ours are, or will be."""
-    own = set(settings.own_nodes)
-    for row in _live(tx, settings):
-        if row["name"] in own and row["boot_id"] != boot_id():
+def _renewed(before: Mapping[str, tuple[str, int]], after: Mapping[str, tuple[str, int]]) -> Findings:
+    """A row that stands still may be what this very machine left when it was switched off; one that moves is somebody's."""
+    for incarnation, (name, heartbeat) in after.items():
+        if incarnation in before and before[incarnation][1] != heartbeat:
             yield Finding(
                 "database.names",
                 ERROR,
-                f"Another machine runs a node that is called {row['name']}, as one of this machine is to be.",
+                f"Another machine runs a node that is called {name}, as one of this machine is to be.",
                 "Operators and fence agents know nodes by their names: who cuts off the one may hit the other.",
-                "Give nodes.name another value on each machine. (Soon after a reboot it may be this one's own last node: then "
-                "look again when its lease is over.)",
+                "Give nodes.name another value on each machine.",
             )
 
 
 def _versions(tx: Connection, settings: Settings) -> Findings:
-    found = {row["version"] for row in _live(tx, settings)}
+    mine = (nodes.c.cluster == settings.service.cluster) & nodes.c.state.in_(NODE_LIVE)
+    found = set(tx.execute(select(nodes.c.version).where(mine)).scalars())
     if len(found) > 1:
         yield Finding(
             "database.versions",
