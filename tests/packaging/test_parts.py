@@ -94,28 +94,30 @@ def test_an_api_and_nodes_are_one_service_in_two_parts(tmp_path: Path) -> None:
         eventually(lambda: told(data, "up-api").get("ready"), within_s=60)
         endpoint = str(told(data, "up-api")["endpoint"])
         service = _Apart(data=data, process=api, output=tmp_path / "api.out", at=endpoint)
-        accepted = service.create_volume()
-        waiting = service.volume_status(accepted)
 
         with part(data, "nodes", "--nodes", "1") as nodes:
-            service.wait_status(accepted)
             eventually(lambda: told(data, "up").get("ready"), within_s=60)
+            service.wait_status(service.create_volume())
             whole = service.status()
             both = healthy(data)
             refused = service.command("up", "--port", "0")
-
             nodes.terminate()
             ended = nodes.wait(40)
-        again = service.status()
 
-    assert waiting == "creating"
+        alone = service.status()
+        accepted = service.create_volume()
+        waiting = service.volume_status(accepted)
+        with part(data, "nodes", "--nodes", "1"):
+            service.wait_status(accepted)
+
     assert (whole["running"], whole["ready"], whole["endpoint"]) == (True, True, endpoint)
     assert [one["name"] for one in whole["nodes"]] == [f"{NAME}-1"]
     assert [one["name"] for one in whole["api"]] == ["api-1"]
     assert (both.returncode, both.stdout) == (0, "Healthy.\n")
     assert refused.returncode == 1 and "is running on" in refused.stderr
     assert ended == 0
-    assert again["running"] and again["endpoint"] == endpoint
+    assert (alone["running"], alone["endpoint"], alone["nodes"]) == (True, endpoint, [])
+    assert waiting == "creating"
     assert healthy(data).stderr.startswith("breezeblock: Not healthy: nothing runs on")
 
 

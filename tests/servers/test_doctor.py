@@ -82,6 +82,7 @@ def service(durable: PostgreSQL, tmp_path: Path) -> Iterator[Service]:
             "BREEZEBLOCK_DATABASE__URL": durable.url(name),
             "BREEZEBLOCK_DATABASE__CONNECTIONS": "4",
             "BREEZEBLOCK_NODES__ONE_MACHINE": "true",
+            "BREEZEBLOCK_API__PORT": "0",
         }
         made = start(tmp_path / "service", nodes=1, workers=1, environ=environ)
         try:
@@ -213,7 +214,7 @@ def test_each_planted_mistake_is_found(
     for name in ("gone", "full"):
         (tmp_path / name).mkdir()
     (tmp_path / "full" / "somebody's").touch()
-    (tmp_path / "password").write_text("secret")
+    (tmp_path / "password").write_text("hidden-word")
     (tmp_path / "password").chmod(0o644)
     with database(a_postgresql) as name, socket.create_server(("127.0.0.1", 0)) as taken, few_files():
         url = a_postgresql.url(name)
@@ -254,9 +255,7 @@ def test_each_planted_mistake_is_found(
     } == {}
     assert wanted.keys() <= found.keys()
     assert all(len(one.why) > 10 and len(one.do) > 10 for one in found.values())
-    assert "secret" not in str([one.as_data() for one in found.values()]).replace("files.secret", "").replace(
-        "settings.secrets", ""
-    )
+    assert "hidden-word" not in "".join(map(str, found.values()))
     assert "breezeblock:breezeblock@" not in "".join(map(str, found.values()))
 
 
