@@ -4,12 +4,14 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -96,6 +98,54 @@ def test_a_process_that_cannot_be_started_is_tried_again(folder: DataFolder, mon
 
 class Half(PingedPost):
     """A post that does not say which process it keeps."""
+
+
+ANSWERS: Final = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])).makefile("rw", buffering=1) as line:
+    for word in line:
+        print("pong", file=line)
+"""
+
+
+class Answering(PingedPost):
+    """A post whose process answers each ping as long as it runs."""
+
+    def __init__(self) -> None:
+        super().__init__("one", kind="one", patience_s=1.0, say=lambda text: None, changed=lambda: None)
+
+    async def begin(self, line: socket.socket) -> Child:
+        command = (sys.executable, "-c", ANSWERS, str(line.fileno()))
+        return Child("one", await asyncio.create_subprocess_exec(*command, pass_fds=[line.fileno()]))
+
+
+def test_a_post_is_well_while_its_process_answers() -> None:
+    """Not before its first answer, nor while it is stopped, nor when it is gone; the next one is well again."""
+    seen: list[bool] = []
+
+    async def comes(kept: PingedPost, well: bool) -> None:
+        while kept.is_well != well:  # noqa: ASYNC110 - as the supervisor looks at it, from time to time
+            await asyncio.sleep(0.02)
+        seen.append(kept.is_well)
+
+    async def live() -> None:
+        kept = Answering()
+        seen.append(kept.is_well)
+        keeping = asyncio.ensure_future(kept.keep())
+        await comes(kept, True)
+        assert kept.child is not None
+        first = kept.child.pid
+        os.kill(first, signal.SIGSTOP)
+        await comes(kept, False)
+        await comes(kept, True)
+        assert kept.child.pid != first
+        kept.leave()
+        await keeping
+        seen.append(kept.is_well)
+
+    asyncio.run(asyncio.wait_for(live(), 30))
+
+    assert seen == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize("kind", [Post, PingedPost, Half])
