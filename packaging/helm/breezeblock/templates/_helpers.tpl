@@ -25,15 +25,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* What would be refused, or open to everybody, in every pod: said once, before anything is installed. */}}
 {{- define "breezeblock.check" -}}
-{{- $auth := .Values.settings.auth | default dict -}}
-{{- if has ($auth.strategy | default "none") (list "none") -}}
-{{- fail "settings.auth.strategy: expected http_basic or keystone, since pods are called from outside; none believes every caller" -}}
+{{- if not (kindIs "string" .Values.settings) -}}
+{{- fail "settings: expected the text of a settings file (TOML), as in `settings: |`" -}}
+{{- end -}}
+{{- if not (regexMatch "(?m)^\\s*strategy\\s*=\\s*[\"'](http_basic|keystone)[\"']" .Values.settings) -}}
+{{- fail "settings: expected strategy = \"http_basic\" or \"keystone\" in [auth], since pods are called from outside; none believes every caller" -}}
 {{- end -}}
 {{- if not .Values.database.secretName -}}
 {{- fail "database.secretName: expected the name of a Secret with the database's URL: kubectl create secret generic NAME --from-literal=url='postgresql://USER:PASSWORD@HOST/breezeblock'" -}}
 {{- end -}}
-{{- if not .Values.settings.backends -}}
-{{- fail "settings.backends: expected at least one, with a path on a volume of extraVolumes and with a fence" -}}
+{{- if not (regexMatch "(?m)^\\s*\\[backends\\." .Values.settings) -}}
+{{- fail "settings: expected at least one [backends.NAME], with a path on a volume of extraVolumes and with a fence" -}}
 {{- end -}}
 {{- end -}}
 
