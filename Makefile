@@ -15,7 +15,7 @@ WANTED = $$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
 QUICK = $(wildcard tests/unit tests/tidy tests/store tests/sim)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test venv up check test proof bench sim model chaos lint clean
+.PHONY: help install install-test venv wheel up check test proof bench sim model chaos lint clean
 
 help:
 	@echo 'make up       run a cluster here: DATA=$(DATA) PORT=$(PORT) NODES=$(NODES)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make model    check the protocol on paper with spin: it holds, and falls without each of its rules'
 	@echo 'make chaos    real processes, real faults: MINUTES=$(MINUTES), and SEED, FENCE=kill|external|storage,'
 	@echo '              DATABASE=sqlite|postgresql|mariadb|galera, DOORBELL=datagram|postgresql|rabbitmq if you like'
+	@echo 'make wheel    build dist/breezeblock-VERSION-py3-none-any.whl, for machines without this checkout'
 	@echo 'make install  only set up .venv      make lint   only the linters      make clean   remove what was built'
 
 # Debian ships python3 without ensurepip: the first attempt may leave an environment that has no pip.
@@ -56,6 +57,11 @@ install-test: venv
 	    $(BIN)/python -m pip install -q -c constraints.txt -e '.[test]' && echo "$$wanted" > .venv/.installed-test; \
 	fi
 	@$(BIN)/python tests/servers/packages.py
+
+# Setuptools would pack what an earlier build has left, also modules that are no more.
+wheel: venv
+	@rm -rf build dist src/*.egg-info/SOURCES.txt
+	@$(BIN)/python -m pip wheel -q --no-deps -w dist . && rm -rf build && ls dist
 
 up: install
 	@exec $(BIN)/breezeblock up --data '$(DATA)' --port '$(PORT)' --nodes '$(NODES)'

@@ -81,9 +81,17 @@ def up(
     nodes: Annotated[int | None, typer.Option(help="How many nodes to run here (nodes.count).")] = None,
     workers: Annotated[int | None, typer.Option(help="How many API processes (api.workers).")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on (api.host).")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="api|nodes", help="Run this part; the other is another service's.")
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Run the whole service on this machine until Ctrl-C."""
+    """Run the whole service on this machine, or one part of it, until Ctrl-C."""
+    if only not in (None, "api", "nodes"):
+        raise typer.BadParameter("--only takes api or nodes")
+    if (only == "api" and nodes is not None) or (only == "nodes" and workers is not None):
+        raise typer.BadParameter("--only api runs no --nodes, and --only nodes no --workers")
+    workers, nodes = 0 if only == "nodes" else workers, 0 if only == "api" else nodes
     chosen = _load(
         config,
         data,
@@ -93,7 +101,7 @@ def up(
     from breezeblock.supervisor.folder import InUse
 
     try:
-        status = supervisor.run(chosen)
+        status = supervisor.run(chosen, os.environ)
     except (supervisor.CannotStart, InUse) as error:
         raise Failed(str(error)) from error
     raise typer.Exit(status)
@@ -234,6 +242,42 @@ def chaos(
             doorbell=doorbell,
         )
     )
+
+
+@app.command()
+def healthy(data: Data = None, config: Config = None) -> None:
+    """Whether what `up` runs on this data folder is ready and answers: status 0 or 1, for the health checks of containers."""
+    from breezeblock.supervisor.folder import DataFolder
+
+    folder = DataFolder(_load(config, data).settings.service.data_dir.absolute())
+    if reason := folder.unwell():
+        raise Failed(f"Not healthy: {reason}.")
+    print("Healthy.")
+
+
+@app.command()
+def doctor(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="Only machine, folders, clocks, database, doorbell, fences; may be repeated."
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Look whether this machine can run what its settings say, and say what to do. Status 1 when something must be done."""
+    from breezeblock.commands.doctor import examine
+
+    if unknown := set(part or ()) - set(examine.CHECKS):
+        raise typer.BadParameter(
+            f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(examine.CHECKS)}"
+        )
+    found = examine.examine(config, os.environ, {"service.data_dir": data}, parts=part or ())
+    print(json.dumps(examine.as_data(found, part or ()), indent=1) if as_json else examine.told(found))
+    if any(one.level == "error" for one in found):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -47,7 +47,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[Text, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8776
-    workers: Annotated[int, Meta(ge=1, le=256, description="API processes.")] = 2
+    workers: Annotated[int, Meta(ge=0, le=256, description="API processes that `up` starts here; 0: nodes only.")] = 2
     max_limit: Annotated[int, Meta(ge=1, description="The longest page of a list.")] = 1000
     answer_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="How long a request waits for an answer that a backend has to give.")
@@ -92,7 +92,10 @@ class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Nodes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    count: Annotated[int, Meta(ge=1, le=64, description="Nodes that `up` starts here.")] = 3
+    count: Annotated[int, Meta(ge=0, le=64, description="Nodes that `up` starts here; 0: an API only.")] = 3
+    name: Annotated[Name, Meta(description="What they are called: NAME-1, NAME-2, …; of no two machines alike.")] = (
+        "node"
+    )
     ttl_s: Annotated[float, Meta(ge=0.3, le=3600, description="How long a lease holds after a renewal.")] = 6.0
     drift: Annotated[float, Meta(ge=0, lt=1, description="How much the rates of two machines' clocks may differ.")] = (
         0.05
@@ -360,6 +363,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Policy = Policy()
     limits: Limits = Limits()
     auth: Auth = Auth()
+
+    @property
+    def own_nodes(self) -> list[str]:
+        """The names of the nodes that run here."""
+        return [f"{self.nodes.name}-{number + 1}" for number in range(self.nodes.count)]
 
     @property
     def one_machine(self) -> bool:

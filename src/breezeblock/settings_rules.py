@@ -70,6 +70,10 @@ def _database_url(key: str, url: str) -> Iterator[Found]:
 
 def _nodes(settings: Settings) -> Iterator[Found]:
     nodes = settings.nodes
+    if nodes.count == settings.api.workers == 0:
+        yield "nodes.count", nodes.count, "expected at least 1 where api.workers is 0: there would be nothing to run"
+    if nodes.name == "api":
+        yield "nodes.name", nodes.name, "expected another name: api-1, api-2, … are the API's processes"
     if nodes.poll_s >= nodes.park_after_s:
         yield "nodes.poll_s", nodes.poll_s, "expected less than nodes.park_after_s"
     if nodes.park_after_s <= nodes.ttl_s * (1 + nodes.drift):

@@ -33,7 +33,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """What `up` was to be run with; it is not run."""
     seen: list[Settings] = []
 
-    def note(settings: Settings) -> int:
+    def note(settings: Settings, environ: object) -> int:
         seen.append(settings)
         return 0
 
@@ -52,6 +52,17 @@ def test_options_of_up_become_settings(monkeypatch: pytest.MonkeyPatch, chosen: 
     assert settings.service.data_dir == tmp_path / "here"
     assert (settings.api.port, settings.api.workers, settings.api.host) == (0, 4, "127.0.0.2")
     assert settings.nodes.count == 5
+
+
+@pytest.mark.parametrize(("only", "apis", "nodes"), [("api", 2, 0), ("nodes", 0, 3)])
+def test_one_part_may_run_by_itself(
+    monkeypatch: pytest.MonkeyPatch, chosen: list[Settings], tmp_path: Path, only: str, apis: int, nodes: int
+) -> None:
+    """Of the other nothing is started."""
+    run(monkeypatch, "up", "--data", str(tmp_path), "--only", only)
+
+    (settings,) = chosen
+    assert (settings.api.workers, settings.nodes.count) == (apis, nodes)
 
 
 def test_the_command_line_wins_over_the_environment_and_the_file(
@@ -73,7 +84,11 @@ def test_the_command_line_wins_over_the_environment_and_the_file(
     ("arguments", "said"),
     [
         (("up", "--port", "70000"), "api.port = 70000 (command line)"),
-        (("up", "--nodes", "0"), "nodes.count = 0 (command line)"),
+        (("up", "--nodes", "-1"), "nodes.count = -1 (command line)"),
+        (
+            ("up", "--nodes", "0", "--workers", "0"),
+            "nodes.count = 0 (command line): expected at least 1 where api.workers is 0",
+        ),
         (("up", "--host", "0.0.0.0"), "only this machine may call"),
         (("config", "check", "--config", "/nowhere.toml"), "expected a readable TOML file"),
     ],
@@ -92,7 +107,16 @@ def test_wrong_settings_are_lines_and_not_tracebacks(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("bogus",), ("up", "--port", "many"), ("node", "drain"), ("sim", "--runs", "0"), ("up", "extra")]
+    "arguments",
+    [
+        ("bogus",),
+        ("up", "--port", "many"),
+        ("node", "drain"),
+        ("sim", "--runs", "0"),
+        ("up", "extra"),
+        ("up", "--only", "web"),
+        ("up", "--only", "api", "--nodes", "1"),
+    ],
 )
 def test_wrong_usage_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     """Different from a command that was understood and refused."""

@@ -230,6 +230,8 @@ def test_all_incarnations_of_a_machine_lie_beside_each_other() -> None:
     assert cgroups.base_of(Path("/c/x/breezeblock-1/worker")) == Path("/c/x")
     assert cgroups.base_of(Path("/c/x/breezeblock-1")) == Path("/c/x")
     assert cgroups.base_of(Path("/c/x")) == Path("/c/x")
+    unit = Path("/c/breezeblock.slice/breezeblock-node.service")
+    assert cgroups.base_of(unit) == cgroups.base_of(unit / "breezeblock-1" / "worker") == unit
     assert cgroups.base_of(None) is None
 
 

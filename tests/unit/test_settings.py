@@ -107,6 +107,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ('[backends.a]\ncopy_rate_limit = "fast"\n', "expected bytes per second"),
         ("[nodes]\nttl_s = 10.0\npark_after_s = 10.0\n", "the silence after which a node counts as lost"),
         ("[nodes]\npoll_s = 700\n", "expected less than nodes.park_after_s"),
+        ('[nodes]\nname = "api"\n', "are the API's processes"),
+        ("[nodes]\ncount = 0\n[api]\nworkers = 0\n", "there would be nothing to run"),
         ('[backends.a]\npath = "/x"\n[backends.b]\npath = "/x"\n', "backend a has this path already"),
         ('[database]\nurl = "sqlite://"\n', "a memory of its own"),
         ('[database]\nurl = "sqlite:///:memory:"\n', "a memory of its own"),

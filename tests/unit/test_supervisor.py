@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from breezeblock.api.microversions import NEWEST
 from breezeblock.supervisor import post, proc, ready
 from breezeblock.supervisor.child import Child
-from breezeblock.supervisor.folder import DataFolder, InUse
+from breezeblock.supervisor.folder import DataFolder, InUse, Part
 from breezeblock.supervisor.guard import WriteLockGuard
 from breezeblock.supervisor.pinged import PingedPost
 from breezeblock.supervisor.post import Post
@@ -95,6 +98,54 @@ def test_a_process_that_cannot_be_started_is_tried_again(folder: DataFolder, mon
 
 class Half(PingedPost):
     """A post that does not say which process it keeps."""
+
+
+ANSWERS: Final = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])).makefile("rw", buffering=1) as line:
+    for word in line:
+        print("pong", file=line)
+"""
+
+
+class Answering(PingedPost):
+    """A post whose process answers each ping as long as it runs."""
+
+    def __init__(self) -> None:
+        super().__init__("one", kind="one", patience_s=1.0, say=lambda text: None, changed=lambda: None)
+
+    async def begin(self, line: socket.socket) -> Child:
+        command = (sys.executable, "-c", ANSWERS, str(line.fileno()))
+        return Child("one", await asyncio.create_subprocess_exec(*command, pass_fds=[line.fileno()]))
+
+
+def test_a_post_is_well_while_its_process_answers() -> None:
+    """Not before its first answer, nor while it is stopped, nor when it is gone; the next one is well again."""
+    seen: list[bool] = []
+
+    async def comes(kept: PingedPost, well: bool) -> None:
+        while kept.is_well != well:  # noqa: ASYNC110 - as the supervisor looks at it, from time to time
+            await asyncio.sleep(0.02)
+        seen.append(kept.is_well)
+
+    async def live() -> None:
+        kept = Answering()
+        seen.append(kept.is_well)
+        keeping = asyncio.ensure_future(kept.keep())
+        await comes(kept, True)
+        assert kept.child is not None
+        first = kept.child.pid
+        os.kill(first, signal.SIGSTOP)
+        await comes(kept, False)
+        await comes(kept, True)
+        assert kept.child.pid != first
+        kept.leave()
+        await keeping
+        seen.append(kept.is_well)
+
+    asyncio.run(asyncio.wait_for(live(), 30))
+
+    assert seen == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize("kind", [Post, PingedPost, Half])
@@ -205,27 +256,90 @@ def test_a_busy_child_is_left_alone(tmp_path: Path) -> None:
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 
+def close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
+
+
 def test_a_folder_belongs_to_one_at_a_time(folder: DataFolder) -> None:
     """And is free again when that one is gone."""
     before = folder.is_in_use()
-    file = folder.lock()
+    files = folder.lock()
     with pytest.raises(InUse, match=rf"already \(pid {os.getpid()}\)"):
         folder.lock()
     during = folder.is_in_use()
-    os.close(file)
+    close(files)
 
     assert (before, during, folder.is_in_use()) == (False, True, False)
 
 
 def test_what_a_dead_service_said_of_itself_is_not_believed(folder: DataFolder) -> None:
     """Its pids are others' by now."""
-    file = folder.lock()
+    files = folder.lock()
     folder.tell({"pid": os.getpid()})
     during = folder.read_told()
-    os.close(file)
+    close(files)
 
     assert during == {"pid": os.getpid()}
     assert folder.read_told() == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "excluded", "beside"),
+    [("api", ("api", "whole"), ("nodes",)), ("nodes", ("nodes", "whole"), ("api",)), ("whole", ("api", "nodes"), ())],
+)
+def test_an_api_and_nodes_may_share_a_folder(
+    folder: DataFolder, part: Part, excluded: tuple[Part, ...], beside: tuple[Part, ...]
+) -> None:
+    """One of each, and none beside one that is both. Who is refused has claimed nothing."""
+    files = DataFolder(folder.path, part).lock()
+
+    for other in excluded:
+        with pytest.raises(InUse):
+            DataFolder(folder.path, other).lock()
+    for other in beside:
+        files += DataFolder(folder.path, other).lock()
+    assert folder.is_in_use() == (part != "api" or bool(beside))
+    close(files)
+    close(folder.lock())
+
+
+def test_what_the_parts_say_of_themselves_is_read_as_one(folder: DataFolder) -> None:
+    """The API's endpoint beside the nodes' keepers; it is ready when both are."""
+    api, nodes = DataFolder(folder.path, "api"), DataFolder(folder.path, "nodes")
+    files = [*api.lock(), *nodes.lock()]
+    keepers, apis = [{"name": "node-1", "pid": 3}], [{"name": "api-1", "pid": 4}]
+    api.tell({"pid": 1, "endpoint": "http://x", "ready": True, "api": apis, "keepers": []})
+    nodes.tell({"pid": 2, "endpoint": None, "ready": False, "api": [], "keepers": keepers})
+
+    together = folder.read_told()
+    close(files[1:])
+    alone = folder.read_told()
+    close(files[:1])
+
+    assert together == {"pid": 2, "endpoint": "http://x", "ready": False, "api": apis, "keepers": keepers}
+    assert (alone["pid"], alone["keepers"]) == (1, [])
+
+
+def test_who_has_not_been_well_for_long_is_not_healthy(folder: DataFolder) -> None:
+    """Nor who does not run, or is not ready."""
+    api = DataFolder(folder.path, "api")
+    nothing = folder.unwell()
+    files = api.lock()
+    api.tell({"pid": 7, "ready": False})
+    begun = folder.unwell()
+    api.tell({"pid": 7, "ready": True})
+    ready = folder.unwell()
+    os.utime(api.told, (time.time() - 1000, time.time() - 1000))
+    silent = folder.unwell()
+    api.lives()
+    again = folder.unwell()
+    close(files)
+
+    assert nothing.startswith("nothing runs on")
+    assert begun == "not ready yet (pid 7)"
+    assert (ready, again) == ("", "")
+    assert re.fullmatch(r"none of its processes has answered for 10\d\d s \(pid 7\)", silent)
 
 
 def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +348,7 @@ def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pyt
     writer = folder.open_log("api-1")
     os.write(writer, b"eleven bytes\n")
 
-    folder.bound_logs()
+    folder.bound_logs(["api-1", "node-1"])
     os.write(writer, b"new\n")
     os.close(writer)
 

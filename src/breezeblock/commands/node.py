@@ -86,7 +86,7 @@ async def _fence(settings: Settings, name: str, found: list[Incarnated]) -> Mapp
 
 def _must_exist(settings: Settings, folder: DataFolder, name: str) -> None:
     known = {one["name"] for one in folder.read_told().get("keepers", ())}
-    known |= {f"node-{number + 1}" for number in range(settings.nodes.count)}
+    known |= set(settings.own_nodes)
     if name not in known:
         raise Failed(f"There is no node {name} here. There are: {', '.join(sorted(known))}.")
 

@@ -100,7 +100,8 @@ def base_of(own: Path | None) -> Path | None:
     if own is None:
         return None
     for path in (own, *own.parents):
-        if path.name.startswith(PREFIX):
+        # A service manager's units may begin so, too; their names end with the kind of unit after a dot.
+        if path.name.startswith(PREFIX) and "." not in path.name:
             return path.parent
     return own
 

@@ -38,6 +38,10 @@ class RealClock:
     def now_us(self) -> int:
         return time.time_ns() // 1000
 
+    def raw(self) -> float:
+        """Seconds by the hardware's oscillator, which nobody corrects: what `boottime` is compared with."""
+        return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+
     def pause(self, seconds: float) -> None:
         """Sleep where no event loop runs: in a program that has nothing else to do."""
         time.sleep(seconds)

@@ -36,7 +36,13 @@ class PingedPost(Post):
         self._every_s = patience_s / SILENT_PINGS
         self._ours: socket.socket | None = None
         self._heard = False
+        self._silent = 0
         self.answers = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to wait for: its process has answered the last ping, or nobody wants one."""
+        return not self.wanted or (self.child is not None and self.answers and self._silent == 0)
 
     @abstractmethod
     async def begin(self, line: socket.socket) -> Child:
@@ -45,6 +51,7 @@ class PingedPost(Post):
     async def start(self) -> Child:
         """See `Post`."""
         self.answers = False
+        self._silent = 0
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -67,13 +74,12 @@ class PingedPost(Post):
             link.close()
 
     async def _ping(self, link: SocketLink, child: Child) -> None:
-        silent = 0
         while True:
             self._heard = False
             link.send(words.PING)
             await asyncio.sleep(self._every_s)
-            silent = 0 if self._heard else silent + 1
-            if silent >= (SILENT_PINGS if self.answers else START_S / self._every_s):
+            self._silent = 0 if self._heard else self._silent + 1
+            if self._silent >= (SILENT_PINGS if self.answers else START_S / self._every_s):
                 log.error(f"{self._kind}.silent", child=self.name, pid=child.pid, state=proc.state(child.pid))
                 self._say(f"{self.name} (pid {child.pid}) does not answer: killing it")
                 child.kill()

@@ -66,8 +66,10 @@ def _file_is_ready(database_path: str, keeper_pids: Collection[int]) -> bool:
         connection.close()
 
 
-def greeting(endpoint: str, *, data: str, auth: Auth) -> str:
+def greeting(endpoint: str | None, *, data: str, auth: Auth) -> str:
     """What `up` prints once. A test pastes every line below the first into a shell, so they are what really works."""
+    if endpoint is None:
+        return f"\nBreezeblock's nodes are ready   (data in {data}; Ctrl-C stops them)\n"
     clients = {"none": _to_everyone, "http_basic": _to_users, "keystone": _to_a_cloud}[auth.strategy]
     return f"""
 Breezeblock is ready at {endpoint}   (data in {data}; Ctrl-C stops it)

@@ -20,8 +20,10 @@ from breezeblock.env.real import RealClock
 from breezeblock.processes import orphans
 from breezeblock.settings import Settings, mask_url_secrets
 from breezeblock.supervisor import ready
-from breezeblock.supervisor.folder import DataFolder
+from breezeblock.supervisor.folder import DataFolder, Part
 from breezeblock.supervisor.guard import WriteLockGuard
+from breezeblock.supervisor.notify import Manager
+from breezeblock.supervisor.pinged import PingedPost
 from breezeblock.supervisor.post import Post
 from breezeblock.supervisor.posts import ApiPost, KeeperPost
 
@@ -38,6 +40,8 @@ APIS_LEAVE_MORE_S: Final = 2.0
 KILLED_S: Final = 10.0
 # What we and our children make is for nobody else, also where a library makes it (SQLite its files).
 PRIVATE: Final = 0o077
+# An upgrade of the database may wait that long for those who use it, and then takes as long as the tables are large.
+UPGRADE_S: Final = 3600.0
 
 
 class CannotStart(Exception):
@@ -49,24 +53,27 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def run(chosen: Settings) -> int:
+def run(chosen: Settings, environ: Mapping[str, str]) -> int:
     """Start everything, keep it running, and end it in good order. Raises CannotStart, InUse."""
     os.umask(PRIVATE)
-    folder = DataFolder(Path(chosen.service.data_dir).absolute())
+    manager = Manager(environ)
+    folder = DataFolder(Path(chosen.service.data_dir).absolute(), _part(chosen))
     try:
         folder.make()
         locked = folder.lock()
     except OSError as error:
         raise CannotStart(f"The data folder {folder.path} cannot be used: {error.strerror}.") from error
     _check_policies(chosen)
-    log_file = os.fdopen(folder.open_log("up"), "a", buffering=1)
+    log_file = os.fdopen(folder.open_log(folder.name), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
     _require_certificate(chosen)
+    manager.starts("Bringing the database to this release.", within_s=UPGRADE_S)
     _prepare_database(chosen)
-    listening = _listen(chosen.api.host, chosen.api.port)
-    status = asyncio.run(_Service(chosen, folder, listening).run())
+    listening = _listen(chosen.api.host, chosen.api.port) if chosen.api.workers else None
+    status = asyncio.run(_Service(chosen, folder, listening, manager).run())
     folder.told.unlink(missing_ok=True)
-    os.close(locked)
+    for file in locked:
+        os.close(file)
     return status
 
 
@@ -82,6 +89,12 @@ def _check_policies(chosen: Settings) -> None:
         raise CannotStart(f"The policies cannot be used:\n{error}") from error
     for warning in book.warnings:
         say(f"{chosen.policy.file}: {warning}")
+
+
+def _part(chosen: Settings) -> Part:
+    if not chosen.nodes.count:
+        return "api"
+    return "whole" if chosen.api.workers else "nodes"
 
 
 def _prepare_database(chosen: Settings) -> None:
@@ -176,20 +189,26 @@ def _listen(host: str, port: int) -> socket.socket:
         return listening
 
 
+def _endpoint(listening: socket.socket | None, *, scheme: str) -> str | None:
+    if listening is None:
+        return None
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class _Service:
     """All posts of one `up`."""
 
-    def __init__(self, chosen: Settings, folder: DataFolder, listening: socket.socket) -> None:
+    def __init__(self, chosen: Settings, folder: DataFolder, listening: socket.socket | None, manager: Manager) -> None:
         self._chosen = chosen
         self._folder = folder
         self._listening = listening
-        host, port = listening.getsockname()[:2]
-        scheme = "http" if chosen.api.tls_certificate is None else "https"
-        self.endpoint = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._manager = manager
+        self.endpoint = _endpoint(listening, scheme="http" if chosen.api.tls_certificate is None else "https")
         self._stop = asyncio.Event()
         self._ready = False
         apis = [f"api-{number + 1}" for number in range(chosen.api.workers)]
-        nodes = [f"node-{number + 1}" for number in range(chosen.nodes.count)]
+        nodes = chosen.own_nodes
         # What processes count outlives each of them: see `api.counts` and `doorbells.tally`, which are not loaded here.
         counts = [os.memfd_create(f"breezeblock-requests-{name}") for name in apis]
         rings = {name: os.memfd_create(f"breezeblock-rings-{name}") for name in (*apis, *nodes)}
@@ -206,6 +225,7 @@ class _Service:
                 changed=self._tell,
             )
             for number, name in enumerate(apis)
+            if listening is not None
         ]
         self._keepers = [
             KeeperPost(name, chosen=chosen, folder=folder, rings_file=rings[name], say=say, changed=self._tell)
@@ -225,7 +245,8 @@ class _Service:
         orphans.adopt_orphans()
         ending = orphans.end_orphans(RealClock(), self._pids)
         background = [
-            asyncio.ensure_future(work) for work in (self._guard(), self._greet(), self._bound_logs(), ending)
+            asyncio.ensure_future(work)
+            for work in (self._guard(), self._greet(), self._feed(), self._bound_logs(), ending)
         ]
         stopping = asyncio.ensure_future(self._stop.wait())
         # Only the stop ends by itself: any other that ends has met a mistake of ours.
@@ -233,6 +254,7 @@ class _Service:
         broken = [task for task in (*background, *keeping.values()) if task.done()] if not stopping.done() else []
         for task in background:
             task.cancel()
+        self._manager.stops()
         await self._leave(keeping)
         for task in broken:
             task.result()  # shown after everything has ended in good order
@@ -249,8 +271,26 @@ class _Service:
         self._ready = True
         self._tell()
         log.info("up.ready", endpoint=self.endpoint)
+        self._manager.is_ready(f"Serving at {self.endpoint}." if self.endpoint else "Nodes serve their backends.")
         print(ready.greeting(self.endpoint, data=str(self._folder.path), auth=self._chosen.auth), flush=True)
         await self._stop.wait()
+
+    async def _feed(self) -> None:
+        """Tell the service manager that all is well, as long as somebody answers our pings.
+
+        One that does not is killed and started again here, which a restart of everything would only slow down. But when all
+        are silent for the manager's limit, then this has not helped: the manager begins anew. It does so too when this process
+        hangs or is stopped, since then nothing is told.
+        """
+        posts: Sequence[PingedPost] = (*self._apis, *self._keepers)
+        while True:
+            if not self._ready:
+                waiting = [post.name for post in posts if not post.is_well]
+                self._manager.starts(f"Waiting for {', '.join(waiting) or 'the storage of a backend'}.")
+            elif any(post.is_well for post in posts):
+                self._manager.lives()
+                self._folder.lives()
+            await asyncio.sleep(self._manager.every_s)
 
     async def _guard(self) -> None:
         """On a server the sessions themselves end what is idle in a transaction."""
@@ -287,8 +327,9 @@ class _Service:
         )
 
     async def _bound_logs(self) -> None:
+        names = [self._folder.name, *(post.name for post in (*self._apis, *self._keepers))]
         while True:
-            await asyncio.to_thread(self._folder.bound_logs)
+            await asyncio.to_thread(self._folder.bound_logs, names)
             await asyncio.sleep(BOUND_LOGS_EVERY_S)
 
     # --- the end ----------------------------------------------------------------------------------------------------
@@ -304,12 +345,15 @@ class _Service:
 
     async def _leave(self, keeping: Mapping[Post, "asyncio.Task[None]"]) -> None:
         """First nothing more comes in, then what runs is handed back. Whoever takes too long is killed."""
-        self._listening.close()
+        if self._listening is not None:
+            self._listening.close()
         await _end(self._apis, keeping, most_s=self._chosen.api.drain_s + APIS_LEAVE_MORE_S)
         await _end(self._keepers, keeping, most_s=KEEPERS_LEAVE_S)
 
 
 async def _end(posts: Sequence[Post], keeping: Mapping[Post, "asyncio.Task[None]"], *, most_s: float) -> None:
+    if not posts:
+        return
     for post in posts:
         post.leave()
     _, late = await asyncio.wait([keeping[post] for post in posts], timeout=most_s)

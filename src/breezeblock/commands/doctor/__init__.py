@@ -1,0 +1,1 @@
+"""`breezeblock doctor`: whether this machine can run what its settings say, and what to do where it cannot."""
