@@ -17,6 +17,7 @@ from breezeblock.commands.access_app import access_app
 from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.attach_app import attach, detach
 from breezeblock.commands.backup_app import backup_app
+from breezeblock.commands.database_app import db_app
 from breezeblock.commands.events_app import events_app
 from breezeblock.commands.failure import Failed
 from breezeblock.commands.places_app import backend_app, cluster_app
@@ -38,9 +39,6 @@ app = typer.Typer(
 )
 node_app = typer.Typer(
     help="Look at nodes, take them out, bring them back.", no_args_is_help=True, rich_markup_mode=None
-)
-db_app = typer.Typer(
-    help="The database: its schema, and whether it is sound.", no_args_is_help=True, rich_markup_mode=None
 )
 config_app = typer.Typer(help="The settings in effect.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(node_app, name="node")
@@ -399,102 +397,6 @@ def node_events(
     from breezeblock.commands.status_view import console, events_table
 
     console().print(events_table(found))
-
-
-# --- db ---------------------------------------------------------------------------------------------------------------
-
-
-@db_app.command("upgrade")
-def db_upgrade(data: Data = None, config: Config = None) -> None:
-    """Bring the database to this release's schema. `up` does it by itself."""
-    chosen = _load(config, data).settings
-    from breezeblock.commands import database
-
-    print(database.upgrade(chosen))
-
-
-@db_app.command("current")
-def db_current(data: Data = None, config: Config = None) -> None:
-    """Show the schema's revision."""
-    chosen = _load(config, data).settings
-    from breezeblock.commands import database
-
-    print(database.current(chosen))
-
-
-@db_app.command("check")
-def db_check(data: Data = None, config: Config = None) -> None:
-    """Look for contradictions in the tables, and between them and the storage. Status 1 when there are any."""
-    chosen = _load(config, data).settings
-    from breezeblock.commands.check import check
-
-    found = check(chosen)
-    for one in found:
-        print(one)
-    if found:
-        raise Failed(f"{len(found)} problem{'s' * (len(found) > 1)} found.")
-    print("No problems found.")
-
-
-@db_app.command("rebuild")
-def db_rebuild(
-    stopped: Annotated[
-        bool,
-        typer.Option(
-            "--stopped", help="Every node and every API of the cluster is stopped, also those that came later."
-        ),
-    ] = False,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="ID", help="Whose volumes become that only the storage knows.")
-    ] = None,
-    user: Annotated[str, typer.Option("--user", metavar="ID", help="And which user's.")] = "admin",
-    use: Annotated[
-        list[str] | None,
-        typer.Option("--use", metavar="OBJECT", help="The object that is meant, where there are several."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    data: Data = None,
-    config: Config = None,
-) -> None:
-    """Make a database that agrees with the storage and the stores of backups, out of an older one or an empty one.
-
-    Status 1 when something is left to decide. It may be repeated.
-    """
-    chosen = _load(config, data).settings
-    if not stopped:
-        raise Failed(
-            "Whoever still runs would write to the same storage: stop every node and every API of the cluster, also those "
-            "that the database does not know, and say so with --stopped.",
-            status=2,
-        )
-    from breezeblock.commands.rebuild import Owner, Wanted, rebuild
-
-    owner = None if project is None else Owner(project, user)
-    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run))
-    for one in outcome.changed:
-        print(one)
-    for one in outcome.undecided:
-        print(f"To decide: {one}")
-    if not outcome.changed:
-        print("The database agrees with the storage.")
-    if outcome.undecided:
-        raise Failed(f"{len(outcome.undecided)} things are left to decide.")
-
-
-@db_app.command("recount")
-def db_recount(
-    project: Annotated[str, typer.Argument(metavar="PROJECT_ID", help="Whose accounts.")],
-    data: Data = None,
-    config: Config = None,
-) -> None:
-    """Charge a project for what it has. It may run beside a running service."""
-    chosen = _load(config, data).settings
-    from breezeblock.commands.recount import recount
-
-    wrong = recount(chosen, project)
-    for one in wrong:
-        print(one)
-    print(f"{len(wrong)} account{'s' * (len(wrong) != 1)} of project {project} corrected.")
 
 
 # --- config -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_a_creation_is_written_down_with_who_and_what(api: Api, file: Path) -> N
     assert (line["action"], line["rule"], line["outcome"]) == ("create", "volume:create", "success")
     assert line["reason"] == {"reasonType": "HTTP", "reasonCode": "202"}
     assert line["initiator"] | {"host": None} == {
-        "id": "user", "project_id": "p1", "roles": ["member"], "host": None,
+        "id": "user", "project_id": "p1", "roles": ["member", "reader"], "host": None,
     }  # fmt: skip
     assert line["target"]["created"] == {"volume": answer.json()["volume"]["id"]}
     assert line["target"]["route"] == "volumes"

@@ -83,4 +83,4 @@ def test_the_service_does_not_start_with_a_file_that_cannot_be_used(config: Path
     chosen = settings.load(config, {}).settings
 
     with pytest.raises(up.CannotStart, match="rule:nope"):
-        up.run(chosen)
+        up.run(chosen, {})

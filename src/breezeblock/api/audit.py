@@ -33,6 +33,9 @@ class _Asked(Protocol):
     """What of a call (`call.Call`) is written down."""
 
     @property
+    def caller(self) -> Any: ...
+
+    @property
     def origin(self) -> Any: ...
 
     @property
@@ -70,7 +73,7 @@ class Entry:
         action = ACTIONS.get(self.method, "unknown")
         if call is not None:
             origin = call.origin
-            roles = ["admin"] if origin.is_admin else ["member"]
+            roles = sorted(call.caller.roles)
             initiator |= {"id": origin.user_id, "project_id": origin.project_id, "roles": roles}
             target |= {"ids": dict(call.path)}
             if call.action:

@@ -20,6 +20,7 @@ from breezeblock.drivers.file_access import ACCESSES
 from breezeblock.model.states import (
     BACKUP_TRANSITIONAL,
     GROUP_TRANSITIONAL,
+    NODE_LIVE,
     SNAPSHOT_TRANSITIONAL,
     VOLUME_TRANSITIONAL,
 )
@@ -322,8 +323,9 @@ class Watcher:
 
 
 def is_quiet(tx: Connection) -> bool:
-    """Whether nothing is under way."""
-    return not unfinished(tx)
+    """Whether nothing is under way, and nobody is only starting: until it has said what it serves, words are about others alone."""
+    starting = select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_LIVE), nodes.c.queues_json == "[]")
+    return not unfinished(tx) and tx.execute(starting).first() is None
 
 
 def unfinished(tx: Connection) -> list[str]:
