@@ -266,12 +266,14 @@ def doctor(
     config: Config = None,
 ) -> None:
     """Look whether this machine can run what its settings say, and say what to do. Status 1 when something must be done."""
+    from breezeblock import logs
     from breezeblock.commands.doctor import examine
 
     if unknown := set(part or ()) - set(examine.CHECKS):
         raise typer.BadParameter(
             f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(examine.CHECKS)}"
         )
+    logs.configure("warning", "console")  # what is found is said here, and on standard output there is nothing else
     found = examine.examine(config, os.environ, {"service.data_dir": data}, parts=part or ())
     print(json.dumps(examine.as_data(found, part or ()), indent=1) if as_json else examine.told(found))
     if any(one.level == "error" for one in found):

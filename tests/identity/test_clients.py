@@ -221,7 +221,9 @@ def test_the_program_openstack_with_a_password(company: Cloud) -> None:
     company.openstack("ann", "volume", "delete", made["id"], answers=False)
 
     assert [one["ID"] for one in seen] == [made["id"]]
-    assert (refused.returncode != 0, "401" in refused.stderr) == (True, True)
+    # It asks for the versions first, and takes any refusal for a service that is not there.
+    assert (refused.returncode != 0, refused.stdout) == (True, "")
+    assert company.service.request("GET", "/v3/one/volumes").status == 401
     assert made["id"] in cinder.stdout, cinder.stderr
 
 

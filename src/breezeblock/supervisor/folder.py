@@ -147,6 +147,8 @@ class DataFolder:
         running = [name for name in (NODES_NAME, API_NAME) if self._is_locked(name)]
         if not running:
             return f"nothing runs on {self.path}"
+        if self._read_told(NODES_NAME).get("api"):  # one `up` holds both locks, and tells of both in one file
+            running = [NODES_NAME]
         for name in running:
             told = self._read_told(name)
             if not told.get("ready"):

@@ -323,7 +323,7 @@ class Watcher:
 
 
 def is_quiet(tx: Connection) -> bool:
-    """Whether nothing is under way, and nobody is only starting: until it has said what it serves, words are about others alone."""
+    """Whether nothing is under way, and nobody only starts: before it says what it serves, words are about others alone."""
     starting = select(nodes.c.incarnation).where(nodes.c.state.in_(NODE_LIVE), nodes.c.queues_json == "[]")
     return not unfinished(tx) and tx.execute(starting).first() is None
 
