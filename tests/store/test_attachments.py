@@ -551,3 +551,4 @@ def test_an_attachment_of_a_volume_that_was_given_away_is_nobodys_but_the_operat
     with pytest.raises(NotFound):
         made.base.run(attachments.get, attachment_id=ONE, origin=origin())
     assert made.base.run(attachments.get, attachment_id=ONE, origin=origin(is_admin=True))["id"] == ONE
+    made.base.change(tables.volumes, VOLUME, project_id="p1")  # whom it is charged to

@@ -205,10 +205,12 @@ def test_nothing_to_change_is_refused(made: Bench) -> None:
 )
 def test_a_volume_that_may_not_be_added(made: Bench, values: Any, words: str) -> None:
     update(made, remove=(VOLUME,))
+    row = made.base.row(tables.volumes, VOLUME)
     made.base.change(tables.volumes, VOLUME, **values)
 
     with pytest.raises(InvalidState, match=words):
         update(made, add=(VOLUME,))
+    made.base.change(tables.volumes, VOLUME, **{name: row[name] for name in values})  # whose it is charged to
 
 
 def test_a_volume_that_may_not_be_removed(made: Bench) -> None:
