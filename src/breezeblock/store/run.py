@@ -199,7 +199,8 @@ def _prune_tx_done(tx: Connection) -> int:
     # Asked once, apart: PostgreSQL compares a clock that runs on with each row anew, and uses no index for it.
     now_us: int = tx.execute(select(db_now_us())).scalar_one()
     old = select(tx_done.c.id).where(tx_done.c.at_us < now_us - TX_DONE_KEPT_US).limit(PRUNE_ROWS)
-    return tx.execute(delete(tx_done).where(tx_done.c.id.in_([row.id for row in tx.execute(old)]))).rowcount
+    ids = [row.id for row in tx.execute(old)]
+    return tx.execute(delete(tx_done).where(tx_done.c.id.in_(ids))).rowcount if ids else 0
 
 
 _FIND = select(tx_done.c.attempt).where(tx_done.c.id == bindparam("id"))
