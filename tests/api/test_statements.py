@@ -42,7 +42,8 @@ NAMED: Final = {
 }
 # What shows one thing or a sum, and is the same however many others there are. Every other GET is a list, and gets longer.
 NOT_LISTS: Final = {
-    "/", "/healthcheck", "/openapi.json", "/v3", "/v3/p1/extensions", "/v3/p1/extensions/{alias}", "/v3/p1/limits",
+    "/", "/healthcheck",
+    "/healthcheck/live", "/openapi.json", "/v3", "/v3/p1/extensions", "/v3/p1/extensions/{alias}", "/v3/p1/limits",
     "/v3/p1/volumes/summary", "/v3/p1/volumes/{volume_id}", "/v3/p1/volumes/{volume_id}/encryption",
     "/v3/p1/volumes/{volume_id}/metadata", "/v3/p1/volumes/{volume_id}/metadata/{key}",
     "/v3/p1/snapshots/{snapshot_id}", "/v3/p1/snapshots/{snapshot_id}/metadata",

@@ -98,6 +98,8 @@ class Bench:
     objects: MemoryStore = field(default_factory=MemoryStore)
     cache: Path | None = None
     cinders: dict[str, ObjectStore] = field(default_factory=dict)
+    has_forged_rows: bool = False
+    """Whether a test has written rows that nobody has asked for: then nobody is charged for them."""
 
     def __post_init__(self) -> None:
         self.base.pool()
@@ -258,7 +260,8 @@ def bench(folder: Path) -> Iterator[Bench]:
     made = Bench(folder)
     try:
         yield made
-        assert made.base.wrong_accounts() == []
+        wrong = [] if made.has_forged_rows else made.base.wrong_accounts()
+        assert wrong == [], wrong
     finally:
         made.base.close()
 

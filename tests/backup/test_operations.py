@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 from tests.backup.bench import ARCHIVE, BACKUP, BLOCK, ENV, GIB, NEW_VOLUME, SNAPSHOT, VOLUME, Bench, bench, id_of
-from tests.store.given import POOL, UNLIMITED, origin
+from tests.store.given import UNLIMITED, origin
 
 from breezeblock.backup.contract import StoreRefused
 from breezeblock.model.ids import BackupId, VolumeId
@@ -451,10 +451,10 @@ def forgotten(made: Bench) -> backup_records.Content:
     finished(made)
     record = made.base.run(backup_records.export, backup_id=BackupId(BACKUP), project_id="p1")
     with made.base.tx() as tx:
-        for table in (tables.packs, tables.archives, tables.backups, tables.quota_usage):
+        for table in (tables.packs, tables.archives, tables.backups):
             tx.execute(delete(table))
-    made.base.change(tables.pools, POOL, allocated_gib=0)
-    made.base.change(tables.volumes, VOLUME, charged_gib=0)
+        of_backups = tables.quota_usage.c.resource.in_(("backups", "backup_gigabytes"))
+        tx.execute(delete(tables.quota_usage).where(of_backups))
     return backup_records.read_record(record)
 
 

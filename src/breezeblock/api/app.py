@@ -188,7 +188,7 @@ class Dispatch:
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
         caller = await self._caller(asked, match)
-        if asked.scope["path"].startswith("/v3"):
+        if asked.scope["path"] not in routes.TOP:
             self._require_rate(caller, method)
         await self._services.policy.refresh()
         call = self._call(asked, version, match, caller)

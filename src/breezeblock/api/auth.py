@@ -60,7 +60,12 @@ class Authenticate(Protocol):
 
 
 async def believe_everyone(asking: Asking) -> Caller:
-    """The caller that the token names. Raises Refused (400) when the URL names another project."""
+    """The caller that the token names. Raises Refused: 400 when the URL names another project, 403 for a page in a browser.
+
+    On the machine of whoever develops, any page that is open in a browser can send requests to this one.
+    """
+    if "origin" in asking.headers:
+        raise Refused(403, "Pages in browsers are not answered while every caller is believed: set auth.strategy.")
     user, colon, project = asking.headers.get("x-auth-token", "").partition(":")
     if not colon or not user or not project:
         return Caller(ADMIN, ProjectId(asking.url_project or asking.default_project), IMPLIED["admin"])

@@ -139,6 +139,9 @@ def _action(key: str, action: Action, form: Mapping[Any, Json]) -> Json:
     }
 
 
+# What answers by another status than 200, and refuses nothing by it.
+NOT_ALWAYS_READY: Final = "/healthcheck/ready"
+
 # --- operations -------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +158,8 @@ def _operation(route: Route, url: str, form: Mapping[Any, Json]) -> Json:
     }
     for status in _refused(route) if versioned else ():
         operation["responses"][str(status)] = {"$ref": RESPONSES.format(name=f"Refused{status}")}
+    if url == NOT_ALWAYS_READY:
+        operation["responses"]["503"] = {"description": "It is not ready to serve; the body says why."}
     if summary:
         operation["summary"] = summary
     if between := _between(route.since, route.until):

@@ -101,8 +101,8 @@ class Router:
 
     def find(self, path: str) -> Match | None:
         """What a path under /v3 means, or None. `path` is still percent-encoded, so that names may hold slashes."""
-        parts = path.strip("/").split("/")
-        if parts[0] != PREFIX:
+        parts = path.removeprefix("/").rstrip("/").split("/")
+        if parts[0] != PREFIX:  # nor is //v3: proxies, rates and versions know it by another beginning
             return None
         parts = parts[1:]
         project = None

@@ -196,10 +196,10 @@ def disconnect(folder: HostFolder, row: Found, patience: Patience, *, force: boo
     for path in paths:
         _free(path, force=force)
     brick.disconnect(connection, device, force=force)
+    folder.forget(row["id"])  # at once: the kernel may call another volume's device by that name next
     if mode_of(row) == READ_ONLY:
         # Only now: until then it leads to the volume, and somebody may be waiting to write to it.
         writable_again(folder, row["id"], paths, patience, force=force)
-    folder.forget(row["id"])  # at once: the kernel may call another volume's device by that name next
 
 
 def writable_again(

@@ -58,7 +58,7 @@ class Front:
         if self._api.tls_certificate is not None:
             self._pair = read_pair(self._api)
             self._warn_of_age(self._pair)
-        self._serving = self._generation()
+        self._serving = self._generation(self._pair)
 
     async def broken(self) -> None:
         """Return when the server has ended though nobody told it to."""
@@ -79,12 +79,14 @@ class Front:
             seen = now
             try:
                 pair = await asyncio.to_thread(read_pair, self._api)
+                seen = pair.stamp
+                self._replace(pair)
             except Unusable as error:
                 # The last good one stays: a certificate that is too old is told by clients, none at all ends the service.
                 log.error("tls.not_renewed", reason=str(error))
-                continue
-            seen = pair.stamp
-            self._replace(pair)
+            except Exception:
+                seen = None  # such as no descriptor left: tried again, since nobody else would look for a new pair
+                log.exception("tls.not_renewed")
 
     async def stop(self) -> None:
         """Accept nothing more; return when the last request under way is answered."""
@@ -95,8 +97,9 @@ class Front:
 
     def _replace(self, pair: Pair) -> None:
         """A second server accepts from the same socket from now on; the first one is let go by its clients."""
+        begun = self._generation(pair)
         old_pair, self._pair = self._pair, pair
-        old, self._serving = self._serving, self._generation()
+        old, self._serving = self._serving, begun
         assert old is not None and old_pair is not None, "replaced before it was started"
         old_pair.close()
         self._warn_of_age(pair)
@@ -105,8 +108,8 @@ class Front:
         self._before[task] = old
         task.add_done_callback(self._before.pop)
 
-    def _generation(self) -> "_Generation":
-        return _Generation(self._app, self._listening_file, limits=self._limits, pair=self._pair)
+    def _generation(self, pair: Pair | None) -> "_Generation":
+        return _Generation(self._app, self._listening_file, limits=self._limits, pair=pair)
 
     def _warn_of_age(self, pair: Pair) -> None:
         if is_expired(pair, self._clock.now_us()):

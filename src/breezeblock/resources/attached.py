@@ -84,7 +84,9 @@ def refuse_under_instances(rows: Iterable[Mapping[str, Any]]) -> None:
     The instance's host would keep a device that leads to somebody else's data tomorrow (CVE-2023-2088).
     """
     for row in rows:
-        if row["instance_uuid"] is not None and row["connection_json"] is not None:
+        # While it is connected anew there is no connection, and still somebody who may be connected.
+        has_host = row["connection_json"] is not None or row["connector_json"] is not None
+        if row["instance_uuid"] is not None and has_host:
             raise Conflict(
                 f"Attachment {row['id']} connects volume {row['volume_id']} to instance {row['instance_uuid']}: detach it "
                 "there, by the Compute API. Only a service, with its service token, may do it here."

@@ -63,6 +63,7 @@ def run(chosen: Settings, environ: Mapping[str, str]) -> int:
         locked = folder.lock()
     except OSError as error:
         raise CannotStart(f"The data folder {folder.path} cannot be used: {error.strerror}.") from error
+    folder.told.unlink(missing_ok=True)  # of one that was killed: it is not we who are ready
     _check_policies(chosen)
     log_file = os.fdopen(folder.open_log(folder.name), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
@@ -287,7 +288,7 @@ class _Service:
             if not self._ready:
                 waiting = [post.name for post in posts if not post.is_well]
                 self._manager.starts(f"Waiting for {', '.join(waiting) or 'the storage of a backend'}.")
-            elif any(post.is_well for post in posts):
+            elif any(post.is_well and post.wanted for post in posts) or not any(post.wanted for post in posts):
                 self._manager.lives()
                 self._folder.lives()
             await asyncio.sleep(self._manager.every_s)

@@ -19,6 +19,7 @@ from breezeblock.drivers.file import PART
 from breezeblock.drivers.file_access import ACCESSES
 from breezeblock.model.states import (
     BACKUP_TRANSITIONAL,
+    ERROR_DETACHING,
     GROUP_TRANSITIONAL,
     NODE_LIVE,
     SNAPSHOT_TRANSITIONAL,
@@ -442,7 +443,9 @@ async def _check_accesses(tx: Connection, watcher: Watcher, cluster: Cluster, re
             name = ObjectName.parse(entry.removesuffix(PART))
             row = there.get(name.resource_id)
             has_one = row is not None and row["connection_json"] is not None
-            if (not has_one or name.resource_id in found) and not remains.may_stay(name, None):
+            # A disconnection that was given up has said that it may be there.
+            is_told = row is not None and row["status"] == ERROR_DETACHING
+            if (not has_one or name.resource_id in found) and not is_told and not remains.may_stay(name, None):
                 watcher.violated("Once", f"access {entry} is given, and its attachment is {row and row['status']}")
             found.add(name.resource_id)
     for row in there.values():

@@ -15,30 +15,43 @@ __all__ = ["allows"]
 SERVICE_TYPES: Final = frozenset({"block-storage", "block-store", "volume", "volumev2", "volumev3"})
 # Far above the URLs here. None that is longer is matched.
 PATH_CHARACTERS_MOST: Final = 512
+# Of all rules together, for one request: a place in the path that a part of a pattern may end at is a step. Keystone takes any
+# number of rules, and whoever asks has written them: what costs more than this is allowed nothing.
+STEPS_MOST: Final = 50_000
 # `{name}` and `*` are a part between slashes, `**` is anything.
 _PARTS: Final = re.compile(r"\{[^}]*\}|\*\*|\*|[^{*]+|\{")
 
 
 def allows(rules: Collection[AccessRule], method: str, path: str) -> bool:
     """Whether one of these rules is for such a request."""
-    return len(path) <= PATH_CHARACTERS_MOST and any(
-        one.service in SERVICE_TYPES and one.method == method and _is_matched(one.path, path) for one in rules
-    )
+    if len(path) > PATH_CHARACTERS_MOST:
+        return False
+    left = STEPS_MOST
+    for one in rules:
+        if one.service in SERVICE_TYPES and one.method == method:
+            is_matched, steps = _match(one.path, path, most=left)
+            if is_matched:
+                return True
+            left -= steps
+            if left <= 0:
+                return False
+    return False
 
 
-def _is_matched(pattern: str, path: str) -> bool:
-    """By where the path may have been read to after each part of the pattern."""
-    ends = {0}
+def _match(pattern: str, path: str, *, most: int) -> tuple[bool, int]:
+    """By where the path may have been read to after each part of the pattern; and how many steps that took."""
+    ends, steps = {0}, 0
     for part in _PARTS.findall(pattern):
-        if not ends:
-            return False
+        steps += 1 + len(ends)
+        if not ends or steps > most:
+            return False, steps
         if part == "**":
             ends = set(range(min(ends), len(path) + 1))
         elif part == "*" or (part[0] == "{" and len(part) > 1):
             ends = set(_within_slashes(path, ends))
         else:
             ends = {end + len(part) for end in ends if path.startswith(part, end)}
-    return len(path) in ends
+    return len(path) in ends, steps
 
 
 def _within_slashes(path: str, begins: Collection[int]) -> Iterable[int]:

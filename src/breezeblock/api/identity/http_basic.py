@@ -135,7 +135,11 @@ class HttpBasic:
         user = users.by_name.get(name)
         digest = hashlib.blake2b(name.encode() + b"\0" + password, key=self._key).digest()
         good = self._good.get(digest)
-        if user is None or good is None or good.hash != user.hash or self._clock.boottime() >= good.until:
+        is_known = user is not None and good is not None and good.hash == user.hash
+        if is_known and good is not None and self._clock.boottime() < good.until:
+            # Whoever is at work stays so: guesses at the same name are not to keep him out when this lapses.
+            self._good.put(digest, good._replace(until=self._clock.boottime() + self._cache_s))
+        if user is None or good is None or not is_known or self._clock.boottime() >= good.until:
             user = await self._verified(users, name, password, digest, asking.address)
         require_same_project(asking.url_project, user.project)
         return Caller(UserId(user.name), ProjectId(user.project), user.roles, quota=user.quota)
@@ -157,6 +161,7 @@ class HttpBasic:
         except TooManyAttempts as error:
             message = "Too many wrong passwords for this user, or from this address; try again later."
             return Refused(429, message, headers={"Retry-After": str(max(1, round(error.retry_after_s)))})
+        users = await self._files.read() or users  # it may have waited long, and the user be gone since
         user = users.by_name.get(name)
         if self._hashed >= HASHED_MOST:
             self._brakes.take_back(user=name, address=address)

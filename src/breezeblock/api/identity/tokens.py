@@ -31,6 +31,7 @@ BAD_MOST: Final = 10_000
 BAD_S: Final = 10.0
 # Asked about at the same time, and waiting to be; more would wait longer than their clients.
 ASKED_MOST: Final = 8
+KEPT_FOR_KNOWN: Final = 3
 WAITING_MOST: Final = 512
 # How often somebody looks whether Keystone is back.
 LOOK_EVERY_S: Final = 2.0
@@ -88,7 +89,10 @@ class Tokens:
         self._known: Remembered[bytes, _Known] = Remembered(most=TOKENS_MOST)
         self._bad: Remembered[tuple[bytes, bool], float] = Remembered(most=BAD_MOST)
         self._flights: Flights[tuple[bytes, bool], Token | KeystoneAway | None] = Flights(most=WAITING_MOST)
-        self._asking = asyncio.Semaphore(ASKED_MOST)
+        self._asking = asyncio.Semaphore(ASKED_MOST - KEPT_FOR_KNOWN)
+        # Tokens that were good have ways of their own: those that anybody makes up are not to keep them from being asked about.
+        self._renewals: Flights[tuple[bytes, bool], Token | KeystoneAway | None] = Flights(most=WAITING_MOST)
+        self._renewing = asyncio.Semaphore(KEPT_FOR_KNOWN)
         self._away: KeystoneAway | None = None
         self._look_at = 0.0
 
@@ -111,7 +115,8 @@ class Tokens:
         outcome: Token | KeystoneAway | None = self._away
         if self._away is None or self._is_time_to_look(now):
             try:
-                flight = self._flights.start(key, lambda: self._fly(text, key))
+                flights, gate = (self._flights, self._asking) if known is None else (self._renewals, self._renewing)
+                flight = flights.start(key, lambda: self._fly(text, key, gate))
             except Crowded:
                 outcome = KeystoneAway("too many tokens are being validated")
             else:
@@ -130,10 +135,10 @@ class Tokens:
         self._look_at = now + LOOK_EVERY_S
         return True
 
-    async def _fly(self, text: str, key: tuple[bytes, bool]) -> Token | KeystoneAway | None:
+    async def _fly(self, text: str, key: tuple[bytes, bool], gate: asyncio.Semaphore) -> Token | KeystoneAway | None:
         """Ask, and remember the answer. An outage is an answer as well: an exception would be raised in many places."""
         was_away = self._away
-        async with self._asking:
+        async with gate:
             if self._away is not was_away and self._away is not None:
                 return self._away  # found out by another one while this one waited
             asked_at = self._clock.boottime()  # before the answer: what was revoked since is not known to it

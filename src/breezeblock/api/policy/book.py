@@ -107,7 +107,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise PolicyError([f"it has {len(text)} characters: expected at most {FILE_CHARACTERS_MAX}"])
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a date that is none it is ValueError
         raise PolicyError([f"it is not YAML: {' '.join(str(error).split())}"]) from error
     if found is None:
         return {}

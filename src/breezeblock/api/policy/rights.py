@@ -178,6 +178,10 @@ def load(file: Path) -> tuple[str, Book]:
 def _read(file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as opened:
-            return opened.read(FILE_CHARACTERS_MAX + 1)  # one more than is taken: it may be a device without an end
+            text = opened.read(FILE_CHARACTERS_MAX + 1)  # one more than is taken: it may be a device without an end
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError([f"it cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
+    if not text.strip():
+        # As it is for an instant while it is written, and for long on a full disk: every restriction would be gone.
+        raise PolicyError(["it is empty: write {} for the defaults alone"])
+    return text
