@@ -149,7 +149,7 @@ SUITES = (
     Suite("upgrade", ("tests/upgrade",), seconds=110, proof_seconds=400, lane="waits"),
     Suite("scale", ("tests/scale",), seconds=100, proof_seconds=300, pick="tests/scale~2", lane="waits"),
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
-    Suite("sim", ("tests/sim",), seconds=250, proof_seconds=1500, pick=f"{TEETH}~3"),
+    Suite("sim", ("tests/sim",), seconds=400, proof_seconds=1500, pick=f"{TEETH}~3"),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     # What an operator installs: mostly it waits for a service to start, and to end.
     Suite("packaging", ("tests/packaging",), seconds=45, proof_seconds=400, lane="waits"),
@@ -157,7 +157,7 @@ SUITES = (
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
     # Services whose database is lost; each waits for a lease to end.
-    Suite("rebuild", ("tests/rebuild",), seconds=40, proof_seconds=60, lane="waits"),
+    Suite("rebuild", ("tests/rebuild",), seconds=70, proof_seconds=60, lane="waits"),
     Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite(
         "stores", ("tests/backup/stores",), seconds=70, proof_seconds=150, pick="tests/backup/stores~2", lane="waits"
@@ -167,7 +167,7 @@ SUITES = (
     # What reaches the service from a network, and as whom it runs.
     Suite("edge", ("tests/edge",), seconds=30, proof_seconds=60, lane="waits"),
     # With a Keystone, and the clients that log in there.
-    Suite("identity", ("tests/identity",), seconds=60, proof_seconds=90, lane="waits"),
+    Suite("identity", ("tests/identity",), seconds=110, proof_seconds=150, lane="waits"),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     # What does not run without an identity service, and takes its time to install.
     Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),

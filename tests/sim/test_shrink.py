@@ -42,7 +42,7 @@ def failed(unprotected: pytest.MonkeyPatch, database: Database) -> Failed:
 
 @pytest.fixture(scope="module")
 def shrunk(failed: Failed, database: Database) -> Shrunk:
-    return shrink(failed, database=database)
+    return shrink(failed, database=database, cpu_s_most=600.0)  # by its runs alone: others may use this machine
 
 
 def invariant(failed: Failed) -> str:
