@@ -253,9 +253,7 @@ class Sender:
             refused, _ = await self._offer(held, outlet, [other])
             if not refused:
                 return True
-        if any(
-            other.name != event.name for other in others
-        ):  # one that refuses a kind of event may take what is behind
+        if others:
             log.error("events.all_refused", receiver=held.receiver, tried=len(others) + 1, reason=error)
             raise NotTaken(f"{EVERYTHING} {error}")
         return False

@@ -84,7 +84,7 @@ class Front:
             except Unusable as error:
                 # The last good one stays: a certificate that is too old is told by clients, none at all ends the service.
                 log.error("tls.not_renewed", reason=str(error))
-            except Exception:
+            except (OSError, ValueError):
                 seen = None  # such as no descriptor left: tried again, since nobody else would look for a new pair
                 log.exception("tls.not_renewed")
 
