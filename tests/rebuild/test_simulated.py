@@ -18,9 +18,9 @@ from breezeblock.drivers.contract import ObjectName
 from breezeblock.drivers.file_names import PART
 from breezeblock.model import states
 from breezeblock.protocol.archives import LIVE
-from breezeblock.resources import rebuilding
 from breezeblock.resources.rebuilding import Item, Outcome, Owner, Shelf
-from breezeblock.resources.rebuilding_backups import Chest, Kept, places_of, rebuild_backups
+from breezeblock.resources.rebuilding_backups import Chest, Kept
+from breezeblock.resources.rebuilding_database import Stock, rebuild
 from breezeblock.store import check, tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.testing.cluster import queue_of
@@ -94,26 +94,8 @@ class Dumped(_Run):
 
 
 def rebuilt(tx: Connection, run: Dumped) -> Outcome:
-    outcome = Outcome()
-    rebuilding.end_work(tx, outcome, now_us=NOW_US)
-    copies = {
-        ObjectName.parse(text).resource_id for text in tx.execute(select(tables.kept_objects.c.object_name)).scalars()
-    }
-    known = copies | {kept.backup_id for chest in run.chests for kept in chest.kept}
-    owner = Owner("red", "ann")
-    rebuilding.rebuild_resources(
-        tx,
-        outcome,
-        shelves=run.shelves,
-        owner=owner,
-        use=frozenset(),
-        not_volumes=frozenset(known),
-        now_us=NOW_US,
-    )
-    rebuild_backups(tx, outcome, chests=run.chests, looked_at=frozenset({STORE}), unread={}, owner=owner, now_us=NOW_US)
-    rebuilding.raise_tokens(tx, *(shelf.highest for shelf in run.shelves), places_of(run.chests))
-    rebuilding.settle_accounts(tx)
-    return outcome
+    stock = Stock(run.shelves, run.chests, frozenset({STORE}), {})
+    return rebuild(tx, stock=stock, owner=Owner("red", "ann"), use=frozenset(), now_us=NOW_US)
 
 
 def resources(tx: Connection) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ First everything is looked at: backends, stores, and whether anybody is alive. T
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from breezeblock import wiring
 from breezeblock.backup.contract import StoreUnavailable
 from breezeblock.backup.damage import MISSING, Damaged
-from breezeblock.backup.engine import Archive, root_key
+from breezeblock.backup.engine import Archive, NoArchive, root_key
 from breezeblock.backup.manifest import Manifest, manifest_token
 from breezeblock.commands import database
 from breezeblock.commands.asking import Asking, asking
@@ -26,13 +26,15 @@ from breezeblock.env.real import real_env
 from breezeblock.model.errors import BackendFailed
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.node.backends import Backend
-from breezeblock.resources import rebuilding
+from breezeblock.resources import rebuilding_database
 from breezeblock.resources.backends import in_use
 from breezeblock.resources.rebuilding import Item, Outcome, Owner, Shelf
-from breezeblock.resources.rebuilding_backups import Chest, Kept, places_of, rebuild_backups
+from breezeblock.resources.rebuilding_backups import Chest, Kept
+from breezeblock.resources.rebuilding_database import Stock
 from breezeblock.settings import Settings
 from breezeblock.store import check, schema
-from breezeblock.store.tables import backups, kept_objects, nodes
+from breezeblock.store.tables import archives as archives_table
+from breezeblock.store.tables import backups, nodes
 from breezeblock.supervisor.folder import DataFolder, InUse
 from breezeblock.work.archives import Archives
 
@@ -40,6 +42,8 @@ __all__ = ["Owner", "Wanted", "rebuild"]
 
 # By incarnation: the node's name, and its heartbeat.
 Beats = dict[str, tuple[str, int]]
+# By backup: its manifest, and the archive that it is in.
+Unread = dict[str, tuple[str, Chest]]
 
 # So many objects are asked for their length at a time.
 AT_ONCE: Final = 32
@@ -60,17 +64,6 @@ class _OnlyLooked(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """All that storage and stores have."""
-
-    beats: Beats
-    shelves: Sequence[Shelf]
-    chests: Sequence[Chest]
-    stores: frozenset[str]
-    unread: dict[str, str]
 
 
 def rebuild(settings: Settings, wanted: Wanted) -> Outcome:
@@ -97,45 +90,22 @@ def _is_empty(settings: Settings) -> bool:
 
 
 async def _rebuild(settings: Settings, wanted: Wanted, beats: Beats) -> Outcome:
-    unread: dict[str, str] = {}
     async with asking(settings) as at:
         opened = wiring.open_backends(settings, at.env)
         shelves = [await _look_at(at, backend) for backend in opened.values()]
-        chests, stores = await _open_chests(at, unread, host=min(opened, default=None))
-        seen = _Seen(beats, shelves, chests, stores, unread)
+        chests, stores, unread = await _open_chests(at, host=min(opened, default=None))
+        stock = Stock(shelves, chests, stores, unread)
+        now_us = at.env.clock.now_us()
         try:
-            outcome = await at.store.run(_transact, seen=seen, wanted=wanted, now_us=at.env.clock.now_us())
+            outcome = await at.store.run(_transact, stock=stock, beats=beats, wanted=wanted, now_us=now_us)
         except _OnlyLooked as looked:
             outcome = looked.outcome
     return outcome
 
 
-def _transact(tx: Connection, *, seen: _Seen, wanted: Wanted, now_us: int) -> Outcome:
-    outcome = Outcome()
-    _require_silence(tx, before=seen.beats)  # somebody may have been started while all was looked at
-    rebuilding.end_work(tx, outcome, now_us=now_us)
-    copies = {ObjectName.parse(text).resource_id for text in tx.execute(select(kept_objects.c.object_name)).scalars()}
-    not_volumes = copies | {kept.backup_id for chest in seen.chests for kept in chest.kept}
-    rebuilding.rebuild_resources(
-        tx,
-        outcome,
-        shelves=seen.shelves,
-        owner=wanted.owner,
-        use=wanted.use,
-        not_volumes=frozenset(not_volumes),
-        now_us=now_us,
-    )
-    rebuild_backups(
-        tx,
-        outcome,
-        chests=seen.chests,
-        looked_at=seen.stores,
-        unread=seen.unread,
-        owner=wanted.owner,
-        now_us=now_us,
-    )
-    rebuilding.raise_tokens(tx, *(shelf.highest for shelf in seen.shelves), places_of(seen.chests))
-    rebuilding.settle_accounts(tx)
+def _transact(tx: Connection, *, stock: Stock, beats: Beats, wanted: Wanted, now_us: int) -> Outcome:
+    _require_silence(tx, before=beats)  # somebody may have been started while all was looked at
+    outcome = rebuilding_database.rebuild(tx, stock=stock, owner=wanted.owner, use=wanted.use, now_us=now_us)
     outcome.undecided += check.problems(tx)
     if wanted.dry_run:
         raise _OnlyLooked(outcome)
@@ -220,23 +190,33 @@ async def _whole(driver: Driver, names: Sequence[ObjectName], queue: str) -> lis
 # --- what is in stores ------------------------------------------------------------------------------------------------
 
 
-async def _open_chests(at: Asking, unread: dict[str, str], *, host: str | None) -> tuple[list[Chest], frozenset[str]]:
-    """Every archive of every store, and the names of these stores. Raises Failed for one that cannot be looked at."""
+async def _open_chests(at: Asking, *, host: str | None) -> tuple[list[Chest], frozenset[str], Unread]:
+    """Every archive of every store, the names of these stores, and what cannot be read. Raises Failed: one is out of reach.
+
+    An archive that the database knows is looked for whether it is listed or not: a listing may lag behind.
+    """
     chests: list[Chest] = []
     answered: set[str] = set()
+    unread: Unread = {}
     async with _archives(at) as archives:
         for store, shelf in archives.shelves.items():
+            known = await at.store.read(_archives_of, store=store)
             try:
-                ids = [stored.key.partition("/")[0] async for stored in shelf.objects.list("") if _is_root(stored.key)]
-                for archive_id in ids:
-                    archive = await archives.open(store, archive_id, known=True, begin=False)
-                    published = await at.store.read(_published, archive_id=archive_id)
-                    kept = await _kept(archive, published, unread)
-                    chests.append(Chest(store, archive_id, archive.key_check, store, host, kept))
+                listed = {
+                    stored.key.partition("/")[0] async for stored in shelf.objects.list("") if _is_root(stored.key)
+                }
+                for archive_id in sorted(listed | known):
+                    with suppress(NoArchive):  # of one that is known and not there: its backups are lost
+                        archive = await archives.open(store, archive_id, known=True, begin=False)
+                        published = await at.store.read(_published, archive_id=archive_id)
+                        kept, damaged = await _kept(archive, published)
+                        chest = Chest(store, archive_id, archive.key_check, store, host, kept)
+                        chests.append(chest)
+                        unread |= {backup_id: (name, chest) for backup_id, name in damaged.items()}
             except (StoreUnavailable, BackendFailed, Damaged) as error:
                 raise Failed(f"Backup store {store} cannot be looked at: {error}") from error
             answered.add(store)
-    return chests, frozenset(answered)
+    return chests, frozenset(answered), unread
 
 
 @asynccontextmanager
@@ -253,8 +233,8 @@ def _is_root(key: str) -> bool:
     return key == root_key(key.partition("/")[0])
 
 
-async def _kept(archive: Archive, published: dict[str, str], unread: dict[str, str]) -> list[Kept]:
-    """Each backup once: by the manifest that its row names, or by the newest one that can be read.
+async def _kept(archive: Archive, published: dict[str, str]) -> tuple[list[Kept], dict[str, str]]:
+    """Each backup once: by the manifest that its row names, or by the newest one that can be read; and those that cannot be.
 
     The one that a row names is asked for whether it is listed or not: a listing may lag behind.
     """
@@ -262,6 +242,7 @@ async def _kept(archive: Archive, published: dict[str, str], unread: dict[str, s
     for name in await archive.manifest_names():
         names.setdefault(name.partition(".")[0], []).append(name)
     read: dict[str, tuple[str, Manifest]] = {}
+    unread: dict[str, str] = {}
     for backup_id in sorted(names.keys() | published.keys()):
         its = [published[backup_id]] if backup_id in published else sorted(names[backup_id], key=manifest_token)[::-1]
         for name in its:
@@ -270,7 +251,7 @@ async def _kept(archive: Archive, published: dict[str, str], unread: dict[str, s
                 break
             except Damaged as damage:
                 if name in names.get(backup_id, ()) or damage.what != MISSING:
-                    unread[backup_id] = name
+                    unread.setdefault(backup_id, name)
     needed = {pack for _, manifest in read.values() for pack in manifest.packs}
     missing = frozenset(await archive.missing_packs(needed))
     found = []
@@ -282,7 +263,11 @@ async def _kept(archive: Archive, published: dict[str, str], unread: dict[str, s
                 header.name, header.project_id, header.parent, packs & missing,
             )
         )  # fmt: skip
-    return found
+    return found, {backup_id: name for backup_id, name in unread.items() if backup_id not in read}
+
+
+def _archives_of(tx: Connection, *, store: str) -> set[str]:
+    return set(tx.execute(select(archives_table.c.id).where(archives_table.c.store == store)).scalars())
 
 
 def _published(tx: Connection, *, archive_id: str) -> dict[str, str]:

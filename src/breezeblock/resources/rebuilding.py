@@ -256,14 +256,11 @@ def _settle(
         return
     lock_row(tx, kind.table, row["id"])
     values = _values(row, chosen, pools)
-    if chosen is None and looked_at and row["object_name"] not in map(str, (one.name for one in candidates)):
-        values["object_name"] = None
     if kind.table is tables.volumes:
         values |= {"target_pool_name": None, "migration_status": None}
     change_row(tx, kind.table, row["id"], **values)
     if values["object_name"] != row["object_name"]:
-        what = values["object_name"] or "nothing on storage"
-        outcome.changed.append(f"{shown} is {what} ({values['pool_name']}, {values['size_gib']} GiB).")
+        outcome.changed.append(f"{shown} is {values['object_name']} ({values['pool_name']}, {values['size_gib']} GiB).")
     if why is not None:
         outcome.undecided.append(f"{shown}: {why}.")
     if chosen is not None and chosen.length < values["size_gib"] * GIB:
@@ -304,7 +301,10 @@ def _end(tx: Connection, kind: _Kind, id_: str) -> bool:
 
 
 def _values(row: Mapping[str, Any], chosen: Item | None, pools: Mapping[str, Shelf]) -> dict[str, Any]:
-    """The columns that the storage knows better. Of what is on no backend here nothing is known."""
+    """The columns that the storage knows better.
+
+    What is not found keeps the name that it had: a repeat has to know how old whatever else is there may be.
+    """
     values = {name: row[name] for name in ("object_name", "pool_name", "size_gib")}
     if chosen is not None:
         values["object_name"] = str(chosen.name)

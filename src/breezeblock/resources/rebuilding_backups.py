@@ -20,6 +20,8 @@ from breezeblock.store.transitions import change_row, insert_row, lock_row, read
 
 __all__ = ["Chest", "Kept", "places_of", "rebuild_backups"]
 
+# The volume of a backup that nobody can read.
+NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 # Of a statement with so many ids.
 _AT_ONCE: Final = 500
 _LOST: Final = "Its data is not in the store, or not all of it, as was seen when the database was made again."
@@ -59,13 +61,14 @@ def rebuild_backups(
     *,
     chests: Sequence[Chest],
     looked_at: frozenset[str],
-    unread: Mapping[str, str],
+    unread: Mapping[str, tuple[str, Chest]],
     owner: Owner | None,
     now_us: int,
 ) -> None:
     """Let every backup be what its store has. `looked_at` are the stores that answered: of others nothing is said.
 
-    `unread`: manifests that are there and cannot be read, by backup. A row keeps one: no collection goes past that.
+    `unread`: manifests that are there and cannot be read, by backup, with their archives. A row names each of them, so that no
+    collection goes past it.
     """
     entered = [chest for chest in chests if _enter(tx, outcome, chest, owner, now_us=now_us)]
     found = {kept.backup_id: (chest, kept) for chest in entered for kept in chest.kept}
@@ -74,16 +77,22 @@ def rebuild_backups(
     for chest in entered:
         for kept in chest.kept:
             if read_row(tx, backups, kept.backup_id) is None:
-                _add(tx, outcome, chest, kept, owner, now_us=now_us)
+                _add(tx, outcome, chest, kept, owner, is_whole=not kept.missing, now_us=now_us)
             _let_live(tx, chest, kept, now_us=now_us)
+    for backup_id, (manifest, chest) in sorted(unread.items()):
+        if backup_id not in found and read_row(tx, backups, backup_id) is None:
+            _add_unread(tx, outcome, chest, backup_id, manifest, owner, now_us=now_us)
     # What was uploaded and never published is garbage, and so is what only a deleted backup needed: but for what is named now.
     for id_ in tx.execute(select(backups.c.id).where(backups.c.pin.is_not(None))).scalars().all():
         protocol.leave(tx, backup_id=id_)
 
 
-def places_of(chests: Sequence[Chest]) -> dict[str, int]:
+def places_of(chests: Sequence[Chest], unread: Mapping[str, tuple[str, Chest]]) -> dict[str, int]:
     """By backup: the place in its line that its manifest was made under."""
-    return {kept.backup_id: manifest_token(kept.manifest)[0] for chest in chests for kept in chest.kept}
+    named = {kept.backup_id: kept.manifest for chest in chests for kept in chest.kept}
+    return {
+        id_: manifest_token(name)[0] for id_, name in ({id_: one for id_, (one, _) in unread.items()} | named).items()
+    }
 
 
 def _settle(
@@ -92,7 +101,7 @@ def _settle(
     row: dict[str, Any],
     found: tuple[Chest, Kept] | None,
     looked_at: frozenset[str],
-    unread: Mapping[str, str],
+    unread: Mapping[str, tuple[str, Chest]],
     *,
     now_us: int,
 ) -> None:
@@ -114,7 +123,7 @@ def _settle(
     elif id_ in unread:
         is_there = False
         outcome.undecided.append(
-            f"{shown}: its manifest {unread[id_]} cannot be read. Nothing is collected until it is deleted."
+            f"{shown}: its manifest {unread[id_][0]} cannot be read. Nothing is collected until it is deleted."
         )
     elif is_known:
         is_there = False
@@ -172,7 +181,9 @@ def _is_free(tx: Connection, outcome: Outcome, chest: Chest, project_id: str) ->
     return found is None
 
 
-def _add(tx: Connection, outcome: Outcome, chest: Chest, kept: Kept, owner: Owner | None, *, now_us: int) -> None:
+def _add(
+    tx: Connection, outcome: Outcome, chest: Chest, kept: Kept, owner: Owner | None, *, is_whole: bool, now_us: int
+) -> None:
     """A backup that no row knows."""
     if any(read_row(tx, table, kept.backup_id) is not None for table in (volumes, snapshots)):
         outcome.undecided.append(f"Backup {kept.backup_id} has the id of a volume: delete that, and run this again.")
@@ -185,10 +196,11 @@ def _add(tx: Connection, outcome: Outcome, chest: Chest, kept: Kept, owner: Owne
     }
     row |= {"id": kept.backup_id, "op_seq": 1, "project_id": project_id, "volume_id": kept.volume_id, "name": kept.name}
     row |= {"user_id": project_id if owner is None else owner.user_id, "size_gib": size, "charged_gib": size}
-    row |= {
-        "status": states.ERROR if kept.missing else states.AVAILABLE,
-        "fail_reason": _LOST if kept.missing else None,
-    }
+    row |= (
+        {"status": states.AVAILABLE, "fail_reason": None}
+        if is_whole
+        else {"status": states.ERROR, "fail_reason": _LOST}
+    )
     row |= {"store": chest.store, "container": chest.container, "host": chest.host}
     row |= {"archive_id": chest.archive_id, "manifest": kept.manifest, "parent_id": kept.parent_id}
     row |= {"created_at_us": kept.created_us, "data_timestamp_us": kept.data_us, "updated_at_us": now_us}
@@ -198,6 +210,29 @@ def _add(tx: Connection, outcome: Outcome, chest: Chest, kept: Kept, owner: Owne
         outcome.undecided.append(
             f"Backup {kept.backup_id}: {len(kept.missing)} of its packs are not in store {chest.store}."
         )
+
+
+def _add_unread(
+    tx: Connection,
+    outcome: Outcome,
+    chest: Chest,
+    backup_id: str,
+    manifest: str,
+    owner: Owner | None,
+    *,
+    now_us: int,
+) -> None:
+    """A backup of which no row knows, and nobody can read what it is: its row keeps what it needs until it is deleted.
+
+    An archive without a row is never collected, so what is in that needs none.
+    """
+    if read_row(tx, archives, chest.archive_id) is not None:
+        kept = Kept(backup_id, manifest, (), NOBODY, 0, now_us, None, None, None, None)
+        _add(tx, outcome, chest, kept, owner, is_whole=False, now_us=now_us)
+    outcome.undecided.append(
+        f"Backup {backup_id}: its manifest {manifest} in store {chest.store} cannot be read. Nothing of its archive is "
+        "collected until it is deleted."
+    )
 
 
 def _let_live(tx: Connection, chest: Chest, kept: Kept, *, now_us: int) -> None:
