@@ -516,6 +516,19 @@ def test_users_take_no_volume_away_under_an_instance(world: World) -> None:
     assert (taken.status_code, world.state(volume)) == (200, ("available", "detached"))
 
 
+def test_nor_while_it_is_being_connected_anew(world: World) -> None:
+    """For that time there is no connection, and still an instance that has one."""
+    volume = world.volume()
+    made = world.created(volume, instance_uuid=SERVER, connector=HERE)
+    world.complete(made["id"])
+    world.api.in_a_cloud()
+    world.api.change(tables.attachments, made["id"], connection_json=None)
+
+    answers = [*ways_to_take_it_away(world, volume, made["id"])]
+
+    assert [one.status_code for one in answers] == [409] * 5
+
+
 @pytest.mark.parametrize(
     ("asked", "options"),
     [

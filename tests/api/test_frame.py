@@ -133,10 +133,21 @@ def test_without_an_identity_service_the_token_or_the_url_names_the_project(
     assert "os-vol-host-attr:host" in shown  # everyone is an administrator
 
 
+def test_a_page_in_a_browser_is_not_believed(open_api: Api) -> None:
+    """Any page that is open on the machine could ask, since here everybody is believed."""
+    answer = open_api("GET", "/v3/p1/volumes", headers={"Origin": "https://elsewhere.example"})
+
+    assert answer.status_code == 403
+    assert "auth.strategy" in answer.json()["forbidden"]["message"]
+
+
 # --- URLs and bodies -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/v3/p1/nothing", "/v3/volumes/a/b/c/d", "/v2/volumes", "/v3/p1", "/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v3/p1/nothing", "/v3/volumes/a/b/c/d", "/v2/volumes", "/v3/p1", "/x", "//v3/p1/volumes", "/v3//p1/volumes"],
+)
 def test_an_unknown_url_is_not_found(api: Api, path: str) -> None:
     answer = api("GET", path)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.schema import Table
 from tests import databases
 from tests.api.builders import (
@@ -159,6 +159,10 @@ class Api:
         """Put rows straight into the database."""
         self._run(self._store.run(_insert, table, rows))
 
+    def change(self, table: Table, id_: str, **values: Any) -> None:
+        """Let the row have these values."""
+        self._run(self._store.run(_change, table, id_, values))
+
     def given_volume(self, **values: Any) -> str:
         """A volume as if it had been created; returns its id."""
         return self.given("volumes", **values)
@@ -221,6 +225,10 @@ async def _open_servers() -> tuple[AnyLane, AnyLane]:
 
 def _insert(tx: Connection, table: Table, rows: tuple[dict[str, Any], ...]) -> None:
     tx.execute(insert(table), list(rows))
+
+
+def _change(tx: Connection, table: Table, id_: str, values: dict[str, Any]) -> None:
+    assert tx.execute(update(table).where(table.c.id == id_).values(values)).rowcount == 1, f"{table.name} has no {id_}"
 
 
 def _reset(tx: Connection, rows: Sequence[tuple[Table, dict[str, Any]]]) -> None:

@@ -46,6 +46,19 @@ def test_no_rule_allows_nothing() -> None:
     assert not allows([], "GET", "/v3/volumes")
 
 
+def test_rules_made_to_be_slow_together_are_not() -> None:
+    """Keystone takes as many as one likes. What costs too much is allowed nothing, also what a later rule would allow."""
+    path = "a" * (PATH_CHARACTERS_MOST - 1) + "b"
+    slow = [AccessRule("volumev3", "GET", "**a" * 70)] * 500
+    began = time.thread_time()
+
+    assert not allows([*slow, AccessRule("volumev3", "GET", "**")], "GET", path)
+    assert time.thread_time() - began < 1.0
+    assert allows([AccessRule("volumev3", "GET", "**"), *slow], "GET", path)
+    others = [AccessRule("volumev3", "GET", "/v3/*/snapshots")] * 500
+    assert allows([*others, AccessRule("volumev3", "GET", "**")], "GET", "/v3")
+
+
 def test_a_pattern_made_to_be_slow_is_not() -> None:
     """Users write them, and they are matched where everybody's requests are answered."""
     pattern, path = "**a" * 42, "a" * (PATH_CHARACTERS_MOST - 1) + "b"

@@ -180,6 +180,39 @@ def test_guessing_is_slowed_and_who_is_known_is_not(run: Run) -> None:
     run(test)
 
 
+def test_who_is_at_work_is_not_kept_out_by_guesses(run: Run) -> None:
+    """However long they go on: what was right is right, and is not hashed again while it is used."""
+
+    async def test(door: Door) -> None:
+        await door.come("ann", "right", address="10.0.0.9")
+        for _ in range(4):
+            guessing = [asyncio.ensure_future(door.refusal("ann", f"guess {n}")) for n in range(30)]
+            await VirtualClock().sleep(CACHE_S * 0.6)
+            began = VirtualClock().boottime()
+            await door.come("ann", "right", address="10.0.0.9")
+            assert VirtualClock().boottime() == began
+            await asyncio.gather(*guessing)
+
+    run(test)
+
+
+def test_who_waits_for_a_guess_is_looked_up_anew(run: Run) -> None:
+    """He may be gone by then, or have another password."""
+
+    async def test(door: Door) -> None:
+        guessing = [asyncio.ensure_future(door.refusal("ann", f"guess {n}")) for n in range(8)]
+        await VirtualClock().sleep(0.1)
+        began = VirtualClock().boottime()
+        waiting = asyncio.ensure_future(door.refusal("ann", "right"))
+        await VirtualClock().sleep(0.1)
+        door.files.write({"ann": "new"}, ANN)
+        assert (await waiting).status == 401
+        assert VirtualClock().boottime() - began > 2 * http_basic.LOOK_EVERY_S, "it has not waited"
+        await asyncio.gather(*guessing)
+
+    run(test)
+
+
 def test_too_much_hashing_is_503(run: Run) -> None:
     """For whoever comes then, and it is not counted against him."""
 

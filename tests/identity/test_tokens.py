@@ -148,6 +148,22 @@ def test_only_so_many_are_asked_about_and_wait() -> None:
     run(test)
 
 
+def test_made_up_tokens_do_not_keep_a_revoked_one_alive() -> None:
+    """What was good is asked about beside all that anybody makes up, and so is found to be revoked in time."""
+
+    async def test(keystone: Said, held: Tokens) -> None:
+        assert await held.look_up("a") is not None
+        keystone.good.clear()
+        await VirtualClock().sleep(CACHE_S)
+        flood = [asyncio.ensure_future(is_away(held, f"made up {n}")) for n in range(tokens.WAITING_MOST + 5)]
+        await VirtualClock().sleep(0.1)
+        assert await held.look_up("a") is None
+        assert not all(one.done() for one in flood), "it has not waited behind them"
+        await asyncio.gather(*flood)
+
+    run(test)
+
+
 def test_an_outage_leaves_what_is_known() -> None:
     """Beyond the window, for the time that was given; all else is refused at once, but for one look now and then."""
 

@@ -294,10 +294,23 @@ def test_a_users_own_file_is_not_taken_for_ours(base: Base, status: str) -> None
     prepare(base, status, None)
     base.change(tables.volumes, "v1", managed_from="my-file")
 
-    rebuild(base, shelf({"v1.1.1": 1}))
+    (told,) = rebuild(base, shelf({"v1.1.1": 1})).undecided
 
+    assert "my-file" in told and "v1.1.1" in told
     assert there(base) == ("error_managing", None, 1)
     assert base.row(tables.volumes, "v1")["managed_from"] == "my-file"
+
+
+def test_an_operator_says_that_a_file_has_become_a_volume(base: Base) -> None:
+    """Somebody may have it attached, under this id."""
+    prepare(base, "managing", None)
+    base.change(tables.volumes, "v1", managed_from="my-file")
+    rebuild(base, shelf({"v1.1.1": 2}))
+
+    assert rebuild(base, shelf({"v1.1.1": 2}), use=["v1.1.1"]).undecided == []
+
+    assert there(base) == ("available", "v1.1.1", 2)
+    assert base.row(tables.volumes, "v1")["managed_from"] is None
 
 
 @pytest.mark.parametrize(("status", "becomes"), [("restoring-backup", "error_restoring"), ("reverting", "available")])

@@ -240,6 +240,28 @@ def test_a_changed_file_holds_within_a_second(tmp_path: Path) -> None:
     assert in_virtual_time(scenario()) == [True, True, False, False, True]
 
 
+@pytest.mark.parametrize("text", ["", "\n \n", "a: 2001-99-99"])
+def test_an_empty_file_lifts_no_restriction(tmp_path: Path, text: str) -> None:
+    """As it is for an instant while it is saved, and for long on a full disk. Nor does a text that the parser fails at."""
+
+    async def scenario() -> bool:
+        env = virtual_env()
+        policy = Policy(env=env, file=written(tmp_path, f'{RULE}: "!"'))
+        written(tmp_path, text)
+        await env.clock.sleep(2 * LOOK_S)
+        await policy.refresh()
+        return policy.rights(caller("reader")).may(RULE)
+
+    with capture_logs() as logged:
+        assert in_virtual_time(scenario()) is False
+    assert [line["event"] for line in logged] == ["policy.refused"]
+
+
+def test_a_file_of_comments_is_the_defaults(tmp_path: Path) -> None:
+    """It is what `breezeblock policy sample` writes."""
+    assert load(written(tmp_path, "# nothing yet\n"))[1].warnings == ()
+
+
 def test_a_broken_file_is_told_once_and_the_last_good_one_stays(tmp_path: Path) -> None:
     async def scenario() -> list[bool]:
         env = virtual_env()

@@ -240,11 +240,12 @@ def _settle(
     """One row: what it is, where it is, how large it is, and a status that is true."""
     shown = f"{kind.noun} {row['id']}"
     looked_at = row["pool_name"] is None or queue_of(row["pool_name"]) in pools
-    if row["managed_from"] is not None or row["replication_status"] == states.NOT_CAPABLE:
-        _leave(tx, outcome, kind, row, now_us=now_us)
+    given = any(str(item.name) in use for item in candidates)
+    if (row["managed_from"] is not None and not given) or row["replication_status"] == states.NOT_CAPABLE:
+        _leave(tx, outcome, kind, row, candidates, now_us=now_us)
         return
     chosen, why = _choose(candidates, use, named=row["object_name"])
-    if not looked_at and not any(str(item.name) in use for item in candidates):
+    if not looked_at and not given:
         # It is on a backend that is configured elsewhere; what is here may be left over from before it was moved there.
         if candidates:
             outcome.undecided.append(
@@ -258,6 +259,8 @@ def _settle(
     values = _values(row, chosen, pools)
     if kind.table is tables.volumes:
         values |= {"target_pool_name": None, "migration_status": None}
+    if chosen is not None:
+        values["managed_from"] = None
     change_row(tx, kind.table, row["id"], **values)
     if values["object_name"] != row["object_name"]:
         outcome.changed.append(f"{shown} is {values['object_name']} ({values['pool_name']}, {values['size_gib']} GiB).")
@@ -273,8 +276,15 @@ def _settle(
         summarize(tx, row["id"], now_us=now_us)
 
 
-def _leave(tx: Connection, outcome: Outcome, kind: _Kind, row: Mapping[str, Any], *, now_us: int) -> None:
+def _leave(
+    tx: Connection, outcome: Outcome, kind: _Kind, row: Mapping[str, Any], items: Sequence[Item], *, now_us: int
+) -> None:
     """What may be a user's own file under another name, or is on the other side of a replication, stays as it is."""
+    if row["managed_from"] is not None and items:
+        outcome.undecided.append(
+            f"{kind.noun} {row['id']} was made from '{row['managed_from']}', which may have been done; there is now: "
+            f"{'; '.join(map(str, items))}. Deleting it gives that back; --use NAME makes it the {kind.noun.lower()}."
+        )
     if row["status"] in kind.transitional:
         word = states.ERROR_MANAGING if kind.table is tables.volumes else states.ERROR
         lock_row(tx, kind.table, row["id"])
@@ -324,7 +334,8 @@ def _status(kind: _Kind, row: Mapping[str, Any], chosen: Item | None, *, doubtfu
         return words[row["status"]]
     if row["status"] == states.MAINTENANCE and row["target_pool_name"] is not None:
         return states.AVAILABLE  # it was locked while it was moved
-    came_to_be = row["status"] == states.ERROR and row["object_name"] is None and chosen is not None
+    unmade = row["status"] in (states.ERROR, states.ERROR_MANAGING)
+    came_to_be = unmade and row["object_name"] is None and chosen is not None
     return states.AVAILABLE if row["status"] in kind.transitional or came_to_be else None
 
 
