@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -17,13 +17,11 @@ from breezeblock.commands.access_app import access_app
 from breezeblock.commands.archive_app import archive_app
 from breezeblock.commands.attach_app import attach, detach
 from breezeblock.commands.backup_app import backup_app
+from breezeblock.commands.common_options import Config, Data, load
 from breezeblock.commands.database_app import db_app
 from breezeblock.commands.events_app import events_app
 from breezeblock.commands.failure import Failed
 from breezeblock.commands.places_app import backend_app, cluster_app
-
-if TYPE_CHECKING:
-    from breezeblock.settings import Loaded
 
 WATCH_EVERY_S: Final = 1.0
 DRAIN_WAIT_S: Final = 90.0
@@ -51,10 +49,6 @@ app.add_typer(cluster_app, name="cluster")
 app.add_typer(events_app, name="events")
 app.add_typer(access_app, name="policy")
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The node's name, such as node-1.")]
 Lost = Annotated[
     str,
@@ -90,7 +84,7 @@ def up(
     if (only == "api" and nodes is not None) or (only == "nodes" and workers is not None):
         raise typer.BadParameter("--only api runs no --nodes, and --only nodes no --workers")
     workers, nodes = 0 if only == "nodes" else workers, 0 if only == "api" else nodes
-    chosen = _load(
+    chosen = load(
         config,
         data,
         {"api.port": port, "nodes.count": nodes, "api.workers": workers, "api.host": host},
@@ -113,7 +107,7 @@ def status(
     config: Config = None,
 ) -> None:
     """Show what runs, what waits, and what went over to another node. Also works while the service is down."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands.status import gather
 
     if as_json:
@@ -155,7 +149,7 @@ def fence_test(
     config: Config = None,
 ) -> None:
     """Ask the fence agents of a node for its status, as a fence would call them. Cuts nobody off."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands.fence_test import fence_test
 
     print(fence_test(chosen, name, action=action, agent=agent))
@@ -247,7 +241,7 @@ def healthy(data: Data = None, config: Config = None) -> None:
     """Whether what `up` runs on this data folder is ready and answers: status 0 or 1, for the health checks of containers."""
     from breezeblock.supervisor.folder import DataFolder
 
-    folder = DataFolder(_load(config, data).settings.service.data_dir.absolute())
+    folder = DataFolder(load(config, data).settings.service.data_dir.absolute())
     if reason := folder.unwell():
         raise Failed(f"Not healthy: {reason}.")
     print("Healthy.")
@@ -299,7 +293,7 @@ def node_list(
     config: Config = None,
 ) -> None:
     """Show every node that is not gone, and those taken out."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands.status import gather
 
     found = gather(chosen)["nodes"]
@@ -319,7 +313,7 @@ def node_drain(
     config: Config = None,
 ) -> None:
     """Take a node out: it hands back what it was doing. It stays out, after restarts too, until `node resume`."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands import node
 
     print(node.drain(chosen, name, wait_s=wait))
@@ -328,7 +322,7 @@ def node_drain(
 @node_app.command("resume")
 def node_resume(name: Name, data: Data = None, config: Config = None) -> None:
     """Let a drained node work again."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands import node
 
     print(node.resume(chosen, name))
@@ -342,7 +336,7 @@ def node_fence(
     config: Config = None,
 ) -> None:
     """Give your word that a lost node is dead, where the service found no proof. Wrong words destroy data."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands import node
 
     print(node.fence(chosen, name, confirmed=confirm))
@@ -356,7 +350,7 @@ def node_remove(
     config: Config = None,
 ) -> None:
     """Forget a node that is dead for certain, with what was said about its services."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands import places
 
     print(places.told(places.remove_node(chosen, name, dry_run=dry_run), dry_run=dry_run))
@@ -371,7 +365,7 @@ def node_check(
     config: Config = None,
 ) -> None:
     """Ask a node to look at the storage of its backends, now. Nothing is changed. Exit status 1 when any does not answer."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands import node_check as command
 
     found = command.check(chosen, name, wait_s=wait)
@@ -389,7 +383,7 @@ def node_events(
     config: Config = None,
 ) -> None:
     """Show what happened to nodes, newest first: expired, fenced and how, fences that failed, an operator's word."""
-    chosen = _load(config, data).settings
+    chosen = load(config, data).settings
     from breezeblock.commands.status import events
 
     found = events(chosen, name=name, most=most)
@@ -407,18 +401,14 @@ def node_events(
 @config_app.command("show")
 def config_show(data: Data = None, config: Config = None) -> None:
     """Print every setting in effect, and where it came from. Secrets are hidden."""
-    print(settings.render_effective(_load(config, data)), end="")
+    print(settings.render_effective(load(config, data)), end="")
 
 
 @config_app.command("check")
 def config_check(data: Data = None, config: Config = None) -> None:
     """Say whether the settings can be used, and all that is wrong with them."""
-    _load(config, data)
+    load(config, data)
     print("The settings can be used.")
-
-
-def _load(config: Path | None, data: Path | None, more: "dict[str, object] | None" = None) -> "Loaded":
-    return settings.load(config, os.environ, {"service.data_dir": data, **(more or {})})
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from breezeblock import settings
+from breezeblock.commands.common_options import Config
 from breezeblock.commands.failure import Failed
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ archive_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 StoreName = Annotated[
     str, typer.Option("--store", metavar="STORE", help="folder:/path, or the NAME of a [backup_stores.NAME].")
 ]

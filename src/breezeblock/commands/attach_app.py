@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from breezeblock import settings
+from breezeblock.commands.common_options import Config, Data
 from breezeblock.commands.failure import Failed
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ MODES: Final = ("rw", "ro")
 # Addresses to listen on that stand for all of a machine, and that one of them by which it reaches itself.
 HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 Url = Annotated[
     str | None,
     typer.Option(

@@ -1,14 +1,11 @@
 """`breezeblock db` on the command line. What it does is in `database.py` and its neighbours, loaded when called."""
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from breezeblock import settings
+from breezeblock.commands.common_options import Config, Data, load
 from breezeblock.commands.failure import Failed
-from breezeblock.settings import Settings
 
 __all__ = ["db_app"]
 
@@ -16,16 +13,11 @@ db_app = typer.Typer(
     help="The database: its schema, and whether it is sound.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
-
 
 @db_app.command("upgrade")
 def db_upgrade(data: Data = None, config: Config = None) -> None:
     """Bring the database to this release's schema. `up` does it by itself."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import database
 
     print(database.upgrade(chosen))
@@ -34,7 +26,7 @@ def db_upgrade(data: Data = None, config: Config = None) -> None:
 @db_app.command("current")
 def db_current(data: Data = None, config: Config = None) -> None:
     """Show the schema's revision."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import database
 
     print(database.current(chosen))
@@ -43,7 +35,7 @@ def db_current(data: Data = None, config: Config = None) -> None:
 @db_app.command("check")
 def db_check(data: Data = None, config: Config = None) -> None:
     """Look for contradictions in the tables, and between them and the storage. Status 1 when there are any."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands.check import check
 
     found = check(chosen)
@@ -78,7 +70,7 @@ def db_rebuild(
 
     Status 1 when something is left to decide. It may be repeated.
     """
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     if not stopped:
         raise Failed(
             "Whoever still runs would write to the same storage: stop every node and every API of the cluster, also those "
@@ -106,14 +98,10 @@ def db_recount(
     config: Config = None,
 ) -> None:
     """Charge a project for what it has. It may run beside a running service."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands.recount import recount
 
     wrong = recount(chosen, project)
     for one in wrong:
         print(one)
     print(f"{len(wrong)} account{'s' * (len(wrong) != 1)} of project {project} corrected.")
-
-
-def _load(config: Path | None, data: Path | None) -> Settings:
-    return settings.load(config, os.environ, {"service.data_dir": data}).settings

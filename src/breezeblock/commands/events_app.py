@@ -1,25 +1,18 @@
 """`breezeblock events` on the command line. What it does is in `events.py`, loaded when called."""
 
 import json
-import os
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from breezeblock import settings
-from breezeblock.settings import Settings
+from breezeblock.commands.common_options import Config, Data, load
 
 __all__ = ["events_app"]
 
 events_app = typer.Typer(help="Receivers of events, and usage for bills.", no_args_is_help=True, rich_markup_mode=None)
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 Receiver = Annotated[str, typer.Argument(metavar="RECEIVER", help="Its name: that of its section [events.NAME].")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -39,7 +32,7 @@ class Period(StrEnum):
 @events_app.command("list")
 def events_list(data: Data = None, as_json: AsJson = False, config: Config = None) -> None:
     """Show every receiver of events, who names it, and what waits for it."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import events as command
 
     found = command.list_receivers(chosen)
@@ -59,7 +52,7 @@ def events_list(data: Data = None, as_json: AsJson = False, config: Config = Non
 @events_app.command("again")
 def events_again(name: Receiver, data: Data = None, config: Config = None) -> None:
     """Send a receiver once more what it has refused and what was therefore set aside."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import events as command
 
     print(f"Events that wait again: {command.again(chosen, name)}.")
@@ -73,7 +66,7 @@ def events_remove(
     config: Config = None,
 ) -> None:
     """Forget a receiver that no settings name any more, with what waits for it. Its section is taken out of them first."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import events as command
 
     found = command.remove(chosen, name, dry_run=dry_run)
@@ -97,7 +90,7 @@ def events_exists(
     """Tell receivers which volumes, snapshots and backups there were in a period: once, however often this is run."""
     if (begins is None) != (ends is None):
         raise typer.BadParameter("--from and --to belong together")
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import events as command
     from breezeblock.env.real import real_env
 
@@ -107,7 +100,3 @@ def events_exists(
     begins, ends = begins.replace(tzinfo=UTC), ends.replace(tzinfo=UTC)
     found = command.exists(chosen, begins=begins, ends=ends, only=receiver)
     print(json.dumps(found, indent=1) if as_json else command.told(found, begins=begins, ends=ends))
-
-
-def _load(config: Path | None, data: Path | None) -> Settings:
-    return settings.load(config, os.environ, {"service.data_dir": data}).settings

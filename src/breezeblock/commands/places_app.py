@@ -1,24 +1,17 @@
 """`breezeblock backend` and `breezeblock cluster` on the command line. What they do is in `places.py`, loaded when called."""
 
 import json
-import os
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from breezeblock import settings
-from breezeblock.settings import Settings
+from breezeblock.commands.common_options import Config, Data, load
 
 __all__ = ["backend_app", "cluster_app"]
 
 backend_app = typer.Typer(help="The backends of this cluster.", no_args_is_help=True, rich_markup_mode=None)
 cluster_app = typer.Typer(help="The cluster's name.", no_args_is_help=True, rich_markup_mode=None)
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 Before = Annotated[str, typer.Argument(metavar="BEFORE", help="The name that the database knows.")]
 After = Annotated[str, typer.Argument(metavar="AFTER", help="The name from now on.")]
 Backend = Annotated[str, typer.Argument(metavar="NAME", help="The backend's name, without the cluster's.")]
@@ -34,7 +27,7 @@ def backend_list(
     config: Config = None,
 ) -> None:
     """Show every backend that has ever reported, and what is on it."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     import msgspec
 
     from breezeblock.commands import places
@@ -60,7 +53,7 @@ def backend_rename(
     """Call a backend otherwise. The service is stopped, and the settings have the new name already."""
     from breezeblock.commands import places
 
-    changed = places.rename_backend(_load(config, data), before, after, dry_run=dry_run)
+    changed = places.rename_backend(load(config, data).settings, before, after, dry_run=dry_run)
     print(places.told(changed, dry_run=dry_run))
 
 
@@ -69,7 +62,7 @@ def backend_remove(name: Backend, data: Data = None, dry_run: DryRun = False, co
     """Forget a backend that holds nothing any more. Its storage is not touched."""
     from breezeblock.commands import places
 
-    print(places.told(places.remove_backend(_load(config, data), name, dry_run=dry_run), dry_run=dry_run))
+    print(places.told(places.remove_backend(load(config, data).settings, name, dry_run=dry_run), dry_run=dry_run))
 
 
 @cluster_app.command("rename")
@@ -79,9 +72,5 @@ def cluster_rename(
     """Call a cluster otherwise, with all its backends. The service is stopped; service.cluster is changed before its start."""
     from breezeblock.commands import places
 
-    changed = places.rename_cluster(_load(config, data), before, after, dry_run=dry_run)
+    changed = places.rename_cluster(load(config, data).settings, before, after, dry_run=dry_run)
     print(places.told(changed, dry_run=dry_run))
-
-
-def _load(config: Path | None, data: Path | None) -> Settings:
-    return settings.load(config, os.environ, {"service.data_dir": data}).settings

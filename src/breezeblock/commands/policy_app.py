@@ -1,14 +1,12 @@
 """`breezeblock backup policy` on the command line. What it does is in `backup_policy.py`, loaded when called."""
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from breezeblock import settings
+from breezeblock.commands.common_options import Config, Data, load
 from breezeblock.commands.failure import Failed
 
 if TYPE_CHECKING:
@@ -26,10 +24,6 @@ policy_app = typer.Typer(
     help="Which backups of a volume stay, and when new ones are made.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Project = Annotated[str | None, typer.Option("--project", metavar="ID", help="Only this project's volumes.")]
 Volume = Annotated[str | None, typer.Option("--volume", metavar="ID", help="Only this volume.")]
@@ -82,7 +76,7 @@ def policy_apply(
     config: Config = None,
 ) -> None:
     """Delete the backups that need not stay, and show why the others do. Exit status 1 when anything was refused."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import backup_policy as command
     from breezeblock.model.keeping import Keep
 
@@ -126,7 +120,7 @@ def policy_set(
     config: Config = None,
 ) -> None:
     """Let the service apply a policy by itself, at the start of each hour (or the shortest period kept)."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import stored_policies as command
     from breezeblock.model.keeping import Keep
 
@@ -148,7 +142,7 @@ def policy_list(as_json: Json = False, data: Data = None, config: Config = None)
     """Show the policies that the service applies by itself."""
     from breezeblock.commands import stored_policies as command
 
-    found = command.all_of(_load(config, data))
+    found = command.all_of(load(config, data).settings)
     if as_json:
         print(json.dumps([command.as_data(one) for one in found], indent=1))
         return
@@ -169,7 +163,7 @@ def policy_show(name: Name, as_json: Json = False, data: Data = None, config: Co
     """Show all that a policy says, and why its last run was refused what it asked for."""
     from breezeblock.commands import stored_policies as command
 
-    (found,) = command.all_of(_load(config, data), name)
+    (found,) = command.all_of(load(config, data).settings, name)
     if as_json:
         print(json.dumps(command.as_data(found), indent=1))
         return
@@ -190,7 +184,7 @@ def policy_remove(name: Name, data: Data = None, config: Config = None) -> None:
     """Forget a policy. Its backups stay; what it is doing now ends after the volume that it is at."""
     from breezeblock.commands import stored_policies as command
 
-    command.remove(_load(config, data), name)
+    command.remove(load(config, data).settings, name)
     print(f"The backup policy {name} is removed. Its backups stay.")
 
 
@@ -199,7 +193,7 @@ def policy_run(name: Name, data: Data = None, config: Config = None) -> None:
     """Let the service apply a policy now: within a minute, while any node is up."""
     from breezeblock.commands import stored_policies as command
 
-    command.run_soon(_load(config, data), name)
+    command.run_soon(load(config, data).settings, name)
     print(f"The backup policy {name} is due now.")
 
 
@@ -260,7 +254,3 @@ def _chosen(project: str | None, volume: str | None, metadata: str | None, *, ev
     if metadata is not None and not (key and equals):
         raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {metadata!r}")
     return Chosen(project_id=project, volume_id=volume, metadata=None if metadata is None else (key, value))
-
-
-def _load(config: Path | None, data: Path | None) -> "Settings":
-    return settings.load(config, os.environ, {"service.data_dir": data}).settings

@@ -1,21 +1,15 @@
 """`breezeblock backup verify | checks | restore` on the command line. What they do is in `verify.py` and `restore.py`."""
 
 import json
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from breezeblock import settings
+from breezeblock.commands.common_options import Config, Data, load
 from breezeblock.commands.failure import Failed
 
 __all__ = ["checks", "restore", "verify"]
 
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder (service.data_dir).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", envvar="BREEZEBLOCK_CONFIG", help="The settings file (TOML).")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Project = Annotated[str | None, typer.Option("--project", metavar="ID", help="Only this project's.")]
 
@@ -40,7 +34,7 @@ def verify(
         raise typer.BadParameter("name the backups, or give --all")
     if project is not None and not every:
         raise typer.BadParameter("--project goes with --all")
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import verify as command
 
     found = command.verify(chosen, backups or None, project_id=project, share=sample / 100, wait=wait)
@@ -58,7 +52,7 @@ def checks(
     config: Config = None,
 ) -> None:
     """Show the verifications that have ended in the last month, newest first, and what they found."""
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import verify as command
 
     _show(command.checks(chosen, project_id=project, most=most), as_json=as_json)
@@ -79,7 +73,7 @@ def restore(
     """Restore a backup for its project, to a volume or to a new one. Exit status 1 when anything of it was lost."""
     if volume is not None and name is not None:
         raise typer.BadParameter("--volume and --name are two different things to restore to")
-    chosen = _load(config, data)
+    chosen = load(config, data).settings
     from breezeblock.commands import restore as command
 
     found = command.restore(chosen, backup, volume_id=volume, name=name, skip_damaged=skip, wait=wait)
@@ -98,7 +92,3 @@ def _show(found: "list[dict[str, object]]", *, as_json: bool) -> None:
     console().print(table(found))
     for line in lines(found):
         print(line)
-
-
-def _load(config: Path | None, data: Path | None) -> settings.Settings:
-    return settings.load(config, os.environ, {"service.data_dir": data}).settings
