@@ -139,17 +139,17 @@ def on_server(
 SUITES = (
     LINT,
     Suite("unit", ("tests/unit", "tests/tidy", "tests/store"), seconds=150, proof_seconds=220),
-    Suite("servers", ("tests/servers",), seconds=80, proof_seconds=500, pick="tests/servers~2", lane="waits"),
+    Suite("servers", ("tests/servers",), seconds=65, proof_seconds=500, pick="tests/servers~3", lane="waits"),
     on_server("postgresql", INSIDE, 60, 240, pick="tests/api=40"),
     on_server("mariadb", INSIDE, 85, 320, pick="tests/api=40"),
     on_server(
         "galera", INSIDE, 80, 300, pick="tests/store=60,tests/api=30", proof_pick="tests/api=150", spread="turns"
     ),
     on_server("galera", INSIDE, IN_PROOFS, 300, name="galera-own", proof_pick="tests/api=150", spread="own"),
-    Suite("upgrade", ("tests/upgrade",), seconds=110, proof_seconds=400, lane="waits"),
+    Suite("upgrade", ("tests/upgrade",), seconds=75, proof_seconds=400, pick="tests/upgrade~2", lane="waits"),
     Suite("scale", ("tests/scale",), seconds=100, proof_seconds=300, pick="tests/scale~2", lane="waits"),
     Suite("model", ("tests/model",), seconds=70, proof_seconds=600),
-    Suite("sim", ("tests/sim",), seconds=400, proof_seconds=1500, pick=f"{TEETH}~3"),
+    Suite("sim", ("tests/sim",), seconds=280, proof_seconds=1500, pick=f"{TEETH}~3"),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     # What an operator installs: mostly it waits for a service to start, and to end.
     Suite("packaging", ("tests/packaging",), seconds=45, proof_seconds=400, lane="waits"),
@@ -158,30 +158,38 @@ SUITES = (
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
     # Services whose database is lost; each waits for a lease to end.
     Suite("rebuild", ("tests/rebuild",), seconds=70, proof_seconds=60, lane="waits"),
-    Suite("drivers", ("tests/drivers",), seconds=75, proof_seconds=120, arguments=PAIRS, lane="waits"),
     Suite(
-        "stores", ("tests/backup/stores",), seconds=70, proof_seconds=150, pick="tests/backup/stores~2", lane="waits"
+        "drivers",
+        ("tests/drivers",),
+        seconds=45,
+        proof_seconds=120,
+        arguments=PAIRS,
+        pick="tests/drivers~2",
+        lane="waits",
     ),
-    Suite("doorbells", ("tests/doorbells",), seconds=75, proof_seconds=180, lane="waits"),
+    Suite(
+        "stores", ("tests/backup/stores",), seconds=50, proof_seconds=150, pick="tests/backup/stores~3", lane="waits"
+    ),
+    Suite("doorbells", ("tests/doorbells",), seconds=45, proof_seconds=180, pick="tests/doorbells~2", lane="waits"),
     Suite("api", ("tests/api", "tests/conformance"), seconds=90, proof_seconds=200),
     # What reaches the service from a network, and as whom it runs.
     Suite("edge", ("tests/edge",), seconds=30, proof_seconds=60, lane="waits"),
     # With a Keystone, and the clients that log in there.
-    Suite("identity", ("tests/identity",), seconds=110, proof_seconds=150, lane="waits"),
+    Suite("identity", ("tests/identity",), seconds=80, proof_seconds=150, pick="tests/identity~2", lane="waits"),
     Suite("clients", ("tests/clients",), seconds=100, proof_seconds=120, lane="alone"),
     # What does not run without an identity service, and takes its time to install.
     Suite("clouds", ("tests/clouds",), seconds=IN_PROOFS, proof_seconds=600, lane="alone"),
     Suite("race", ("tests/race",), seconds=75, proof_seconds=320, lane="alone"),
-    Suite("fuzz", ("tests/fuzz",), seconds=70, proof_seconds=300, pick="tests/fuzz~2"),
-    Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=140, proof_seconds=720, lane="alone"),
+    Suite("fuzz", ("tests/fuzz",), seconds=70, proof_seconds=900, pick="tests/fuzz~2"),
+    Suite("chaos", ("tests/chaos/test_chaos.py",), seconds=110, proof_seconds=720, lane="alone"),
     # Mostly they wait for leases to end, so three of them fit the machine.
     Suite(
         "kills",
         ("tests/chaos",),
-        seconds=110,
+        seconds=80,
         proof_seconds=900,
         arguments=(*THREES, "--ignore=tests/chaos/test_chaos.py"),
-        pick="tests/chaos~2",
+        pick="tests/chaos~3",
         lane="alone",
     ),
     on_server("postgresql", PROCESSES, 25, 150, name="postgresql-processes", pick=IN_TURN, proof_pick=SOME),

@@ -37,7 +37,7 @@ def unprotected() -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture(scope="module")
 def failed(unprotected: pytest.MonkeyPatch, database: Database) -> Failed:
     # One that is shrunk to its end within the usual limits: which seed it is changes with the product.
-    return first_failure(a_fence_that_kills_nobody, unprotected, database, faults_most=40, only=["cut"], fence="kill")
+    return first_failure(a_fence_that_kills_nobody, unprotected, database, faults_most=20, only=["cut"], fence="kill")
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_what_is_left_fails_whenever_it_is_run(shrunk: Shrunk, database: Databas
 
 
 def test_shrinking_is_deterministic(failed: Failed, database: Database) -> None:
-    once = shrink(failed, database=database, runs_most=12)
-    twice = shrink(failed, database=database, runs_most=12)
+    once = shrink(failed, database=database, runs_most=6)
+    twice = shrink(failed, database=database, runs_most=6)
 
     assert (once.faults, once.requests, once.runs) == (twice.faults, twice.requests, twice.runs)
     assert once.failed.history == twice.failed.history
