@@ -14,6 +14,7 @@ PROGRAM is `benji`.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -72,6 +73,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--files", type=Path, nargs="+", default=FILES, help="folders whose files a mixed volume has")
     parser.add_argument("--warm", action="store_true", help="let what was read stay in memory")
     parser.add_argument("--folder", type=Path, help="on the disk that is to be used; the temporary folder by default")
+    parser.add_argument(
+        "--elsewhere", type=Path, help="on another disk, or in memory: where Breezeblock stores as well"
+    )
     parser.add_argument("--write", action="store_true", help="tables and pictures into docs/explanation")
     parser.add_argument("--json", type=Path, default=RAW, help="all figures into a file")
     parser.add_argument("--from", dest="read", type=Path, help="figures of an earlier run, instead of a new one")
@@ -93,15 +97,16 @@ def _names(known: Collection[str]) -> Callable[[str], list[str]]:
 def run(options: argparse.Namespace) -> Results:
     """All of it, in a folder that is gone afterwards."""
     began, load = time.monotonic(), os.getloadavg()[0]
-    tools = found(options.only, cinder_python=options.cinder_python, benji=options.benji)
+    tools = found(options.only, cinder_python=options.cinder_python, benji=options.benji, elsewhere=options.elsewhere)
     results = Results(setting={}, missing=dict(tools.missing))
-    folder = Path(tempfile.mkdtemp(prefix="bb-backup-", dir=options.folder))
-    try:
-        course = Course(folder, options, tools, results)
+    with contextlib.ExitStack() as stack:
+        folder, elsewhere = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bb-backup-", dir=at)))
+            for at in (options.folder, options.elsewhere)
+        )
+        course = Course(folder, elsewhere, options, tools, results)
         for kind in options.data:
             course.of(kind)
-    finally:
-        shutil.rmtree(folder)
     results.setting = {
         "date": time.strftime("%Y-%m-%d"),
         "took_s": time.monotonic() - began,
@@ -117,8 +122,11 @@ def run(options: argparse.Namespace) -> Results:
 class Course:
     """Where all ways take their turns."""
 
-    def __init__(self, folder: Path, options: argparse.Namespace, tools: Tools, results: Results) -> None:
-        self._folder, self._options, self._tools, self._results = folder, options, tools, results
+    def __init__(
+        self, folder: Path, elsewhere: Path, options: argparse.Namespace, tools: Tools, results: Results
+    ) -> None:
+        self._folder, self._elsewhere, self._options = folder, elsewhere, options
+        self._tools, self._results = tools, results
         self._taken: dict[tuple[str, str], list[tuple[Used, int]]] = defaultdict(list)
         self.dropped = not options.warm
 
@@ -134,11 +142,14 @@ class Course:
                 self._results.bound[kind] = self._bound(image)
             # Whoever came first in one round comes later in the next.
             names = self._options.only[number:] + self._options.only[:number]
-            self._round(kind, ways(names, self._folder, image, self._tools), image, number)
+            self._round(kind, self._ways(names, image), image, number)
         self._results.figures[kind] = {
             act: {name: middle(taken) for name in self._options.only if (taken := self._taken.get((act, name)))}
             for act in ACTS
         }
+
+    def _ways(self, names: list[str], image: Path) -> list[Way]:
+        return ways(names, self._folder, image, self._tools, elsewhere=self._elsewhere)
 
     def _round(self, kind: str, turns: list[Way], image: Path, number: int) -> None:
         before = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from .plan import ACTS, CINDER, CINDER_ZSTD, DATA, OURS, TITLES, TOLD
+from .plan import ACTS, AFAR, CINDER, CINDER_ZSTD, DATA, OURS, TITLES, TOLD
 from .results import Figure, Results
 
 __all__ = ["shown", "speed", "tables", "targets", "write"]
@@ -25,8 +25,12 @@ _END: Final = "<!-- end of backups -->"
 
 
 def shown(act: str, figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Without what is the same twice: whoever is told what changed differs in incremental backups only."""
-    return {name: one for name, one in figures.items() if act == "incremental" or name != TOLD}
+    """Without what is the same twice: whoever is told what changed differs in incremental backups only.
+
+    Where a backup is stored is of interest where most is written.
+    """
+    left_out = {TOLD: act != "incremental", AFAR: act != "full"}
+    return {name: one for name, one in figures.items() if not left_out.get(name)}
 
 
 def speed(results: Results, seconds: float) -> float:
@@ -78,15 +82,16 @@ def _table(results: Results, data: str, act: str, figures: Mapping[str, Figure])
 
 
 def _bounds(results: Results) -> str:
-    """Of full backups; the last columns are ours, and its share of the two before."""
-    head = (*BOUNDS.values(), "Breezeblock, full", "of that without writing", "of that with it")
+    """Of full backups; the last columns are ours, to the same disk and to another, and its shares of the two before."""
+    beside = ("Breezeblock, full", "of that with writing", "without")
+    head = (*BOUNDS.values(), *beside, "stored elsewhere", *beside[1:])
     lines = [f"| GiB/s | {' | '.join(head)} |", f"|---|{'--:|' * len(head)}"]
     for data, took in results.bound.items():
-        ours = results.figures[data]["full"].get(OURS)
         cells = [f"{speed(results, took[what]):.2f}" for what in BOUNDS]
-        if ours:
-            shares = (took[what] / ours.seconds for what in ("compress", "write"))
-            cells += [f"{speed(results, ours.seconds):.2f}", *(f"{share:.0%}" for share in shares)]
+        for way in (OURS, AFAR):
+            one = results.figures[data]["full"].get(way)
+            shares = [f"{took[what] / one.seconds:.0%}" for what in ("write", "compress")] if one else ["", ""]
+            cells += [f"{speed(results, one.seconds):.2f}" if one else "", *shares]
         lines.append(f"| {DATA[data]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -111,7 +116,7 @@ def targets(results: Results) -> list[tuple[str, str, str, str, bool]]:
 
 
 def _ours(by_way: Mapping[str, Figure]) -> list[Figure]:
-    return [one for name, one in by_way.items() if name in (OURS, TOLD)]
+    return [one for name, one in by_way.items() if name in (OURS, TOLD, AFAR)]
 
 
 def _of_data(
@@ -133,9 +138,11 @@ def _of_data(
     for act, by_way in acts.items():
         for name in OTHERS:
             yield from times(f"{ACTS[act].lower()}, by {TITLES[name]}", by_way.get(OURS), by_way.get(name), 1.0)
-    if data in results.bound and OURS in full:
-        share = results.bound[data]["compress"] / full[OURS].seconds
-        yield "full, of what the machine allows", title, f"≥ {BOUND_SHARE:.0%}", f"{share:.0%}", share >= BOUND_SHARE
+    for way, where, beside in ((OURS, "", "write"), (AFAR, ", stored elsewhere", "compress")):
+        if data in results.bound and way in full:
+            share = results.bound[data][beside] / full[way].seconds
+            what = f"full{where}, of what the machine allows"
+            yield what, title, f"≥ {BOUND_SHARE:.0%}", f"{share:.0%}", share >= BOUND_SHARE
 
 
 def write(page: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from tests.servers import packages
 
 from .meter import Command
-from .plan import CINDER, CINDER_ZSTD, OURS, TOLD
+from .plan import AFAR, CINDER, CINDER_ZSTD, OURS, TOLD
 
 __all__ = ["Tools", "Way", "found", "keep_ranges", "ways"]
 
@@ -44,7 +44,9 @@ class Tools:
     missing: Mapping[str, str]
 
 
-def found(names: Sequence[str], *, cinder_python: Path | None, benji: Path | None) -> Tools:
+def found(
+    names: Sequence[str], *, cinder_python: Path | None, benji: Path | None, elsewhere: Path | None = None
+) -> Tools:
     """Look for what the ways need, and install Debian's packages."""
     programs: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -59,6 +61,8 @@ def found(names: Sequence[str], *, cinder_python: Path | None, benji: Path | Non
                 programs[name] = packages.find(program, package=package)
             except packages.Missing as error:
                 missing[name] = str(error)
+        elif name == AFAR and elsewhere is None:
+            missing[name] = "--elsewhere was not given"
         elif name in given:
             if (path := given[name]) is None:
                 missing[name] = f"{options[name]} was not given"
@@ -200,6 +204,7 @@ class Benji(Way):
 _KINDS: Final[Mapping[str, type[Way]]] = {
     OURS: Ours,
     TOLD: Ours,
+    AFAR: Ours,
     CINDER: Cinder,
     CINDER_ZSTD: Cinder,
     "restic": Restic,
@@ -208,13 +213,13 @@ _KINDS: Final[Mapping[str, type[Way]]] = {
 }
 
 
-def ways(names: Sequence[str], folder: Path, image: Path, tools: Tools) -> list[Way]:
+def ways(names: Sequence[str], folder: Path, image: Path, tools: Tools, *, elsewhere: Path | None = None) -> list[Way]:
     """Those that there are, each with an empty repository, and in this order."""
     made = []
     for name in names:
         if name in tools.missing:
             continue
-        own = folder / name
+        own = (elsewhere if elsewhere and name == AFAR else folder) / name
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir()
         made.append(_KINDS[name](name, own, image, tools.programs.get(name, sys.executable)))

@@ -145,11 +145,13 @@ def test_the_page_names_each_call_that_is_slower(tmp_path: Path, ms: float, per_
 def test_backups_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
     """A small run on a volume that is mostly holes: it is restored as it was, and being told what changed saves reading."""
     kept = tmp_path / "backup.json"
-    ours = "breezeblock,breezeblock_told"
+    ours = "breezeblock,breezeblock_told,breezeblock_afar"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
 
     printed = run(
         *("benchmarks/backup.py", "--size", 8, "--data", "sparse", "--only", ours),
-        *("--files", ROOT / "src", "--folder", tmp_path, "--warm", "--json", kept),
+        *("--files", ROOT / "src", "--folder", tmp_path, "--elsewhere", elsewhere, "--warm", "--json", kept),
     )
 
     report = json.loads(kept.read_text())
@@ -159,7 +161,8 @@ def test_backups_are_measured_from_beginning_to_end(tmp_path: Path) -> None:
     assert all(one["seconds"] > 0 for act in figures.values() for one in act.values())
     assert 0 < figures["incremental"]["breezeblock_told"]["stored_bytes"] < 2 * MIB
     assert "| peak memory | all | < 300 MiB |" in printed
-    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+    assert "| full, stored elsewhere, of what the machine allows | 90 % holes | ≥ 80% |" in printed
+    assert {path.name for path in tmp_path.rglob("*")} == {kept.name, elsewhere.name}
 
 
 def test_a_way_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
