@@ -105,6 +105,7 @@ class Api:
         self.bell = Bell()
         chosen = {
             "BREEZEBLOCK_SERVICE__DATA_DIR": str(folder),
+            "BREEZEBLOCK_AUTH__HOSTS": '["here"]',
             "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
             "BREEZEBLOCK_BACKUP_STORES__FAR__AVAILABILITY_ZONE": "attic",
             "BREEZEBLOCK_BACKUP_STORES__CINDERS__TYPE": "cinder-posix",
@@ -182,6 +183,10 @@ class Api:
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         return self._run(self._store.read(_rows, table))
+
+    def forget_scrapes(self) -> None:
+        """From now on `/metrics` tells what is then, as if its second had gone by."""
+        object.__setattr__(self.services, "scrapes", Scrapes(self._env.clock))
 
     def limit_waiting(self, seconds: float) -> None:
         """From now on requests wait so long for what an operation finds out."""
