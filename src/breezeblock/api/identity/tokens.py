@@ -55,6 +55,7 @@ class Token(NamedTuple):
     expires_at_us: int
     rules: tuple[AccessRule, ...] | None = None
     """None: whatever the roles allow."""
+    is_admin_project: bool = True
 
 
 class KeystoneAway(Exception):
