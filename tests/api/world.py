@@ -30,6 +30,7 @@ from breezeblock.api.audit import Audit
 from breezeblock.api.auth import IMPLIED, Asking, Authenticate, Caller, require_same_project
 from breezeblock.api.call import Services
 from breezeblock.api.policy import Policy
+from breezeblock.api.scrapes import Scrapes
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import ProjectId, UserId

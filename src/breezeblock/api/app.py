@@ -49,8 +49,9 @@ _PATH_LOGGED: Final = 1024
 UNKNOWN_URL: Final = "There is no such URL."
 
 
-def build_app(services: Services, *, authenticate: auth.Authenticate = auth.believe_everyone) -> Starlette:
-    """The whole API on these services."""
+def build_app(services: Services, *, authenticate: auth.Authenticate | None = None) -> Starlette:
+    """The whole API on these services. Without somebody who finds out who asks, everyone is believed."""
+    authenticate = authenticate or auth.BelieveEveryone(services.settings.auth.hosts)
     app = Starlette(middleware=[Middleware(RequestIds, ids=services.env.ids)])
     # For whatever matches none of its routes, of which it has none: a pattern would leave out paths with a line break.
     app.router.default = Dispatch(services, authenticate)
