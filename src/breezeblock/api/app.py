@@ -5,7 +5,7 @@
     3. its URL and headers are within bounds                                   (Dispatch, incoming.py)
     4. its URL names a route and perhaps a project                             (Dispatch)
     5. its microversion is read                                                 (Dispatch)
-    6. its caller is known, and asks no faster than it may                      (Dispatch, auth.py, rates.py)
+    6. its address asks no faster than it may; its caller is known, and does not, either  (Dispatch, auth.py, rates.py)
     7. its handler runs; refusals become answers by the table                   (Dispatch, errors.py)
 
 Middlewares are plain ASGI: one that buffers or starts tasks would cost more than all of the rest.
@@ -125,6 +125,7 @@ class Dispatch:
             bounded(scope)
             match = self._find(scope)
             kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
+            self._require_rate_of_address(scope["path"], reached.address)
             version = self._version(scope, headers)
             if match is None:
                 raise Refused(404, UNKNOWN_URL)
@@ -231,6 +232,18 @@ class Dispatch:
                 429,
                 f"Project {caller.project_id} asks too fast: {rate.per_s} requests a second that {what} are taken, "
                 f"{rate.burst} at once. Try again in {wait_s} s.",
+                headers={"Retry-After": str(wait_s)},
+            )
+
+    def _require_rate_of_address(self, path: str, address: str) -> None:
+        """Raises Refused (429) when more comes from an address than may, whoever sends it: nothing was paid for it yet."""
+        refused = None if path in routes.UNLIMITED else self._services.rates.take_of_address(address)
+        if refused is not None:
+            rate, wait_s = refused
+            raise Refused(
+                429,
+                f"Too many requests come from the address {address}: {rate.per_s} a second are taken, {rate.burst} at once. "
+                f"Try again in {wait_s} s.",
                 headers={"Retry-After": str(wait_s)},
             )
 
