@@ -1,7 +1,10 @@
 """Policies: what a file may say, what is remembered, and that checks mean what oslo.policy says they mean."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +19,9 @@ from breezeblock.api.policy import BASE, RULES, Policy, PolicyError, Target, loa
 from breezeblock.api.policy.registered import get_enforcer, list_rules, sample
 from breezeblock.api.policy.rights import LOOK_S, REMEMBERED_MOST
 from breezeblock.model.ids import ProjectId, UserId
+from breezeblock.testing.virtual import VirtualClock, VirtualEnv
+
+T = TypeVar("T")
 
 RULE: Final = "volume:delete"
 
@@ -269,6 +275,43 @@ def test_an_empty_file_lifts_no_restriction(tmp_path: Path, text: str) -> None:
     with capture_logs() as logged:
         assert in_virtual_time(scenario()) is False
     assert [line["event"] for line in logged] == ["policy.refused"]
+
+
+class SlowThreads:
+    """Implements `Threads`: what is read is what was there when it began, and the first reading takes longest."""
+
+    def __init__(self, *takes_s: float) -> None:
+        self.takes_s = list(takes_s)
+
+    async def run(self, f: Callable[[], T]) -> T:
+        done = f()
+        await VirtualClock().sleep(self.takes_s.pop(0))
+        return done
+
+
+def test_a_file_is_looked_at_by_one_request_at_a_time(tmp_path: Path) -> None:
+    """Two that overlap, on a slow filesystem, could have the older text taken last; nobody waits for either."""
+
+    async def scenario() -> list[bool]:
+        quick = virtual_env()
+        assert isinstance(quick, VirtualEnv)
+        env = replace(quick, threads=SlowThreads(5.0, 0.1))
+        policy = Policy(env=env, file=written(tmp_path, f'{RULE}: "role:first"'))
+        written(tmp_path, f'{RULE}: "role:second"')
+        await env.clock.sleep(LOOK_S)
+        looking = asyncio.ensure_future(policy.refresh())
+        await env.clock.sleep(2 * LOOK_S)
+        written(tmp_path, f'{RULE}: "role:third"')
+        began = env.clock.boottime()
+        await policy.refresh()
+        assert env.clock.boottime() == began
+        await looking
+        seen = [policy.rights(caller("second")).may(RULE)]
+        await env.clock.sleep(2 * LOOK_S)
+        await policy.refresh()
+        return [*seen, policy.rights(caller("third")).may(RULE)]
+
+    assert in_virtual_time(scenario()) == [True, True]
 
 
 def test_a_file_of_comments_is_the_defaults(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class Policy:
         self._text = ""
         self._told: tuple[str, ...] = ()
         self._look_at = 0.0
+        self._looks = False
         self._take(defaults())
         if file is not None:
             assert env is not None, "a file is looked at by a clock"
@@ -119,12 +120,19 @@ class Policy:
 
     async def refresh(self) -> None:
         """Read the file again if a second has gone by. One that cannot be used is told once, and the last good one stays."""
-        if self._file is None or self._env is None or self._env.clock.boottime() < self._look_at:
+        if self._file is None or self._env is None or self._looks or self._env.clock.boottime() < self._look_at:
             return
-        self._look_at = self._env.clock.boottime() + LOOK_S  # before the reading: the others go on meanwhile
-        file = self._file
+        # One look at a time, and the others go on meanwhile: of two, the one that has read first could be taken last.
+        self._looks = True
         try:
-            text = await self._env.threads.run(lambda: _read(file))
+            await self._look(self._file, self._env)
+        finally:
+            self._looks = False
+            self._look_at = self._env.clock.boottime() + LOOK_S
+
+    async def _look(self, file: Path, env: Env) -> None:
+        try:
+            text = await env.threads.run(lambda: _read(file))
             if text != self._text:
                 self._text = text
                 self._take(read_book(text))
