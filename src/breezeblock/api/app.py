@@ -44,8 +44,9 @@ SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"server", b"breezeblock"),
 )
-# A line of the log has no more of a URL than this.
+# A line of the log has no more of a URL than this, and of a method, which is any word to HTTP.
 _PATH_LOGGED: Final = 1024
+_METHOD_LOGGED: Final = 32
 UNKNOWN_URL: Final = "There is no such URL."
 
 
@@ -98,7 +99,9 @@ class RequestIds:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
-                log.exception("request.broke", method=scope["method"], path=scope["path"][:_PATH_LOGGED])
+                log.exception(
+                    "request.broke", method=scope["method"][:_METHOD_LOGGED], path=scope["path"][:_PATH_LOGGED]
+                )
                 if started:
                     raise
                 await errors.fault(500, errors.BROKEN)(scope, receive, send_with_id)
@@ -142,8 +145,8 @@ class Dispatch:
             microversions.mark(response.headers, version)
         if scope["method"] not in ("GET", "HEAD"):
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
-            path = scope["path"][:_PATH_LOGGED]
-            log.info("request.answered", method=scope["method"], path=path, status=response.status_code)
+            method, path = scope["method"][:_METHOD_LOGGED], scope["path"][:_PATH_LOGGED]
+            log.info("request.answered", method=method, path=path, status=response.status_code)
         self._count(kind, response.status_code, began)
         await self._audit(entry, response.status_code, bytes(response.body))
         await response(scope, receive, send)
@@ -186,7 +189,11 @@ class Dispatch:
         route = match.routes.get(method)
         if route is None:
             allowed = ", ".join(sorted(match.routes))
-            raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
+            raise Refused(
+                405,
+                f"This URL does not take {method[:_METHOD_LOGGED]}: it takes {allowed}.",
+                headers={"Allow": allowed},
+            )
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
         caller = await self._caller(asked, match)
