@@ -460,8 +460,9 @@ METRICS = """
 
 It does not matter which of the API processes answers. What processes count themselves (requests, rings) lies in memory that
 all of them on a machine share: a process that is killed takes nothing with it, and the counters begin anew when `up` does.
-Everything else is read from the database when it is asked for, so every API of a cluster says the same: scrape one, or take the
-`max` and not the `sum`. "Recently" is within the last five minutes, by the database's rows; divide by 300 for a rate.
+Everything else is read from the database then, so every API of a cluster says the same: scrape one, or take the
+`max` and not the `sum`. Each process keeps the text for a second, since anybody may ask for it. "Recently" is within the last
+five minutes, by the database's rows; divide by 300 for a rate.
 """
 
 WATCH = """\

@@ -17,6 +17,12 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="none believes every caller; http_basic knows users by files; keystone takes Keystone's tokens."
         ),
     ] = "none"
+    hosts: Annotated[
+        list[Word],
+        Meta(
+            max_length=64, description="none: names that the API may be asked for by, besides localhost and 127.0.0.1."
+        ),
+    ] = field(default_factory=list)
     htpasswd_file: Annotated[
         Path | None, Meta(description="http_basic: who has which password, as `htpasswd -B` writes it.")
     ] = None

@@ -18,6 +18,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         PerSecond, Meta(description="Requests a second of one project that change something; 0 is no limit.")
     ] = 0
     writes_burst: Annotated[PerSecond, Meta(description="So many at once; 0 is those of a second.")] = 0
+    address_per_s: Annotated[
+        PerSecond,
+        Meta(description="Requests a second of one address (IPv6: a /64), before anybody is known; 0 is no limit."),
+    ] = 0
+    address_burst: Annotated[PerSecond, Meta(description="So many at once; 0 is those of a second.")] = 0
     connections: Annotated[
         int, Meta(ge=16, le=65_536, description="Connections that one API process holds; more wait in the kernel.")
     ] = 1024

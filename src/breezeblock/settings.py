@@ -482,4 +482,4 @@ def _shown(name: str, value: object) -> str:
         return repr(value)
     if value is None:
         return json.dumps("")
-    return json.dumps(mask_url_secrets(str(value)), ensure_ascii=False)
+    return json.dumps(mask_url_secrets(str(value), is_url=True), ensure_ascii=False)

@@ -40,7 +40,7 @@ def _proxy(written: str) -> Iterator[Found]:
 
 def contradictions_of_limits(limits: Limits) -> Iterator[Found]:
     """A burst without a rate would be ignored without a word; one that is less than a second's requests would be the rate."""
-    for what in ("reads", "writes"):
+    for what in ("reads", "writes", "address"):
         per_s, burst = getattr(limits, f"{what}_per_s"), getattr(limits, f"{what}_burst")
         if burst and not per_s:
             yield f"limits.{what}_burst", burst, f"expected {what}_per_s as well: without it there is no limit"

@@ -17,8 +17,10 @@ Found = tuple[str, object, str]
 """Key, value, and what was expected instead."""
 
 _KEYSTONE: Final = ("keystone",)
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 # Which strategies an option is for; what is not here is for all.
 _FOR: Final[Mapping[str, tuple[str, ...]]] = {
+    "hosts": ("none",),
     "htpasswd_file": ("http_basic",),
     "users_file": ("http_basic",),
     "cache_s": ("http_basic", "keystone"),
@@ -56,6 +58,9 @@ def contradictions_of_auth(settings: Settings) -> Iterator[Found]:
         reason = "auth.strategy is none, which believes every caller, so only this machine may call"
         way_out = "use 127.0.0.1 and let a proxy that checks its callers forward to it, or set auth.strategy"
         yield "api.host", host, f"{reason}; {way_out} (docs/howto/identify-callers.md)"
+    for name in auth.hosts:
+        if not _HOST.fullmatch(name):
+            yield "auth.hosts", name, "expected a name or an address as in a URL, without a port: storage.example.org"
     yield from _needless(auth)
     for option in _NEEDED[auth.strategy]:
         if not getattr(auth, option):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from breezeblock.api.auth import Authenticate, believe_everyone
+from breezeblock.api.auth import Authenticate, BelieveEveryone
 from breezeblock.backup.contract import ObjectStore
 from breezeblock.backup.engine import Shares
 from breezeblock.backup.seal import MasterKeyError, master_key
@@ -110,7 +110,7 @@ async def open_identity(settings: Settings, env: Env) -> Authenticate:
         tokens = Tokens(ask, clock=env.clock, cache_s=chosen.cache_s, outage_s=chosen.outage_s)
         sends_to = chosen.www_authenticate_uri or chosen.auth_url
         return Keystone(tokens, service_roles=chosen.service_roles, sends_to=sends_to)
-    return believe_everyone
+    return BelieveEveryone(chosen.hosts)
 
 
 def open_outlets(settings: Settings, env: Env) -> Mapping[str, Outlet]:

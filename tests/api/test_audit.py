@@ -99,3 +99,15 @@ def test_settings_choose_where_lines_go(tmp_path: Path) -> None:
     assert open_audit(Audit()) is None
     assert isinstance(open_audit(Audit(to="log")), LogAudit)
     assert isinstance(open_audit(Audit(to="file", file=tmp_path / "audit.log")), FileAudit)
+
+
+def test_no_request_makes_a_long_line(api: Api, file: Path) -> None:
+    """Anybody may send any word as a method, and a long name in a URL; who writes lines down pays for each byte of them."""
+    with capture_logs() as logged:
+        answers = [api("BREW" * 2000, "/v3/p1/volumes"), api("DELETE", f"/v3/p1/volumes/{'x' * 15_000}")]
+
+    assert [one.status_code for one in answers] == [405, 404]
+    assert all(len(line) < 4000 for line in file.read_text().splitlines())
+    assert [line["method"] for line in lines(file)] == ["BREW" * 8, "DELETE"]
+    assert all(len(str(line)) < 3000 for line in logged)
+    assert len(answers[0].text) < 500

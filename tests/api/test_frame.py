@@ -9,6 +9,7 @@ from tests.api.world import Api
 from breezeblock.api import microversions, policy, routes
 from breezeblock.api.incoming import BODY_BYTES_MAX
 from breezeblock.api.routing import Handler, Route
+from breezeblock.store import tables
 
 REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -139,6 +140,50 @@ def test_a_page_in_a_browser_is_not_believed(open_api: Api) -> None:
 
     assert answer.status_code == 403
     assert "auth.strategy" in answer.json()["forbidden"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 403), ("none", 200)]
+)
+def test_a_page_that_only_shows_a_picture_of_ours_is_not_believed(open_api: Api, site: str, status: int) -> None:
+    """Then a browser names no origin. Some GETs of this API change something. What its user typed is no page's request."""
+    assert open_api("GET", "/v3/p1/volumes", headers={"Sec-Fetch-Site": site}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8776", 200),
+        ("127.0.0.1:8776", 200),
+        ("127.8.9.10", 200),
+        ("[::1]:8776", 200),
+        ("here:1", 200),  # as the settings say
+        ("HERE", 200),
+        ("", 200),
+        ("evil.example:8776", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example:8776", 403),
+        ("127.0.0.1@evil.example", 403),
+        ("localhost,evil.example", 403),
+        ("192.0.2.1:8776", 403),
+        ("[2001:db8::1]:8776", 403),
+        ("x" * 300, 403),
+    ],
+)
+def test_a_name_that_anybody_may_own_is_not_believed(open_api: Api, host: str, status: int) -> None:
+    """Its owner lets it mean 127.0.0.1 once the page is there, and to the browser everything is of that one place."""
+    answer = open_api("POST", "/v3/p1/volumes", {"volume": {"size": 1}}, headers={"Host": host})
+
+    assert (answer.status_code == 403) == (status == 403), answer.text
+    if status == 403:
+        told = answer.json()["forbidden"]["message"]
+        assert "auth.hosts" in told and host[:20] in told and len(told) < 400
+        assert open_api.count(tables.volumes) == 0
+
+
+def test_with_a_way_to_know_callers_any_name_will_do(api: Api) -> None:
+    assert api("GET", "/v3/p1/volumes", headers={"Host": "storage.example.org"}).status_code == 200
 
 
 # --- URLs and bodies -------------------------------------------------------------------------------------------------

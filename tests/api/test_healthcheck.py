@@ -7,7 +7,7 @@ import pytest
 from tests.api.world import Api
 from tests.store.given import in_virtual_time
 
-from breezeblock.api.health import KEPT_S, LEAVING, NO_DATABASE, NO_TABLES, OLD_TABLES, SLOW_DATABASE, Health
+from breezeblock.api.health import KEPT_S, LEAVING, LOOK_S, NO_DATABASE, NO_TABLES, OLD_TABLES, SLOW_DATABASE, Health
 from breezeblock.model.errors import Unavailable
 from breezeblock.store import schema
 from breezeblock.testing.virtual import VirtualClock
@@ -77,10 +77,24 @@ def test_a_database_that_hangs_is_told_in_time_and_asked_by_one() -> None:
         database = Database(schema.HEAD, takes_s=10.0)
         health = Health(database, VirtualClock())
         found = [await health.reasons() for _ in range(3)]
-        await asyncio.sleep(10)
+        await asyncio.sleep(10.0 - 3 * LOOK_S)
         return [*found, await health.reasons()], database.asked
 
     assert in_virtual_time(look()) == ([(SLOW_DATABASE,)] * 3 + [()], 1)
+
+
+def test_what_was_found_long_ago_is_not_told() -> None:
+    """A look took too long, nobody waited for its end, and the database has gone since."""
+
+    async def look() -> list[tuple[str, ...]]:
+        database = Database(schema.HEAD, takes_s=5.0)
+        health = Health(database, VirtualClock())
+        found = [await health.reasons()]
+        await asyncio.sleep(3600)
+        database.answer, database.takes_s = Unavailable("gone"), 0.1
+        return [*found, await health.reasons()]
+
+    assert in_virtual_time(look()) == [(SLOW_DATABASE,), (NO_DATABASE,)]
 
 
 def with_revision(api: Api, revision: str) -> Api:

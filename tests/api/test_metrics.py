@@ -12,24 +12,29 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.api.builders import POOL
 from tests.api.world import Api, Bell
 from tests.databases import statements
+from tests.store.given import in_virtual_time
 
 from breezeblock import settings
 from breezeblock.api import metrics
 from breezeblock.api.app import build_app
 from breezeblock.api.call import Services
+from breezeblock.api.scrapes import KEPT_S, Scrapes
 from breezeblock.env.byte_counts import ByteCounts
 from breezeblock.env.real import real_env
+from breezeblock.model.errors import Unavailable
 from breezeblock.resources.measures import RECENT_US
 from breezeblock.store import tables
 from breezeblock.store.dialects import open_engine
 from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.run import Store
+from breezeblock.testing.virtual import VirtualClock
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 QUEUE = POOL["queue"]
 
 
 def scraped(api: Api, *, token: str | None = None) -> Samples:
+    api.forget_scrapes()
     answer = api("GET", "/metrics", token=token)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -273,3 +278,65 @@ def test_every_metric_that_is_declared_is_given_and_no_other(api: Api) -> None:
     given = {family.name for family in text_string_to_metric_families(text)}
 
     assert given == {one.name for one in metrics.DECLARED}
+
+
+# --- however many ask -------------------------------------------------------------------------------------------------
+
+
+def test_within_a_second_it_is_made_once_for_all_who_ask(api: Api) -> None:
+    """Anybody may ask for it, as often as he likes: no statement and no formatting is paid for each time."""
+    first = api("GET", "/metrics", token=None)
+    api("GET", "/v3/p1/volumes")
+
+    with statements() as seen:
+        again = [api("GET", "/metrics", token=None) for _ in range(5)]
+
+    assert seen == []
+    assert {one.content for one in again} == {first.content}
+    assert of(scraped(api), "http_request_duration_seconds_count", method="GET", route="/v3/volumes", status="200") == 1
+
+
+class Making:
+    """Makes texts, slowly, and counts how often; the first one fails if that is wanted."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.made = self.at_once = self.at_once_most = 0
+        self.fails = fails
+
+    async def __call__(self) -> bytes:
+        self.made += 1
+        self.at_once += 1
+        self.at_once_most = max(self.at_once_most, self.at_once)
+        await VirtualClock().sleep(0.5)
+        self.at_once -= 1
+        if self.fails and self.made == 1:
+            raise Unavailable("gone")
+        return f"{self.made}".encode()
+
+
+def test_one_at_a_time_makes_it_and_a_second_later_anew() -> None:
+    async def asks() -> list[bytes]:
+        making, clock = Making(), VirtualClock()
+        scrapes = Scrapes(clock)
+        seen = set(await asyncio.gather(*(scrapes.text(making) for _ in range(50))))
+        await clock.sleep(KEPT_S / 2)
+        seen.add(await scrapes.text(making))
+        assert seen == {b"1"}
+        await clock.sleep(KEPT_S / 2)
+        later = set(await asyncio.gather(*(scrapes.text(making) for _ in range(50))))
+        assert making.at_once_most == 1
+        return [*seen, *later]
+
+    assert in_virtual_time(asks()) == [b"1", b"2"]
+
+
+def test_what_could_not_be_made_is_not_kept() -> None:
+    """All who have waited for it are told, and the next to ask finds it made."""
+
+    async def asks() -> tuple[list[type], bytes]:
+        making = Making(fails=True)
+        scrapes = Scrapes(VirtualClock())
+        failed = await asyncio.gather(*(scrapes.text(making) for _ in range(3)), return_exceptions=True)
+        return [type(one) for one in failed], await scrapes.text(making)
+
+    assert in_virtual_time(asks()) == ([Unavailable] * 3, b"2")

@@ -1,15 +1,18 @@
 """How fast a project may ask, and what it is told when it asks faster."""
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.api.world import Api
 from tests.store.given import in_virtual_time
 
+from breezeblock.api.auth import Asking, Caller
 from breezeblock.api.rates import BUCKETS_MOST, Rates
 from breezeblock.options_limits import Limits
 from breezeblock.testing.virtual import VirtualClock
@@ -79,6 +82,35 @@ def test_no_number_of_projects_takes_more_memory() -> None:
     assert in_virtual_time(asks()) == BUCKETS_MOST
 
 
+def test_an_address_has_a_bucket_for_everything() -> None:
+    """However it is written; one of IPv6 is that of its network, since who has one there has all of them."""
+
+    async def asks() -> list[bool]:
+        rates = Rates(Limits(address_per_s=1, address_burst=2), VirtualClock(), processes=1)
+        asked = [
+            "192.0.2.1",
+            "::ffff:192.0.2.1",
+            "64:ff9b::192.0.2.1",
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db8::3",
+            "2001:db8:0:1::1",
+        ]
+        return [rates.take_of_address(address) is None for address in asked]
+
+    assert in_virtual_time(asks()) == [True, True, False, True, True, False, True]
+
+
+def test_no_number_of_addresses_takes_more_memory() -> None:
+    async def asks() -> int:
+        rates = Rates(Limits(address_per_s=5), VirtualClock(), processes=1)
+        for number in range(BUCKETS_MOST + 500):
+            rates.take_of_address(str(ipaddress.IPv4Address(number)))
+        return len(rates._addresses)
+
+    assert in_virtual_time(asks()) == BUCKETS_MOST
+
+
 # --- through the API --------------------------------------------------------------------------------------------------
 
 
@@ -136,3 +168,52 @@ def test_a_refusal_is_json(slow_api: Api) -> None:
         answer = slow_api("PUT", "/v3/p1/volumes/none", {"volume": {}})
 
     assert json.loads(answer.content).keys() == {"overLimit"}
+
+
+# --- before anybody is known ------------------------------------------------------------------------------------------
+
+
+async def nobody_asks(asking: Asking) -> Caller:
+    """What an identity service costs."""
+    raise AssertionError(f"{asking.address} was asked who it is")
+
+
+@pytest.fixture
+def crowded_api(tmp_path: Path) -> Iterator[Api]:
+    """One request in half a minute of each address, behind a proxy; nobody may be asked who he is."""
+    loop = asyncio.new_event_loop()
+    environ = {
+        "BREEZEBLOCK_API__WORKERS": "30",
+        "BREEZEBLOCK_API__TRUSTED_PROXIES": '["127.0.0.1"]',
+        "BREEZEBLOCK_LIMITS__ADDRESS_PER_S": "1",
+    }
+    api = Api(tmp_path, loop, environ=environ, authenticate=nobody_asks)
+    yield api
+    api.close()
+    loop.close()
+
+
+def come(api: Api, address: str, *, path: str = "/v3/p1/volumes", method: str = "GET") -> httpx.Response:
+    return api(method, path, headers={"X-Forwarded-For": address}, body={} if method == "POST" else None)
+
+
+def test_an_address_that_asks_too_fast_is_refused_before_anybody_asks_who_it_is(crowded_api: Api) -> None:
+    """And another one is not; nobody else's requests are in its way."""
+    first = come(crowded_api, "192.0.2.1", path="/nowhere")
+    refused = [come(crowded_api, "192.0.2.1"), come(crowded_api, "192.0.2.1", method="POST")]
+
+    assert first.status_code == 404
+    assert [one.status_code for one in refused] == [429, 429]
+    assert refused[0].headers["Retry-After"] == "30"
+    message = refused[0].json()["overLimit"]["message"]
+    assert "192.0.2.1" in message and "1 a second" in message
+    assert come(crowded_api, "192.0.2.2", path="/").status_code == 300
+    text = come(crowded_api, "192.0.2.3", path="/metrics").text
+    assert 'request_duration_seconds_count{method="GET",route="/v3/volumes",status="429"} 1.0' in text
+
+
+def test_who_looks_after_our_health_may_always(crowded_api: Api) -> None:
+    answers = [come(crowded_api, "192.0.2.1", path="/healthcheck").status_code for _ in range(5)]
+
+    assert answers == [200] * 5
+    assert come(crowded_api, "192.0.2.1", path="/").status_code == 300

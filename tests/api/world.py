@@ -30,6 +30,7 @@ from breezeblock.api.audit import Audit
 from breezeblock.api.auth import IMPLIED, Asking, Authenticate, Caller, require_same_project
 from breezeblock.api.call import Services
 from breezeblock.api.policy import Policy
+from breezeblock.api.scrapes import Scrapes
 from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.model.ids import ProjectId, UserId
@@ -105,6 +106,7 @@ class Api:
         self.bell = Bell()
         chosen = {
             "BREEZEBLOCK_SERVICE__DATA_DIR": str(folder),
+            "BREEZEBLOCK_AUTH__HOSTS": '["here"]',
             "BREEZEBLOCK_BACKUP_STORES__DEFAULT__TYPE": "folder",
             "BREEZEBLOCK_BACKUP_STORES__FAR__AVAILABILITY_ZONE": "attic",
             "BREEZEBLOCK_BACKUP_STORES__CINDERS__TYPE": "cinder-posix",
@@ -182,6 +184,10 @@ class Api:
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         return self._run(self._store.read(_rows, table))
+
+    def forget_scrapes(self) -> None:
+        """From now on `/metrics` tells what is then, as if its second had gone by."""
+        object.__setattr__(self.services, "scrapes", Scrapes(self._env.clock))
 
     def limit_waiting(self, seconds: float) -> None:
         """From now on requests wait so long for what an operation finds out."""

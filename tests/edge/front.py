@@ -34,7 +34,9 @@ def front(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[in
     """Serve, and give the port."""
     folder.mkdir(parents=True, exist_ok=True)
     named = {f"BREEZEBLOCK_{name}": value for name, value in (environ or {}).items()}
-    chosen = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder), **named}).settings
+    # Requests here are for a host called x.
+    base = {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder), "BREEZEBLOCK_AUTH__HOSTS": '["x"]'}
+    chosen = settings.load(None, base | named).settings
     schema.upgrade(chosen.database.url)
     with socket.create_server((HOST, 0), backlog=1024) as listening:
         listening.setblocking(False)

@@ -11,12 +11,14 @@ SERVICE_USER: Final = ("breezeblock", "passwordofbreezeblock")
 NOVA: Final = ("nova", "passwordofnova")
 ANN, BOB, MAX = (("ann", "passwordofann"), ("bob", "passwordofbob"), ("max", "passwordofmax"))
 ONE, TWO = "one", "two"
+# The project of administrators, as operators of large clouds name one.
+RESOURCE: Final = f"[resource]\nadmin_project_domain_name = Default\nadmin_project_name = {Keystone.PROJECT}\n"
 
 
 @pytest.fixture(scope="session")
 def identity() -> Iterator[Keystone]:
     """Ann is a member of project one, Bob of two, and Max only reads one; Nova is a service."""
-    with needed(keystone()) as server:
+    with needed(keystone(more=RESOURCE)) as server:
         for who in (SERVICE_USER, NOVA):
             server.add_user(*who, project="service", roles=("service",))
         server.add_user(*ANN, project=ONE)

@@ -50,6 +50,29 @@ def test_others_are_not_slowed(address: str, is_slowed: bool) -> None:
     assert run(test) == is_slowed
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("192.0.2.1", "::ffff:192.0.2.1"),
+        ("192.0.2.1", "64:ff9b::192.0.2.1"),
+        ("192.0.2.1", "2002:c000:201::1"),
+        ("2002:c000:201:1::1", "2002:c000:201:2::1"),
+        ("64:ff9b::c000:201", "::ffff:c000:201"),
+    ],
+)
+def test_an_address_is_itself_however_it_is_written(first: str, second: str) -> None:
+    """Who comes through a NAT64 or a tunnel does not share his failures with all who do, and does not lose them."""
+
+    async def test(held: Brakes) -> tuple[float, float]:
+        for _ in range(6):
+            await held.begin(user="ann", address=first)
+        return await waited_s(held, "bob", second), await waited_s(held, "cid", "64:ff9b::192.0.2.2")
+
+    slowed, other = run(test)
+    assert slowed > 0
+    assert other == 0
+
+
 def test_attempts_at_once_count_at_once() -> None:
     """A thousand in parallel are not all within the first few; and few of them may wait."""
 

@@ -82,6 +82,7 @@ def test_a_token_tells_user_project_and_roles(door: Open, identity: Keystone) ->
 
     assert caller.roles == {"member", "reader"}
     assert (caller.is_service, caller.quota) == (False, None)
+    assert (caller.is_admin_project, admin.is_admin_project) == (False, True)
     assert one.come(ann, project=caller.project_id) == caller
     assert one.come(identity.token(*MAX, project=ONE)).roles == {"reader"}
     assert "admin" in admin.roles

@@ -105,6 +105,51 @@ def test_an_expired_token_is_bad_without_a_question() -> None:
     run(test)
 
 
+def test_what_keystone_said_before_a_token_ended_does_not_hold_for_a_service_after_it() -> None:
+    """How long it may be used then is for Keystone to say. Its answer to that holds for the window, as any."""
+
+    async def test(keystone: Said, held: Tokens) -> None:
+        await VirtualClock().sleep(LIFE_S - 10)
+        assert await held.look_up("a", expired_too=True) is not None
+        await VirtualClock().sleep(20)
+        keystone.good.clear()
+        assert await held.look_up("a", expired_too=True) is None
+        keystone.good.add("a")
+        await VirtualClock().sleep(tokens.BAD_S)
+        for _ in range(3):
+            assert await held.look_up("a", expired_too=True) is not None
+        assert keystone.asked == [("a", True)] * 3
+
+    run(test)
+
+
+def test_a_token_that_has_ended_is_good_for_nobody_in_an_outage() -> None:
+    """A service that vouches does not make it live longer than Keystone says, which says nothing now."""
+
+    async def test(keystone: Said, held: Tokens) -> None:
+        await VirtualClock().sleep(LIFE_S + 10)
+        assert await held.look_up("a", expired_too=True) is not None
+        keystone.away = True
+        await VirtualClock().sleep(CACHE_S - 20)
+        assert await held.look_up("a", expired_too=True) is not None  # its window is not over
+        await VirtualClock().sleep(20)
+        assert await is_away(held, "a", expired_too=True)
+        assert await held.look_up("a") is None
+
+    run(test)
+
+
+def test_a_token_that_ends_while_keystone_is_waited_for_has_ended() -> None:
+    async def test(keystone: Said, held: Tokens) -> None:
+        await VirtualClock().sleep(LIFE_S - CACHE_S - 5)
+        await held.look_up("a")
+        keystone.away, keystone.takes_s = True, 10.0
+        await VirtualClock().sleep(CACHE_S)
+        assert await is_away(held, "a")
+
+    run(test)
+
+
 def test_bad_tokens_are_remembered_for_a_moment() -> None:
     """And an expired one is bad only for who comes without a service."""
 

@@ -42,6 +42,17 @@ def test_comments_and_empty_lines_are_left_out(files: Files) -> None:
     assert list(read_users(files.passwords, files.users).by_name) == ["ann"]
 
 
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_the_end_of_a_line_ends_it(files: Files, sign: str) -> None:
+    """Whoever may choose a name does not write a line of its own with it."""
+    files.passwords.write_bytes(f"bob{sign}ann:{GOOD}\r\n".encode())
+    files.users.write_text('[ann]\nproject = "p1"\n')
+
+    found = read_users(files.passwords, files.users)
+
+    assert (dict(found.by_name), found.without_a_table) == ({}, (f"bob{sign}ann",))
+
+
 @pytest.mark.parametrize("prefix", [b"2a", b"2b", b"2y"])
 def test_each_spelling_of_bcrypt_is_taken(files: Files, prefix: bytes) -> None:
     files.passwords.write_text(f"ann:{hashed('right', prefix=prefix)}\n")

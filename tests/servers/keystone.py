@@ -63,8 +63,9 @@ class Keystone(Server):
     PROJECT: Final = "admin"
     REGION: Final = "one"
 
-    def __init__(self, home: Home, name: str = "keystone") -> None:
+    def __init__(self, home: Home, name: str = "keystone", *, more: str = "") -> None:
         self._bin = environment("keystone", REQUIREMENTS) / "bin"
+        self._more = more
         super().__init__(home, name)
         self.url: Final = f"http://{self.host}:{self.port}/v3"
         self._data = self.folder / "data"
@@ -181,7 +182,7 @@ class Keystone(Server):
         return folder / "keystone.conf"
 
     def _configure(self, folder: Path) -> None:
-        self._conf(folder).write_text(_CONFIGURATION.format(folder=folder))
+        self._conf(folder).write_text(_CONFIGURATION.format(folder=folder) + self._more)
 
     def _make(self, folder: Path) -> None:
         """An empty database, and keys for tokens."""
@@ -208,6 +209,6 @@ def _mine() -> str:
     return grp.getgrgid(os.getgid()).gr_name
 
 
-def keystone() -> AbstractContextManager[Keystone]:
-    """A server of one's own for the length of a block."""
-    return running("ks", Keystone)
+def keystone(*, more: str = "") -> AbstractContextManager[Keystone]:
+    """A server of one's own for the length of a block; `more` are sections of its configuration."""
+    return running("ks", lambda home: Keystone(home, more=more))

@@ -46,6 +46,9 @@ def test_who_knows_his_callers_may_listen_anywhere(tmp_path: Path, text: str) ->
         (f"{KEYSTONE}service_roles = []\n", "length >= 1"),
         (f"{KEYSTONE}cache_s = -1.0\n", "expected float >= 0"),
         ('[api]\nauth = "none"\n', "unknown key"),
+        ('[auth]\nhosts = ["a:8776"]\n', "without a port"),
+        ('[auth]\nhosts = ["http://a"]\n', "as in a URL"),
+        (f'{KEYSTONE}hosts = ["a"]\n', "only none have this option; expected none with keystone"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:

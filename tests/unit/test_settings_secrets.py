@@ -129,6 +129,7 @@ def test_options_with_urls_and_passwords_are_secrets_and_places_are_none() -> No
         ({"API__TRUSTED_PROXIES": "10.0.0.1/24"}, "expected an address or a network"),
         ({"API__TRUSTED_PROXIES": '["10.0.0.1", "::/0"]'}, "everybody would be believed"),
         ({"LIMITS__READS_BURST": "5"}, "expected reads_per_s as well"),
+        ({"LIMITS__ADDRESS_BURST": "5"}, "expected address_per_s as well"),
         ({"LIMITS__WRITES_PER_S": "9", "LIMITS__WRITES_BURST": "5"}, "expected at least writes_per_s, 9"),
         ({"LIMITS__BODY_TIMEOUT_S": "0"}, "expected float >= 0.1"),
     ],

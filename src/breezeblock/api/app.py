@@ -5,7 +5,7 @@
     3. its URL and headers are within bounds                                   (Dispatch, incoming.py)
     4. its URL names a route and perhaps a project                             (Dispatch)
     5. its microversion is read                                                 (Dispatch)
-    6. its caller is known, and asks no faster than it may                      (Dispatch, auth.py, rates.py)
+    6. its address asks no faster than it may; its caller is known, and does not, either  (Dispatch, auth.py, rates.py)
     7. its handler runs; refusals become answers by the table                   (Dispatch, errors.py)
 
 Middlewares are plain ASGI: one that buffers or starts tasks would cost more than all of the rest.
@@ -44,13 +44,15 @@ SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"server", b"breezeblock"),
 )
-# A line of the log has no more of a URL than this.
+# A line of the log has no more of a URL than this, and of a method, which is any word to HTTP.
 _PATH_LOGGED: Final = 1024
+_METHOD_LOGGED: Final = 32
 UNKNOWN_URL: Final = "There is no such URL."
 
 
-def build_app(services: Services, *, authenticate: auth.Authenticate = auth.believe_everyone) -> Starlette:
-    """The whole API on these services."""
+def build_app(services: Services, *, authenticate: auth.Authenticate | None = None) -> Starlette:
+    """The whole API on these services. Without somebody who finds out who asks, everyone is believed."""
+    authenticate = authenticate or auth.BelieveEveryone(services.settings.auth.hosts)
     app = Starlette(middleware=[Middleware(RequestIds, ids=services.env.ids)])
     # For whatever matches none of its routes, of which it has none: a pattern would leave out paths with a line break.
     app.router.default = Dispatch(services, authenticate)
@@ -97,7 +99,9 @@ class RequestIds:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
-                log.exception("request.broke", method=scope["method"], path=scope["path"][:_PATH_LOGGED])
+                log.exception(
+                    "request.broke", method=scope["method"][:_METHOD_LOGGED], path=scope["path"][:_PATH_LOGGED]
+                )
                 if started:
                     raise
                 await errors.fault(500, errors.BROKEN)(scope, receive, send_with_id)
@@ -124,6 +128,7 @@ class Dispatch:
             bounded(scope)
             match = self._find(scope)
             kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
+            self._require_rate_of_address(scope["path"], reached.address)
             version = self._version(scope, headers)
             if match is None:
                 raise Refused(404, UNKNOWN_URL)
@@ -140,8 +145,8 @@ class Dispatch:
             microversions.mark(response.headers, version)
         if scope["method"] not in ("GET", "HEAD"):
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
-            path = scope["path"][:_PATH_LOGGED]
-            log.info("request.answered", method=scope["method"], path=path, status=response.status_code)
+            method, path = scope["method"][:_METHOD_LOGGED], scope["path"][:_PATH_LOGGED]
+            log.info("request.answered", method=method, path=path, status=response.status_code)
         self._count(kind, response.status_code, began)
         await self._audit(entry, response.status_code, bytes(response.body))
         await response(scope, receive, send)
@@ -184,7 +189,11 @@ class Dispatch:
         route = match.routes.get(method)
         if route is None:
             allowed = ", ".join(sorted(match.routes))
-            raise Refused(405, f"This URL does not take {method}: it takes {allowed}.", headers={"Allow": allowed})
+            raise Refused(
+                405,
+                f"This URL does not take {method[:_METHOD_LOGGED]}: it takes {allowed}.",
+                headers={"Allow": allowed},
+            )
         if not route.since <= version <= route.until:
             raise Refused(404, f"This URL does not exist in API version {version}.")
         caller = await self._caller(asked, match)
@@ -230,6 +239,18 @@ class Dispatch:
                 429,
                 f"Project {caller.project_id} asks too fast: {rate.per_s} requests a second that {what} are taken, "
                 f"{rate.burst} at once. Try again in {wait_s} s.",
+                headers={"Retry-After": str(wait_s)},
+            )
+
+    def _require_rate_of_address(self, path: str, address: str) -> None:
+        """Raises Refused (429) when more comes from an address than may, whoever sends it: nothing was paid for it yet."""
+        refused = None if path in routes.UNLIMITED else self._services.rates.take_of_address(address)
+        if refused is not None:
+            rate, wait_s = refused
+            raise Refused(
+                429,
+                f"Too many requests come from the address {address}: {rate.per_s} a second are taken, {rate.burst} at once. "
+                f"Try again in {wait_s} s.",
                 headers={"Retry-After": str(wait_s)},
             )
 

@@ -27,6 +27,8 @@ TYPE_URI: Final = "http://schemas.dmtf.org/cloud/audit/1.0/event"
 ACTIONS: Final = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _HAPPENED: Final = 400
 _PATH_MOST: Final = 1024
+# Any word is a method to HTTP, which bounds a request's line alone.
+_METHOD_MOST: Final = 32
 
 
 class _Asked(Protocol):
@@ -75,7 +77,7 @@ class Entry:
             origin = call.origin
             roles = sorted(call.caller.roles)
             initiator |= {"id": origin.user_id, "project_id": origin.project_id, "roles": roles}
-            target |= {"ids": dict(call.path)}
+            target |= {"ids": {name: value[:_PATH_MOST] for name, value in call.path.items()}}
             if call.action:
                 action = f"update/{call.action}"
             if status < _HAPPENED and (made := _made(body)):
@@ -92,7 +94,7 @@ class Entry:
             "reason": {"reasonType": "HTTP", "reasonCode": str(status)},
             "initiator": initiator,
             "target": target,
-            "method": self.method,
+            "method": self.method[:_METHOD_MOST],
             "request_id": self.request_id,
         }
 

@@ -7,16 +7,19 @@ A token without a colon (clients made for an identity service send what they hav
 administrator of the project in the URL, or of the default project where the URL has none.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from breezeblock.api.errors import Refused
 from breezeblock.model.ids import ProjectId, UserId
+from breezeblock.settings_auth import is_loopback
 
 ADMIN: Final = UserId("admin")
 SOMEBODY: Final = UserId("somebody")
 ID_CHARACTERS_MAX: Final = 255
 SHOWN_CHARACTERS: Final = 40
+_PORT: Final = re.compile(r":[0-9]*\Z")
 
 
 # What each role lets its holder do besides its own: identity services write all of them into a token.
@@ -38,6 +41,8 @@ class Caller(NamedTuple):
     """Whether another service of the cloud vouches for the request (a valid X-Service-Token)."""
     quota: Mapping[str, int] | None = None
     """Limits of the caller's project instead of the configured ones, by resource; what an operator has set wins."""
+    is_admin_project: bool = True
+    """Whether it is a project of administrators. Any is, unless an identity service that names one says otherwise."""
 
 
 class Asking(NamedTuple):
@@ -59,18 +64,40 @@ class Authenticate(Protocol):
     async def __call__(self, asking: Asking) -> Caller: ...
 
 
-async def believe_everyone(asking: Asking) -> Caller:
-    """The caller that the token names. Raises Refused: 400 when the URL names another project, 403 for a page in a browser.
+class BelieveEveryone:
+    """Implements `Authenticate`: the caller is whom the token names.
 
-    On the machine of whoever develops, any page that is open in a browser can send requests to this one.
+    On the machine of whoever develops, any page that is open in a browser can send requests to this one. It tells where it is
+    from if it is of another site. If it is of a name whose owner lets it mean 127.0.0.1 after the page was loaded, it is of our
+    own to the browser, and it can read the answers, too; but it has come by that name.
     """
-    if "origin" in asking.headers:
-        raise Refused(403, "Pages in browsers are not answered while every caller is believed: set auth.strategy.")
-    user, colon, project = asking.headers.get("x-auth-token", "").partition(":")
-    if not colon or not user or not project:
-        return Caller(ADMIN, ProjectId(asking.url_project or asking.default_project), IMPLIED["admin"])
-    require_same_project(asking.url_project, project)
-    return Caller(UserId(user), ProjectId(project), IMPLIED["admin"])
+
+    def __init__(self, hosts: Collection[str] = ()) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, asking: Asking) -> Caller:
+        """Raises Refused: 400 when the URL names another project, 403 for a page in a browser."""
+        self._require_no_page(asking.headers)
+        user, colon, project = asking.headers.get("x-auth-token", "").partition(":")
+        if not colon or not user or not project:
+            return Caller(ADMIN, ProjectId(asking.url_project or asking.default_project), IMPLIED["admin"])
+        require_same_project(asking.url_project, project)
+        return Caller(UserId(user), ProjectId(project), IMPLIED["admin"])
+
+    def _require_no_page(self, headers: Mapping[str, str]) -> None:
+        # A browser says `none` of what its user has asked for by hand, and what is no browser says nothing.
+        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+            raise Refused(403, "Pages in browsers are not answered while every caller is believed: set auth.strategy.")
+        host = headers.get("host", "")
+        name = _PORT.sub("", host).lower()
+        if host and not is_loopback(name) and name not in self._hosts:  # no browser leaves it out
+            shown = host if len(host) <= SHOWN_CHARACTERS else host[:SHOWN_CHARACTERS] + "…"
+            raise Refused(
+                403,
+                f"The API was asked for as {shown!r}, which need not be this machine's name: while every caller is believed, "
+                "that may be a page in a browser. Ask for 127.0.0.1 or localhost, have the name in auth.hosts, or set "
+                "auth.strategy.",
+            )
 
 
 def somebody(asking: Asking) -> Caller:

@@ -17,6 +17,7 @@ from breezeblock.api.health import Health
 from breezeblock.api.microversions import Version
 from breezeblock.api.policy import Policy, Rights, Target
 from breezeblock.api.rates import Rates
+from breezeblock.api.scrapes import Scrapes
 from breezeblock.env.contract import Env
 from breezeblock.model.errors import BadRequest, Forbidden
 from breezeblock.model.origin import Origin
@@ -61,12 +62,14 @@ class Services:
     rings: Mapping[str, int] = field(default_factory=dict)
     health: Health = field(init=False)
     rates: Rates = field(init=False)
+    scrapes: Scrapes = field(init=False)
 
     def __post_init__(self) -> None:
         # Of what is here already; a frozen value takes them this way only.
         object.__setattr__(self, "health", Health(self.store, self.env.clock))
         rates = Rates(self.settings.limits, self.env.clock, processes=self.settings.api.workers)
         object.__setattr__(self, "rates", rates)
+        object.__setattr__(self, "scrapes", Scrapes(self.env.clock))
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 # However many ask, the database is asked once in this time.
 KEPT_S: Final = 1.0
-# A balancer's own patience is often two seconds. A look that takes longer goes on, and the next to ask finds its end.
+# A balancer's own patience is often two seconds. A look that takes longer goes on, and who asks meanwhile waits for the same.
 LOOK_S: Final = 1.5
 LEAVING: Final = "This process is stopping: it answers what it has taken."
 NO_DATABASE: Final = "The database cannot be reached."
@@ -63,19 +63,19 @@ class Health:
     async def _database(self) -> str:
         if self._found_at is not None and self._clock.boottime() - self._found_at < KEPT_S:
             return self._found
-        if self._looking is None:
+        # What a look has found that nobody waited for any more may be of an hour ago: it is not told, but looked again.
+        if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look())
         looking = self._looking
         # Not cancelled when it takes too long: a thread that waits for a server cannot be called back.
         await asyncio.wait({looking}, timeout=LOOK_S)
-        if not looking.done():
-            return SLOW_DATABASE
-        if self._looking is looking:
-            self._looking = None
-            self._found, self._found_at = looking.result(), self._clock.boottime()
-        return looking.result()
+        return looking.result() if looking.done() else SLOW_DATABASE
 
     async def _look(self) -> str:
+        self._found, self._found_at = await self._reason(), self._clock.boottime()
+        return self._found
+
+    async def _reason(self) -> str:
         try:
             at: str | None = await self._store.read(schema.revision_of)
         except (Unavailable, Contended) as error:

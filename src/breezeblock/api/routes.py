@@ -32,6 +32,9 @@ TOP: Final[dict[str, Route]] = {
     "/openapi.json": Route("GET", "/openapi.json", versions.described(lambda: (ROUTES, TOP.values()))),
 }
 
+# Whoever watches the service asks these all the time, often for many others: no rate is theirs.
+UNLIMITED: Final = frozenset(path for path in TOP if path.startswith("/healthcheck"))
+
 # What can be asked of a volume by the key of a body: many things, from several modules.
 VOLUME_ACTIONS: Final = {
     **volumes.ACTIONS,

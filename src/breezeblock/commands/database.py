@@ -38,13 +38,13 @@ def _server(settings: Settings) -> Iterator[Connection]:
                 try:
                     connection = opened.enter_context(engine.connect())
                 except DatabaseError as error:
-                    problems.append(f"{mask_url_secrets(url)}: {str(error.orig).strip()}")
+                    problems.append(f"{mask_url_secrets(url, is_url=True)}: {str(error.orig).strip()}")
                     continue
                 yield connection
                 connection.rollback()
                 return
         except DatabaseError as error:
-            raise Failed(f"The database {mask_url_secrets(url)} cannot be read: {error.orig}.") from error
+            raise Failed(f"The database {mask_url_secrets(url, is_url=True)} cannot be read: {error.orig}.") from error
         finally:
             engine.dispose()
     raise Failed(f"No database answers: {'; '.join(problems)}.")

@@ -162,7 +162,7 @@ class Kept:
         self._tell_connected(url)
 
     def _tell_connected(self, url: str) -> None:
-        self._log.info("doorbell.connected", server=mask_url_secrets(url), again=bool(self._told))
+        self._log.info("doorbell.connected", server=mask_url_secrets(url, is_url=True), again=bool(self._told))
         self._told = ""
 
     def _end(self) -> None:
@@ -180,7 +180,7 @@ class Kept:
         reason = "the connection was closed" if error is None else type(error).__name__
         if not self._told:
             detail = mask_url_secrets(str(error or ""))
-            self._log.warning("doorbell.lost", server=mask_url_secrets(url), reason=reason, detail=detail)
+            self._log.warning("doorbell.lost", server=mask_url_secrets(url, is_url=True), reason=reason, detail=detail)
         self._told = reason
 
 

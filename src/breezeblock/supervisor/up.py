@@ -149,7 +149,7 @@ def _in_a_child(look: Callable[[], str]) -> str:
 
 def name_of(url: str) -> str:
     """A database as people know it: its file, or its URL without the password."""
-    return mask_url_secrets(url.removeprefix("sqlite:///"))
+    return mask_url_secrets(url.removeprefix("sqlite:///"), is_url=True)
 
 
 def _upgrade(urls: Sequence[str]) -> str:

@@ -7,9 +7,9 @@ moment ago does not get here: he is remembered (`http_basic.py`), so that nobody
 An attempt counts when it begins. Otherwise a thousand at once would all be within the first few.
 """
 
-import ipaddress
 from typing import Final, NamedTuple
 
+from breezeblock.api.addresses import counted_as
 from breezeblock.api.identity.remembered import Remembered
 from breezeblock.env.contract import Clock
 
@@ -25,7 +25,6 @@ KEPT_MOST: Final = 10_000
 # For one user or one address; each that waits is a connection of ours.
 WAITING_MOST: Final = 4
 _DOUBLINGS_MOST: Final = 16
-_NETWORK_BITS: Final = 64
 
 
 class TooManyAttempts(Exception):
@@ -101,17 +100,4 @@ class Brakes:
 
 
 def _keys(user: str, address: str) -> tuple[str, str]:
-    return f"user {user}", f"address {_network(address)}"
-
-
-def _network(address: str) -> str:
-    """The address itself; of IPv6 the network of 64 bits, since who has one address there has all of them."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
+    return f"user {user}", f"address {counted_as(address)}"

@@ -53,7 +53,13 @@ class Keystone:
                 403, "The token is for no project, and everything here is a project's: ask for one of a project."
             )
         require_same_project(asking.url_project, token.project_id)
-        return Caller(UserId(token.user_id), ProjectId(token.project_id), token.roles, is_service=is_service)
+        return Caller(
+            UserId(token.user_id),
+            ProjectId(token.project_id),
+            token.roles,
+            is_service=is_service,
+            is_admin_project=token.is_admin_project,
+        )
 
     async def _is_vouched_for(self, asking: Asking) -> bool:
         """Whether a service has sent its token along. Raises Refused (401) for one that is bad, or of no service."""

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 _RULES_ARE_KEPT: Final = {"OpenStack-Identity-Access-Rules": "1"}
 # Not found is its word for a bad token; the others are what servers in front of it say to one that is too long, or none at all.
 _BAD: Final = (400, 404, 413, 414, 431)
+# Of one question whether it is there at all; the caller has waited for `timeout_s` by then.
+PROBE_S: Final = 3.0
 _V3: Final = re.compile(r"/v3/*\Z")
 _MICROSECONDS: Final = 1_000_000
 
@@ -50,6 +52,8 @@ class _Token(Struct, frozen=True):
     project: _Named | None = None
     roles: list[_Role] = []
     application_credential: _Credential | None = None
+    is_admin_project: bool = True
+    """Only a Keystone that has a project of administrators says it: elsewhere any may be."""
 
 
 class _Answer(Struct, frozen=True):
@@ -70,21 +74,14 @@ class KeystoneClient:
     def validate(self, text: str, expired_too: bool) -> Token | None:
         """Whose a token is; None if it is bad. Raises KeystoneAway."""
         plugin = self._log_in()
-        query = "?nocatalog&allow_expired=1" if expired_too else "?nocatalog"
+        self._own_token(plugin)  # what goes wrong in logging in is by no fault of the caller's token
         try:
-            # Keystone's 401 here is about us, not about the token. The session logs in again then, and asks once more.
-            answer = self._session.get(
-                f"{self._base}/auth/tokens{query}",
-                auth=plugin,
-                headers={"X-Subject-Token": text, **_RULES_ARE_KEPT},
-                raise_exc=False,
-                log=False,
-            )
+            answer = self._ask(plugin, text, "&allow_expired=1" if expired_too else "")
         except exceptions.Unauthorized as error:
             self._log_out(plugin)
             raise self._refuses_us("its name or its password is wrong") from error
-        except (exceptions.ClientException, OSError) as error:  # OSError: there is no ca_file
-            raise KeystoneAway(f"{self._base}: {type(error).__name__}") from error
+        except (exceptions.ClientException, OSError) as error:
+            raise self._away(plugin, type(error).__name__) from error
         status = int(answer.status_code)
         if status in _BAD:
             return None
@@ -95,8 +92,46 @@ class KeystoneClient:
             )
             raise self._refuses_us(why)
         if status != 200:
-            raise KeystoneAway(f"{self._base} answered {status}", for_all=status != 500)
+            raise self._away(plugin, f"answered {status}")
         return _read(answer.content)
+
+    def _ask(self, plugin: Any, text: str, options: str = "", **more: Any) -> Any:
+        """What Keystone says of a token."""
+        # Its 401 here is about us, not about the token. The session logs in again then, and asks once more.
+        return self._session.get(
+            f"{self._base}/auth/tokens?nocatalog{options}",
+            auth=plugin,
+            headers={"X-Subject-Token": text, **_RULES_ARE_KEPT},
+            raise_exc=False,
+            log=False,
+            **more,
+        )
+
+    def _own_token(self, plugin: Any) -> str:
+        """The token of our service user, which is a new one if need be. Raises KeystoneAway."""
+        try:
+            return str(plugin.get_token(self._session))
+        except exceptions.Unauthorized as error:
+            self._log_out(plugin)
+            raise self._refuses_us("its name or its password is wrong") from error
+        except (exceptions.ClientException, OSError) as error:  # OSError: there is no ca_file
+            raise KeystoneAway(f"{self._base}: {type(error).__name__}") from error
+
+    def _away(self, plugin: Any, reason: str) -> KeystoneAway:
+        """Whether it says nothing of this token alone, or of any: it is asked about one that is known to be good, our own.
+
+        Servers in front of Keystone break connections, or answer 502, for what is too long for them; Keystone itself may
+        fail at one domain's users. Whoever sends such a token would otherwise cut off all others.
+        """
+        return KeystoneAway(f"{self._base}: {reason}", for_all=not self._knows_our_own(plugin))
+
+    def _knows_our_own(self, plugin: Any) -> bool:
+        try:
+            own = self._own_token(plugin)
+            answer = self._ask(plugin, own, timeout=min(PROBE_S, self._chosen.timeout_s))
+        except (KeystoneAway, exceptions.ClientException, OSError):
+            return False
+        return int(answer.status_code) == 200
 
     def _refuses_us(self, why: str) -> KeystoneAway:
         chosen = self._chosen
@@ -149,4 +184,5 @@ def _read(content: bytes) -> Token:
         roles=frozenset(role.name for role in told.roles),
         expires_at_us=int(told.expires_at.timestamp() * _MICROSECONDS),
         rules=None if rules is None else tuple(AccessRule(one.service, one.method, one.path) for one in rules),
+        is_admin_project=told.is_admin_project,
     )

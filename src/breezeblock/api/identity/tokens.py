@@ -5,6 +5,7 @@ How long an answer holds:
 * a good token `cache_s`, the revocation window, and never longer than it lives;
 * while Keystone does not answer, `outage_s` more, still no longer than it lives: better an hour in which a revoked token works
   than one in which nobody does. 0 is for who thinks otherwise;
+* a token that has expired, for a service that vouches for its user, `cache_s` after Keystone has said so of an expired one;
 * a bad token a few seconds, so that a program that repeats it does not reach Keystone each time.
 
 However many ask about a token at the same time, Keystone is asked once. When it does not answer, one request is let through now
@@ -55,6 +56,7 @@ class Token(NamedTuple):
     expires_at_us: int
     rules: tuple[AccessRule, ...] | None = None
     """None: whatever the roles allow."""
+    is_admin_project: bool = True
 
 
 class KeystoneAway(Exception):
@@ -76,6 +78,8 @@ Ask = Callable[[str, bool], Awaitable[Token | None]]
 class _Known(NamedTuple):
     token: Token
     asked_at: float
+    had_expired: bool
+    """When Keystone said that it is good: for a service."""
 
 
 class Tokens:
@@ -102,16 +106,17 @@ class Tokens:
         key, now = (digest, expired_too), self._clock.boottime()
         known = self._known.get(digest)
         if known is not None:
-            if not expired_too and self._has_expired(known.token):
+            has_expired = self._has_expired(known.token)
+            if has_expired and not expired_too:
                 return None
-            if now < known.asked_at + self._cache_s:
+            # How long after its end a service may use it is Keystone's to say, and what it said before was not about that.
+            if now < known.asked_at + self._cache_s and (known.had_expired or not has_expired):
                 return known.token
         if now < (self._bad.get(key) or 0.0):
             return None
         return await self._find_out(text, key, known, now)
 
     async def _find_out(self, text: str, key: tuple[bytes, bool], known: _Known | None, now: float) -> Token | None:
-        fallback = known.token if known is not None and now < known.asked_at + self._cache_s + self._outage_s else None
         outcome: Token | KeystoneAway | None = self._away
         if self._away is None or self._is_time_to_look(now):
             try:
@@ -120,14 +125,21 @@ class Tokens:
             except Crowded:
                 outcome = KeystoneAway("too many tokens are being validated")
             else:
-                if self._away is not None and fallback is not None:
+                if self._away is not None and (fallback := self._in_an_outage(known)) is not None:
                     return fallback  # whether it is back is found out without this one's waiting for it
                 outcome = await asyncio.shield(flight)
         if not isinstance(outcome, KeystoneAway):
             return outcome
-        if fallback is not None:
+        if (fallback := self._in_an_outage(known)) is not None:
             return fallback
         raise KeystoneAway(str(outcome))
+
+    def _in_an_outage(self, known: _Known | None) -> Token | None:
+        """What is believed of a token while Keystone says nothing: nothing once it has ended, whoever vouches for its user."""
+        if known is None or self._has_expired(known.token):
+            return None
+        until = known.asked_at + self._cache_s + self._outage_s
+        return known.token if self._clock.boottime() < until else None
 
     def _is_time_to_look(self, now: float) -> bool:
         if now < self._look_at:
@@ -155,7 +167,7 @@ class Tokens:
             self._known.forget(key[0])
             self._bad.put(key, self._clock.boottime() + BAD_S)
             return None
-        self._known.put(key[0], _Known(token, asked_at))
+        self._known.put(key[0], _Known(token, asked_at, self._has_expired(token)))
         return token
 
     def _has_gone(self, error: KeystoneAway) -> None:

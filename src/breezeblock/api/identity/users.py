@@ -89,8 +89,9 @@ def _user(name: str, hash_: str, told: _Told) -> User:
 
 def _hashes(file: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for number, line in enumerate(_text(file).splitlines(), start=1):
-        line = line.strip()
+    # Not by `splitlines`, to which a form feed or U+2028 within a name is an end as well: what follows would be another user.
+    for number, line in enumerate(_text(file).split("\n"), start=1):
+        line = line.strip(" \t\r")
         if not line or line.startswith("#"):
             continue
         name, colon, hash_ = line.partition(":")
@@ -144,7 +145,7 @@ def _require_quotas(file: Path, found: Mapping[str, _Told]) -> None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes().decode()
     except OSError as error:
         raise Unreadable(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -29,6 +29,7 @@ class Known(NamedTuple):
     project_id: str
     target_user: str | None
     target_project: str | None
+    is_admin_project: bool = True
 
 
 Check = Callable[[Known], Judged]
@@ -45,8 +46,8 @@ class Names(NamedTuple):
 _ID: Final = {"user_id", "project_id"}
 _OF_TARGETS: Final = {"user_id", "project_id", "domain_id"}
 # Callers have a token of a project, never of a domain or of the whole system: as oslo.policy shows it, None.
-_CONSTANT: Final = {"is_admin_project": "True", "system_scope": "None", "domain_id": "None"}
-_OF_CALLERS: Final = sorted({*_ID, *_CONSTANT, "is_admin", "role", "service_roles"})
+_CONSTANT: Final = {"system_scope": "None", "domain_id": "None"}
+_OF_CALLERS: Final = sorted({*_ID, *_CONSTANT, "is_admin", "is_admin_project", "role", "service_roles"})
 _ATTRIBUTE: Final = re.compile(r"%\(([^)]*)\)s\Z")
 SERVICE_ROLE: Final = "service"
 
@@ -137,6 +138,8 @@ class Reader:
             if self._open[0] == IS_ADMIN:
                 raise _Wrong(f"{IS_ADMIN} decides what is_admin:True means, so it cannot ask for it")
             return lambda known: str(known.is_admin) == word
+        if kind == "is_admin_project":
+            return lambda known: str(known.is_admin_project) == word
         if kind == "service_roles":
             return lambda known: known.is_service and word == SERVICE_ROLE
         if kind == "user_id":

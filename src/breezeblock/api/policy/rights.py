@@ -61,6 +61,7 @@ class Rights:
             project_id=caller.project_id,
             target_user=target.user_id,
             target_project=target.project_id,
+            is_admin_project=caller.is_admin_project,
         )
         return self._book.checks[rule](known) is True
 
@@ -74,7 +75,14 @@ class Rights:
         return f"{text}, which is {meant.text}" if meant else text
 
 
-_Like = tuple[frozenset[str], bool, str, str]
+class _Like(NamedTuple):
+    """What a policy asks of a caller: whoever is the same in it has the same rights."""
+
+    roles: frozenset[str]
+    is_service: bool
+    is_admin_project: bool
+    user_id: str
+    project_id: str
 
 
 class Policy:
@@ -87,6 +95,7 @@ class Policy:
         self._text = ""
         self._told: tuple[str, ...] = ()
         self._look_at = 0.0
+        self._looks = False
         self._take(defaults())
         if file is not None:
             assert env is not None, "a file is looked at by a clock"
@@ -99,9 +108,10 @@ class Policy:
 
     def rights(self, caller: Caller) -> Rights:
         """What a caller may do now."""
-        like = (
+        like = _Like(
             caller.roles,
             caller.is_service,
+            caller.is_admin_project,
             caller.user_id if caller.user_id in self._book.names.users else _SOMEBODY,
             caller.project_id if caller.project_id in self._book.names.projects else _SOMEBODY,
         )
@@ -110,12 +120,19 @@ class Policy:
 
     async def refresh(self) -> None:
         """Read the file again if a second has gone by. One that cannot be used is told once, and the last good one stays."""
-        if self._file is None or self._env is None or self._env.clock.boottime() < self._look_at:
+        if self._file is None or self._env is None or self._looks or self._env.clock.boottime() < self._look_at:
             return
-        self._look_at = self._env.clock.boottime() + LOOK_S  # before the reading: the others go on meanwhile
-        file = self._file
+        # One look at a time, and the others go on meanwhile: of two, the one that has read first could be taken last.
+        self._looks = True
         try:
-            text = await self._env.threads.run(lambda: _read(file))
+            await self._look(self._file, self._env)
+        finally:
+            self._looks = False
+            self._look_at = self._env.clock.boottime() + LOOK_S
+
+    async def _look(self, file: Path, env: Env) -> None:
+        try:
+            text = await env.threads.run(lambda: _read(file))
             if text != self._text:
                 self._text = text
                 self._take(read_book(text))
@@ -135,8 +152,7 @@ class Policy:
         self._alike: dict[tuple[bool, tuple[Judged, ...]], Rights] = {}
 
     def _decide(self, like: _Like) -> Rights:
-        roles, is_service, user_id, project_id = like
-        known = _known(self._book, roles, is_service=is_service, user_id=user_id, project_id=project_id)
+        known = _known(self._book, like)
         is_admin = known.is_admin
         decided = {rule: self._book.checks[rule](known) for rule in RULES}
         if len(self._remembered) >= REMEMBERED_MOST:
@@ -152,18 +168,20 @@ def persona_of(book: Book, rule: str) -> dict[str, str]:
     said = {True: "yes", False: "no", None: "depends on the resource"}
     found = {}
     for persona, roles in IMPLIED.items():
-        known = _known(book, roles, is_service=False, user_id=_SOMEBODY, project_id=_SOMEBODY)
+        known = _known(book, _Like(roles, False, True, _SOMEBODY, _SOMEBODY))
         found[persona] = said[book.checks[rule](known)]
     return found
 
 
-def _known(book: Book, roles: frozenset[str], *, is_service: bool, user_id: str, project_id: str) -> Known:
+def _known(book: Book, like: _Like) -> Known:
     """What is known before any resource is. Administrators are shown rows of all projects, others those of their own."""
-    lower = frozenset(role.lower() for role in roles)
-    known = Known(lower, False, is_service, user_id, project_id, None, None)
+    lower = frozenset(role.lower() for role in like.roles)
+    known = Known(
+        lower, False, like.is_service, like.user_id, like.project_id, None, None, is_admin_project=like.is_admin_project
+    )
     if book.is_admin(known):
         return known._replace(is_admin=True)
-    return known._replace(target_project=project_id)
+    return known._replace(target_project=like.project_id)
 
 
 def load(file: Path) -> tuple[str, Book]:

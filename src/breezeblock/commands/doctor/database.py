@@ -56,7 +56,7 @@ def _server(settings: Settings, url: str, *, is_only: bool) -> Findings:
         yield Finding(
             "database.unreachable",
             ERROR if is_only else WARNING,
-            f"The database {mask_url_secrets(url)} cannot be used: {said}",
+            f"The database {mask_url_secrets(url, is_url=True)} cannot be used: {said}",
             "Nothing is accepted or finished without a database; with several URLs the next one is used.",
             "Start the server; check address, user, password and the database's name; let this machine through its firewall.",
         )

@@ -26,7 +26,7 @@ def look(settings: Settings) -> Findings:
             "doorbell.kind = postgresql or rabbitmq (docs/howto/choose-a-doorbell.md); or a shorter nodes.poll_s.",
         )
     if kind in ("postgresql", "rabbitmq") and not asyncio.run(_connects(settings)):
-        urls = ", ".join(map(mask_url_secrets, settings.doorbell_urls))
+        urls = ", ".join(mask_url_secrets(url, is_url=True) for url in settings.doorbell_urls)
         yield Finding(
             "doorbell.server",
             WARNING,
