@@ -20,7 +20,7 @@ from breezeblock.supervisor import post, proc, ready
 from breezeblock.supervisor.child import Child
 from breezeblock.supervisor.folder import DataFolder, InUse, Part
 from breezeblock.supervisor.guard import WriteLockGuard
-from breezeblock.supervisor.pinged import PingedPost
+from breezeblock.supervisor.pinged import PingedPost, is_worth_keeping
 from breezeblock.supervisor.post import Post
 
 
@@ -146,6 +146,42 @@ def test_a_post_is_well_while_its_process_answers() -> None:
     asyncio.run(asyncio.wait_for(live(), 30))
 
     assert seen == [False, True, False, True, False]
+
+
+class Standing(PingedPost):
+    """A post that is wanted or not, and answers or not, without a process."""
+
+    def __init__(self, *, wanted: bool, well: bool) -> None:
+        super().__init__("one", kind="one", patience_s=1.0, say=lambda text: None, changed=lambda: None)
+        self._wanted, self._well = wanted, well
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    @property
+    def is_well(self) -> bool:
+        return self._well or not self._wanted
+
+    async def begin(self, line: socket.socket) -> Child:
+        raise OSError("no more processes")
+
+
+@pytest.mark.parametrize(
+    ("posts", "expected"),
+    [
+        ([(True, False), (False, True)], False),  # the API hangs, and all nodes are drained: nobody serves
+        ([(True, False), (True, False)], False),
+        ([(True, True), (True, False)], True),
+        ([(True, True), (False, True)], True),
+        ([(False, True), (False, True)], True),  # everything is taken out: there is nothing to start anew
+    ],
+)
+def test_what_is_drained_does_not_vouch_for_those_that_are_wanted(
+    posts: list[tuple[bool, bool]], expected: bool
+) -> None:
+    """A service manager that is told otherwise would leave a dead service alone for ever."""
+    assert is_worth_keeping([Standing(wanted=wanted, well=well) for wanted, well in posts]) is expected
 
 
 @pytest.mark.parametrize("kind", [Post, PingedPost, Half])
@@ -340,6 +376,39 @@ def test_who_has_not_been_well_for_long_is_not_healthy(folder: DataFolder) -> No
     assert begun == "not ready yet (pid 7)"
     assert (ready, again) == ("", "")
     assert re.fullmatch(r"none of its processes has answered for 10\d\d s \(pid 7\)", silent)
+
+
+def test_a_whole_service_is_healthy_by_the_one_file_that_it_writes(folder: DataFolder) -> None:
+    """It holds the locks of both parts; what an API alone has left there long ago is not asked."""
+    left = DataFolder(folder.path, "api")
+    left.tell({"pid": 6, "ready": False, "api": [], "keepers": []})
+    files = folder.lock()
+    folder.tell({"pid": 7, "ready": True, "api": [{"name": "api-1", "pid": 8}], "keepers": []})
+    well = folder.unwell()
+    left.told.unlink()
+    alone = folder.unwell()
+    folder.tell({"pid": 7, "ready": False, "api": [{"name": "api-1", "pid": 8}], "keepers": []})
+    begun = folder.unwell()
+    close(files)
+
+    assert (well, alone, begun) == ("", "", "not ready yet (pid 7)")
+
+
+def test_what_was_killed_is_not_taken_for_ready_by_its_successors_first_moments(folder: DataFolder) -> None:
+    """What it has said of itself goes before anything else is looked at: bringing a database to a release takes its time."""
+    folder.tell({"pid": 1, "ready": True, "api": [{"name": "api-1", "pid": 2}], "keepers": []})
+    policies = folder.path / "policy.yaml"
+    policies.write_text("nothing: [")
+    started = subprocess.run(
+        [sys.executable, "-m", "breezeblock.cli", "up", "--data", str(folder.path)],
+        env={**os.environ, "BREEZEBLOCK_POLICY__FILE": str(policies)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (started.returncode, "policies cannot be used" in started.stderr) == (1, True)
+    assert not folder.told.exists()
 
 
 def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

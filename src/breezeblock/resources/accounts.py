@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from breezeblock.model.errors import Contended
 from breezeblock.model.ids import Incarnation
 from breezeblock.resources import quotas
 from breezeblock.store.tables import backups, nodes, quota_usage, snapshots, volume_groups, volumes
@@ -75,14 +76,17 @@ def differences(tx: Connection, project_id: str) -> list[Difference]:
 
 
 def recount(tx: Connection, *, project_id: str) -> list[Difference]:
-    """Charge a project for what it has, and return what was wrong.
+    """Charge a project for what it has, and return what was wrong. Raises Contended.
 
     All its accounts are held first, by a write that changes them. Who has changed a resource and not yet the account waits, and
-    adds to what is found here; who has changed both is seen. An account that somebody makes meanwhile is met at its key.
+    adds to what is found here; who has changed both is seen. An account that somebody makes after it was read is met at its
+    key; one that was made between the hold and the reading is not held, and may be charged again before it is corrected.
     """
     of_project = update(quota_usage).where(quota_usage.c.project_id == project_id)
-    tx.execute(of_project.values(in_use=quota_usage.c.in_use + 1))
+    number = tx.execute(of_project.values(in_use=quota_usage.c.in_use + 1)).rowcount
     held, due = _read(tx, project_id)
+    if len(held) != number:
+        raise Contended(f"Project {project_id} has got another account while its accounts were held.")
     for resource in sorted(held):
         tx.execute(of_project.where(quota_usage.c.resource == resource).values(in_use=due[resource]))
     missing = [

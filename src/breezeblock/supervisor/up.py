@@ -23,7 +23,7 @@ from breezeblock.supervisor import ready
 from breezeblock.supervisor.folder import DataFolder, Part
 from breezeblock.supervisor.guard import WriteLockGuard
 from breezeblock.supervisor.notify import Manager
-from breezeblock.supervisor.pinged import PingedPost
+from breezeblock.supervisor.pinged import PingedPost, is_worth_keeping
 from breezeblock.supervisor.post import Post
 from breezeblock.supervisor.posts import ApiPost, KeeperPost
 
@@ -288,7 +288,7 @@ class _Service:
             if not self._ready:
                 waiting = [post.name for post in posts if not post.is_well]
                 self._manager.starts(f"Waiting for {', '.join(waiting) or 'the storage of a backend'}.")
-            elif any(post.is_well and post.wanted for post in posts) or not any(post.wanted for post in posts):
+            elif is_worth_keeping(posts):
                 self._manager.lives()
                 self._folder.lives()
             await asyncio.sleep(self._manager.every_s)
