@@ -354,7 +354,9 @@ def test_ids_are_forgotten_only_long_after_the_last_retry(files: Files) -> None:
     assert files.ids == 3
 
 
-@pytest.mark.parametrize("old", [0, 1, run_module.PRUNE_AT_ONCE, run_module.PRUNE_AT_ONCE + 1, 3 * run_module.PRUNE_AT_ONCE])
+@pytest.mark.parametrize(
+    "old", [0, 1, run_module.PRUNE_AT_ONCE, run_module.PRUNE_AT_ONCE + 1, 3 * run_module.PRUNE_AT_ONCE]
+)
 def test_old_ids_go_a_few_at_a_time_and_none_at_no_time(files: Files, old: int) -> None:
     """For an empty list, and for a long one, MariaDB reads and locks the whole table."""
     rows = [{"id": f"old-{number}", "attempt": 0, "at_us": NOW_US} for number in range(old)]
@@ -362,7 +364,12 @@ def test_old_ids_go_a_few_at_a_time_and_none_at_no_time(files: Files, old: int) 
 
     @event.listens_for(files.engine, "before_cursor_execute")
     def note(
-        connection: Connection, cursor: object, statement: str, parameters: Sequence[object], context: object, many: bool
+        connection: Connection,
+        cursor: object,
+        statement: str,
+        parameters: Sequence[object],
+        context: object,
+        many: bool,
     ) -> None:
         if statement.startswith("DELETE"):
             deletes.append(len(parameters))

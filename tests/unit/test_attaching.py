@@ -182,8 +182,9 @@ device = Path(sys.argv[1]).parent / "device"
 device.write_bytes(bytes(4096))
 folder.remember("a", {"type": "local", "path": str(device)})
 read_only = {"driver_volume_type": "local", "device_path": str(device), "access_mode": "ro"}
+row = {"id": "a", "attach_mode": "ro", "connection_info": read_only}
 try:
-    disconnect(folder, {"id": "a", "attach_mode": "ro", "connection_info": read_only}, Patience(real_env().clock, 0), force=False)
+    disconnect(folder, row, Patience(real_env().clock, 0), force=False)
 except TooLong:
     said["remembered"] = folder.recall("a")
 print(json.dumps(said))

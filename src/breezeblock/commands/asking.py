@@ -67,7 +67,8 @@ class Asking:
 async def asking(settings: Settings, *, leisure: wiring.Leisure | None = None) -> AsyncIterator[Asking]:
     """Raises Failed when the database is not there, is of another release, or cannot be used; and for what is refused.
 
-    Statements have the service's limits, or `leisure`. What was asked for wrongly ends the command with 2, as a wrong option does.
+    Statements have the service's limits, or `leisure`. What was asked for wrongly ends the command with 2, as a wrong option
+    does.
     """
     with reading(settings) as tx:
         at = schema.revision_of(tx)

@@ -34,8 +34,8 @@ from breezeblock.resources.rebuilding_backups import Chest, Kept
 from breezeblock.resources.rebuilding_database import Stock
 from breezeblock.settings import Settings
 from breezeblock.store import check, schema
-from breezeblock.store.tables import archives as archives_table
 from breezeblock.store.others import others
+from breezeblock.store.tables import archives as archives_table
 from breezeblock.store.tables import backups, log_reports, nodes
 from breezeblock.supervisor.folder import DataFolder, InUse
 from breezeblock.work.archives import Archives
@@ -139,9 +139,7 @@ def _require_silence(tx: Connection, *, before: Beats) -> None:
     """Raise Failed if anybody whom the database knows has told of itself since. Of others `require_unused` finds out."""
     alive = sorted(name for id_, (name, beat) in _heartbeats(tx).items() if id_ not in before or before[id_][1] != beat)
     if alive:
-        raise Failed(
-            f"{', '.join(alive)} told of itself just now: stop every node and every API of the cluster first."
-        )
+        raise Failed(f"{', '.join(alive)} told of itself just now: stop every node and every API of the cluster first.")
 
 
 def _heartbeats(tx: Connection) -> Beats:

@@ -1,7 +1,7 @@
 """That nobody else uses the database, as far as that can be seen from here: before a command that must have it alone.
 
-An API looks into the database every few seconds and keeps the connections that it has opened. So one that runs is seen, as long as
-it is connected to a server that can be asked (`store.others` says what each kind of database tells).
+An API looks into the database every few seconds and keeps the connections that it has opened. So one that runs is seen, as
+long as it is connected to a server that can be asked (`store.others` says what each kind of database tells).
 """
 
 import sys

@@ -70,9 +70,10 @@ class Front:
                 return
 
     async def renew(self) -> None:
-        """Look for a changed certificate, for ever, and serve it. What cannot be served is looked at again each time, and told once.
+        """Look for a changed certificate, for ever, and serve it.
 
-        Files may become readable without having changed, and this process may get the descriptors that it lacked.
+        What cannot be served is looked at again each time, and told once. Files may become readable without having changed, and
+        this process may get the descriptors that it lacked.
         """
         seen = self._pair.stamp if self._pair else None
         told = ""
