@@ -123,7 +123,7 @@ EVENTS: Final = Declared(
 EVENTS_HOUR: Final = Declared(
     "breezeblock_node_events_last_hour",
     ("node", "event"),
-    "What happened to each node within the last hour; fenced: it was lost; quota_check_failed is what it has found.",
+    "What happened to each node within the last hour; fenced: it was lost; quota_check_…: what it has found.",
 )
 POOL_GIB: Final = Declared(
     "breezeblock_pool_gibibytes",

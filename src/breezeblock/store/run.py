@@ -91,6 +91,10 @@ class Store:
                 await self._pause(attempt)
         raise Unavailable("The database is too busy to answer; try again later.")
 
+    async def try_read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, in one attempt: for who would rather go on with something else. Raises Contended, Unavailable."""
+        return await self._lane.read(lambda tx: f(tx, *args, **kwargs))
+
     async def run(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `f` as one transaction, exactly once.
 
