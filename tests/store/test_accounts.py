@@ -237,8 +237,8 @@ class Counting:
         @event.listens_for(tx, "before_cursor_execute")
         def count(on: Connection, cursor: Any, statement: str, said: Any, context: Any, many: bool) -> None:
             if "UNION ALL" in statement and "quota_usage" in statement:
-                counted.update(self.slow.intersection(said))
-                counted.add(said[0])
+                values = said.values() if isinstance(said, dict) else said  # as the driver has it
+                counted.add(next(one for one in values if isinstance(one, str)))
                 if self.slow & counted:
                     raise Contended("it took too long") if len(counted) == 1 else self._together("it took too long")
 
