@@ -305,7 +305,11 @@ class EventReceiver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = 10.0
     keep_s: Annotated[
         float,
-        Meta(ge=0, le=315_360_000, description="What it has not taken for so long is given up; 0 keeps it for ever."),
+        Meta(
+            ge=0,
+            le=315_360_000,
+            description="What it has not taken for so long is set aside, and given up after as long again; 0: never.",
+        ),
     ] = 604_800.0
     secret_file: Annotated[
         Path | None, Meta(description="webhook: a file with the secret that signs them; without, they are not signed.")

@@ -45,7 +45,7 @@ from breezeblock.store.dialects import open_engine
 from breezeblock.store.endpoints import Endpoints
 from breezeblock.store.lanes import SqliteLane
 from breezeblock.store.pooled import PooledLane
-from breezeblock.store.run import Store
+from breezeblock.store.run import REQUEST_PATIENCE_S, Store
 from breezeblock.store.servers import Session
 from breezeblock.work.archives import Archives, Shelf
 
@@ -71,17 +71,39 @@ class Database:
     lane: SqliteLane | PooledLane
 
 
-def open_database(settings: Settings, env: Env) -> Database:
+@dataclass(frozen=True, slots=True)
+class Leisure:
+    """How long the database may take for a command whose work grows with all that there is.
+
+    `is_alone`: nobody else uses it, so whoever is idle in a transaction, or is stopped there, is in nobody's way.
+    """
+
+    statement_s: float
+    transaction_s: float
+    is_alone: bool
+
+
+def open_database(settings: Settings, env: Env, *, leisure: Leisure | None = None) -> Database:
     """Open the configured database. Must be called on the event loop that will use it."""
     chosen = settings.database
+    if leisure is None:
+        session = Session(ttl_s=settings.nodes.ttl_s, connections=chosen.connections)
+        patience_s = REQUEST_PATIENCE_S
+    else:
+        session = Session(
+            ttl_s=leisure.transaction_s if leisure.is_alone else settings.nodes.ttl_s,
+            connections=chosen.connections,
+            statement_limit_s=leisure.statement_s,
+            answer_limit_s=leisure.transaction_s,
+        )
+        patience_s = leisure.transaction_s
     path = sqlite_path(chosen.url)
     lane: SqliteLane | PooledLane
     if path is None:
-        session = Session(ttl_s=settings.nodes.ttl_s, connections=chosen.connections)
         lane = PooledLane(Endpoints(chosen.urls, session))
     else:
         lane = SqliteLane(open_engine(chosen.url, now_us=env.clock.now_us), path)
-    return Database(Store(lane, env, receivers=tuple(settings.events)), lane)
+    return Database(Store(lane, env, receivers=tuple(settings.events), patience_s=patience_s), lane)
 
 
 async def open_identity(settings: Settings, env: Env) -> Authenticate:

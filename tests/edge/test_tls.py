@@ -1,11 +1,13 @@
 """TLS at the API: who is let in, and how a certificate is replaced while clients ask."""
 
+import errno
+import os
 import socket
 import ssl
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -205,3 +207,29 @@ def test_what_cannot_be_served_leaves_the_last_good_certificate(
 
         authority.write("better", into=files)
         served(port, context, "better")
+
+
+@pytest.mark.parametrize(("owner", "call"), [(os, "memfd_create"), (Path, "read_bytes")])
+def test_a_renewal_that_fails_is_tried_again_until_it_does_not(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, owner: Any, call: str
+) -> None:
+    """Who lacks descriptors for a while renews all the same: nobody touches the files once more for that."""
+    monkeypatch.setattr(server, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(server, "HANDING_OVER_S", 0.1)
+    files, context = authority.write("first"), trusting(authority)
+    real, lacking, refused = getattr(owner, call), threading.Event(), threading.Event()
+
+    def if_any_is_left(asked: Any) -> Any:
+        if lacking.is_set():
+            refused.set()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(asked)
+
+    with front(tmp_path / "data", options(files)) as port:
+        monkeypatch.setattr(owner, call, if_any_is_left)
+        lacking.set()
+        authority.write("second", into=files)
+        assert refused.wait(RENEWED_WITHIN_S)
+        assert handshake(port, context)[1] == "first"
+        lacking.clear()
+        served(port, context, "second")

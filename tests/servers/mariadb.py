@@ -1,5 +1,6 @@
 """A private MariaDB."""
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -97,7 +98,8 @@ class MariaDB(DatabaseServer):
         """
         those = f"db = '{name}' AND user <> 'system user'"
         for (connection_id,) in self.ask(f"SELECT id FROM information_schema.processlist WHERE {those}"):  # noqa: S608
-            self.ask(f"KILL SOFT {connection_id}")
+            with contextlib.suppress(pymysql.err.OperationalError):  # it has left by itself
+                self.ask(f"KILL SOFT {connection_id}")
 
     def options(self) -> tuple[str, ...]:
         """What a kind of server adds to the command line."""

@@ -35,7 +35,7 @@ def events_by_their_times(patch: Patch) -> None:
 def events_set_aside_whoever_refuses(patch: Patch) -> None:
     """What is refused three times alone is set aside, also by a receiver that refuses everything."""
 
-    async def believe(self: Sender, held: Held, outlet: Outlet, event: Event, error: str) -> bool:
+    async def believe(self: Sender, held: Held, outlet: Outlet, seen: Seen, event: Event, error: str) -> bool:
         return True
 
     patch.setattr(Sender, "_takes_another", believe)

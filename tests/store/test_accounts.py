@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, event, insert
 from tests.api.builders import backup_row, group_row
 from tests.store.given import (
     ME,
@@ -17,6 +17,7 @@ from tests.store.given import (
 )
 from tests.store.test_resources import given_snapshot, given_volume
 
+from breezeblock.model.errors import Contended, Unavailable
 from breezeblock.model.ids import Incarnation
 from breezeblock.node import accounts_check
 from breezeblock.node.accounts_check import AccountsCheck
@@ -25,6 +26,7 @@ from breezeblock.protocol import node_events
 from breezeblock.resources import accounts
 from breezeblock.resources.types import DEFAULT_TYPE_ID
 from breezeblock.store import tables
+from breezeblock.store.run import Store
 from breezeblock.store.tables import quota_usage
 
 HOUR_S = 3600.0
@@ -215,6 +217,96 @@ def test_many_wrong_ones_are_told_in_few_words(base: Base) -> None:
 
     (detail,) = told(base)
     assert (detail.count("is charged"), detail.endswith(" And 10 more.")) == (5, True)
+
+
+class Counting:
+    """A lane on which the rows of some projects take longer to count than a statement may take."""
+
+    def __init__(self, base: Base, *, slow: set[str], together: type[Exception]) -> None:
+        self.write = base.write
+        self.slow, self.reads = slow, 0
+        self._base, self._together = base, together
+
+    async def read(self, body: Callable[[Connection], Any]) -> Any:
+        self.reads += 1
+        return await self._base.read(lambda tx: self._bounded(tx, body))
+
+    def _bounded(self, tx: Connection, body: Callable[[Connection], Any]) -> Any:
+        counted: set[str] = set()
+
+        @event.listens_for(tx, "before_cursor_execute")
+        def count(on: Connection, cursor: Any, statement: str, said: Any, context: Any, many: bool) -> None:
+            if "UNION ALL" in statement and "quota_usage" in statement:
+                values = said.values() if isinstance(said, dict) else said  # as the driver has it
+                counted.add(next(one for one in values if isinstance(one, str)))
+                if self.slow & counted:
+                    raise Contended("it took too long") if len(counted) == 1 else self._together("it took too long")
+
+        try:
+            return body(tx)
+        finally:
+            event.remove(tx, "before_cursor_execute", count)
+
+
+@pytest.mark.parametrize("together", [Contended, Unavailable])
+def test_a_project_that_cannot_be_counted_in_time_keeps_nobody_else_from_it(
+    base: Base, together: type[Exception]
+) -> None:
+    """It is told once, and is looked at again in each walk; until it can be counted."""
+    for one in range(30):
+        charge(base, "volumes", 0, f"p{one:02}")
+    for one in (4, 5, 6, 29):
+        charge(base, "groups", 1, f"p{one:02}")
+    lane = Counting(base, slow={"p05"}, together=together)
+    env = virtual_env()
+    identity = Identity(cluster="c", name=ME, incarnation=Incarnation(ME), pid=1)
+    check = AccountsCheck(env=env, store=Store(lane, env), identity=identity)
+
+    in_virtual_time(rounds(check, 3 + accounts_check.ROUNDS_BETWEEN + 3)())
+
+    wrong = " ".join(told(base))
+    assert [one for one in range(30) if f"Project p{one:02} " in wrong] == [4, 6, 29]
+    (skipped,) = [one for one in base.run(node_events.recent, cluster="c", most=100) if one.event == accounts.LATE]
+    assert "project p05 could not be compared in time" in skipped.detail
+    lane.slow.clear()
+    in_virtual_time(rounds(check, accounts_check.ROUNDS_BETWEEN + 3)())
+    assert "Project p05 is charged 1 groups, but has 0." in " ".join(told(base))
+
+
+def test_accounts_that_are_moved_meanwhile_are_not_taken_for_wrong(base: Base) -> None:
+    """Whether there are any is asked in the snapshot that is compared: not before, when they may not be there yet."""
+    create_volume(base)
+    name = base.row(tables.volume_types, DEFAULT_TYPE_ID)["name"]
+    check, env = walker(base), virtual_env()
+
+    class Late(Store):
+        """Somebody of the release before charges between any two reads."""
+
+        async def try_read(self, *args: Any, **kwargs: Any) -> Any:
+            charge(base, f"volumes_{name}", 1)
+            return await super().try_read(*args, **kwargs)
+
+    check._store = Late(base, env)
+    in_virtual_time(rounds(check, 2)())
+
+    assert told(base) == []
+
+
+def test_a_recount_runs_again_when_an_account_comes_between_its_hold_and_its_reading(base: Base) -> None:
+    """Nobody holds that one: it may be charged again before the correction, which would be lost."""
+    given_some_of_everything(base)
+    charge(base, "groups", 5)
+
+    def beside(tx: Connection) -> Any:
+        @event.listens_for(tx, "after_cursor_execute", once=True)
+        def come(on: Connection, *_: Any) -> None:
+            on.execute(insert(quota_usage).values(project_id="p1", resource="new", in_use=0))
+
+        return accounts.recount(tx, project_id="p1")
+
+    with pytest.raises(Contended, match="another account"):
+        base.run(beside)
+    assert found(base) == ["Project p1 is charged 5 groups, but has 1."]
 
 
 def test_accounts_of_the_release_before_are_left_to_be_moved_first(base: Base) -> None:

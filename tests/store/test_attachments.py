@@ -196,19 +196,34 @@ def test_a_storage_that_will_not_let_go_is_insisted_on(made: Bench, monkeypatch:
     check(made)
 
 
+@pytest.mark.parametrize("unknown", [False, True], ids=["no node", "no node that understands it"])
 @pytest.mark.parametrize("before", ["connect", "disconnect"])
-def test_what_no_node_can_run_ends_in_an_error(made: Bench, before: str) -> None:
+def test_what_no_node_can_run_ends_in_an_error(made: Bench, before: str, unknown: bool) -> None:
     """And converges when there is one."""
     reserve(made, connector=HOST)
     if before == "disconnect":
         made.work()
         delete(made)
-    made.park()
+    made.park(unknown=unknown)
     assert row(made)["status"] == "error_detaching"  # a node may have given access before, and nobody has looked
+    assert (row(made)["operation_id"], "Nobody" in row(made)["fail_reason"]) == (None, True)
+    assert made.base.rows(tables.messages)[-1]["resource_id"] == VOLUME
     assert made.base.problems() == []
     delete(made)
     made.work()
     assert (made.base.rows(tables.attachments), accesses(made)) == ([], [])
+    check(made)
+
+
+def test_a_disconnection_goes_on_behind_a_connection_that_nobody_understands(made: Bench) -> None:
+    """It has taken the attachment over, and takes back whatever there is."""
+    reserve(made, connector=HOST)
+    change = delete(made)
+    made.park(unknown=True)
+
+    assert (row(made)["status"], row(made)["fail_reason"], change.going) == ("detaching", None, (ONE,))
+    made.work()
+    assert made.base.rows(tables.attachments) == []
     check(made)
 
 

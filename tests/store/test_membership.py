@@ -22,6 +22,7 @@ from breezeblock.protocol.queue import Lock
 from breezeblock.store.dialects import open_engine, sqlite_pragmas
 from breezeblock.store.plain import PlainConnection
 from breezeblock.store.tables import metadata, node_events, nodes, operations
+from breezeblock.testing.invariants import is_quiet
 
 T = TypeVar("T")
 THIRD = Incarnation("node-3")
@@ -419,3 +420,18 @@ def test_a_keeper_may_leave_while_it_renews(path: str) -> None:
 
     assert asyncio.run(main()) == ["renewed", "drained"]
     threads.close()
+
+
+# --- quiet ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "queues", "expected"), [
+    ("up", "[]", False), ("draining", "[]", False), ("up", '["c@b"]', True), ("gone", "[]", True), ("expired", "[]", False),
+])  # fmt: skip
+def test_a_simulated_cluster_is_quiet_only_when_nobody_starts(
+    base: Base, state: str, queues: str, expected: bool
+) -> None:
+    """Who has not said yet what it serves may still find work; one that is lost, or not fenced yet, is another matter."""
+    base.node(OTHER, state=state, queues_json=queues)
+
+    assert base.run(is_quiet) is expected

@@ -312,15 +312,20 @@ def test_a_look_never_has_an_event_without_those_before_it(base: Base, monkeypat
     assert [event.id for event in second.events] == ["v2-0", "v2-1"]
 
 
-def test_what_nobody_has_taken_for_too_long_is_given_up_and_counted(base: Base) -> None:
+def test_what_nobody_has_taken_for_too_long_is_set_aside_and_after_as_long_again_given_up(base: Base) -> None:
+    """Whoever was away for too long can still have it, when it is called."""
     base.node(ME)
     given_events(base)
     held = base.run(posting.take, receiver="a", incarnation=ME)
 
-    assert base.run(posting.drop_old, held, before_us=NOW_US + 1) == 1
-
+    assert base.run(posting.age, held, aside_us=NOW_US + 1, drop_us=NOW_US) == posting.Aged(aside=1, dropped=0)
     (row,) = base.run(receivers.waiting)
-    assert (row.waiting, row.dropped, row.oldest_us) == (1, 1, NOW_US + 5)
+    assert (row.waiting, row.aside, row.dropped, row.oldest_us) == (1, 1, 0, NOW_US + 5)
+    assert base.rows(tables.events_aside)[0]["reason"] == posting.NOT_TAKEN
+
+    assert base.run(posting.age, held, aside_us=NOW_US + 2, drop_us=NOW_US + 1) == posting.Aged(aside=0, dropped=1)
+    (row,) = base.run(receivers.waiting)
+    assert (row.waiting, row.aside, row.dropped) == (1, 0, 1)
 
 
 class Box:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -60,8 +61,13 @@ class Half:
         """See `Receiver.close`."""
 
 
-def given_events(base: Base, count: int, *, each: int = 2, receiver: str = "a", spread: int = 0) -> list[str]:
-    """So many events, so many for each resource, one after the other by their times; or resources far apart, as ids are."""
+def given_events(
+    base: Base, count: int, *, each: int = 2, receiver: str = "a", spread: int = 0, whats: Sequence[str] = ("updated",)
+) -> list[str]:
+    """So many events, so many for each resource, one after the other by their times; or resources far apart, as ids are.
+
+    `whats`: the kinds of each resource's events, in turn.
+    """
     ids = [f"v{number // each:03}-{number % each}" for number in range(count)]
     if spread:
         ids = [f"{number * spread // count:08x}-0" for number in range(count)]
@@ -69,7 +75,7 @@ def given_events(base: Base, count: int, *, each: int = 2, receiver: str = "a", 
         for number, id_ in enumerate(ids):
             volume, seq = id_.split("-")
             event = Event(
-                id=id_, what="updated", resource_type="volume", resource_id=volume, seq=int(seq), number=0,
+                id=id_, what=whats[int(seq) % len(whats)], resource_type="volume", resource_id=volume, seq=int(seq), number=0,
                 at_us=NOW_US + number,
             )  # fmt: skip
             row = {
@@ -90,12 +96,17 @@ def sender_of(base: Base, outlets: dict[str, Outlet], env: Env | None = None) ->
     return Sender(env=env, store=store, incarnation=me, outlets=outlets, may_act=lambda: True)
 
 
-def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1) -> None:
-    """A node at work, until nothing waits. A second one has ids of its own by another seed."""
+def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1, keep_s: float | None = None) -> None:
+    """A node at work, until nothing waits. A second one has ids of its own by another seed.
+
+    `keep_s`: what these events may be older than they are at the beginning.
+    """
 
     async def main() -> None:
         env = virtual_env(seed)
-        sender = sender_of(base, {"a": outlet}, env)
+        age_s = (env.clock.now_us() - NOW_US) / 1_000_000
+        kept = outlet if keep_s is None else replace(outlet, keep_s=age_s + keep_s)
+        sender = sender_of(base, {"a": kept}, env)
         task = asyncio.ensure_future(sender.run())
         for _ in range(400):
             await env.clock.sleep(1.0)
@@ -186,6 +197,95 @@ def test_who_refuses_everything_is_waited_for_like_one_who_is_away(base: Base) -
     assert row["error"] == "It has taken nothing else either since it refused this: 400"
     # In 400 seconds: 1, 2, 4 ... 60 seconds apart, each time halving and then eight others.
     assert box.asked <= 12 * (5 + 1 + sending.OTHERS_MOST)
+
+
+def test_who_refuses_everything_is_waited_for_whatever_kinds_wait(base: Base) -> None:
+    """Also what is behind others is refused, so nothing has lost its place."""
+    base.node(ME)
+    ids = given_events(base, 30, whats=("updated", "status"))
+    box = Proxy()
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == (ids, [])
+    row = base.row(tables.event_receivers, "a")
+    assert (row["refused"], row["holder"], row["error"]) == (0, None, f"{sending.EVERYTHING} 400")
+    assert box.asked <= 12 * (5 + 1 + sending.OTHERS_MOST + sending.FURTHER_MOST)
+
+
+class Kinds(Picky):
+    """Refuses kinds of events, whatever they are about."""
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__()
+        self.kinds = kinds
+
+    async def send(self, events: Sequence[Event]) -> None:
+        if any(event.what in self.kinds for event in events):
+            self.asked += 1
+            raise Refused("no such kind")
+        await super().send(events)
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "whats", "kinds"),
+    [
+        (24, 2, ("updated", "status"), ("updated",)),
+        (24, 3, ("updated", "begun", "status"), ("updated", "begun")),
+        (24, 4, ("updated", "updated", "updated", "status"), ("updated",)),
+        (60, 1, ("updated",), ()),
+    ],
+)
+def test_a_kind_that_is_refused_is_in_nobodys_way_though_all_lines_begin_with_it(
+    base: Base, count: int, each: int, whats: tuple[str, ...], kinds: tuple[str, ...]
+) -> None:
+    """What is behind it is sent, in its order; all that is refused can be called again. No word is lost by waiting."""
+    base.node(ME)
+    ids = given_events(base, count, each=each, whats=whats)
+    box = Kinds(*kinds)
+
+    send_until_quiet(base, outlet_of(box))
+
+    refused = [id_ for id_ in ids if whats[int(id_[-1]) % len(whats)] in kinds]
+    assert sorted(box.got) == [id_ for id_ in ids if id_ not in refused]
+    assert sorted(ids_of(base, tables.events_aside)) == refused
+    assert base.row(tables.event_receivers, "a")["refused"] == len(refused)
+
+
+def test_a_node_that_dies_between_an_answer_and_its_words_loses_nothing_of_what_was_passed(base: Base) -> None:
+    """What has passed the others comes again; or they are aside, by one transaction with its going."""
+    base.node(ME)
+    ids = given_events(base, 2, whats=("updated", "status"))
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    held = base.run(posting.take, receiver="a", incarnation=ME)
+
+    base.run(posting.sent_past, held, ids=ids[1:], passed=ids[:1], reason="no such kind")
+
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == ([], ids[:1])
+    row = base.row(tables.event_receivers, "a")
+    assert (row["sent"], row["refused"], row["failures"]) == (1, 1, 0)
+    base.change(tables.nodes, ME, state="expired")
+    base.node(OTHER)
+    base.run(posting.take, receiver="a", incarnation=OTHER)
+    with pytest.raises(posting.NotHeld):
+        base.run(posting.sent_past, held, ids=[], passed=[], reason="")
+
+
+def test_who_takes_nothing_for_too_long_finds_it_aside(base: Base) -> None:
+    """Whether it refuses everything or one kind of event that alone is there cannot be known; nothing is lost by that."""
+    base.node(ME)
+    ids = given_events(base, 6)
+    box = Proxy()
+
+    send_until_quiet(base, outlet_of(box), keep_s=250.0)
+
+    assert box.asked > 20
+    assert (ids_of(base, tables.events), sorted(ids_of(base, tables.events_aside))) == ([], ids)
+    assert base.row(tables.event_receivers, "a")["dropped"] == 0
+    assert base.run(receivers.again, receiver="a") == 6
+    taking = Picky()
+    send_until_quiet(base, outlet_of(taking), seed=2, keep_s=-100.0)  # what is called again waits from that moment on
+    assert taking.got == ids
 
 
 @pytest.mark.parametrize("refusals", [1, 5, 13, 14, 15, 16, 28, 29, 60])
@@ -281,7 +381,7 @@ def test_what_was_set_aside_is_given_up_with_the_rest_that_is_too_old(base: Base
     assert ids_of(base, tables.events_aside) == ids
     held = base.run(posting.take, receiver="a", incarnation=ME)
 
-    assert base.run(posting.drop_old, held, before_us=NOW_US + 1) == 1
+    assert base.run(posting.age, held, aside_us=NOW_US + 1, drop_us=NOW_US + 1) == posting.Aged(aside=0, dropped=1)
 
     assert (ids_of(base, tables.events_aside), base.row(tables.event_receivers, "a")["dropped"]) == ([], 1)
 

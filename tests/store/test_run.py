@@ -1,13 +1,13 @@
 """One transaction, run until it is certain that it happened exactly once, or not at all."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, event, func, insert, select, update
 from tests.store.given import NOW_US, virtual_env
 
 from breezeblock.env.contract import Env
@@ -89,17 +89,17 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._path = str(folder / "test.db")
         self.now_us = NOW_US
-        self._engine: Engine = open_engine(f"sqlite:///{self._path}", now_us=lambda: self.now_us)
-        with self._engine.connect() as connection:
+        self.engine: Engine = open_engine(f"sqlite:///{self._path}", now_us=lambda: self.now_us)
+        with self.engine.connect() as connection:
             metadata.create_all(connection)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             connection.execute(insert(quota_usage).values(project_id="p", resource="r", in_use=0))
 
     def run(self, faults: Iterable[str], use: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """Open a lane, let it go wrong as told, and use it."""
 
         async def main() -> T:
-            inner = SqliteLane(self._engine, self._path)
+            inner = SqliteLane(self.engine, self._path)
             lane, clock, env = FaultyLane(inner, list(faults)), NoSleep(), virtual_env()
             env = VirtualEnv(clock, env.random, env.ids, env.files, env.processes, env.threads)
             try:
@@ -110,7 +110,7 @@ class Files:
         return asyncio.run(main())
 
     def read(self, statement: Any) -> Any:
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return connection.execute(statement).scalar()
 
     @property
@@ -352,3 +352,34 @@ def test_ids_are_forgotten_only_long_after_the_last_retry(files: Files) -> None:
 
     assert files.run([], use) == 1
     assert files.ids == 3
+
+
+@pytest.mark.parametrize(
+    "old", [0, 1, run_module.PRUNE_AT_ONCE, run_module.PRUNE_AT_ONCE + 1, 3 * run_module.PRUNE_AT_ONCE]
+)
+def test_old_ids_go_a_few_at_a_time_and_none_at_no_time(files: Files, old: int) -> None:
+    """For an empty list, and for a long one, MariaDB reads and locks the whole table."""
+    rows = [{"id": f"old-{number}", "attempt": 0, "at_us": NOW_US} for number in range(old)]
+    deletes: list[int] = []
+
+    @event.listens_for(files.engine, "before_cursor_execute")
+    def note(
+        connection: Connection,
+        cursor: object,
+        statement: str,
+        parameters: Sequence[object],
+        context: object,
+        many: bool,
+    ) -> None:
+        if statement.startswith("DELETE"):
+            deletes.append(len(parameters))
+
+    async def use(world: World) -> int:
+        await world.lane.inner.write(lambda tx: rows and tx.execute(insert(tx_done), rows))
+        files.now_us += run_module.TX_DONE_KEPT_US + 1
+        return await world.store.prune()
+
+    assert files.run([], use) == old
+    assert files.ids == 1  # its own
+    assert sum(deletes) == old
+    assert all(0 < many <= run_module.PRUNE_AT_ONCE for many in deletes)

@@ -154,8 +154,11 @@ def test_whoever_is_not_root_has_a_folder_of_their_own(monkeypatch: pytest.Monke
 IN_A_PROCESS = """
 import json, sys
 from pathlib import Path
+from breezeblock.commands.attached_here import FLAGS, Patience, TooLong, disconnect
 from breezeblock.commands.brick import Brick
 from breezeblock.commands.failure import Failed
+from breezeblock.commands.host_folder import HostFolder
+from breezeblock.env.real import real_env
 
 def asked(f, *args, **how):
     try:
@@ -170,6 +173,20 @@ for one in json.loads(sys.argv[2]):
     if one["driver_volume_type"] != "nvmeof":  # which is waited for
         found["connect"] = asked(brick.connect, one)
     said[one["driver_volume_type"]] = found | {"disconnect": asked(brick.disconnect, one, None, force=True)}
+
+# Somebody else says which devices may be written to, and goes on with that.
+folder = HostFolder(Path(sys.argv[1]).parent / "run")
+folder.make()
+flags = folder.try_lock(FLAGS)
+device = Path(sys.argv[1]).parent / "device"
+device.write_bytes(bytes(4096))
+folder.remember("a", {"type": "local", "path": str(device)})
+read_only = {"driver_volume_type": "local", "device_path": str(device), "access_mode": "ro"}
+row = {"id": "a", "attach_mode": "ro", "connection_info": read_only}
+try:
+    disconnect(folder, row, Patience(real_env().clock, 0), force=False)
+except TooLong:
+    said["remembered"] = folder.recall("a")
 print(json.dumps(said))
 """
 CONNECTIONS: list[dict[str, Any]] = [
@@ -212,6 +229,11 @@ def test_what_os_brick_cannot_do_is_told_in_its_words(brick: Any, kind: str, bec
 
 def test_the_paths_of_a_kind_that_has_its_own_class_for_connections(brick: Any) -> None:
     assert brick["nvmeof"]["paths"] == []
+
+
+def test_a_device_is_forgotten_as_soon_as_it_is_disconnected(brick: Any) -> None:
+    """Not only once it may be written to again, which may have to be waited for: its name may be another volume's by then."""
+    assert brick["remembered"] is None
 
 
 # --- what is shown, and asked -------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Certificates and keys that cannot be served are refused at the start, each with its reason."""
 
+import errno
 import os
+import ssl
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,3 +87,32 @@ def test_an_expired_certificate_is_served_and_known_to_be_expired(authority: Aut
 
     assert is_expired(pair, int(datetime.now(UTC).timestamp() * 1_000_000))
     pair.close()
+
+
+def test_a_certificate_of_an_unknown_kind_is_refused(authority: Authority) -> None:
+    """Its key is on a curve that nobody here knows."""
+    files = authority.write("one")
+    der = ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
+    known, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030109")
+    assert known in der
+    files.certificate.write_text(ssl.DER_cert_to_PEM_cert(der.replace(known, unknown)))
+
+    assert "is of a kind that cannot be used" in refusal(options(files))
+
+
+def test_a_pair_that_comes_to_nothing_leaves_no_descriptor(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again and again, also by who has too few of them."""
+    files, made = authority.write("one"), os.memfd_create
+
+    def only_certificates(name: str) -> int:
+        if "key" in name:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return made(name)
+
+    monkeypatch.setattr(os, "memfd_create", only_certificates)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="Too many"):
+        read_pair(options(files))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

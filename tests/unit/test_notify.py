@@ -1,12 +1,20 @@
 """What a service manager hears of `up`, on a real socket of the kind that systemd makes."""
 
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from breezeblock import settings
+from breezeblock.commands.database import reading
+from breezeblock.store import schema
+from breezeblock.store.turnstile import Turnstile
+from breezeblock.supervisor import proc, up
 from breezeblock.supervisor.notify import Manager
 
 
@@ -52,6 +60,61 @@ def test_a_manager_hears_each_change(ear: Ear) -> None:
         "WATCHDOG=1",
         *("STOPPING=1", "STATUS=Handing back what is under way."),
     ]
+
+
+def test_an_upgrade_is_told_of_for_as_long_as_it_goes_on(ear: Ear, tmp_path: Path) -> None:
+    """It waits for others here, as it would for large tables: a manager that hears nothing would end it in the middle."""
+    chosen = settings.load(None, {"BREEZEBLOCK_SERVICE__DATA_DIR": str(tmp_path)}).settings
+    manager = Manager({"NOTIFY_SOCKET": str(ear.path), "WATCHDOG_USEC": "400000"})
+    turnstile = Turnstile(str(tmp_path / "breezeblock.db"))
+
+    def hold() -> None:
+        with turnstile:
+            held.set()
+            time.sleep(0.5)
+
+    held = threading.Event()
+    holding = threading.Thread(target=hold)
+    holding.start()
+    held.wait()
+    up._prepare_database(chosen, manager)
+    holding.join()
+    turnstile.close()
+
+    told = ["STATUS=Bringing the database to this release.", "EXTEND_TIMEOUT_USEC=90000000"]
+    heard = ear.heard()
+    assert heard == told * (len(heard) // 2)
+    assert len(heard) // 2 >= 4
+    with reading(chosen) as tx:
+        assert schema.revision_of(tx) == schema.head()
+
+
+def test_an_upgrade_that_is_stopped_is_not_told_of(tmp_path: Path) -> None:
+    """Only who moves is waited for."""
+    told: list[int] = []
+    stopped = tmp_path / "stopped"
+
+    def look() -> str:
+        stopped.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return "continued"
+
+    def go_on() -> None:
+        while not stopped.exists() or proc.state(int(stopped.read_text() or 0)) != proc.STOPPED:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        before = len(told)
+        time.sleep(0.3)
+        told.append(-1 if len(told) == before else -2)
+        os.kill(int(stopped.read_text()), signal.SIGCONT)
+
+    continuing = threading.Thread(target=go_on)
+    continuing.start()
+    said = up._in_a_child(look, lambda: told.append(1), every_s=0.05)
+    continuing.join()
+
+    assert said == "continued"
+    assert -1 in told
 
 
 def test_an_abstract_name_is_understood() -> None:

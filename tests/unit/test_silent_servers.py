@@ -24,6 +24,7 @@ from breezeblock.store.endpoints import Endpoints
 from breezeblock.store.pooled import PooledLane
 from breezeblock.store.servers import Session
 from breezeblock.supervisor import ready, up
+from breezeblock.supervisor.notify import Manager
 
 TTL_S: Final = 0.6
 _ASKS_FOR_ENCRYPTION: Final = (80877103, 80877104)
@@ -157,4 +158,4 @@ def test_an_upgrade_that_was_killed_is_no_upgrade(monkeypatch: pytest.MonkeyPatc
     database = SimpleNamespace(urls=("sqlite:////nowhere/x.db",), url="sqlite:////nowhere/x.db")
 
     with pytest.raises(up.CannotStart, match="signal 9"):
-        up._prepare_database(cast(Settings, SimpleNamespace(database=database)))
+        up._prepare_database(cast(Settings, SimpleNamespace(database=database)), Manager({}))

@@ -15,12 +15,13 @@ from typing import Final
 
 import pytest
 
+from breezeblock import settings
 from breezeblock.api.microversions import NEWEST
-from breezeblock.supervisor import post, proc, ready
+from breezeblock.supervisor import post, proc, ready, up
 from breezeblock.supervisor.child import Child
 from breezeblock.supervisor.folder import DataFolder, InUse, Part
 from breezeblock.supervisor.guard import WriteLockGuard
-from breezeblock.supervisor.pinged import PingedPost
+from breezeblock.supervisor.pinged import PingedPost, is_worth_keeping
 from breezeblock.supervisor.post import Post
 
 
@@ -148,6 +149,42 @@ def test_a_post_is_well_while_its_process_answers() -> None:
     assert seen == [False, True, False, True, False]
 
 
+class Standing(PingedPost):
+    """A post that is wanted or not, and answers or not, without a process."""
+
+    def __init__(self, *, wanted: bool, well: bool) -> None:
+        super().__init__("one", kind="one", patience_s=1.0, say=lambda text: None, changed=lambda: None)
+        self._wanted, self._well = wanted, well
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    @property
+    def is_well(self) -> bool:
+        return self._well or not self._wanted
+
+    async def begin(self, line: socket.socket) -> Child:
+        raise OSError("no more processes")
+
+
+@pytest.mark.parametrize(
+    ("posts", "expected"),
+    [
+        ([(True, False), (False, True)], False),  # the API hangs, and all nodes are drained: nobody serves
+        ([(True, False), (True, False)], False),
+        ([(True, True), (True, False)], True),
+        ([(True, True), (False, True)], True),
+        ([(False, True), (False, True)], True),  # everything is taken out: there is nothing to start anew
+    ],
+)
+def test_what_is_drained_does_not_vouch_for_those_that_are_wanted(
+    posts: list[tuple[bool, bool]], expected: bool
+) -> None:
+    """A service manager that is told otherwise would leave a dead service alone for ever."""
+    assert is_worth_keeping([Standing(wanted=wanted, well=well) for wanted, well in posts]) is expected
+
+
 @pytest.mark.parametrize("kind", [Post, PingedPost, Half])
 def test_a_post_that_does_not_say_what_it_keeps_cannot_be_made(kind: Callable[..., Post]) -> None:
     """It is found when it is made, not when its process is to be started."""
@@ -245,6 +282,34 @@ def test_a_child_that_holds_the_lock_and_does_not_move_is_killed(tmp_path: Path)
     assert "did not move" in said[0]
 
 
+BESIDE = """
+import asyncio, sys
+from breezeblock.supervisor.guard import WriteLockGuard
+guard = WriteLockGuard(sys.argv[1], ttl_s=0.6, say=print)
+try:
+    asyncio.run(asyncio.wait_for(guard.watch(), 1.6))
+except TimeoutError:
+    pass
+"""
+
+
+def test_the_guard_of_another_part_only_tells(tmp_path: Path) -> None:
+    """An API and nodes of one database are started each by its own `up`: each ends what is its own, and nobody else's."""
+    path = tmp_path / "x.db"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path), "60"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        told = subprocess.run(
+            [sys.executable, "-c", BESIDE, str(path)], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        ended = holder.poll()
+        holder.kill()
+
+    assert ended is None
+    assert f"process {holder.pid} (" in told
+    assert "holds the database's write lock: nothing can be written until it lets go" in told
+
+
 def test_a_busy_child_is_left_alone(tmp_path: Path) -> None:
     """It holds the lock at nearly every look, and commits."""
     ended, said = guard_beside(tmp_path / "x.db", hold_s=0.2, watch_s=2.5)
@@ -330,7 +395,8 @@ def test_who_has_not_been_well_for_long_is_not_healthy(folder: DataFolder) -> No
     begun = folder.unwell()
     api.tell({"pid": 7, "ready": True})
     ready = folder.unwell()
-    os.utime(api.told, (time.time() - 1000, time.time() - 1000))
+    long_ago_s = time.clock_gettime(time.CLOCK_BOOTTIME) - 1000
+    os.utime(api.told, (long_ago_s, long_ago_s))
     silent = folder.unwell()
     api.lives()
     again = folder.unwell()
@@ -340,6 +406,73 @@ def test_who_has_not_been_well_for_long_is_not_healthy(folder: DataFolder) -> No
     assert begun == "not ready yet (pid 7)"
     assert (ready, again) == ("", "")
     assert re.fullmatch(r"none of its processes has answered for 10\d\d s \(pid 7\)", silent)
+
+
+@pytest.mark.parametrize("step_s", [-7200.0, 7200.0])
+def test_a_step_of_the_wall_clock_changes_nothing_about_who_is_well(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """Set forwards it must make nobody unhealthy, set backwards hide nobody's silence."""
+    files = folder.lock()
+    folder.tell({"pid": 7, "ready": True, "api": [{"name": "api-1", "pid": 8}], "keepers": []})
+    stepped_s = time.time() + step_s
+    monkeypatch.setattr(time, "time", lambda: stepped_s)
+    after_tell = folder.unwell()
+    folder.lives()
+    after_lives = folder.unwell()
+    real, later_s = time.clock_gettime, 200.0
+    monkeypatch.setattr(time, "clock_gettime", lambda which: real(which) + later_s)
+    silent = folder.unwell()
+    close(files)
+
+    assert (after_tell, after_lives) == ("", "")
+    assert silent.startswith("none of its processes has answered for 200 s")
+
+
+def test_a_mark_follows_its_node_when_the_machine_is_called_otherwise(folder: DataFolder) -> None:
+    """By its number, which stays. What has no node any more keeps its mark, and who has one is left alone."""
+    for name in ("alpha-2", "alpha-9", "beta-1", "old-1"):
+        folder.drained(name).touch()
+
+    carried = folder.carry_marks(["beta-1", "beta-2", "beta-3"])
+
+    assert carried == [("alpha-2", "beta-2"), ("old-1", "beta-1")]
+    marks = sorted(path.name for path in (folder.path / "nodes").iterdir())
+    assert marks == ["alpha-9.drained", "beta-1.drained", "beta-2.drained"]
+    assert folder.carry_marks(["beta-1", "beta-2", "beta-3"]) == []
+    assert folder.carry_marks([]) == []
+
+
+def test_a_whole_service_is_healthy_by_the_one_file_that_it_writes(folder: DataFolder) -> None:
+    """It holds the locks of both parts; what an API alone has left there long ago is not asked."""
+    left = DataFolder(folder.path, "api")
+    left.tell({"pid": 6, "ready": False, "api": [], "keepers": []})
+    files = folder.lock()
+    folder.tell({"pid": 7, "ready": True, "api": [{"name": "api-1", "pid": 8}], "keepers": []})
+    well = folder.unwell()
+    left.told.unlink()
+    alone = folder.unwell()
+    folder.tell({"pid": 7, "ready": False, "api": [{"name": "api-1", "pid": 8}], "keepers": []})
+    begun = folder.unwell()
+    close(files)
+
+    assert (well, alone, begun) == ("", "", "not ready yet (pid 7)")
+
+
+def test_what_was_killed_is_not_taken_for_ready_by_its_successors_first_moments(folder: DataFolder) -> None:
+    """What it has said of itself goes before anything else is looked at: bringing a database to a release takes its time."""
+    folder.tell({"pid": 1, "ready": True, "api": [{"name": "api-1", "pid": 2}], "keepers": []})
+    policies = folder.path / "policy.yaml"
+    policies.write_text("nothing: [")
+    environ = {"BREEZEBLOCK_SERVICE__DATA_DIR": str(folder.path), "BREEZEBLOCK_POLICY__FILE": str(policies)}
+    mask = os.umask(0o077)
+    try:
+        with pytest.raises(up.CannotStart, match="policies cannot be used"):
+            up.run(settings.load(None, environ).settings, {})
+    finally:
+        os.umask(mask)
+
+    assert not folder.told.exists()
 
 
 def test_a_log_that_is_too_long_begins_anew(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ EVENTS: Final = Declared(
 EVENTS_HOUR: Final = Declared(
     "breezeblock_node_events_last_hour",
     ("node", "event"),
-    "What happened to each node within the last hour; fenced: it was lost; quota_check_failed is what it has found.",
+    "What happened to each node within the last hour; fenced: it was lost; quota_check_…: what it has found.",
 )
 POOL_GIB: Final = Declared(
     "breezeblock_pool_gibibytes",
@@ -148,7 +148,7 @@ EVENTS_OLDEST: Final = Declared(
 EVENTS_SENT: Final = Declared(
     "breezeblock_events",
     ("receiver", "what"),
-    "Events since a receiver is known: sent (taken), refused (set aside), dropped (after keep_s); failed counts tries.",
+    "Events since a receiver is known: sent (taken), refused (set aside), dropped (after twice keep_s); failed counts tries.",
 )
 EVENTS_ASIDE: Final = Declared(
     "breezeblock_events_aside",

@@ -64,17 +64,18 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(settings: Settings) -> AsyncIterator[Asking]:
+async def asking(settings: Settings, *, leisure: wiring.Leisure | None = None) -> AsyncIterator[Asking]:
     """Raises Failed when the database is not there, is of another release, or cannot be used; and for what is refused.
 
-    What was asked for wrongly ends the command with 2, as a wrong option does.
+    Statements have the service's limits, or `leisure`. What was asked for wrongly ends the command with 2, as a wrong option
+    does.
     """
     with reading(settings) as tx:
         at = schema.revision_of(tx)
     if at != schema.head():
         raise Failed(f"The database is at revision {at}; this release needs {schema.head()}: `breezeblock db upgrade`.")
     env = real_env()
-    opened = wiring.open_database(settings, env)
+    opened = wiring.open_database(settings, env, leisure=leisure)
     bell = wiring.open_bell(settings, env, Rings())
     try:
         yield Asking(settings, env, opened.store, bell)

@@ -16,23 +16,27 @@ from breezeblock.database_urls import is_server_url, sqlite_path
 from breezeblock.env.real import RealClock
 from breezeblock.settings import Settings, mask_url_secrets
 from breezeblock.store import schema
-from breezeblock.store.servers import NoWrites, Session, open_server
+from breezeblock.store.servers import STATEMENT_LIMIT_S, NoWrites, Session, open_server
 from breezeblock.supervisor.folder import DataFolder
 
 
 @contextlib.contextmanager
-def reading(settings: Settings) -> Iterator[Connection]:
+def reading(settings: Settings, *, statement_limit_s: float = STATEMENT_LIMIT_S) -> Iterator[Connection]:
     """One consistent snapshot that cannot write. Raises Failed when there is no database, or one of another release."""
-    with _server(settings) if is_server_url(settings.database.url) else _file(existing_path(settings)) as connection:
+    is_server = is_server_url(settings.database.url)
+    with _server(settings, statement_limit_s) if is_server else _file(existing_path(settings)) as connection:
         yield connection
 
 
 @contextlib.contextmanager
-def _server(settings: Settings) -> Iterator[Connection]:
+def _server(settings: Settings, statement_limit_s: float) -> Iterator[Connection]:
     """On the first server that answers."""
+    session = Session(
+        ttl_s=settings.nodes.ttl_s, connections=1, statement_limit_s=statement_limit_s, reads_standbys=True
+    )
     problems = []
     for url in settings.database.urls:
-        engine = open_server(url, Session(ttl_s=settings.nodes.ttl_s, connections=1, reads_standbys=True), reading=True)
+        engine = open_server(url, session, reading=True)
         try:
             with contextlib.ExitStack() as opened:
                 try:

@@ -20,6 +20,7 @@ from breezeblock.backup.manifest import Manifest, manifest_token
 from breezeblock.commands import database
 from breezeblock.commands.asking import Asking, asking
 from breezeblock.commands.failure import Failed
+from breezeblock.commands.unused import in_use_by, require_unused
 from breezeblock.database_urls import sqlite_path
 from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.real import real_env
@@ -33,8 +34,9 @@ from breezeblock.resources.rebuilding_backups import Chest, Kept
 from breezeblock.resources.rebuilding_database import Stock
 from breezeblock.settings import Settings
 from breezeblock.store import check, schema
+from breezeblock.store.others import others
 from breezeblock.store.tables import archives as archives_table
-from breezeblock.store.tables import backups, nodes
+from breezeblock.store.tables import backups, log_reports, nodes
 from breezeblock.supervisor.folder import DataFolder, InUse
 from breezeblock.work.archives import Archives
 
@@ -47,6 +49,8 @@ Unread = dict[str, tuple[str, Chest]]
 
 # So many objects are asked for their length at a time.
 AT_ONCE: Final = 32
+# Everything there is, in one transaction, while nobody else is there.
+LEISURE: Final = wiring.Leisure(statement_s=3600.0, transaction_s=24 * 3600.0, is_alone=True)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def rebuild(settings: Settings, wanted: Wanted) -> Outcome:
         folder.lock()  # until this process ends
     except InUse as error:
         raise Failed(f"The service runs on {folder.path}: stop it first, and all others of its cluster.") from error
+    asyncio.run(require_unused(settings))
     is_empty = _is_empty(settings)
     beats = {} if is_empty else asyncio.run(_heard(settings))
     if is_empty or not wanted.dry_run:
@@ -90,11 +95,13 @@ def _is_empty(settings: Settings) -> bool:
 
 
 async def _rebuild(settings: Settings, wanted: Wanted, beats: Beats) -> Outcome:
-    async with asking(settings) as at:
+    async with asking(settings, leisure=LEISURE) as at:
         opened = wiring.open_backends(settings, at.env)
         shelves = [await _look_at(at, backend) for backend in opened.values()]
         chests, stores, unread = await _open_chests(at, host=min(opened, default=None))
         stock = Stock(shelves, chests, stores, unread)
+    await require_unused(settings, watch_s=0.0)  # also that what has looked is gone, which would be taken for another's
+    async with asking(settings, leisure=LEISURE) as at:
         now_us = at.env.clock.now_us()
         try:
             outcome = await at.store.run(_transact, stock=stock, beats=beats, wanted=wanted, now_us=now_us)
@@ -105,6 +112,8 @@ async def _rebuild(settings: Settings, wanted: Wanted, beats: Beats) -> Outcome:
 
 def _transact(tx: Connection, *, stock: Stock, beats: Beats, wanted: Wanted, now_us: int) -> Outcome:
     _require_silence(tx, before=beats)  # somebody may have been started while all was looked at
+    if found := others(tx):
+        raise in_use_by(found)
     outcome = rebuilding_database.rebuild(tx, stock=stock, owner=wanted.owner, use=wanted.use, now_us=now_us)
     outcome.undecided += check.problems(tx)
     if wanted.dry_run:
@@ -127,19 +136,19 @@ async def _heard(settings: Settings) -> Beats:
 
 
 def _require_silence(tx: Connection, *, before: Beats) -> None:
-    """Raise Failed if any node that the database knows has renewed since. Of others nobody can tell here."""
+    """Raise Failed if anybody whom the database knows has told of itself since. Of others `require_unused` finds out."""
     alive = sorted(name for id_, (name, beat) in _heartbeats(tx).items() if id_ not in before or before[id_][1] != beat)
     if alive:
-        raise Failed(
-            f"{', '.join(alive)} renewed its lease just now: stop every node and every API of the cluster first."
-        )
+        raise Failed(f"{', '.join(alive)} told of itself just now: stop every node and every API of the cluster first.")
 
 
 def _heartbeats(tx: Connection) -> Beats:
-    rows = tx.execute(
-        select(nodes.c.incarnation, nodes.c.name, nodes.c.heartbeat).where(nodes.c.state.not_in(NODE_DEAD))
-    )
-    return {row.incarnation: (row.name, row.heartbeat) for row in rows}
+    """Of nodes, and of APIs and all others that tell what they log: those do so once a minute."""
+    kept = select(nodes.c.incarnation, nodes.c.name, nodes.c.heartbeat).where(nodes.c.state.not_in(NODE_DEAD))
+    told = select(log_reports.c.id, log_reports.c.binary, log_reports.c.host, log_reports.c.reported_at_us)
+    return {row.incarnation: (row.name, row.heartbeat) for row in tx.execute(kept)} | {
+        row.id: (f"{row.binary} on {row.host}", row.reported_at_us) for row in tx.execute(told)
+    }
 
 
 # --- what is on storage -----------------------------------------------------------------------------------------------

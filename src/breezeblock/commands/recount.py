@@ -11,6 +11,10 @@ from breezeblock.resources import accounts
 from breezeblock.resources.accounts import Difference
 from breezeblock.settings import Settings
 from breezeblock.store.tables import quota_usage
+from breezeblock.wiring import Leisure
+
+# A project may have millions of rows. While they are counted its requests wait for its accounts, and others' do not.
+LEISURE: Final = Leisure(statement_s=600.0, transaction_s=900.0, is_alone=False)
 
 
 def recount(settings: Settings, project_id: str) -> list[Difference]:
@@ -19,7 +23,7 @@ def recount(settings: Settings, project_id: str) -> list[Difference]:
 
 
 async def _recount(settings: Settings, project_id: str) -> list[Difference]:
-    async with asking(settings) as at:
+    async with asking(settings, leisure=LEISURE) as at:
         wrong = await at.store.run(accounts.recount, project_id=project_id)
         if not wrong and not await at.store.read(_is_known, project_id):
             raise Failed(

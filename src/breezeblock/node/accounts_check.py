@@ -6,13 +6,13 @@ from typing import Final
 import structlog
 
 from breezeblock.env.contract import Env
+from breezeblock.model.errors import Contended, Unavailable
 from breezeblock.node.identity import Identity
 from breezeblock.protocol import node_events
 from breezeblock.protocol.node_events import Note
 from breezeblock.resources import accounts
 from breezeblock.resources.accounts import Difference
 from breezeblock.store.run import Store
-from breezeblock.store.type_accounts import has_named
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,8 @@ AGAIN_MOST: Final = 10
 # What stays wrong is told again before the metric, which looks back an hour, forgets it.
 TOLD_AGAIN_S: Final = 1800.0
 SENTENCES_MOST: Final = 5
+# Of the projects that could not be counted, so many are remembered.
+LATE_MOST: Final = 1000
 
 
 class AccountsCheck:
@@ -41,35 +43,71 @@ class AccountsCheck:
         self._rests = 0
         self._wrong: tuple[str, ...] = ()
         self._tell_at = 0.0
+        self._late: set[str] = set()
+        self._is_slow = False
 
     async def look(self) -> None:
         """One round. Raises what the store does; the next one looks at the same then."""
-        if await self._store.read(has_named):
-            return  # accounts as a process of the release before writes them, which are moved in a moment
         after = None if self._rests else self._after
-        looked = await self._store.read(
-            accounts.look,
-            cluster=self._me.cluster,
-            me=self._me.incarnation,
-            again=self._wrong,
-            after=after,
-            most=PROJECTS_MOST,
+        turn = await self._store.read(
+            accounts.turn, cluster=self._me.cluster, me=self._me.incarnation, after=after, most=PROJECTS_MOST
         )
-        if looked is None:
+        if turn is None:
             self._after, self._rests, self._wrong = "", 0, ()
+            self._late.clear()
             return
-        wrong = tuple(sorted({one.project_id for one in looked.wrong}))
+        found = await self._look_at(sorted({*self._wrong, *turn}))
+        if found is None:
+            return
+        wrong = tuple(sorted({one.project_id for one in found}))
         if wrong:
-            await self._tell(looked.wrong, is_news=not set(wrong) <= set(self._wrong))
-        elif self._wrong:
+            await self._tell(found, is_news=not set(wrong) <= set(self._wrong))
+        elif self._late.isdisjoint(self._wrong) and self._wrong:
             log.info("accounts.right_again", projects=self._wrong)
         self._wrong = wrong[:AGAIN_MOST]
         if after is None:
             self._rests -= 1
-        elif looked.last is None:
-            self._after, self._rests = "", ROUNDS_BETWEEN
+        elif not turn:
+            self._after, self._rests, self._is_slow = "", ROUNDS_BETWEEN, False
         else:
-            self._after = looked.last
+            self._after = turn[-1]
+
+    async def _look_at(self, project_ids: Sequence[str]) -> list[Difference] | None:
+        """What is wrong with these, together where that can be. One that takes too long keeps nobody else from it."""
+        if not self._is_slow:
+            try:
+                return await self._store.try_read(accounts.look, project_ids=project_ids)
+            except (Contended, Unavailable) as error:  # the time of a statement, or of all of them together
+                log.info("accounts.one_by_one", reason=str(error))
+                self._is_slow = True
+        found: list[Difference] = []
+        for project_id in project_ids:
+            try:
+                some = await self._store.try_read(accounts.look, project_ids=[project_id])
+            except Contended as error:
+                await self._skip(project_id, str(error))
+                continue
+            if some is None:
+                return None
+            found += some
+            self._late.discard(project_id)
+        return found
+
+    async def _skip(self, project_id: str, reason: str) -> None:
+        """Leave it for the next walk through all of them. Told once, until it was counted."""
+        if project_id in self._late:
+            return
+        log.warning("accounts.skipped", project_id=project_id, reason=reason)
+        await self._store.run(
+            node_events.tell,
+            incarnation=self._me.incarnation,
+            event=accounts.LATE,
+            detail=f"The accounts of project {project_id} could not be compared in time: `breezeblock db check` does it.",
+            note=Note.of(self._env, self._me.name),
+        )
+        self._late.add(project_id)
+        if len(self._late) > LATE_MOST:  # told again rather than remembered without a bound
+            self._late.pop()
 
     async def _tell(self, wrong: Sequence[Difference], *, is_news: bool) -> None:
         """Write it down where operators look, and where the metrics of every API find it; now and then, while it lasts."""

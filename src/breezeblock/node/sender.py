@@ -4,7 +4,8 @@ Each receiver has a loop of its own: one that hangs keeps nothing from the other
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import itertools
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,13 +32,20 @@ PAUSE_MOST_S: Final = 60.0
 POLL_S: Final = 0.5
 POLL_OTHERS_S: Final = 3.0
 # How often a holder looks for what is too old; and of that, this many rounds at a time: there is also something to send.
-DROP_ROUNDS: Final = 20
-DROP_EVERY_S: Final = 60.0
+AGE_ROUNDS: Final = 20
+AGE_EVERY_S: Final = 60.0
 # An event that is refused alone is sent so often, with pauses as above, before it is set aside: a receiver that is just being
 # changed may not mean it.
 REFUSALS_MOST: Final = 3
 # Whether it is the event, or the receiver refuses everything, is found out by others: so many of them, of other resources.
 OTHERS_MOST: Final = 8
+# A receiver that refuses all of them, this often with pauses as above, may refuse a kind of event that all lines begin with.
+# Then it is asked by other kinds: so many of them, behind no more than so many of refused kinds, which lose their places.
+FURTHER_AFTER: Final = 3
+FURTHER_MOST: Final = 4
+BEHIND_MOST: Final = 3
+# Who was seen to refuse a kind and to take another is asked so at once for this long, without the pauses.
+PROVED_S: Final = 600.0
 # Where nothing else waits by which that could be found out, so many are set aside before the receiver has taken anything again.
 UNTRIED_MOST: Final = 3
 ERROR_MOST: Final = 500
@@ -48,7 +56,7 @@ BROKE: Final = "It failed in a way that was not expected; the log of the node ha
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """One receiver as this node's settings have it. `keep_s` 0: what it has not taken is kept for ever."""
+    """One receiver as this node's settings have it. `keep_s` 0: what it has not taken waits for ever."""
 
     receiver: Receiver
     timeout_s: float
@@ -86,11 +94,12 @@ class Sender:
         self._me = incarnation
         self._outlets = dict(outlets)
         self._may_act = may_act
-        self._drop_next: dict[str, float] = {}
+        self._age_next: dict[str, float] = {}
         self._holding: dict[str, Held] = {}
         self._doubts: dict[str, _Doubt] = {}
         self._tried: dict[str, str] = {}
         """By receiver: the resource by whose event it was last found out whether it takes anything."""
+        self._proved_until: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled. Where there is nobody to tell it says so, and ends."""
@@ -148,10 +157,10 @@ class Sender:
         if held is None:
             self._doubts.pop(name, None)
             held = self._holding[name] = await self._store.run(posting.take, receiver=name, incarnation=self._me)
-            await self._drop_old(held, outlet)
+            await self._age(held, outlet)
             return 0.0, after  # and look again: what was read before it was ours may have been sent by another since
-        if self._env.clock.boottime() >= self._drop_next.get(name, 0.0):
-            await self._drop_old(held, outlet)
+        if self._env.clock.boottime() >= self._age_next.get(name, 0.0):
+            await self._age(held, outlet)
             return 0.0, after
         if not self._may_act():
             return POLL_S, after
@@ -184,22 +193,31 @@ class Sender:
         self._clear(held, len(chosen))
         return None
 
-    async def _offer(self, held: Held, outlet: Outlet, chosen: list[Event]) -> tuple[list[Event], str]:
-        """Send, and forget what was taken. Returns what was refused, and why. Raises NotTaken when nobody took it."""
+    async def _offer(
+        self, held: Held, outlet: Outlet, chosen: list[Event], *, before: Sequence[Event] = (), error: str = ""
+    ) -> tuple[list[Event], str]:
+        """Send, and forget what was taken. Returns what was refused, and why. Raises NotTaken when nobody took it.
+
+        What was refused `before` the only one chosen goes out of its way, with the receiver's own word.
+        """
         try:
             await _within(self._env, outlet.timeout_s, outlet.receiver.send(chosen))
-        except NotTaken as error:
-            if error.taken:
-                await self._store.run(posting.sent, held, ids=[event.id for event in chosen[: error.taken]])
-                self._clear(held, error.taken)
-            if isinstance(error, Refused):
-                return chosen[error.taken :], str(error)[:ERROR_MOST]
+        except NotTaken as not_taken:
+            if not_taken.taken and not before:
+                await self._store.run(posting.sent, held, ids=[event.id for event in chosen[: not_taken.taken]])
+                self._clear(held, not_taken.taken)
+            if isinstance(not_taken, Refused):
+                return chosen[not_taken.taken :], str(not_taken)[:ERROR_MOST]
             raise
-        except Exception as error:
+        except Exception as mistake:
             # A mistake of ours in a receiver: it must neither end the node's operations, nor keep other nodes from trying.
             log.exception("events.receiver_broke", receiver=held.receiver)
-            raise NotTaken(BROKE) from error
-        await self._store.run(posting.sent, held, ids=[event.id for event in chosen])
+            raise NotTaken(BROKE) from mistake
+        ids, passed = [event.id for event in chosen], [event.id for event in before]
+        if passed:
+            await self._store.run(posting.sent_past, held, ids=ids, passed=passed, reason=error)
+        else:
+            await self._store.run(posting.sent, held, ids=ids)
         return [], ""
 
     def _clear(self, held: Held, taken: int) -> None:
@@ -224,7 +242,7 @@ class Sender:
         if doubt.event_id != event.id:
             doubt.event_id, doubt.alone, doubt.takes = event.id, 0, False
         doubt.suspects, doubt.alone = 1, doubt.alone + 1
-        is_news = not doubt.takes and await self._takes_another(held, outlet, event, error)
+        is_news = not doubt.takes and await self._takes_another(held, outlet, seen, event, error)
         doubt.takes = doubt.takes or is_news
         if not doubt.takes and seen.failures >= UNTRIED_MOST:
             raise NotTaken(f"{EVERYTHING} {error}")
@@ -239,11 +257,11 @@ class Sender:
         log.error("events.set_aside", resource_id=event.resource_id, **fields)
         return 0.0
 
-    async def _takes_another(self, held: Held, outlet: Outlet, event: Event, error: str) -> bool:
+    async def _takes_another(self, held: Held, outlet: Outlet, seen: Seen, event: Event, error: str) -> bool:
         """Whether the receiver takes anything but this; what it took is sent by that. False when there is nothing else to try.
 
-        Raises NotTaken when it refuses all of them: then it is not the event. Never what is behind it in its own line, which
-        would come out of its order.
+        Raises NotTaken when it refuses all of them: then it is not the event. What is behind others in its line, and would
+        come out of its order, is tried only when nothing else tells.
         """
         others = await self._others(held, event)
         for other in others:
@@ -254,21 +272,49 @@ class Sender:
             if not refused:
                 return True
         if others:
+            names = {event.name, *(other.name for other in others)}
+            is_proved = self._env.clock.boottime() < self._proved_until.get(held.receiver, 0.0)
+            if (is_proved or seen.failures >= FURTHER_AFTER) and await self._takes_kind(held, outlet, names, error):
+                return True
             log.error("events.all_refused", receiver=held.receiver, tried=len(others) + 1, reason=error)
             raise NotTaken(f"{EVERYTHING} {error}")
         return False
+
+    async def _takes_kind(self, held: Held, outlet: Outlet, refused: set[str], error: str) -> bool:
+        """Whether it takes an event of a kind that it was not yet seen to refuse.
+
+        Of those that wait it is the one with the least before it. What is before it is of kinds that it refuses, and is set
+        aside with that: never is anything taken that an earlier one of its resource still waits behind.
+        """
+        waiting = await self._read(held, "") + await self._read(held, self._tried.get(held.receiver, ""))
+        for _ in range(FURTHER_MOST):
+            if (found := _further(waiting, refused)) is None:
+                return False
+            other, before = found
+            if not self._may_act():
+                raise NotHeld(held.receiver)
+            if not (await self._offer(held, outlet, [other], before=before, error=error))[0]:
+                self._proved_until[held.receiver] = self._env.clock.boottime() + PROVED_S
+                for one in before:
+                    fields = {"receiver": held.receiver, "event_id": one.id, "name": one.name, "reason": error}
+                    log.error("events.set_aside", resource_id=one.resource_id, **fields)
+                return True
+            refused.add(other.name)
+        return False
+
+    async def _read(self, held: Held, after: str) -> list[Event]:
+        """What waits, of the resources after that one. Raises NotHeld."""
+        seen = await self._store.read(posting.look, receiver=held.receiver, incarnation=held.incarnation, after=after)
+        if seen.held is None:
+            raise NotHeld(held.receiver)
+        return seen.events
 
     async def _others(self, held: Held, event: Event) -> list[Event]:
         """What comes first in the lines of some other resources: after those that were tried last, round and round."""
         found: list[Event] = []
         for after in (self._tried.get(held.receiver, ""), ""):
-            seen = await self._store.read(
-                posting.look, receiver=held.receiver, incarnation=held.incarnation, after=after
-            )
-            if seen.held is None:
-                raise NotHeld(held.receiver)
             first: dict[str, Event] = {}
-            for one in seen.events:
+            for one in await self._read(held, after):
                 first.setdefault(one.resource_id, one)
             known = {event.resource_id, *(one.resource_id for one in found)}
             found += [first[id_] for id_ in sorted(first.keys() - known)]
@@ -281,20 +327,39 @@ class Sender:
         )
         await self._store.run(posting.give_back, held, error=error, pause_us=int(pause_s * 1_000_000))
 
-    async def _drop_old(self, held: Held, outlet: Outlet) -> None:
-        """Give up what is too old, each time that somebody takes the receiver, and now and then."""
-        self._drop_next[held.receiver] = self._env.clock.boottime() + DROP_EVERY_S
+    async def _age(self, held: Held, outlet: Outlet) -> None:
+        """Put aside what has waited for too long, and give up what was aside for as long again: each time that somebody takes
+        the receiver, and now and then.
+        """
+        self._age_next[held.receiver] = self._env.clock.boottime() + AGE_EVERY_S
         if not outlet.keep_s:
             return
-        before_us = self._env.clock.now_us() - int(outlet.keep_s * 1_000_000)
-        dropped = 0
-        for _ in range(DROP_ROUNDS):
-            found = await self._store.run(posting.drop_old, held, before_us=before_us)
-            dropped += found
-            if found < posting.DROPPED_AT_ONCE:
+        now_us, keep_us = self._env.clock.now_us(), int(outlet.keep_s * 1_000_000)
+        aside = dropped = 0
+        for _ in range(AGE_ROUNDS):
+            found = await self._store.run(posting.age, held, aside_us=now_us - keep_us, drop_us=now_us - 2 * keep_us)
+            aside += found.aside
+            dropped += found.dropped
+            if max(found.aside, found.dropped) < posting.AGED_AT_ONCE:
                 break
+        if aside:
+            log.error("events.waited_too_long", receiver=held.receiver, events=aside, keep_s=outlet.keep_s)
         if dropped:
             log.error("events.dropped", receiver=held.receiver, events=dropped, keep_s=outlet.keep_s)
+
+
+def _further(waiting: Sequence[Event], refused: set[str]) -> tuple[Event, list[Event]] | None:
+    """What is of another kind and has the fewest before it in its line, all of which are of refused kinds; and these."""
+    lines: dict[str, list[Event]] = {}
+    for event in waiting:
+        lines.setdefault(event.resource_id, []).append(event)
+    best: tuple[Event, list[Event]] | None = None
+    for _, line in sorted(lines.items()):
+        before = list(itertools.takewhile(lambda event: event.name in refused, line))
+        behind = len(before)
+        if behind < len(line) and behind <= BEHIND_MOST and (best is None or behind < len(best[1])):
+            best = line[behind], before
+    return best
 
 
 async def run_beside(work: Coroutine[Any, Any, None], sender: Sender) -> None:

@@ -6,6 +6,7 @@ key because the files were being replaced at that moment. The key is decrypted h
 
 import os
 import ssl
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,25 +71,29 @@ def read_pair(api: Api) -> Pair:
     chain = _read(api.tls_certificate)
     key = _key(_read(api.tls_key), api.tls_key, api.tls_key_password)
     first = _first(chain, api.tls_certificate)
-    if _public(first.public_key()) != _public(key.public_key()):
+    if _public(_key_of(first, api.tls_certificate)) != _public(key.public_key()):
         raise Unusable(f"The key {api.tls_key} is not that of the certificate {api.tls_certificate}.")
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     client_ca = None if api.tls_client_ca is None else _read(api.tls_client_ca)
     if client_ca is not None:
         _first(client_ca, api.tls_client_ca)
-    pair = Pair(
-        certificate_file=_in_memory("certificate", chain),
-        key_file=_in_memory("key", plain),
-        client_ca_file=None if client_ca is None else _in_memory("client-ca", client_ca),
-        subject=first.subject.rfc4514_string(),
-        not_after=first.not_valid_after_utc,
-        stamp=seen,
-    )
-    try:
+    with ExitStack() as made:  # of a pair that comes to nothing no descriptor stays: it is tried again and again
+
+        def keep(name: str, content: bytes) -> int:
+            file = _in_memory(name, content)
+            made.callback(os.close, file)
+            return file
+
+        pair = Pair(
+            certificate_file=keep("certificate", chain),
+            key_file=keep("key", plain),
+            client_ca_file=None if client_ca is None else keep("client-ca", client_ca),
+            subject=first.subject.rfc4514_string(),
+            not_after=first.not_valid_after_utc,
+            stamp=seen,
+        )
         _require_loadable(pair, api)
-    except Unusable:
-        pair.close()
-        raise
+        made.pop_all()
     return pair
 
 
@@ -136,6 +141,13 @@ def _key(text: bytes, path: Path, password: str) -> PrivateKeyTypes:
     except (ValueError, UnsupportedAlgorithm) as error:
         hint = "is the tls_key_password right?" if password else "expected a private key in PEM."
         raise Unusable(f"The key {path} cannot be read: {hint}") from error
+
+
+def _key_of(certificate: x509.Certificate, path: Path) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Unusable(f"The certificate {path} is of a kind that cannot be used: {error}.") from error
 
 
 def _public(key: object) -> bytes:

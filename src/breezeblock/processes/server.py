@@ -70,23 +70,27 @@ class Front:
                 return
 
     async def renew(self) -> None:
-        """Look for a changed certificate, for ever, and serve it."""
+        """Look for a changed certificate, for ever, and serve it.
+
+        What cannot be served is looked at again each time, and told once. Files may become readable without having changed, and
+        this process may get the descriptors that it lacked.
+        """
         seen = self._pair.stamp if self._pair else None
+        told = ""
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
-            if self._pair is None or (now := stamp(self._api)) == seen:
+            if self._pair is None or stamp(self._api) == seen:
                 continue
-            seen = now
             try:
                 pair = await asyncio.to_thread(read_pair, self._api)
-                seen = pair.stamp
                 self._replace(pair)
-            except Unusable as error:
+            except (Unusable, OSError, ValueError) as error:
                 # The last good one stays: a certificate that is too old is told by clients, none at all ends the service.
-                log.error("tls.not_renewed", reason=str(error))
-            except (OSError, ValueError):
-                seen = None  # such as no descriptor left: tried again, since nobody else would look for a new pair
-                log.exception("tls.not_renewed")
+                if str(error) != told:
+                    log.error("tls.not_renewed", reason=str(error), exc_info=not isinstance(error, Unusable))
+                told = str(error)
+            else:
+                seen, told = pair.stamp, ""
 
     async def stop(self) -> None:
         """Accept nothing more; return when the last request under way is answered."""
@@ -97,7 +101,11 @@ class Front:
 
     def _replace(self, pair: Pair) -> None:
         """A second server accepts from the same socket from now on; the first one is let go by its clients."""
-        begun = self._generation(pair)
+        try:
+            begun = self._generation(pair)
+        except OSError:
+            pair.close()
+            raise
         old_pair, self._pair = self._pair, pair
         old, self._serving = self._serving, begun
         assert old is not None and old_pair is not None, "replaced before it was started"

@@ -22,11 +22,26 @@ from breezeblock.model.ids import Incarnation
 from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes
 
-__all__ = ["Held", "NotHeld", "Seen", "drop_old", "forget", "give_back", "look", "refused", "sent", "set_aside", "take"]
+__all__ = [
+    "Aged",
+    "Held",
+    "NotHeld",
+    "Seen",
+    "age",
+    "forget",
+    "give_back",
+    "look",
+    "refused",
+    "sent",
+    "sent_past",
+    "set_aside",
+    "take",
+]
 
 # One reading: far below what a message may be long, and enough that reading is not what takes the time.
 BATCH_MOST: Final = 100
-DROPPED_AT_ONCE: Final = 500
+AGED_AT_ONCE: Final = 500
+NOT_TAKEN: Final = "It was not taken for as long as events wait for this receiver."
 _LIVE: Final = ("up", "draining")
 
 
@@ -129,24 +144,52 @@ def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str, is_sure
     }
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
         raise NotHeld(held.receiver)
-    tx.execute(_PUT_ASIDE, {"of": held.receiver, "event": event_id, "why": reason})
-    forget(tx, events, held.receiver, [event_id])
+    _put_aside(tx, held.receiver, [event_id], reason)
 
 
-def drop_old(tx: Connection, held: Held, *, before_us: int) -> int:
-    """Give up some of what was told before an instant and never taken. Returns how many. Raises NotHeld."""
+def sent_past(tx: Connection, held: Held, *, ids: Sequence[str], passed: Sequence[str], reason: str) -> None:
+    """The receiver has taken these, and they have passed others of their resource, which it refuses. Raises NotHeld.
+
+    Those are out of the way with the same transaction: they come again only when somebody calls them.
+    """
+    values = {
+        "sent": event_receivers.c.sent + len(ids),
+        "refused": event_receivers.c.refused + len(passed),
+        "failures": 0,
+        "error": reason,
+    }
+    if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+    _put_aside(tx, held.receiver, passed, reason)
+    forget(tx, events, held.receiver, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """How many events were put aside because they have waited for too long, and how many given up that were aside."""
+
+    aside: int
+    dropped: int
+
+
+def age(tx: Connection, held: Held, *, aside_us: int, drop_us: int) -> Aged:
+    """Put aside some of what was told before an instant and not taken, and give up what is older still. Raises NotHeld."""
     if tx.execute(_OURS, _own(held)).rowcount == 0:  # before it is read: what is set aside may be put back meanwhile
         raise NotHeld(held.receiver)
-    found: dict[Table, list[str]] = {}
-    for table in (events, events_aside):
-        values = {"receiver": held.receiver, "before": before_us, "most": DROPPED_AT_ONCE}
-        found[table] = list(tx.execute(_old(table), values).scalars())
-    many = sum(map(len, found.values()))
-    if many:
-        tx.execute(_OURS.values(dropped=event_receivers.c.dropped + many), _own(held))
-        for table, ids in found.items():
-            forget(tx, table, held.receiver, ids)
-    return many
+    of = {"receiver": held.receiver, "most": AGED_AT_ONCE}
+    dropped = list(tx.execute(_old(events_aside), of | {"before": drop_us}).scalars())
+    late = list(tx.execute(_old(events), of | {"before": aside_us}).scalars())
+    if dropped:
+        tx.execute(_OURS.values(dropped=event_receivers.c.dropped + len(dropped)), _own(held))
+        forget(tx, events_aside, held.receiver, dropped)
+    _put_aside(tx, held.receiver, late, NOT_TAKEN)
+    return Aged(len(late), len(dropped))
+
+
+def _put_aside(tx: Connection, receiver: str, ids: Sequence[str], reason: str) -> None:
+    if ids:
+        tx.execute(_PUT_ASIDE, [{"of": receiver, "event": id_, "why": reason} for id_ in sorted(ids)])
+        forget(tx, events, receiver, ids)
 
 
 def forget(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from breezeblock.model.errors import InvalidState, NotFound
 from breezeblock.model.ids import Incarnation
 from breezeblock.protocol.posting import forget
+from breezeblock.store.dialects import db_now_us
 from breezeblock.store.tables import event_receivers, events, events_aside, nodes, usage_periods
 
 __all__ = ["Removed", "Waiting", "again", "enrol", "named", "remove", "waiting", "would_remove"]
@@ -93,12 +94,15 @@ def waiting(tx: Connection) -> list[Waiting]:
 def again(tx: Connection, *, receiver: str) -> int:
     """Put some of what was set aside back among what waits, at its old place. Returns how many.
 
-    Raises NotFound. What came after it in its line may have been sent since: whoever reads `seq` knows.
+    It waits as what is told now does. Raises NotFound. What came after it in its line may have been sent since: whoever reads
+    `seq` knows.
     """
     _hold(tx, receiver)
+    now_us: int = tx.execute(select(db_now_us())).scalar_one()
     rows = [dict(row) for row in tx.execute(_SOME_ASIDE, {"receiver": receiver, "most": AT_ONCE}).mappings()]
     if rows:
-        tx.execute(insert(events), [{column.name: row[column.name] for column in events.c} for row in rows])
+        back = [{column.name: row[column.name] for column in events.c} | {"at_us": now_us} for row in rows]
+        tx.execute(insert(events), back)
         forget(tx, events_aside, receiver, [row["id"] for row in rows])
     return len(rows)
 

@@ -25,11 +25,15 @@ from sqlalchemy import (
     update,
 )
 
+from breezeblock.model.errors import Contended
 from breezeblock.model.ids import Incarnation
 from breezeblock.resources import quotas
 from breezeblock.store.tables import backups, nodes, quota_usage, snapshots, volume_groups, volumes
+from breezeblock.store.type_accounts import has_named
 
 EVENT: Final = "quota_check_failed"
+# A project that has more than can be counted in the time of a statement.
+LATE: Final = "quota_check_skipped"
 
 
 class Difference(NamedTuple):
@@ -44,28 +48,26 @@ class Difference(NamedTuple):
         return f"Project {self.project_id} is charged {self.charged} {self.resource}, but has {self.due}."
 
 
-class Looked(NamedTuple):
-    """How far it came, None when there are no further projects, and what is wrong."""
-
-    last: str | None
-    wrong: Sequence[Difference]
-
-
-def look(
-    tx: Connection, *, cluster: str, me: Incarnation, again: Sequence[str], after: str | None, most: int
-) -> Looked | None:
-    """Look at the projects `again`, and at so many of those that come `after` that one (None: at no other).
+def turn(tx: Connection, *, cluster: str, me: Incarnation, after: str | None, most: int) -> list[str] | None:
+    """So many of the projects that come `after` that one (None: no project).
 
     None when this is for another node to do: the first of the cluster's live ones. That two of them think so for a moment costs
-    a few reads. Runs on one snapshot, in which charges and resources agree at any time.
+    a few reads.
     """
     if tx.execute(_FIRST, {"in_cluster": cluster}).scalar() != me:
         return None
-    more = [] if after is None else list(tx.execute(_NEXT.limit(most), {"after": after}).scalars())
-    return Looked(
-        last=more[-1] if more else None,
-        wrong=[one for project_id in sorted({*again, *more}) for one in differences(tx, project_id)],
-    )
+    return [] if after is None else list(tx.execute(_NEXT.limit(most), {"after": after}).scalars())
+
+
+def look(tx: Connection, *, project_ids: Sequence[str]) -> list[Difference] | None:
+    """What is wrong with the accounts of these. Runs on one snapshot, in which charges and resources agree at any time.
+
+    None while there are accounts as a process of the release before writes them, which are moved in a moment: of that very
+    snapshot, since one that was moved in between would be missed.
+    """
+    if has_named(tx):
+        return None
+    return [one for project_id in project_ids for one in differences(tx, project_id)]
 
 
 def differences(tx: Connection, project_id: str) -> list[Difference]:
@@ -75,14 +77,17 @@ def differences(tx: Connection, project_id: str) -> list[Difference]:
 
 
 def recount(tx: Connection, *, project_id: str) -> list[Difference]:
-    """Charge a project for what it has, and return what was wrong.
+    """Charge a project for what it has, and return what was wrong. Raises Contended.
 
     All its accounts are held first, by a write that changes them. Who has changed a resource and not yet the account waits, and
-    adds to what is found here; who has changed both is seen. An account that somebody makes meanwhile is met at its key.
+    adds to what is found here; who has changed both is seen. An account that somebody makes after it was read is met at its
+    key; one that was made between the hold and the reading is not held, and may be charged again before it is corrected.
     """
     of_project = update(quota_usage).where(quota_usage.c.project_id == project_id)
-    tx.execute(of_project.values(in_use=quota_usage.c.in_use + 1))
+    number = tx.execute(of_project.values(in_use=quota_usage.c.in_use + 1)).rowcount
     held, due = _read(tx, project_id)
+    if len(held) != number:
+        raise Contended(f"Project {project_id} has got another account while its accounts were held.")
     for resource in sorted(held):
         tx.execute(of_project.where(quota_usage.c.resource == resource).values(in_use=due[resource]))
     missing = [

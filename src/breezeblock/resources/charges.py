@@ -9,10 +9,10 @@ from breezeblock.model import states
 from breezeblock.model.errors import NotFound
 from breezeblock.placement import allocate
 from breezeblock.protocol import archives, queue
-from breezeblock.resources import moves, quotas
+from breezeblock.resources import connections, moves, quotas
 from breezeblock.resources.accepted import clear_tombstones, message_for_failure, settle, tables_of, tell_the_truth
 from breezeblock.resources.backend_changes import park_failover
-from breezeblock.store.tables import backups, volumes
+from breezeblock.store.tables import attachments, backups, volumes
 from breezeblock.store.transitions import Transition, change_row, lock_rows, read_row
 
 
@@ -37,14 +37,17 @@ def restore_charge(tx: Connection, volume_id: str) -> None:
 
 
 def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) -> None:
-    """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`."""
+    """End an operation that nobody here understands: every resource it holds and has left transitional goes to `error`, and
+    every attachment to `error_detaching`.
+    """
     held = [at.resource_id for at in claim.locks if at.exclusive]
     ours = [(table, row_id) for row_id in held for table in tables_of(claim) if read_row(tx, table, row_id) is not None]
     # What it only reads is written too where the end is told as that one's: its events have their order by these writes.
     read = [(table, claim.resource_id) for table in tables_of(claim)]
     told = [(table, row_id) for table, row_id in read if read_row(tx, table, row_id) is not None]
+    attached = connections.held_by(tx, claim)
     try:
-        lock_rows(tx, [*ours, *told])
+        lock_rows(tx, [*ours, *told, *((attachments, id_) for id_ in attached)])
     except NotFound:
         queue.guard(tx, claim)  # a survivor has ended it, and with it the row: that says so
         raise
@@ -61,6 +64,7 @@ def park_unknown(tx: Connection, claim: queue.Claim, *, text: str, now_us: int) 
             moves.park(tx, claim, row_id)
             restore_charge(tx, row_id)
         settle(tx, _park(table), row_id)
+    connections.park(tx, claim, ids=attached, text=text, now_us=now_us)
     tell_the_truth(tx, claim)
     message_for_failure(tx, claim, event=claim.kind, text=text, now_us=now_us)
     clear_tombstones(tx, claim)

@@ -36,7 +36,9 @@ __all__ = [
     "fail_disconnect",
     "finish_connect",
     "finish_disconnect",
+    "held_by",
     "joins",
+    "park",
     "removed",
 ]
 
@@ -285,6 +287,33 @@ def removed(tx: Connection, *, ids: Sequence[str]) -> bool | None:
         if row["status"] == states.ERROR_DETACHING and row["operation_id"] is None:
             raise StorageFailed(row["fail_reason"] or f"Attachment {row['id']} could not be disconnected.")
     return None if rows else True
+
+
+# --- what nobody can run ---------------------------------------------------------------------------------------------
+
+
+def held_by(tx: Connection, claim: Claim) -> list[str]:
+    """The attachments that an operation connects or disconnects, as far as they are there."""
+    if claim.kind not in (CONNECT_KIND, DISCONNECT_KIND):
+        return []
+    ids = [at.resource_id for at in claim.locks if at.exclusive]
+    return [row.id for row in tx.execute(_THESE, {"ids": ids})]
+
+
+def park(tx: Connection, claim: Claim, *, ids: Sequence[str], text: str, now_us: int) -> None:
+    """Nobody knows what an earlier owner has given or taken back: they are to be deleted, which takes back what there is.
+
+    Their rows are the caller's, and the volume's. One that a later disconnection has taken over stays that one's.
+    """
+    failed = CONNECT_LEFT if claim.kind == CONNECT_KIND else DISCONNECT_FAILED
+    values: dict[str, Any] = {"operation_id": None, "fail_reason": text, "updated_at_us": now_us}
+    if claim.kind == CONNECT_KIND:
+        values["connection_json"] = None
+    for row in tx.execute(_THESE, {"ids": list(ids)}).mappings().all():
+        if row["operation_id"] == claim.operation_id:
+            failed.apply_locked(tx, row["id"], also=values)
+    if ids:
+        summarize(tx, claim.resource_id, now_us=now_us)
 
 
 # --- both -----------------------------------------------------------------------------------------------------------

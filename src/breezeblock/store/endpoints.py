@@ -43,6 +43,7 @@ class Endpoints:
     def __init__(self, urls: Sequence[str], session: Session) -> None:
         if not urls or len({server_url(url).get_backend_name() for url in urls}) != 1:
             raise ValueError("expected one or more URLs of the same kind of server")
+        self.session = session
         readers = replace(session, connections=max(2, session.connections // 2))
         self._endpoints = [
             Endpoint(number, open_server(url, session, reading=False), open_server(url, readers, reading=True))

@@ -72,6 +72,7 @@ class PooledLane:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
+        self._answer_limit_s = endpoints.session.answer_limit_s or ANSWER_TIMEOUT_S
         self._loop = asyncio.get_running_loop()
         at = endpoints.current
         self._writers = ThreadPoolExecutor(at.writing.pool.size(), thread_name_prefix="writer")  # type: ignore[attr-defined]
@@ -110,7 +111,7 @@ class PooledLane:
     def _look(self) -> None:
         for one in tuple(self._running):
             one.age_s += LOOK_EVERY_S
-            if one.age_s >= ANSWER_TIMEOUT_S:
+            if one.age_s >= self._answer_limit_s:
                 one.cut()
         self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
 

@@ -60,21 +60,24 @@ class Lane(Protocol):
 class Store:
     """The database as everything above it sees it. `receivers` are to be told of what transactions change (`outbox`)."""
 
-    def __init__(self, lane: Lane, env: Env, *, receivers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, lane: Lane, env: Env, *, receivers: Sequence[str] = (), patience_s: float = REQUEST_PATIENCE_S
+    ) -> None:
         self._lane = lane
         self._env = env
         self._receivers = tuple(receivers)
+        self._patience_s = patience_s
 
     def telling(self, receiver: str) -> "Store":
         """The same database, where only this one is to be told."""
-        return Store(self._lane, self._env, receivers=(receiver,))
+        return Store(self._lane, self._env, receivers=(receiver,), patience_s=self._patience_s)
 
     async def read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function on one snapshot that holds everything answered so far. Raises Unavailable.
 
         A lost connection is no answer yet: the next server may have one, and each is asked at once.
         """
-        give_up_at = self._env.clock.boottime() + REQUEST_PATIENCE_S
+        give_up_at = self._env.clock.boottime() + self._patience_s
         lost = 0
         for attempt in range(REQUEST_ATTEMPTS):
             try:
@@ -87,6 +90,10 @@ class Store:
                     raise
                 await self._pause(attempt)
         raise Unavailable("The database is too busy to answer; try again later.")
+
+    async def try_read(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, in one attempt: for who would rather go on with something else. Raises Contended, Unavailable."""
+        return await self._lane.read(lambda tx: f(tx, *args, **kwargs))
 
     async def run(self, f: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `f` as one transaction, exactly once.
@@ -127,7 +134,7 @@ class Store:
         return await self._run(_prune_tx_done, attempts=1, patience_s=0.0)
 
     async def _run(
-        self, f: Body[T], *, attempts: int | None, patience_s: float = REQUEST_PATIENCE_S, origin: object = None
+        self, f: Body[T], *, attempts: int | None, patience_s: float | None = None, origin: object = None
     ) -> T:
         tx_id = self._env.ids.uuid()
         if self._receivers:
@@ -135,7 +142,7 @@ class Store:
             f = _Told(f, Post(self._receivers, tx_id, self._env.clock.now_us(), asked))
         results: dict[int, T] = {}
         attempt, races, in_doubt = 0, 0, False
-        give_up_at = self._env.clock.boottime() + patience_s
+        give_up_at = self._env.clock.boottime() + (self._patience_s if patience_s is None else patience_s)
         while True:
             try:
                 return await self._lane.write(_Attempt(f, tx_id, attempt, results))

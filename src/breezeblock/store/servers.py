@@ -41,6 +41,8 @@ class Session:
     statement_limit_s: float = STATEMENT_LIMIT_S
     reads_standbys: bool = False
     """Whether a server that takes no writes will do for reading: what it has may be the past."""
+    answer_limit_s: float | None = None
+    """After how long a transaction is cut off from a server that says nothing; None: as soon as the service does."""
 
     @property
     def limits(self) -> Limits:

@@ -16,6 +16,8 @@ from types import TracebackType
 _FLOCK = struct.Struct("hhqqi4x")
 # SQLite's write lock in WAL mode: byte 120 of the -shm file (os_unix.c, UNIX_SHM_BASE; WAL_WRITE_LOCK is slot 0).
 _WAL_WRITE_LOCK_OFFSET = 120
+# Whoever has a database open in WAL mode holds this byte of the -shm file for reading (os_unix.c, UNIX_SHM_DMS).
+_WAL_OPEN_OFFSET = 128
 
 
 class Turnstile:
@@ -47,6 +49,20 @@ def holders(database_path: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def user_of(database_path: str) -> int | None:
+    """The pid of another process that has the database open at this instant: 0 for one that has none here; None for nobody.
+
+    Nothing is closed: that would drop the record locks of this very process, which may have it open, too. So this is for
+    commands, which end soon.
+    """
+    try:
+        file = os.open(database_path + "-shm", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    kind, pid = _asked(file, _WAL_OPEN_OFFSET)
+    return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+
 def _holder(path: str, offset: int) -> int | None:
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -55,9 +71,15 @@ def _holder(path: str, offset: int) -> int | None:
             return None
         raise
     try:
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        kind, pid = _asked(file, offset)
     finally:
         # Closing drops our own record locks on this file. The caller must be a process that has none: the supervisor.
         os.close(file)
     return None if kind == fcntl.F_UNLCK or pid <= 0 else pid
+
+
+def _asked(file: int, offset: int) -> tuple[int, int]:
+    """What kind of lock would keep us from writing there, and whose it is."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return kind, pid

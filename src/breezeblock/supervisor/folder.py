@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -64,6 +64,22 @@ class DataFolder:
     def drained(self, name: str) -> Path:
         """The mark of a node that an operator has taken out: it stays out, over restarts too, until it is removed."""
         return self.path / "nodes" / f"{name}.drained"
+
+    def carry_marks(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Let each mark follow its node, when the machine's nodes are called otherwise now. Returns the old and new names.
+
+        This part of the folder is locked: so nobody else's nodes are here, and the last one with a number is the one that has
+        it now. Of a number that is not used any more the mark stays as it is.
+        """
+        numbered = {name.rpartition("-")[2]: name for name in names}
+        carried = []
+        for mark in sorted((self.path / "nodes").glob("*.drained")):
+            before = mark.name.removesuffix(".drained")
+            now = numbered.get(before.rpartition("-")[2])
+            if before not in names and now is not None:
+                mark.replace(self.drained(now))
+                carried.append((before, now))
+        return carried
 
     def make(self) -> None:
         """Make the folders. Readable by nobody else: the database has everybody's volumes."""
@@ -126,6 +142,7 @@ class DataFolder:
         """Replace what the service says of itself, in one piece."""
         new = self.told.with_suffix(".new")
         new.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        _stamp(new)
         new.replace(self.told)
 
     def read_told(self) -> dict[str, Any]:
@@ -140,7 +157,7 @@ class DataFolder:
     def lives(self) -> None:
         """Note that this part is well now, for `unwell`."""
         with contextlib.suppress(OSError):  # somebody tidied up, or the disk fails: no reason to end what serves
-            os.utime(self.told)
+            _stamp(self.told)
 
     def unwell(self) -> str:
         """Why what runs on this folder is not ready, or has said for too long that it is well; empty when all is well."""
@@ -153,7 +170,7 @@ class DataFolder:
             told = self._read_told(name)
             if not told.get("ready"):
                 return f"not ready yet (pid {told.get('pid', 'unknown')})"
-            silent_s = time.time() - self._told(name).stat().st_mtime
+            silent_s = time.clock_gettime(time.CLOCK_BOOTTIME) - self._told(name).stat().st_mtime
             if silent_s > SILENT_S:
                 return f"none of its processes has answered for {silent_s:.0f} s (pid {told['pid']})"
         return ""
@@ -182,3 +199,12 @@ class DataFolder:
                     with path.open("r+b") as log, path.with_suffix(".log.1").open("wb") as old:
                         shutil.copyfileobj(log, old, COPY_BYTES)
                         log.truncate(0)
+
+
+def _stamp(path: Path) -> None:
+    """Give a file the time of now, counted from the machine's start: nobody sets that clock, and it goes on in a suspended one.
+
+    Who wrote the file is gone when the machine is started again, and its lock with it, so nobody reads it then.
+    """
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    os.utime(path, (now_s, now_s))

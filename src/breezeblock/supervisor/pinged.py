@@ -7,7 +7,7 @@ pause of this process or of the whole machine nobody is blamed for it.
 import asyncio
 import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -89,3 +89,12 @@ class PingedPost(Post):
         while await link.receive() is not None:
             self._heard = True
             self.answers = True
+
+
+def is_worth_keeping(posts: Sequence[PingedPost]) -> bool:
+    """Whether starting all of them anew would not help: one that is wanted is well, or none is wanted.
+
+    One that is not wanted says nothing about the others: it is always well.
+    """
+    wanted = [post for post in posts if post.wanted]
+    return not wanted or any(post.is_well for post in wanted)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,11 +20,11 @@ from breezeblock.database_urls import is_server_url
 from breezeblock.env.real import RealClock
 from breezeblock.processes import orphans
 from breezeblock.settings import Settings, mask_url_secrets
-from breezeblock.supervisor import ready
+from breezeblock.supervisor import proc, ready
 from breezeblock.supervisor.folder import DataFolder, Part
 from breezeblock.supervisor.guard import WriteLockGuard
 from breezeblock.supervisor.notify import Manager
-from breezeblock.supervisor.pinged import PingedPost
+from breezeblock.supervisor.pinged import PingedPost, is_worth_keeping
 from breezeblock.supervisor.post import Post
 from breezeblock.supervisor.posts import ApiPost, KeeperPost
 
@@ -40,8 +41,6 @@ APIS_LEAVE_MORE_S: Final = 2.0
 KILLED_S: Final = 10.0
 # What we and our children make is for nobody else, also where a library makes it (SQLite its files).
 PRIVATE: Final = 0o077
-# An upgrade of the database may wait that long for those who use it, and then takes as long as the tables are large.
-UPGRADE_S: Final = 3600.0
 
 
 class CannotStart(Exception):
@@ -68,8 +67,9 @@ def run(chosen: Settings, environ: Mapping[str, str]) -> int:
     log_file = os.fdopen(folder.open_log(folder.name), "a", buffering=1)
     logs.configure(chosen.log.level, chosen.log.format, log_file)
     _require_certificate(chosen)
-    manager.starts("Bringing the database to this release.", within_s=UPGRADE_S)
-    _prepare_database(chosen)
+    for before, now in folder.carry_marks(chosen.own_nodes):
+        say(f"{before} was drained, and is called {now} now: it stays out until `breezeblock node resume {now}`")
+    _prepare_database(chosen, manager)
     listening = _listen(chosen.api.host, chosen.api.port) if chosen.api.workers else None
     status = asyncio.run(_Service(chosen, folder, listening, manager).run())
     folder.told.unlink(missing_ok=True)
@@ -98,13 +98,20 @@ def _part(chosen: Settings) -> Part:
     return "whole" if chosen.api.workers else "nodes"
 
 
-def _prepare_database(chosen: Settings) -> None:
-    """Bring the database to this release's schema, on the first of its servers that can.
+def _prepare_database(chosen: Settings, manager: Manager) -> None:
+    """Bring the database to this release's schema, on the first of its servers that can. Raises CannotStart.
+
+    It waits for those who use it, and then takes as long as the tables are large. The manager hears so until it has ended.
 
     In a forked child: this process stays small, since it never loads SQLAlchemy, and it has never had the database open
     when it begins to look for holders of its locks (see `guard`).
     """
-    if refused := _in_a_child(lambda: _upgrade(chosen.database.urls)):
+
+    def goes_on() -> None:
+        manager.starts("Bringing the database to this release.")
+
+    goes_on()
+    if refused := _in_a_child(lambda: _upgrade(chosen.database.urls), goes_on, every_s=manager.every_s):
         raise CannotStart(f"The database {name_of(chosen.database.url)} cannot be used: {refused}.")
 
 
@@ -124,8 +131,10 @@ def _problem_of_pair(chosen: Settings) -> str:
     return ""
 
 
-def _in_a_child(look: Callable[[], str]) -> str:
-    """What `look` finds wrong, in a process that forgets all that it has loaded for that."""
+def _in_a_child(look: Callable[[], str], goes_on: Callable[[], None] = lambda: None, *, every_s: float = 60.0) -> str:
+    """What `look` finds wrong, in a process that forgets all that it has loaded for that. `goes_on` is called now and then
+    while it looks, unless somebody has stopped it.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -139,6 +148,9 @@ def _in_a_child(look: Callable[[], str]) -> str:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
+        while not select.select([answer], [], [], every_s)[0]:
+            if proc.state(child) != proc.STOPPED:
+                goes_on()
         refused = answer.read()
     _, status = os.waitpid(child, 0)
     if not refused and status != 0:
@@ -288,7 +300,7 @@ class _Service:
             if not self._ready:
                 waiting = [post.name for post in posts if not post.is_well]
                 self._manager.starts(f"Waiting for {', '.join(waiting) or 'the storage of a backend'}.")
-            elif any(post.is_well and post.wanted for post in posts) or not any(post.wanted for post in posts):
+            elif is_worth_keeping(posts):
                 self._manager.lives()
                 self._folder.lives()
             await asyncio.sleep(self._manager.every_s)

@@ -104,7 +104,8 @@ CREATE TRIGGER seen_volume_delete AFTER DELETE ON volumes WHEN NOT OLD.tombstone
 CREATE TRIGGER seen_snapshot_delete AFTER DELETE ON snapshots WHEN NOT OLD.tombstone BEGIN
   INSERT INTO seen (what, id) VALUES ('gone', OLD.id); END;
 CREATE TRIGGER seen_aside AFTER INSERT ON events_aside BEGIN
-  INSERT INTO seen (what, id, before) VALUES ('aside', NEW.receiver, NEW.id); END;
+  INSERT INTO seen (what, id, before, after)
+  VALUES ('aside', NEW.receiver, NEW.id, NEW.resource_id || ' ' || NEW.op_seq || ' ' || NEW.number); END;
 CREATE TRIGGER seen_operation AFTER INSERT ON operations BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('enqueued', NEW.id, NEW.kind, NEW.payload_json); END;
 CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN

@@ -84,15 +84,21 @@ class Mail:
             elif what == "ended":
                 self._operations[id_].append((ENDED, after, before))
             elif what == "aside":
-                self._set_aside(id_, str(before))
+                self._set_aside(id_, str(before), str(after))
         for id_ in gone:
             last = self._statuses[id_][-1][1] if self._statuses[id_] else None
             if last != _DELETED:
                 self._statuses[id_].append((last, _DELETED))
 
-    def _set_aside(self, receiver: str, event_id: str) -> None:
+    def _set_aside(self, receiver: str, event_id: str, place: str) -> None:
         self._aside[receiver].add(event_id)
         self._may_be_aside.add(receiver)
+        resource, seq, number = place.split()
+        if any(
+            one.resource_id == resource and (one.seq, one.number) > (int(seq), int(number))
+            for one in self._told[receiver].values()
+        ):
+            return  # the receiver has taken what was behind it
         self._aside_since[receiver] += 1
         # One by which it was found out that it takes others, and those after it by which nothing could be.
         if self._aside_since[receiver] > 1 + UNTRIED_MOST:
