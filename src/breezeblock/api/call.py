@@ -148,12 +148,18 @@ class Call:
         `target` is for what is not the resource in the URL and may be another project's.
         """
         self.rule = self.rule or rule
-        if not self.allows(rule, target):
-            raise Forbidden(
-                f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
-                "Ask an administrator of the cloud for such a role, or for another policy."
-            )
+        if (why_not := self.refusal(rule, target)) is not None:
+            raise Forbidden(why_not)
         self.permitted = True
+
+    def refusal(self, rule: str, target: Target | None = None) -> str | None:
+        """What `permit` would say, None if nothing: for a transaction in which a row decides whether this rule is asked."""
+        if self.allows(rule, target):
+            return None
+        return (
+            f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
+            "Ask an administrator of the cloud for such a role, or for another policy."
+        )
 
     def allows(self, rule: str, target: Target | None = None) -> bool:
         """Whether the policy would let this caller do it, to the resource in the URL if there is one."""
@@ -164,6 +170,11 @@ class Call:
     def may(self, rule: str) -> bool:
         """Whether the policy would let this caller whosoever the resource, for parts of answers that only some may see."""
         return self.rights.may(rule)
+
+    @property
+    def own(self) -> Target:
+        """The caller as the owner of what is about to be made."""
+        return Target(self.caller.project_id, self.caller.user_id)
 
     def body(self, kind: type[B]) -> B:
         """The request's body (of an action: what is under its key). Raises BadRequest."""
