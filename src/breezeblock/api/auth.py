@@ -8,6 +8,7 @@ administrator of the project in the URL, or of the default project where the URL
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from breezeblock.api.errors import Refused
@@ -36,8 +37,9 @@ class Caller(NamedTuple):
     roles: frozenset[str]
     is_service: bool = False
     """Whether another service of the cloud vouches for the request (a valid X-Service-Token)."""
-    quota: Mapping[str, int] | None = None
-    """Limits of the caller's project instead of the configured ones, by resource; what an operator has set wins."""
+    quotas: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    """Limits instead of the configured ones, by project and resource, of all projects of which identity knows some: an
+    administrator's request changes what others have. What was set by the API wins."""
 
 
 class Asking(NamedTuple):

@@ -107,17 +107,17 @@ class Call:
     @property
     def quota_defaults(self) -> Mapping[str, int]:
         """The limits of the caller's project if nothing was set for it: of what is charged to that project, and to no other."""
-        return self.quota_settings | dict(self.caller.quota or {})
+        return self.quotas_of_owner.of(self.origin.project_id)
 
     @property
     def quota_settings(self) -> dict[str, int]:
-        """The limits of any other project if nothing was set for it."""
-        return msgspec.structs.asdict(self.services.settings.quota)
+        """The limits of a project of which nobody has said anything."""
+        return self.services.settings.quota.defaults()
 
     @property
     def quotas_of_owner(self) -> ByProject:
         """Those of whoever has what is changed, who is another project when an administrator asks."""
-        return ByProject(self.origin.project_id, own=self.quota_defaults, others=self.quota_settings)
+        return ByProject(self.quota_settings, self.caller.quotas)
 
     @property
     def spares_instances(self) -> bool:
