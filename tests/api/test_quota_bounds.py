@@ -1,11 +1,10 @@
 """Every request that makes or enlarges something, against every limit that it can reach: just enough, one too few, none, all.
 
-As in Cinder: 413 with what was asked for, what is in use and the limit, and nothing of it done. Who says the limit makes no difference.
+As in Cinder: 413 with what was asked for, what is in use and the limit, and nothing of it done.
 """
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -92,7 +91,9 @@ def ask(api: Api, way: Way) -> httpx.Response:
 
 
 def use(api: Api, project: str) -> dict[str, int]:
-    shown = api("GET", f"/v3/{project}/os-quota-sets/{project}?usage=true", token=f"admin:{project}").json()["quota_set"]
+    shown = api("GET", f"/v3/{project}/os-quota-sets/{project}?usage=true", token=f"admin:{project}").json()[
+        "quota_set"
+    ]
     return {name: one["in_use"] for name, one in shown.items() if name != "id"}
 
 
@@ -143,7 +144,12 @@ def test_one_volume_is_no_larger_than_may_be(api: Api, who: str, size: int, stat
         assert api("PUT", "/v3/p1/os-quota-class-sets/default", body, token="admin:p1").status_code == 200
     if who == "settings":
         # A class that is back at what the settings have decides no more; then nothing limits.
-        api("PUT", "/v3/p1/os-quota-class-sets/default", {"quota_class_set": {"per_volume_gigabytes": -1}}, token="admin:p1")
+        api(
+            "PUT",
+            "/v3/p1/os-quota-class-sets/default",
+            {"quota_class_set": {"per_volume_gigabytes": -1}},
+            token="admin:p1",
+        )
         status = 202
     made = ask(api, Way("volumes", {"volume": {"size": size}}, {}))
     grown = ask(api, Way(f"volumes/{OWNED['volume']}/action", {"os-extend": {"new_size": size}}, {}))
@@ -199,7 +205,7 @@ def test_limits_show_the_same(sparing: Api) -> None:
 
 
 def test_accounts_are_the_same_whatever_counts(api: Api, sparing: Api) -> None:
-    """So it may be changed while services run, and some of them have the old word yet: no account differs, nothing is recounted."""
+    """So it may be changed while services run, and some have the old word yet: no account differs, nothing is recounted."""
     for one in (api, sparing):
         one.reset(HERE)
         assert ask(one, WAYS["snapshot"]).status_code == 202

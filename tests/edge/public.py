@@ -1,7 +1,7 @@
 """An installation that every user of the machine can read, for a service that runs as somebody else than the tests do.
 
-The tests' own interpreter may be in a folder of root's, and the packages and the checkout as well: so they are copied, and run by
-an interpreter of the same version that everybody may start.
+The tests' own interpreter may be in a folder of root's, and the packages and the checkout as well: so they are copied, and
+run by an interpreter of the same version that everybody may start.
 """
 
 import importlib.metadata

@@ -107,7 +107,9 @@ def _running(folder: Path) -> Iterator[World]:
         "BREEZEBLOCK_API__TLS_KEY": str(pair.key),
         "BREEZEBLOCK_API__TLS_KEY_PASSWORD": SECRETS["key-password"],
     }
-    service = start(folder / "data", nodes=1, workers=1, environ=environ, user=NOBODY, interpreter=str(installed.python))
+    service = start(
+        folder / "data", nodes=1, workers=1, environ=environ, user=NOBODY, interpreter=str(installed.python)
+    )
     context = ssl.create_default_context(cafile=str(authority.path))
     try:
         with httpx.Client(base_url=service.endpoint, verify=context, trust_env=False) as client:
@@ -137,7 +139,9 @@ def _use(world: World) -> None:
     world.ask("POST", f"/v3/p1/attachments/{attachment_id}/action", {"os-complete": {}}, **ATTACHMENTS)
     backup = world.ask("POST", "/v3/p1/backups", {"backup": {"volume_id": volume_id, "force": True}}).json()["backup"]
     eventually(lambda: status("backup", backup["id"]) == "available")
-    snapshot = world.ask("POST", "/v3/p1/snapshots", {"snapshot": {"volume_id": volume_id, "force": True}}).json()["snapshot"]
+    snapshot = world.ask("POST", "/v3/p1/snapshots", {"snapshot": {"volume_id": volume_id, "force": True}}).json()[
+        "snapshot"
+    ]
     eventually(lambda: status("snapshot", snapshot["id"]) == "available")
     world.ask("GET", "/v3/p1/volumes", **{"X-Auth-Token": SECRETS["request"]})
     world.ask("POST", "/v3/p1/volumes", {"volume": {"size": "x"}}, **{"X-Auth-Token": SECRETS["request"]})
@@ -146,12 +150,16 @@ def _use(world: World) -> None:
 
 
 def test_it_serves_as_an_unprivileged_user(world: World) -> None:
-    """Volumes, attachments, snapshots and backups were made; none of its processes is anybody else, or has a right of root's."""
+    """Volumes, attachments, snapshots and backups were made; no process of it is anybody else, or has a right of root's."""
     pids = world.service.pids()
     statuses = [_status(pid) for pid in pids]
 
     assert len(pids) >= 4
-    assert {status["Uid"] for status in statuses} == {status["Gid"] for status in statuses} == {f"{NOBODY}\t" * 3 + f"{NOBODY}"}
+    assert (
+        {status["Uid"] for status in statuses}
+        == {status["Gid"] for status in statuses}
+        == {f"{NOBODY}\t" * 3 + f"{NOBODY}"}
+    )
     assert {status["Groups"].strip() for status in statuses} == {""}
     assert {int(status[name], 16) for status in statuses for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
     assert world.ask("GET", "/healthcheck/ready").text == "OK"
@@ -175,7 +183,7 @@ def _listening(pid: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     sockets = set()
     for file in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-            sockets.add(os.readlink(file))
+            sockets.add(str(file.readlink()))
     found = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -190,7 +198,9 @@ def _listening(pid: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 def test_a_volume_is_attached_without_root(world: World) -> None:
     """As far as the service goes: what a host then does with it is the host's. The volume's file is there for it."""
     volume_id = world.made["volume"]
-    (attachment,) = world.ask("GET", f"/v3/p1/attachments/detail?volume_id={volume_id}", **ATTACHMENTS).json()["attachments"]
+    (attachment,) = world.ask("GET", f"/v3/p1/attachments/detail?volume_id={volume_id}", **ATTACHMENTS).json()[
+        "attachments"
+    ]
     told = world.ask("GET", f"/v3/p1/attachments/{attachment['id']}", **ATTACHMENTS).json()["attachment"]
     file = Path(told["connection_info"]["device_path"])
 

@@ -160,7 +160,7 @@ class Service:
     # --- the command line -------------------------------------------------------------------------------------------
 
     def command(self, *arguments: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run `breezeblock …` on this folder, as the user that the service runs as: what another makes there is in its way."""
+        """Run `breezeblock …` on this folder, as the service's user: what another makes there is in its way."""
         command = [self.interpreter, "-m", "breezeblock.cli", *arguments, "--data", str(self.data)]
         return subprocess.run(
             command,
@@ -242,8 +242,8 @@ def start(
     """Start `breezeblock up` on `data`. Other options go by `environ`: `{"BREEZEBLOCK_QUOTA__VOLUMES": "-1"}`.
 
     `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process, and
-    may be told to leave hung keepers alone. `user` is as whom it runs, if not as we do: the folder above `data` must be theirs, and
-    `interpreter` one that they can start, with what it needs.
+    may be told to leave hung keepers alone. `user` is as whom it runs, if not as we do: the folder above `data` must be
+    theirs, and `interpreter` one that they can start, with what it needs.
     """
     given = {"BREEZEBLOCK_NODES__TTL_S": str(ttl_s), "PYTHONUNBUFFERED": "1", **(environ or {})}
     program = ("-m", "breezeblock.cli") if python is None else _up_with(python, kills_hung_keepers)

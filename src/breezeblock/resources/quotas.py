@@ -9,7 +9,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, BindParameter, Connection, Update, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from breezeblock.model.errors import Contended, OverQuota
 from breezeblock.model.ids import ProjectId
@@ -17,12 +29,12 @@ from breezeblock.store.dialects import locks_in_key_order
 from breezeblock.store.tables import quota_classes, quota_usage, quotas, snapshots, volume_types
 
 UNLIMITED = -1
-# Among the defaults: 0 where snapshots do not count in gigabytes. A mapping without it is of a release in which they always did.
+# Among the defaults: 0 where snapshots do not count in gigabytes. One without it is of a release in which they always did.
 SNAPSHOTS_USE_GIGABYTES: Final = "snapshots_use_gigabytes"
 
 
 class ByProject(NamedTuple):
-    """Limits where nothing was set by the API, for who may change what any project has: the settings', and what identity says."""
+    """Limits where the API has set none, for who may change what any project has: the settings', and what identity says."""
 
     settings: Mapping[str, int]
     told: Mapping[str, Mapping[str, int]]
@@ -128,7 +140,9 @@ def snapshot_gigabytes(tx: Connection, project_id: str) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for row in tx.execute(_OF_SNAPSHOTS, {"project": project_id}):
-        for name, gib in _gigabytes(snapshot_deltas(snapshots=0, gib=int(row.gib), type_id=row.charged_type_id)).items():
+        for name, gib in _gigabytes(
+            snapshot_deltas(snapshots=0, gib=int(row.gib), type_id=row.charged_type_id)
+        ).items():
             found[name] = found.get(name, 0) + gib
     return found
 
