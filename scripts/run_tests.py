@@ -152,7 +152,7 @@ SUITES = (
     Suite("sim", ("tests/sim",), seconds=280, proof_seconds=1500, pick=f"{TEETH}~3"),
     Suite("backup", ("tests/backup",), seconds=70, proof_seconds=300, arguments=("--ignore=tests/backup/stores",)),
     # What an operator installs: mostly it waits for a service to start, and to end.
-    Suite("packaging", ("tests/packaging",), seconds=45, proof_seconds=400, lane="waits"),
+    Suite("packaging", ("tests/packaging",), seconds=45, proof_seconds=800, lane="waits"),
     Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),

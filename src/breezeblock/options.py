@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from breezeblock.database_urls import POSTGRESQL, kind_of
 from breezeblock.options_auth import Auth
@@ -145,6 +145,13 @@ class Quota(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backup_gigabytes: Limit = 1000
     per_volume_gigabytes: Limit = UNLIMITED
     groups: Limit = 10
+    snapshots_use_gigabytes: Annotated[
+        bool, Meta(description="Whether snapshots count in gigabytes; no is Cinder's no_snapshot_gb_quota.")
+    ] = True
+
+    def defaults(self) -> dict[str, int]:
+        """The limits by resource, and by its name what decides how they are held against a project: for transactions."""
+        return {name: int(value) for name, value in structs.asdict(self).items()}
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -163,7 +163,7 @@ async def authenticate(asking: Asking) -> Caller:
     *limited, role = asking.headers["x-auth-token"].split()
     roles = IMPLIED["admin" if role == "admin" else "member"]
     project_id = ProjectId(asking.url_project or asking.default_project)
-    return Caller(UserId("u"), project_id, roles, quota=LIMITED if limited else None)
+    return Caller(UserId("u"), project_id, roles, quotas={PROJECT: LIMITED, "small": LIMITED} if limited else {})
 
 
 def message_of(response: httpx.Response) -> str:

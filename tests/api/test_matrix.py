@@ -43,6 +43,12 @@ OURS: Final = {
     "volume_extension:availability_zone_list": (READERS, "the same"),
     "services:fence": (ADMINS, "no call of Cinder's declares a node dead"),
 }
+# Rules that no request of the matrix asks, and which one does: `test_rules_of_rows` makes it.
+ASKED_ELSEWHERE: Final = {
+    "volume:force_delete": "a deletion with force=true",
+    "volume:reimage_reserved": "a reimage with reimage_reserved",
+    "volume_extension:volume_actions:upload_public": "an upload whose image everybody is to see",
+}
 # What names a project, not something of a project's: it is no secret that there is none of that name, and it is refused.
 BY_PROJECT: Final = ("GET os-quota-sets/{owner}", "GET os-quota-sets/{owner}/defaults")
 # What is for another project to do.
@@ -111,6 +117,13 @@ def test_the_rules_are_cinders() -> None:
     assert {name: check for name, check in ours.items() if FACTS.get(name) != check and name not in OURS} == {}
     assert FACTS.keys() - ours.keys() == NOT_ASKED.keys()
     assert OURS.keys() == RULES.keys() - FACTS.keys()
+
+
+def test_every_rule_is_asked_by_some_call(matrix: list[Seen]) -> None:
+    """A rule that nothing asks would be a promise that an operator's file does something."""
+    considered = frozenset[str]().union(*(seen.considered for seen in matrix))
+
+    assert sorted(RULES.keys() - considered) == sorted(ASKED_ELSEWHERE)
 
 
 def test_readers_change_nothing(matrix: list[Seen]) -> None:

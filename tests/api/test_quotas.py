@@ -125,7 +125,15 @@ def test_a_caller_s_own_limits_are_nobody_else_s(api: AdminApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("project", "size", "status"), [(PROJECT, 4, 202), (PROJECT, 5, 413), ("other", 900, 202), ("other", 1001, 413)]
+    ("project", "size", "status"),
+    [
+        (PROJECT, 4, 202),
+        (PROJECT, 5, 413),
+        ("small", 4, 202),
+        ("small", 5, 413),
+        ("other", 900, 202),
+        ("other", 1001, 413),
+    ],
 )
 def test_what_grows_is_held_against_the_limits_of_whose_it_is(
     api: AdminApi, project: str, size: int, status: int
@@ -141,6 +149,18 @@ def test_what_grows_is_held_against_the_limits_of_whose_it_is(
     answer = api("POST", "volumes/v1/action", {"os-extend": {"new_size": size}}, token="limited admin")
 
     assert answer.status_code == status, answer.text
+
+
+def test_what_identity_says_of_a_project_is_shown_to_whoever_asks(api: AdminApi) -> None:
+    """An administrator of another one sees the limits that its users are held to; the API's own word wins here too."""
+    who = "limited admin"
+    shown = api("GET", "os-quota-sets/small", token=who).json()["quota_set"]
+    unset = api("GET", "os-quota-sets/small/defaults", token=who).json()["quota_set"]
+    limits = api("GET", "limits?project_id=small", token=who).json()["limits"]["absolute"]
+    changed = api("PUT", "os-quota-sets/small", {"quota_set": {"volumes": 7}}, token=who).json()["quota_set"]
+
+    assert (shown["volumes"], unset["volumes"], limits["maxTotalVolumes"], changed["volumes"]) == (3, 3, 3, 7)
+    assert changed["gigabytes"] == 5
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

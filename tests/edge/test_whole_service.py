@@ -1,5 +1,7 @@
 """The whole service as nobody in particular: what it may read, what it leaves behind, and whether a secret gets out of it."""
 
+import contextlib
+import ipaddress
 import json
 import os
 import shutil
@@ -15,12 +17,16 @@ from typing import Any, Final
 import httpx
 import pytest
 from tests.edge.authority import Authority
+from tests.edge.public import NotHere, install
 from tests.proof import not_here
 
 from breezeblock.chaos.service import Service, descendants, eventually, start
 
 NOBODY: Final = 65_534
-ROOT: Final = Path(__file__).resolve().parents[2]
+# The version that has them all, in the header by which clients ask for one.
+ATTACHMENTS: Final = {"OpenStack-API-Version": "volume 3.44"}
+# A listening socket's state, in /proc/net/tcp.
+LISTEN: Final = "0A"
 # Each is somewhere else, and none may be found anywhere but there.
 SECRETS: Final = {
     name: f"marked-{name}-5b1e9a" for name in ("key-password", "webhook-url", "webhook-key", "seal", "fence", "request")
@@ -34,8 +40,8 @@ class World:
     service: Service
     client: httpx.Client
     key: Path
-    user: int | None
-    """As whom it runs, if not as we do."""
+    made: dict[str, Any]
+    """Ids by kind, and what a connection was answered with."""
     told: list[str]
     """All that it has answered, headers and bodies."""
 
@@ -91,32 +97,27 @@ def _running(folder: Path) -> Iterator[World]:
     for path in (folder, *folder.iterdir()):
         os.chown(path, NOBODY, NOBODY)
         path.chmod(0o700 if path.is_dir() else 0o400)
-    user = NOBODY if _can_run(NOBODY) else None
-    environ = {
+    try:
+        installed = install(folder / "installed", user=NOBODY, extra="webhook")
+    except NotHere as error:
+        not_here(str(error))
+    environ = installed.environ() | {
         "BREEZEBLOCK_CONFIG": str(file),
         "BREEZEBLOCK_API__TLS_CERTIFICATE": str(pair.certificate),
         "BREEZEBLOCK_API__TLS_KEY": str(pair.key),
         "BREEZEBLOCK_API__TLS_KEY_PASSWORD": SECRETS["key-password"],
     }
-    service = start(folder / "data", nodes=1, workers=1, environ=environ, user=user)
+    service = start(
+        folder / "data", nodes=1, workers=1, environ=environ, user=NOBODY, interpreter=str(installed.python)
+    )
     context = ssl.create_default_context(cafile=str(authority.path))
     try:
         with httpx.Client(base_url=service.endpoint, verify=context, trust_env=False) as client:
-            world = World(service, client, pair.key, user, [])
+            world = World(service, client, pair.key, {}, [])
             _use(world)
             yield world
     finally:
         service.end()
-
-
-def _can_run(user: int) -> bool:
-    """Whether somebody else can read this interpreter and all that it needs: it may be in a folder of root's."""
-    probe = [sys.executable, "-c", "import breezeblock.cli"]
-    try:
-        done = subprocess.run(probe, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False)
-    except PermissionError:
-        return False
-    return done.returncode == 0
 
 
 def _use(world: World) -> None:
@@ -129,9 +130,18 @@ def _use(world: World) -> None:
         return str(world.ask("GET", f"/v3/p1/{kind}s/{id_}").json()[kind]["status"])
 
     eventually(lambda: status("volume", volume_id) == "available")
-    backup = world.ask("POST", "/v3/p1/backups", {"backup": {"volume_id": volume_id}}).json()["backup"]
+    world.made["volume"] = volume_id
+    connector = {"host": "here", "ip": "127.0.0.1", "initiator": "iqn.2026-01.example:here", "mountpoint": "/dev/vdb"}
+    body = {"attachment": {"volume_uuid": volume_id, "instance_uuid": None, "connector": connector}}
+    connected = world.ask("POST", "/v3/p1/attachments", body, **ATTACHMENTS)
+    world.made["connected"] = connected.status_code
+    attachment_id = connected.json()["attachment"]["id"]
+    world.ask("POST", f"/v3/p1/attachments/{attachment_id}/action", {"os-complete": {}}, **ATTACHMENTS)
+    backup = world.ask("POST", "/v3/p1/backups", {"backup": {"volume_id": volume_id, "force": True}}).json()["backup"]
     eventually(lambda: status("backup", backup["id"]) == "available")
-    snapshot = world.ask("POST", "/v3/p1/snapshots", {"snapshot": {"volume_id": volume_id}}).json()["snapshot"]
+    snapshot = world.ask("POST", "/v3/p1/snapshots", {"snapshot": {"volume_id": volume_id, "force": True}}).json()[
+        "snapshot"
+    ]
     eventually(lambda: status("snapshot", snapshot["id"]) == "available")
     world.ask("GET", "/v3/p1/volumes", **{"X-Auth-Token": SECRETS["request"]})
     world.ask("POST", "/v3/p1/volumes", {"volume": {"size": "x"}}, **{"X-Auth-Token": SECRETS["request"]})
@@ -140,13 +150,62 @@ def _use(world: World) -> None:
 
 
 def test_it_serves_as_an_unprivileged_user(world: World) -> None:
-    """Volumes, snapshots and backups were made; none of its processes is anybody else."""
-    if world.user is None:
-        not_here("somebody else than root cannot read this installation")
-    uids = {Path(f"/proc/{pid}").stat().st_uid for pid in world.service.pids()}
+    """Volumes, attachments, snapshots and backups were made; no process of it is anybody else, or has a right of root's."""
+    pids = world.service.pids()
+    statuses = [_status(pid) for pid in pids]
 
-    assert uids == {NOBODY}
+    assert len(pids) >= 4
+    assert (
+        {status["Uid"] for status in statuses}
+        == {status["Gid"] for status in statuses}
+        == {f"{NOBODY}\t" * 3 + f"{NOBODY}"}
+    )
+    assert {status["Groups"].strip() for status in statuses} == {""}
+    assert {int(status[name], 16) for status in statuses for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
     assert world.ask("GET", "/healthcheck/ready").text == "OK"
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_it_is_reached_from_this_machine_alone(world: World) -> None:
+    """Whatever any of its processes listens on, as long as nobody has to say who they are."""
+    found = [address for pid in world.service.pids() for address in _listening(pid)]
+
+    assert found
+    assert {address for address in found if not address.is_loopback} == set()
+
+
+def _listening(pid: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The addresses of a process's sockets, as the kernel has them: in hexadecimal, each word turned round."""
+    sockets = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            sockets.add(str(file.readlink()))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == LISTEN and f"socket:[{words[9]}]" in sockets:
+                raw = bytes.fromhex(words[1].partition(":")[0])
+                turned = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+                found.append(ipaddress.ip_address(turned))
+    return found
+
+
+def test_a_volume_is_attached_without_root(world: World) -> None:
+    """As far as the service goes: what a host then does with it is the host's. The volume's file is there for it."""
+    volume_id = world.made["volume"]
+    (attachment,) = world.ask("GET", f"/v3/p1/attachments/detail?volume_id={volume_id}", **ATTACHMENTS).json()[
+        "attachments"
+    ]
+    told = world.ask("GET", f"/v3/p1/attachments/{attachment['id']}", **ATTACHMENTS).json()["attachment"]
+    file = Path(told["connection_info"]["device_path"])
+
+    assert (told["status"], world.made["connected"]) == ("attached", 200)
+    assert (file.stat().st_uid, file.stat().st_mode & 0o777, file.stat().st_size) == (NOBODY, 0o600, 1 << 30)
 
 
 def test_what_it_keeps_is_for_nobody_else(world: World) -> None:

@@ -82,9 +82,9 @@ def test_who_knows_the_password_is_what_the_files_say(run: Run) -> None:
 
     async def test(door: Door) -> None:
         ann, root = await door.come("ann", "right"), await door.come("root", "röot:", project="p0")
-        assert ann == Caller(ann.user_id, ann.project_id, frozenset({"member", "reader"}))
+        assert ann == Caller(ann.user_id, ann.project_id, frozenset({"member", "reader"}), quotas=root.quotas)
         assert (ann.user_id, ann.project_id) == ("ann", "p1")
-        assert (root.project_id, root.quota, "admin" in root.roles) == ("p0", {"volumes": 3}, True)
+        assert (root.project_id, root.quotas["p0"], "admin" in root.roles) == ("p0", {"volumes": 3}, True)
 
     run(test)
 

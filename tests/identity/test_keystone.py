@@ -81,7 +81,7 @@ def test_a_token_tells_user_project_and_roles(door: Open, identity: Keystone) ->
     admin = one.come(identity.token(identity.USER, identity.PASSWORD, project=identity.PROJECT))
 
     assert caller.roles == {"member", "reader"}
-    assert (caller.is_service, caller.quota) == (False, None)
+    assert (caller.is_service, caller.quotas) == (False, {})
     assert (caller.is_admin_project, admin.is_admin_project) == (False, True)
     assert one.come(ann, project=caller.project_id) == caller
     assert one.come(identity.token(*MAX, project=ONE)).roles == {"reader"}

@@ -24,7 +24,7 @@ def test_users_are_in_both_files(files: Files) -> None:
     found = read_users(files.passwords, files.users)
 
     assert (list(found.by_name), found.without_a_table, found.without_a_password) == (["ann"], ("bob",), ("cid",))
-    assert (found.by_name["ann"].project, found.by_name["ann"].quota) == ("p1", None)
+    assert (found.by_name["ann"].project, found.quotas.get("p1")) == ("p1", None)
 
 
 def test_roles_imply_others(files: Files) -> None:

@@ -1,4 +1,4 @@
-"""The container's image, read as a builder reads it. No builder runs here: what its lines do is what other tests do."""
+"""The container's image, read as a builder reads it. `test_image_build.py` lets a builder do so."""
 
 import json
 import re

@@ -1,7 +1,10 @@
 """Real services whose database is lost, or older than the storage: what `db rebuild` makes of it, and what clients find."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,3 +174,27 @@ def test_it_refuses_while_anybody_runs(world: World) -> None:
 
     unsaid = world.service.command("db", "rebuild")
     assert (unsaid.returncode, "--stopped" in unsaid.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "said"),
+    [
+        ("disk", 2, "--target disk: expected BACKEND=TARGET, once for each backend."),
+        ("else=far", 1, "--target else: there is no such backend here; expected one of disk."),
+        ("disk=far", 1, "--target disk=far: this backend has no such target; expected one of default."),
+    ],
+)
+def test_a_target_that_there_is_not_is_refused(tmp_path: Path, target: str, status: int, said: str) -> None:
+    """Before anything is changed; with what it could have been."""
+    environ = os.environ | {"BREEZEBLOCK_BACKENDS__DISK__PATH": str(tmp_path / "disk")}
+    command = [sys.executable, "-m", "breezeblock.cli", "db", "rebuild", "--stopped", "--target", target]
+    done = subprocess.run(
+        [*command, "--data", str(tmp_path / "data")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr

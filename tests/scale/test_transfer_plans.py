@@ -12,7 +12,7 @@ from tests.upgrade.databases import Database
 
 from breezeblock.model.errors import InvalidState
 from breezeblock.model.ids import TransferId, VolumeId
-from breezeblock.resources import hosts, listing, transfers, volumes
+from breezeblock.resources import hosts, listing, quotas, transfers, volumes
 from breezeblock.resources.listing import Condition, Page
 from breezeblock.resources.transfers import NewTransfer, key_hash
 from breezeblock.store import schema, tables
@@ -49,7 +49,9 @@ def ask(base: Base) -> None:
     base.run(transfers.withdraw, origin=origin(), transfer_id=T)
     base.run(transfers.offer, origin=origin(), wanted=OFFERED)
     asked = origin(project_id="p2")
-    base.run(transfers.accept, origin=asked, transfer_id=T, auth_key="key", quota_defaults=UNLIMITED)
+    # Where snapshots do not count in gigabytes, what they take is summed up.
+    limits = {**UNLIMITED, quotas.SNAPSHOTS_USE_GIGABYTES: 0}
+    base.run(transfers.accept, origin=asked, transfer_id=T, auth_key="key", quota_defaults=limits)
     base.run(hosts.held_on, host="n1@b", own_cluster="c")
     for where in ON_HOST:
         for project_id in ("p1", None):

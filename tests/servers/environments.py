@@ -16,9 +16,11 @@ from typing import Final
 
 from tests.servers.packages import Missing
 
-__all__ = ["environment"]
+__all__ = ["CACHE", "environment"]
 
-_CACHE: Final = "breezeblock/test-environments"
+CACHE: Final = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "breezeblock" / "test-environments"
+)
 # A proof waits so long for the package index at most.
 _INSTALL_S: Final = 900.0
 _DONE: Final = ".installed"
@@ -26,7 +28,7 @@ _DONE: Final = ".installed"
 
 def environment(name: str, requirements: Path) -> Path:
     """The folder of an environment that has exactly these packages. Raises Missing when they cannot be had."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / _CACHE
+    base = CACHE
     wanted = hashlib.sha256(f"{sys.version} {requirements.read_text()}".encode()).hexdigest()[:16]
     folder = base / f"{name}-{wanted}"
     base.mkdir(parents=True, exist_ok=True)

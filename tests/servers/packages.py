@@ -45,7 +45,11 @@ PACKAGES: Final = {
 }
 
 # What only proofs want, which fetch it themselves: with all that it needs it is a third of a gigabyte.
-FOR_PROOFS: Final = {"python3-barbican": "/usr/lib/python3/dist-packages/barbican/api/app.py"}
+FOR_PROOFS: Final = {
+    "python3-barbican": "/usr/lib/python3/dist-packages/barbican/api/app.py",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+}
 
 # Of several installed versions, the newest.
 _POSTGRESQL: Final = Path("/usr/lib/postgresql")

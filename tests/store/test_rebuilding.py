@@ -518,3 +518,107 @@ def test_a_copy_that_a_backup_was_made_of_is_no_volume(base: Base) -> None:
 
     assert base.rows(tables.volumes) == []
     assert base.row(tables.backups, "b2")["op_seq"] >= 1
+
+
+# --- a backend that is served from elsewhere since ----------------------------------------------------------------------
+
+
+def served_from(target: str, items: Mapping[str, int]) -> Shelf:
+    return shelf(items)._replace(replicates=True, target=target)
+
+
+def of_backend(base: Base) -> tuple[str | None, str]:
+    (row,) = base.rows(tables.backends)
+    return row["active_backend_id"], row["replication_status"]
+
+
+def side(base: Base, id_: str = "v1", table: Any = tables.volumes) -> tuple[str, str | None, str | None]:
+    row = base.row(table, id_)
+    return row["status"], row["object_name"], row["replication_status"]
+
+
+AWAY = {"replication_status": "not-capable"}
+
+
+def test_what_is_on_the_target_is_what_it_was(base: Base) -> None:
+    """An operator says that the storage has failed over since the dump: that is what the database says then."""
+    prepare(base, "available", "v1.1.1")
+
+    rebuild(base, served_from("far", {"v1.1.1": 1}))
+
+    assert side(base) == ("available", "v1.1.1", None)
+    assert of_backend(base) == ("far", "failed-over")
+
+
+def test_what_is_not_on_the_target_waits_for_the_other_side(base: Base) -> None:
+    """And is found when the backend is back there, by its old name; it is charged all the while."""
+    prepare(base, "available", "v1.1.1")
+
+    told = rebuild(base, served_from("far", {}))
+    behind = side(base)
+    charged = base.accounts()
+    rebuild(base, served_from("default", {"v1.1.1": 1}))
+
+    assert behind == ("error", "v1.1.1", "not-capable")
+    assert told.undecided == [] and any("is not on this side" in line for line in told.changed)
+    assert (charged["volumes"], charged["gigabytes"]) == (1, 1)
+    assert side(base) == ("available", "v1.1.1", None)
+    assert of_backend(base) == (None, "enabled")
+
+
+def test_what_the_dump_knew_as_left_behind_is_found_on_the_side_that_is_told(base: Base) -> None:
+    """In a dump of the time of a failover, after which the backend was failed back."""
+    prepare(base, "available", "v1.1.1")
+    base.change(tables.volumes, "v1", status="error", previous_status="available", **AWAY)
+
+    rebuild(base, served_from("default", {"v1.1.1": 1}))
+
+    assert side(base) == ("available", "v1.1.1", None)
+
+
+def test_without_a_word_it_stays_left_behind(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    base.change(tables.volumes, "v1", status="error", previous_status="available", **AWAY)
+
+    rebuild(base, shelf({}))
+
+    assert side(base) == ("error", "v1.1.1", "not-capable")
+
+
+@pytest.mark.parametrize("status", ["creating", "deleting", "extending", "error"])
+def test_nothing_is_promised_of_what_was_not_whole(base: Base, status: str) -> None:
+    """It is an operator's to look at, also when the other side is back."""
+    prepare(base, status, "v1.1.1")
+    base.change(tables.volumes, "v1", previous_status="available")
+
+    rebuild(base, served_from("far", {}))
+    behind = side(base)
+    rebuild(base, served_from("default", {"v1.1.1": 1}))
+
+    assert behind == ("error", "v1.1.1", "not-capable")
+    assert side(base) == ("error", "v1.1.1", None)
+
+
+def test_a_repeat_of_what_was_told_finds_nothing_to_change(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    there_ = served_from("far", {"v1.1.1": 1})
+    rebuild(base, there_)
+
+    assert rebuild(base, there_).changed == []
+
+
+def test_what_never_had_an_object_is_not_looked_for_elsewhere(base: Base) -> None:
+    prepare(base, "creating", None)
+
+    rebuild(base, served_from("far", {}))
+
+    assert side(base) == ("error", None, None)
+
+
+def test_other_backends_are_left_alone(base: Base) -> None:
+    """One is told of; what is missing on another is missing."""
+    prepare(base, "available", "v1.1.1")
+
+    rebuild(base, shelf({}), shelf({}, at=FAR)._replace(replicates=True, target="far"))
+
+    assert side(base) == ("error", "v1.1.1", None)

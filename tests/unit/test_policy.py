@@ -211,7 +211,7 @@ def test_a_file_that_is_not_there_cannot_be_used(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ('volume:gett: "!"', "volume:gett: there is no such rule"),
-        ('volume:multiattach: "!"', "nothing here asks it"),
+        ('volume:update_volume_admin_metadata: "!"', "nothing here asks it"),
         ('volume_extension:types_manage: "role:x"', "it is now volume_extension:type_create"),
     ],
 )

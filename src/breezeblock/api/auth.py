@@ -9,6 +9,7 @@ administrator of the project in the URL, or of the default project where the URL
 
 import re
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from breezeblock.api.errors import Refused
@@ -39,8 +40,9 @@ class Caller(NamedTuple):
     roles: frozenset[str]
     is_service: bool = False
     """Whether another service of the cloud vouches for the request (a valid X-Service-Token)."""
-    quota: Mapping[str, int] | None = None
-    """Limits of the caller's project instead of the configured ones, by resource; what an operator has set wins."""
+    quotas: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    """Limits instead of the configured ones, by project and resource, of all projects of which identity knows some: an
+    administrator's request changes what others have. What was set by the API wins."""
     is_admin_project: bool = True
     """Whether it is a project of administrators. Any is, unless an identity service that names one says otherwise."""
 

@@ -110,17 +110,17 @@ class Call:
     @property
     def quota_defaults(self) -> Mapping[str, int]:
         """The limits of the caller's project if nothing was set for it: of what is charged to that project, and to no other."""
-        return self.quota_settings | dict(self.caller.quota or {})
+        return self.quotas_of_owner.of(self.origin.project_id)
 
     @property
     def quota_settings(self) -> dict[str, int]:
-        """The limits of any other project if nothing was set for it."""
-        return msgspec.structs.asdict(self.services.settings.quota)
+        """The limits of a project of which nobody has said anything."""
+        return self.services.settings.quota.defaults()
 
     @property
     def quotas_of_owner(self) -> ByProject:
         """Those of whoever has what is changed, who is another project when an administrator asks."""
-        return ByProject(self.origin.project_id, own=self.quota_defaults, others=self.quota_settings)
+        return ByProject(self.quota_settings, self.caller.quotas)
 
     @property
     def spares_instances(self) -> bool:
@@ -151,12 +151,18 @@ class Call:
         `target` is for what is not the resource in the URL and may be another project's.
         """
         self.rule = self.rule or rule
-        if not self.allows(rule, target):
-            raise Forbidden(
-                f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
-                "Ask an administrator of the cloud for such a role, or for another policy."
-            )
+        if (why_not := self.refusal(rule, target)) is not None:
+            raise Forbidden(why_not)
         self.permitted = True
+
+    def refusal(self, rule: str, target: Target | None = None) -> str | None:
+        """What `permit` would say, None if nothing: for a transaction in which a row decides whether this rule is asked."""
+        if self.allows(rule, target):
+            return None
+        return (
+            f"Policy does not allow {rule} to this caller: it is for {self.rights.expected(rule)}. "
+            "Ask an administrator of the cloud for such a role, or for another policy."
+        )
 
     def allows(self, rule: str, target: Target | None = None) -> bool:
         """Whether the policy would let this caller do it, to the resource in the URL if there is one."""
@@ -167,6 +173,11 @@ class Call:
     def may(self, rule: str) -> bool:
         """Whether the policy would let this caller whosoever the resource, for parts of answers that only some may see."""
         return self.rights.may(rule)
+
+    @property
+    def own(self) -> Target:
+        """The caller as the owner of what is about to be made."""
+        return Target(self.caller.project_id, self.caller.user_id)
 
     def body(self, kind: type[B]) -> B:
         """The request's body (of an action: what is under its key). Raises BadRequest."""

@@ -72,6 +72,8 @@ class Service:
     process: subprocess.Popen[bytes]
     output: Path
     environ: dict[str, str] = field(default_factory=dict)
+    interpreter: str = sys.executable
+    user: int | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -158,10 +160,16 @@ class Service:
     # --- the command line -------------------------------------------------------------------------------------------
 
     def command(self, *arguments: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run `breezeblock …` on this folder."""
-        command = [sys.executable, "-m", "breezeblock.cli", *arguments, "--data", str(self.data)]
+        """Run `breezeblock …` on this folder, as the service's user: what another makes there is in its way."""
+        command = [self.interpreter, "-m", "breezeblock.cli", *arguments, "--data", str(self.data)]
         return subprocess.run(
-            command, env=os.environ | self.environ, capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            env=os.environ | self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            **_as(self.user),
         )
 
     def status(self) -> dict[str, Any]:
@@ -229,11 +237,13 @@ def start(
     python: Path | None = None,
     kills_hung_keepers: bool = True,
     user: int | None = None,
+    interpreter: str = sys.executable,
 ) -> Service:
     """Start `breezeblock up` on `data`. Other options go by `environ`: `{"BREEZEBLOCK_QUOTA__VOLUMES": "-1"}`.
 
     `python` is the interpreter for its children, where that is to be another one; then it does not outlive this process, and
-    may be told to leave hung keepers alone. `user` is as whom it runs, if not as we do: the folder above `data` must be theirs.
+    may be told to leave hung keepers alone. `user` is as whom it runs, if not as we do: the folder above `data` must be
+    theirs, and `interpreter` one that they can start, with what it needs.
     """
     given = {"BREEZEBLOCK_NODES__TTL_S": str(ttl_s), "PYTHONUNBUFFERED": "1", **(environ or {})}
     program = ("-m", "breezeblock.cli") if python is None else _up_with(python, kills_hung_keepers)
@@ -242,17 +252,15 @@ def start(
     output = data.parent / f"{data.name}.out"
     with output.open("ab") as stream:
         process = subprocess.Popen(
-            [sys.executable, *program, "up", "--data", str(data), *options],
+            [interpreter, *program, "up", "--data", str(data), *options],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
             env=os.environ | given,
             start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
+            **_as(user),
         )
-    service = Service(data=data, process=process, output=output, environ=given)
+    service = Service(data, process, output, environ=given, interpreter=interpreter, user=user)
     if wait:
         try:
             service.wait_ready()
@@ -262,6 +270,11 @@ def start(
             service.process.wait()
             raise
     return service
+
+
+def _as(user: int | None) -> dict[str, Any]:
+    """What starts a program as somebody else, without groups of ours and in a folder that they can be in."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": [], "cwd": "/"}
 
 
 def _up_with(python: Path, kills_hung_keepers: bool) -> tuple[str, ...]:

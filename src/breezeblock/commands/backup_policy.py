@@ -95,7 +95,7 @@ async def _take(at: Asking, rule: Rule, group: Group, *, dry_run: bool) -> Line:
             backup_id=at.env.ids.uuid(),
             archive_id=at.env.ids.uuid(),
             group=group,
-            quota_defaults=msgspec.structs.asdict(at.settings.quota),
+            quota_defaults=at.settings.quota.defaults(),
         )
     except Rejected as refused:
         return _line(group, outcome=REFUSED, reasons=(*why, refused.message))

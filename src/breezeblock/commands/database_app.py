@@ -62,6 +62,14 @@ def db_rebuild(
         list[str] | None,
         typer.Option("--use", metavar="OBJECT", help="The object that is meant, where there are several."),
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="BACKEND=TARGET",
+            help="Where a backend that has failed over since is served from; default: back.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     data: Data = None,
     config: Config = None,
@@ -80,7 +88,13 @@ def db_rebuild(
     from breezeblock.commands.rebuild import Owner, Wanted, rebuild
 
     owner = None if project is None else Owner(project, user)
-    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run))
+    targets = {}
+    for one in target or ():
+        backend, equals, name = one.partition("=")
+        if not (backend and equals and name) or backend in targets:
+            raise Failed(f"--target {one}: expected BACKEND=TARGET, once for each backend.", status=2)
+        targets[backend] = name
+    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run, targets))
     for one in outcome.changed:
         print(one)
     for one in outcome.undecided:

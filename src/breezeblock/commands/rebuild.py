@@ -4,7 +4,7 @@ First everything is looked at: backends, stores, and whether anybody is alive. T
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from breezeblock.model.errors import BackendFailed
 from breezeblock.model.states import NODE_DEAD
 from breezeblock.node.backends import Backend
 from breezeblock.resources import rebuilding_database
-from breezeblock.resources.backends import in_use
+from breezeblock.resources.backends import DEFAULT_TARGET, in_use
 from breezeblock.resources.rebuilding import Item, Outcome, Owner, Shelf
 from breezeblock.resources.rebuilding_backups import Chest, Kept
 from breezeblock.resources.rebuilding_database import Stock
@@ -60,6 +60,8 @@ class Wanted:
     owner: Owner | None
     use: frozenset[str]
     dry_run: bool
+    targets: Mapping[str, str]
+    """By backend: the target that its storage is served from now, where the database does not know."""
 
 
 class _OnlyLooked(Exception):
@@ -97,7 +99,10 @@ def _is_empty(settings: Settings) -> bool:
 async def _rebuild(settings: Settings, wanted: Wanted, beats: Beats) -> Outcome:
     async with asking(settings, leisure=LEISURE) as at:
         opened = wiring.open_backends(settings, at.env)
-        shelves = [await _look_at(at, backend) for backend in opened.values()]
+        if unknown := sorted(wanted.targets.keys() - settings.backends.keys()):
+            expected = ", ".join(sorted(settings.backends))
+            raise Failed(f"--target {unknown[0]}: there is no such backend here; expected one of {expected}.")
+        shelves = [await _look_at(at, one, told=wanted.targets.get(one.name)) for one in opened.values()]
         chests, stores, unread = await _open_chests(at, host=min(opened, default=None))
         stock = Stock(shelves, chests, stores, unread)
     await require_unused(settings, watch_s=0.0)  # also that what has looked is gone, which would be taken for another's
@@ -154,11 +159,20 @@ def _heartbeats(tx: Connection) -> Beats:
 # --- what is on storage -----------------------------------------------------------------------------------------------
 
 
-async def _look_at(at: Asking, backend: Backend) -> Shelf:
-    """A backend whole. Raises Failed if it cannot be looked at: what is away must not be taken for gone."""
+async def _look_at(at: Asking, backend: Backend, *, told: str | None) -> Shelf:
+    """A backend whole, on the target that an operator has told or the database knows.
+
+    Raises Failed if it cannot be looked at: what is away must not be taken for gone.
+    """
     use = await at.store.read(in_use, queue=backend.queue)
-    driver = backend.driver if use.target is None else backend.driver.on(use.target)
+    offered = (DEFAULT_TARGET, *backend.driver.capabilities.replication)
+    if told is not None and told not in offered:
+        raise Failed(
+            f"--target {backend.name}={told}: this backend has no such target; expected one of {', '.join(offered)}."
+        )
+    target = told or use.target
     try:
+        driver = backend.driver if target is None else backend.driver.on(target)
         await driver.check(known=True)
         names = await driver.every_name()
         accesses = await driver.accesses()
@@ -177,6 +191,7 @@ async def _look_at(at: Asking, backend: Backend) -> Shelf:
         highest=highest,
         accesses=reached,
         replicates=bool(backend.driver.capabilities.replication),
+        target=told,
     )
 
 

@@ -80,7 +80,7 @@ async def _to_a_new_one(
         restores.begin_create,
         origin=origin,
         wanted=wanted,
-        quota_defaults=msgspec.structs.asdict(settings.quota),
+        quota_defaults=settings.quota.defaults(),
         restoring=True,
         skip_damaged=skip_damaged,
     )

@@ -26,7 +26,8 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
     source_volid: VolumeId | None = None
     backup_id: BackupId | None = None
     metadata: dict[str, str] = {}
-    multiattach: bool = False
+    # Why this caller may have none of a type that several hosts may attach at once; None: he may.
+    no_multiattach: str | None = None
     scheduler_hints: dict[str, Any] = {}
     group_id: str | None = None
 

@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 
 from breezeblock import logs, settings, wiring
@@ -116,7 +115,7 @@ def _limits(chosen: Settings) -> Limits:
         idle_poll_s=chosen.doorbell.idle_poll_s,
         poison_limit=chosen.nodes.poison_limit,
         park_after_s=chosen.nodes.park_after_s,
-        quotas=msgspec.structs.asdict(chosen.quota),
+        quotas=chosen.quota.defaults(),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select
 
 from breezeblock.model import states
-from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound
+from breezeblock.model.errors import BadRequest, Conflict, Forbidden, InvalidState, NotFound
 from breezeblock.model.ids import AttachmentId, VolumeId
 from breezeblock.model.origin import Origin
 from breezeblock.resources import connections
@@ -49,6 +49,8 @@ class NewAttachment(msgspec.Struct, frozen=True, kw_only=True):
     instance_uuid: str | None = None
     mode: str | None = None
     connector: dict[str, Any] | None = None
+    # Why this caller may not attach what one can boot from beside somebody else; None: he may.
+    no_second_boot: str | None = None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +130,10 @@ def _is_seen(origin: Origin, volume: Mapping[str, Any] | None, row: Mapping[str,
 
 
 def begin_create(tx: Connection, *, origin: Origin, wanted: NewAttachment) -> Change:
-    """Reserve a volume for somebody, and connect that one if it is known already. Raises NotFound, InvalidState, BadRequest."""
+    """Reserve a volume for somebody, and connect that one if it is known already.
+
+    Raises NotFound, InvalidState, BadRequest, Forbidden.
+    """
     lock_row(tx, volumes, wanted.volume_id, origin=origin)
     volume = read_row(tx, volumes, wanted.volume_id)
     assert volume is not None, "a locked row is there"
@@ -160,6 +165,8 @@ def new_row(origin: Origin, volume: Mapping[str, Any], *, id_: str, **values: An
 def _require_attachable(volume: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], asked: NewAttachment) -> None:
     """One at a time, unless it is multiattach, or the same server has it already: then that one moves to another host."""
     status, instance_uuid = volume["status"], asked.instance_uuid
+    if asked.no_second_boot is not None and volume["multiattach"] and volume["bootable"] and status == states.IN_USE:
+        raise Forbidden(asked.no_second_boot)
     if "error" in status:
         raise InvalidState(f"Volume {volume['id']} has status {status}; a volume with an error cannot be attached.")
     host = None if asked.connector is None else host_of(asked.connector)

@@ -104,17 +104,17 @@ def freeze(tx: Connection, *, host: str | None, cluster: str | None, origin: Ori
     """
     name = find_queue(tx, host=host, cluster=cluster)
     FREEZE.apply(tx, introduce(tx, queue=name, replicates=bool(targets_of(tx, name))), now_us=origin.at_us)
-    _close_or_open(tx, queue_name=name, at_us=origin.at_us)
+    close_or_open(tx, queue_name=name, at_us=origin.at_us)
 
 
 def thaw(tx: Connection, *, host: str | None, cluster: str | None, origin: Origin) -> None:
     """Let a frozen backend be changed again. Raises BadRequest (which backend?), InvalidState."""
     name = find_queue(tx, host=host, cluster=cluster)
     THAW.apply(tx, introduce(tx, queue=name, replicates=bool(targets_of(tx, name))), now_us=origin.at_us)
-    _close_or_open(tx, queue_name=name, at_us=origin.at_us)
+    close_or_open(tx, queue_name=name, at_us=origin.at_us)
 
 
-def _close_or_open(tx: Connection, *, queue_name: str, at_us: int) -> None:
+def close_or_open(tx: Connection, *, queue_name: str, at_us: int) -> None:
     """Let the cluster take new volumes only while its backend is neither failed over nor frozen. The row is locked."""
     row = read_row(tx, backends, backend_id(queue_name))
     assert row is not None, "a locked row is there"
@@ -215,7 +215,7 @@ def finish_failover(
         active_backend_id=_active(payload),
         updated_at_us=now_us,
     )
-    _close_or_open(tx, queue_name=payload.queue, at_us=now_us)
+    close_or_open(tx, queue_name=payload.queue, at_us=now_us)
 
 
 def fail_failover(
@@ -243,7 +243,7 @@ def fail_failover(
         **switched,
     )
     if switched:
-        _close_or_open(tx, queue_name=payload.queue, at_us=now_us)
+        close_or_open(tx, queue_name=payload.queue, at_us=now_us)
     message_for_failure(tx, claim, event=claim.kind, text=failure.message, now_us=now_us)
 
 
@@ -264,7 +264,7 @@ def park_failover(tx: Connection, claim: Claim, *, now_us: int) -> None:
     stuck = (backends.c.id == claim.resource_id, backends.c.replication_status == states.REPLICATION_FAILING_OVER)
     parked = update(backends).where(*stuck).values(generation=backends.c.generation + 1, **values)
     if tx.execute(parked).rowcount and switched:
-        _close_or_open(tx, queue_name=claim.queue, at_us=now_us)
+        close_or_open(tx, queue_name=claim.queue, at_us=now_us)
 
 
 def _active(payload: FailoverBackend) -> str | None:

@@ -189,7 +189,7 @@ def _account(
     for volume in taken:
         one = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
         deltas = {resource: deltas.get(resource, 0) + one.get(resource, 0) for resource in deltas.keys() | one.keys()}
-    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults, of_snapshots=deltas)
 
 
 def _insert_parts(

@@ -61,6 +61,8 @@ class GroupFromSource(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     group_snapshot_id: str | None = None
     source_group_id: str | None = None
+    # As of NewVolume: for each of its volumes.
+    no_multiattach: str | None = None
 
 
 class CreateGroupFromSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,7 @@ def begin_create(
 ) -> Accepted:
     """Accept a group with a copy of each member of its source, or nothing of it.
 
-    Raises NotFound (source), InvalidState (source, its members, no room), OverQuota.
+    Raises NotFound (source), InvalidState (source, its members, no room), Forbidden, OverQuota.
     """
     source = _find(tx, wanted, origin)
     read_seen(tx, source.table, source.row_id, origin=origin)
@@ -236,6 +238,7 @@ def _insert_part(
         snapshot_id=SnapshotId(member["id"]) if of_snapshot else None,
         source_volid=None if of_snapshot else VolumeId(member["id"]),
         group_id=wanted.id,
+        no_multiattach=wanted.no_multiattach,
     )
     size_gib = member["size_gib"]
     volume_type = read_row(tx, volume_types, member["volume_type_id"])

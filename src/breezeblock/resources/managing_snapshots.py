@@ -101,7 +101,7 @@ def begin_manage(
     refuse_managed(tx, reference)
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
-    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults, of_snapshots=deltas)
     row = new_row(wanted, origin, volume) | {"managed_from": reference}
     insert_row(tx, snapshots, row)
     payload = ManageSnapshot(

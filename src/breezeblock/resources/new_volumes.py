@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping
 
 from breezeblock.model import states
-from breezeblock.model.errors import BadRequest, Contended
+from breezeblock.model.errors import BadRequest, Contended, Forbidden
 from breezeblock.model.origin import Origin
 from breezeblock.model.requests import NewVolume
 from breezeblock.placement.choose import Pool
@@ -69,7 +69,10 @@ def new_row(
     source: Mapping[str, Any] | None,
     pool: Pool | None,
 ) -> dict[str, Any]:
-    """The row of a new volume, as it is before its operation; in `error` without a pool."""
+    """The row of a new volume, as it is before its operation; in `error` without a pool. Raises Forbidden."""
+    multiattach = types.is_multiattach(msgspec.json.decode(volume_type["extra_specs_json"]))
+    if multiattach and wanted.no_multiattach is not None:
+        raise Forbidden(wanted.no_multiattach)
     row: dict[str, Any] = {column.name: None for column in volumes.c}
     return row | {
         "id": wanted.id,
@@ -89,7 +92,7 @@ def new_row(
         "snapshot_id": wanted.snapshot_id,
         "source_volid": wanted.source_volid,
         "bootable": bool(source is not None and source.get("bootable")),
-        "multiattach": types.is_multiattach(msgspec.json.decode(volume_type["extra_specs_json"])),
+        "multiattach": multiattach,
         "encrypted": False,
         "attach_status": "detached",
         # What is made of something that one can boot from knows of its image, too.

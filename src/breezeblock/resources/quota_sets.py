@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Table, delete, insert, select
 
 from breezeblock.model.errors import BadRequest
 from breezeblock.resources import quota_limits
+from breezeblock.resources import quotas as charges
 from breezeblock.store.tables import quota_classes, quota_usage, quotas
 
 
@@ -21,7 +22,7 @@ def show(tx: Connection, *, project_id: str, defaults: Mapping[str, int]) -> dic
     """Every resource of a project: what it may have, and what it has."""
     known = quota_limits.keys(tx)
     limits = quota_limits.limits_of(tx, project_id=project_id, defaults=defaults, known=known)
-    used = _usage(tx, project_id)
+    used = _usage(tx, project_id, defaults=defaults)
     return {resource: Quota(limit, used.get(known[resource], 0)) for resource, limit in limits.items()}
 
 
@@ -49,7 +50,7 @@ def update(
     end above the new limit, as if it had come a moment earlier: limits bind new requests only.
     """
     known = _require_known(tx, limits, what="quota set")
-    used = {} if below_usage else _usage(tx, project_id)
+    used = {} if below_usage else _usage(tx, project_id, defaults=defaults)
     for resource, limit in limits.items():
         if quota_limits.UNLIMITED != limit < used.get(known[resource], 0):
             raise BadRequest(
@@ -75,9 +76,14 @@ def reset(tx: Connection, *, project_id: str) -> None:
     tx.execute(delete(quotas).where(quotas.c.project_id == project_id))
 
 
-def _usage(tx: Connection, project_id: str) -> dict[str, int]:
+def _usage(tx: Connection, project_id: str, *, defaults: Mapping[str, int]) -> dict[str, int]:
+    """What is held against limits, by account."""
     rows = select(quota_usage.c.resource, quota_usage.c.in_use).where(quota_usage.c.project_id == project_id)
-    return {row.resource: row.in_use for row in tx.execute(rows)}
+    used = {row.resource: row.in_use for row in tx.execute(rows)}
+    if not charges.counts_snapshots(defaults):
+        for name, gib in charges.snapshot_gigabytes(tx, project_id).items():
+            used[name] = used.get(name, 0) - gib
+    return used
 
 
 def _require_known(tx: Connection, limits: Mapping[str, int], *, what: str) -> dict[str, str]:

@@ -6,24 +6,42 @@ first and checked afterwards, so two requests that would both just fit cannot bo
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, BindParameter, Connection, Update, and_, bindparam, case, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from breezeblock.model.errors import Contended, OverQuota
 from breezeblock.model.ids import ProjectId
 from breezeblock.store.dialects import locks_in_key_order
-from breezeblock.store.tables import quota_classes, quota_usage, quotas, volume_types
+from breezeblock.store.tables import quota_classes, quota_usage, quotas, snapshots, volume_types
 
 UNLIMITED = -1
+# Among the defaults: 0 where snapshots do not count in gigabytes. One without it is of a release in which they always did.
+SNAPSHOTS_USE_GIGABYTES: Final = "snapshots_use_gigabytes"
 
 
 class ByProject(NamedTuple):
-    """Limits where nothing was set, for who may change what another project has: that one is not bound by the caller's own."""
+    """Limits where the API has set none, for who may change what any project has: the settings', and what identity says."""
 
-    project_id: str
-    own: Mapping[str, int]
-    others: Mapping[str, int]
+    settings: Mapping[str, int]
+    told: Mapping[str, Mapping[str, int]]
+
+    def of(self, project_id: str) -> Mapping[str, int]:
+        """A project's."""
+        return dict(self.settings) | dict(self.told.get(project_id, {}))
 
 
 Defaults = Mapping[str, int] | ByProject
@@ -33,6 +51,11 @@ _OWN_SIZE = select(quotas.c.hard_limit).where(
 )
 _CLASS_SIZE = select(quota_classes.c.hard_limit).where(
     quota_classes.c.class_name == "default", quota_classes.c.resource == "per_volume_gigabytes"
+)
+_OF_SNAPSHOTS = (
+    select(snapshots.c.charged_type_id, func.sum(snapshots.c.charged_gib).label("gib"))
+    .where(snapshots.c.project_id == bindparam("project"), ~snapshots.c.tombstone)
+    .group_by(snapshots.c.charged_type_id)
 )
 _LARGEST = select(_OWN_SIZE.scalar_subquery().label("own"), _CLASS_SIZE.scalar_subquery().label("common"))
 
@@ -71,25 +94,61 @@ def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str,
     return {resource: before.get(resource, 0) - after.get(resource, 0) for resource in before.keys() | after.keys()}
 
 
-def charge(tx: Connection, project_id: ProjectId, deltas: Mapping[str, int], *, defaults: Defaults) -> None:
+def charge(
+    tx: Connection,
+    project_id: ProjectId,
+    deltas: Mapping[str, int],
+    *,
+    defaults: Defaults,
+    of_snapshots: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Add to a project's usage. Raises OverQuota, naming the first limit that this would break.
 
     `defaults` are the limits of the settings; a project's own row wins over the class "default", which wins over them.
+    `of_snapshots` is what of the deltas is for snapshots, whose rows are the project's already unless nothing else is charged.
     """
     _add(tx, project_id, deltas)
     unset = _unset(defaults, project_id)
+    free = not counts_snapshots(unset)
+    if free:
+        deltas = {name: delta - _gigabytes(of_snapshots).get(name, 0) for name, delta in deltas.items()}
     raised = [resource for resource, delta in deltas.items() if delta > 0]
+    spared = snapshot_gigabytes(tx, project_id) if free and _gigabytes(dict.fromkeys(raised, 1)) else {}
     for row in tx.execute(_limits(), {"project": project_id, "resources": raised}).mappings():
         limit = row["project_limit"]
         limit = row["class_limit"] if limit is None else limit
         limit = unset.get(row["resource"], UNLIMITED) if limit is None else limit
-        if limit != UNLIMITED and row["in_use"] > limit:
+        in_use = row["in_use"] - spared.get(row["resource"], 0)
+        if limit != UNLIMITED and in_use > limit:
             delta = deltas[row["resource"]]
-            before = row["in_use"] - delta
+            before = in_use - delta
             raise OverQuota(
                 f"Quota exceeded for {_shown(tx, row['resource'])}: requested {delta}, in use {before}, limit {limit}. "
                 f"Delete something first, or ask an administrator for a higher limit."
             )
+
+
+def counts_snapshots(defaults: Mapping[str, int]) -> bool:
+    """Whether snapshots count in gigabytes. They are charged in any case: so this may be changed at any time."""
+    return bool(defaults.get(SNAPSHOTS_USE_GIGABYTES, 1))
+
+
+def snapshot_gigabytes(tx: Connection, project_id: str) -> dict[str, int]:
+    """By account, what of a project's gigabytes is its snapshots'.
+
+    Whoever changes that changes the account as well. So where the account is held, this is of the same moment.
+    """
+    found: dict[str, int] = {}
+    for row in tx.execute(_OF_SNAPSHOTS, {"project": project_id}):
+        for name, gib in _gigabytes(
+            snapshot_deltas(snapshots=0, gib=int(row.gib), type_id=row.charged_type_id)
+        ).items():
+            found[name] = found.get(name, 0) + gib
+    return found
+
+
+def _gigabytes(deltas: Mapping[str, int]) -> dict[str, int]:
+    return {name: delta for name, delta in deltas.items() if name.partition("_")[0] == "gigabytes"}
 
 
 def refund(tx: Connection, project_id: str, deltas: Mapping[str, int]) -> None:
@@ -118,9 +177,7 @@ def refuse_larger(size_gib: int, limit: int) -> None:
 
 def _unset(defaults: Defaults, project_id: str) -> Mapping[str, int]:
     """What a project may have where nothing was set."""
-    if not isinstance(defaults, ByProject):
-        return defaults
-    return defaults.own if project_id == defaults.project_id else defaults.others
+    return defaults.of(project_id) if isinstance(defaults, ByProject) else defaults
 
 
 def _shown(tx: Connection, resource: str) -> str:

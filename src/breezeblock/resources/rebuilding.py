@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model import states
-from breezeblock.resources import group_snapshots, groups, snapshots, volume_changes
+from breezeblock.resources import group_snapshots, groups, rebuilding_targets, snapshots, volume_changes
 from breezeblock.resources.accepted import add_message, queue_of
 from breezeblock.resources.attached import summarize
 from breezeblock.resources.backends import introduce
@@ -63,6 +63,8 @@ class Shelf(NamedTuple):
     accesses: Mapping[str, tuple[str | None, str | None]]
     """By attachment: the id of what somebody was let in to, and the host; None where the storage does not say."""
     replicates: bool = False
+    target: str | None = None
+    """Where an operator says that it is served from now; None: where the database says."""
 
 
 class Owner(NamedTuple):
@@ -160,6 +162,8 @@ def rebuild_resources(
     ensure_default_type(tx)
     for shelf in shelves:
         row_id = introduce(tx, queue=shelf.queue, replicates=shelf.replicates)
+        if shelf.target is not None:
+            rebuilding_targets.move(tx, backend_id=row_id, queue=shelf.queue, target=shelf.target, now_us=now_us)
         raised = {"generation": tables.backends.c.generation + 1, "op_seq": tables.backends.c.op_seq + 1}
         tx.execute(update(tables.backends).where(tables.backends.c.id == row_id).values(**raised))
         if tx.execute(select(tables.pools.c.name).where(tables.pools.c.name == shelf.pool)).first() is None:
@@ -241,6 +245,18 @@ def _settle(
     shown = f"{kind.noun} {row['id']}"
     looked_at = row["pool_name"] is None or queue_of(row["pool_name"]) in pools
     given = any(str(item.name) in use for item in candidates)
+    if _is_told(row, pools) and row["managed_from"] is None:
+        if not candidates and row["object_name"] is not None:
+            rebuilding_targets.stay_behind(
+                tx, kind.table, row, reset=kind.reset, transitional=kind.transitional, now_us=now_us
+            )
+            outcome.changed.append(
+                f"{shown} is not on this side: {row['object_name']} is looked for when the other is back."
+            )
+            return
+        if candidates and row["replication_status"] == states.NOT_CAPABLE:
+            row = rebuilding_targets.come_back(tx, kind.table, row, now_us=now_us)
+            outcome.changed.append(f"{shown} was left behind, and is {row['status']} here.")
     if (row["managed_from"] is not None and not given) or row["replication_status"] == states.NOT_CAPABLE:
         _leave(tx, outcome, kind, row, candidates, now_us=now_us)
         return
@@ -274,6 +290,12 @@ def _settle(
         outcome.changed.append(f"{shown} was {row['status']} and is {status}.")
     if kind.table is tables.volumes:
         summarize(tx, row["id"], now_us=now_us)
+
+
+def _is_told(row: Mapping[str, Any], pools: Mapping[str, Shelf]) -> bool:
+    """Whether an operator has said on which side the row's backend is."""
+    shelf = None if row["pool_name"] is None else pools.get(queue_of(row["pool_name"]))
+    return shelf is not None and shelf.target is not None
 
 
 def _leave(

@@ -178,7 +178,7 @@ def begin_create(tx: Connection, *, origin: Origin, wanted: NewSnapshot, quota_d
     volume = may.check_locked(tx, wanted.volume_id)
     allocate.record(tx, volume["pool_name"], volume["size_gib"])
     deltas = quotas.snapshot_deltas(snapshots=1, gib=volume["size_gib"], type_id=volume["volume_type_id"])
-    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults)
+    quotas.charge(tx, origin.project_id, deltas, defaults=quota_defaults, of_snapshots=deltas)
     row = new_row(wanted, origin, volume)
     insert_row(tx, snapshots, row)
     payload = CreateSnapshot(snapshot_id=wanted.id, volume_id=wanted.volume_id, size_gib=volume["size_gib"])

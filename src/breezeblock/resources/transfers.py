@@ -276,6 +276,7 @@ def _take(
     TAKE.apply_locked(tx, volume["id"], **theirs)
     moved = quotas.volume_deltas(volumes=1, gib=volume["charged_gib"], type_id=volume["charged_type_id"])
     given: dict[str, Counter[str]] = {volume["project_id"]: Counter(moved)}
+    of_snapshots: Counter[str] = Counter()
     for snapshot_id in snapshot_ids:
         snapshot = read_row(tx, snapshots, snapshot_id)
         assert snapshot is not None, "a locked row is there"
@@ -283,12 +284,20 @@ def _take(
         gib, type_id = snapshot["charged_gib"], snapshot["charged_type_id"]
         # Not always who offers: an administrator may have taken it, or it stayed behind in an earlier transfer.
         giver = given.setdefault(snapshot["project_id"], Counter())
-        giver.update(quotas.snapshot_deltas(snapshots=1, gib=gib, type_id=type_id))
-    _move_charges(tx, given, to=origin.project_id, quota_defaults=quota_defaults)
+        deltas = quotas.snapshot_deltas(snapshots=1, gib=gib, type_id=type_id)
+        giver.update(deltas)
+        if snapshot["project_id"] != origin.project_id:
+            of_snapshots.update(deltas)
+    _move_charges(tx, given, to=origin.project_id, quota_defaults=quota_defaults, of_snapshots=of_snapshots)
 
 
 def _move_charges(
-    tx: Connection, given: Mapping[str, Counter[str]], *, to: ProjectId, quota_defaults: Mapping[str, int]
+    tx: Connection,
+    given: Mapping[str, Counter[str]],
+    *,
+    to: ProjectId,
+    quota_defaults: Mapping[str, int],
+    of_snapshots: Mapping[str, int],
 ) -> None:
     """Refund who gives and charge who takes, project by project in the order of their names, as two that give each other
     something would otherwise wait for each other. Raises OverQuota. What somebody takes from themselves changes nothing."""
@@ -297,7 +306,7 @@ def _move_charges(
         taken.update(given[project_id])
     for project_id in sorted({*given, to}):
         if project_id == to:
-            quotas.charge(tx, to, taken, defaults=quota_defaults)
+            quotas.charge(tx, to, taken, defaults=quota_defaults, of_snapshots=of_snapshots)
         else:
             quotas.refund(tx, project_id, given[project_id])
 

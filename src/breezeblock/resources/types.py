@@ -26,7 +26,8 @@ from sqlalchemy import (
     update,
 )
 
-from breezeblock.model.errors import BadRequest, Conflict, InvalidState, NotFound
+from breezeblock.model import states
+from breezeblock.model.errors import BadRequest, Conflict, Forbidden, InvalidState, NotFound
 from breezeblock.model.ids import ProjectId, TypeId, is_uuid
 from breezeblock.model.origin import Origin
 from breezeblock.resources import quota_limits
@@ -78,6 +79,21 @@ def get_type(tx: Connection, *, type_id: str, origin: Origin) -> RowMapping:
 def is_multiattach(specs: Mapping[str, str | None]) -> bool:
     """Whether volumes of a type with these extra specs may be attached to several hosts at the same time."""
     return specs.get("multiattach") == "<is> True"
+
+
+def refuse_other_multiattach(
+    specs: Mapping[str, str | None], *, volume: Mapping[str, Any], why_not: str | None
+) -> None:
+    """Whether several hosts may attach a volume changes at rest alone, and to yes only for whom the policy lets.
+
+    `why_not` is None for them; else it says why not. Raises InvalidState, Forbidden.
+    """
+    if is_multiattach(specs) == volume["multiattach"]:
+        return
+    if volume["status"] == states.IN_USE:
+        raise InvalidState(f"Volume {volume['id']} is in use; whether several hosts may attach it cannot change now.")
+    if why_not is not None and is_multiattach(specs):
+        raise Forbidden(why_not)
 
 
 def may_use(tx: Connection, *, type_id: str, origin: Origin) -> bool:

@@ -366,11 +366,12 @@ def begin_retype(
     new_type: str,
     migration_policy: str,
     quota_defaults: quotas.Defaults,
+    no_multiattach: str | None = None,
 ) -> Accepted:
     """Accept a change of type: within the volume's pool, or where that does not offer the type, by a move to one that does.
 
-    Raises NotFound, InvalidState, OverQuota. Where nothing is found, or a move is needed and not wanted (`migration_policy`),
-    the volume keeps its type and a message says so.
+    Raises NotFound, InvalidState, Forbidden (`no_multiattach` says why), OverQuota. Where nothing is found, or a move is
+    needed and not wanted (`migration_policy`), the volume keeps its type and a message says so.
     """
     among = allocate.read_pools(tx)
     type_id = types.find_type(tx, name_or_id=new_type, origin=origin)["id"]
@@ -383,8 +384,7 @@ def begin_retype(
         refuse_other_limits(tx, volume=row, type_id_new=type_id)
     specs = msgspec.json.decode(target["extra_specs_json"])
     wish = Wish(size_gib=0, availability_zone=None, extra_specs=specs, pool_name=row["pool_name"])
-    if row["status"] == states.IN_USE and types.is_multiattach(specs) != row["multiattach"]:
-        raise InvalidState(f"Volume {volume_id} is in use; whether several hosts may attach it cannot change now.")
+    types.refuse_other_multiattach(specs, volume=row, why_not=no_multiattach)
     never = why_no_retype(tx, type_id_old=row["volume_type_id"], target=target)
     pool, why_not = None, never or allocate.fits(tx, row["pool_name"], wish)
     if why_not is not None:

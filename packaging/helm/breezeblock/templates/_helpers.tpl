@@ -39,6 +39,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* Pods are made anew when it changes. The check is here too: which template is rendered first is not ours to say. */}}
+{{- define "breezeblock.settingsSum" -}}
+{{- include "breezeblock.check" . -}}
+{{- .Values.settings | sha256sum -}}
+{{- end -}}
+
 {{/* The environment of both kinds of pods. */}}
 {{- define "breezeblock.env" -}}
 - name: BREEZEBLOCK_CONFIG

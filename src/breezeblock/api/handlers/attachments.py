@@ -70,6 +70,7 @@ async def create(call: Call) -> Response:
         instance_uuid=None if asked.instance_uuid is None else str(asked.instance_uuid),
         mode=None if mode is None else str(mode),
         connector=dict(asked.connector) if asked.connector else None,
+        no_second_boot=call.refusal("volume:multiattach_bootable_volume"),
     )
     return await _connected(call, await call.store.run(attachments.begin_create, origin=call.origin, wanted=wanted))
 

@@ -112,6 +112,7 @@ async def restore(call: Call) -> Response:
             restores.begin_restore, origin=call.origin, backup_id=_id(call), volume_id=VolumeId(str(body.volume_id))
         )
     else:
+        call.permit("volume:create", call.own)
         accepted = await call.store.run(
             restores.begin_create,
             origin=call.origin,
@@ -305,4 +306,5 @@ def _new_volume(call: Call, name: str | None) -> NewVolume:
         default_zone=call.settings.service.availability_zone,
         zone_fallback=call.settings.service.availability_zone_fallback,
         backup_id=_id(call),
+        no_multiattach=call.refusal("volume:multiattach", call.own),
     )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final
 
+from msgspec import structs
 from starlette.responses import Response
 
 from breezeblock.api import answers, paging
@@ -91,7 +92,9 @@ async def create_from_source(call: Call) -> Response:
 
 
 async def run_from_source(call: Call, wanted: group_sources.GroupFromSource) -> Any:
-    """The row of the new group, also for those who call it otherwise."""
+    """The row of the new group, also for those who call it otherwise. Its members are new volumes, and asked for as such."""
+    call.permit("volume:create", call.own)
+    wanted = structs.replace(wanted, no_multiattach=call.refusal("volume:multiattach", call.own))
     accepted = await call.store.run(
         group_sources.begin_create, origin=call.origin, wanted=wanted, quota_defaults=call.quota_defaults
     )

@@ -78,8 +78,8 @@ async def update_class(call: Call) -> Response:
 
 
 def defaults(call: Call, project_id: str) -> Mapping[str, int]:
-    """A project's limits by resource where nothing was set: the settings', or for the caller's own project the caller's."""
-    return call.quota_defaults if project_id == call.origin.project_id else call.quota_settings
+    """A project's limits by resource where nothing was set by the API."""
+    return call.quotas_of_owner.of(project_id)
 
 
 def _permit_own(call: Call) -> str:

@@ -84,7 +84,7 @@ async def create(call: Call) -> Response:
         extra_specs=body.extra_specs,
         origin=call.origin,
     )
-    return answers.json(views.changed(row, access=True))
+    return answers.json(views.changed(call, row, access=True))
 
 
 async def update(call: Call) -> Response:
@@ -101,7 +101,7 @@ async def update(call: Call) -> Response:
         is_public=None if body.is_public is None else bool(body.is_public),
         origin=call.origin,
     )
-    return answers.json(views.changed(row, access=False))
+    return answers.json(views.changed(call, row, access=False))
 
 
 async def delete(call: Call) -> Response:

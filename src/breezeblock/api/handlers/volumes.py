@@ -83,6 +83,8 @@ LISTS: Final = Lists(
     sort_aliases={"display_name": "name", "display_description": "description"},
 )
 
+FROM_IMAGE: Final = "volume:create_from_image"
+
 # The summary never refuses.
 SUMMED: Final = replace(LISTS, refuses=None)
 
@@ -91,9 +93,11 @@ NO_IMAGES: Final = "no image service is configured here, so a volume cannot be m
 
 async def create(call: Call) -> Response:
     """POST /volumes. 202, the new volume."""
-    call.permit("volume:create")
+    if not call.allows(FROM_IMAGE):
+        call.permit("volume:create")  # whoever may do neither is not told what is wrong with the body
     strict = call.microversion >= STRICT_BODIES
     body = call.body(schemas.CreateVolumeStrictBody) if strict else call.body(schemas.CreateVolumeBody)
+    call.permit(FROM_IMAGE if _names_image(body) else "volume:create")
     asked: dict[str, Any] = {"wanted": _wanted(call, body), "quota_defaults": call.quota_defaults}
     if asked["wanted"].backup_id is None:
         accepted = await call.store.run(volumes.begin_create, origin=call.origin, **asked)
@@ -212,6 +216,7 @@ async def retype(call: Call) -> Response:
         new_type=body.new_type,
         migration_policy=body.migration_policy or "never",
         quota_defaults=call.quotas_of_owner,
+        no_multiattach=call.refusal("volume:multiattach"),
     )
     call.ring(accepted.queue)
     return answers.empty(202)
@@ -370,7 +375,12 @@ def _wanted(call: Call, body: schemas.CreateVolumeBody | schemas.CreateVolumeStr
         metadata=asked.metadata or {},
         scheduler_hints=body.hints or {},
         group_id=_group(call, asked),
+        no_multiattach=call.refusal("volume:multiattach", call.own),
     )
+
+
+def _names_image(body: schemas.CreateVolumeBody | schemas.CreateVolumeStrictBody) -> bool:
+    return body.volume.imageRef is not None or body.volume.image_id is not None
 
 
 def _group(call: Call, asked: schemas.CreateVolume) -> str | None:

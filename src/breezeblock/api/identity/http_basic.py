@@ -142,7 +142,7 @@ class HttpBasic:
         if user is None or good is None or not is_known or self._clock.boottime() >= good.until:
             user = await self._verified(users, name, password, digest, asking.address)
         require_same_project(asking.url_project, user.project)
-        return Caller(UserId(user.name), ProjectId(user.project), user.roles, quota=user.quota)
+        return Caller(UserId(user.name), ProjectId(user.project), user.roles, quotas=users.quotas)
 
     async def _verified(self, users: Users, name: str, password: bytes, digest: bytes, address: str) -> User:
         """Raises Refused: 401 for a wrong password, 429 after too many of them, 503 when too much is to be hashed."""

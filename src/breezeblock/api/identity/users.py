@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from breezeblock.api.auth import IMPLIED
-from breezeblock.options import Quota
+from breezeblock.resources.quota_limits import RESOURCES
 
 __all__ = ["Unreadable", "User", "Users", "read_users"]
 
@@ -33,7 +33,7 @@ COST_LEAST, COST_MOST = 4, 14
 # A text that no password has as its hash, to compare with where there is no user.
 _NOBODYS: Final = "." * 53
 _NAME_MOST: Final = 255
-_QUOTAS: Final = frozenset(Quota.__struct_fields__)
+_QUOTAS: Final = frozenset(RESOURCES)
 
 
 class Unreadable(Exception):
@@ -55,7 +55,6 @@ class User(Struct, frozen=True):
     hash: str
     project: str
     roles: frozenset[str]
-    quota: Mapping[str, int] | None
 
 
 class Users(Struct, frozen=True):
@@ -63,6 +62,8 @@ class Users(Struct, frozen=True):
 
     by_name: Mapping[str, User]
     nobodys_hash: str
+    quotas: Mapping[str, Mapping[str, int]] = {}
+    """By project: whoever is in it has the same, and holds for all requests, whosoever they are."""
     without_a_table: tuple[str, ...] = ()
     without_a_password: tuple[str, ...] = ()
 
@@ -76,6 +77,7 @@ def read_users(passwords: Path, users: Path) -> Users:
         by_name={name: _user(name, hashes[name], told[name]) for name in hashes if name in told},
         # As slow as the slowest: how long an answer takes does not tell whether there is such a user.
         nobodys_hash=f"$2b${max(costs, default=COST_LEAST):02d}${_NOBODYS}",
+        quotas={one.project: one.quota for one in told.values() if one.quota is not None},
         without_a_table=tuple(sorted(set(hashes) - set(told))),
         without_a_password=tuple(sorted(set(told) - set(hashes))),
     )
@@ -84,7 +86,7 @@ def read_users(passwords: Path, users: Path) -> Users:
 def _user(name: str, hash_: str, told: _Told) -> User:
     # An identity service writes implied roles into its tokens; here nobody else does.
     roles = frozenset().union(*(IMPLIED.get(role, frozenset({role})) for role in told.roles))
-    return User(name, hash_, told.project, roles, told.quota)
+    return User(name, hash_, told.project, roles)
 
 
 def _hashes(file: Path) -> dict[str, str]:

@@ -43,6 +43,8 @@ def _of_one(check: str) -> Rule:
 RULES: Final[dict[str, Rule]] = {
     "discovery": Rule(ANYBODY),  # ours: versions, health and extensions, for anybody
     "volume:create": _of_one(MEMBER),
+    "volume:create_from_image": _of_one(MEMBER),
+    "volume:multiattach": _of_one(MEMBER),
     "volume:get": _of_one(READER),
     "volume:get_all": Rule(READER),
     "volume:update": _of_one(MEMBER),
@@ -81,6 +83,7 @@ RULES: Final[dict[str, Rule]] = {
     "volume:attachment_get": _of_one(READER),  # ours: show has no rule in Cinder
     "volume:attachment_get_all": Rule(READER),  # ours, as well
     "volume:attachment_create": _of_one(MEMBER),
+    "volume:multiattach_bootable_volume": _of_one(MEMBER),
     "volume:attachment_update": _of_one(MEMBER),
     "volume:attachment_complete": _of_one(MEMBER),
     "volume:attachment_delete": _of_one(MEMBER),
@@ -221,9 +224,6 @@ BASE: Final[dict[str, str]] = {
 
 # Cinder's rules that nothing here asks, and why. A file may have them; it is told that they do nothing.
 NOT_ASKED: Final[dict[str, str]] = {
-    "volume:create_from_image": "no volume is made from an image here",
-    "volume:multiattach": "whether volumes of a type can be attached more than once is the type's to say",
-    "volume:multiattach_bootable_volume": "attaching asks volume:attachment_create, bootable or not",
     "volume:update_volume_admin_metadata": "administrators have no metadata of their own here",
     "group:update_group_snapshot": "the API has no call that changes a group snapshot",
     "volume_extension:volume_type_encryption": "each call has a rule of its own, which ends in :get, :create, …",

@@ -21,6 +21,7 @@ from breezeblock.api.views.shapes import (
 from breezeblock.resources.types import specs_of
 
 SENSITIVE_RULE: Final = "volume_extension:types_extra_specs:read_sensitive"
+ACCESS_RULE: Final = "volume_extension:volume_type_access"
 # Of the extra specs, what a user needs to choose a type. The others tell how the storage is built.
 USER_VISIBLE_SPECS: Final = frozenset({"RESKEY:availability_zones", "multiattach", "replication_enabled"})
 
@@ -32,15 +33,15 @@ _ACCESS: Final = {"os-volume-type-access:is_public": FLAG}
 _SECRETS: Final = {"extra_specs": MAP_OF_TEXTS_OR_NULL, "qos_specs_id": TEXT_OR_NULL}
 # The type that `default` names is shown without who has access.
 ONE: Final = named("volume_type", object_of(_BASE, {**_SECRETS, **_ACCESS}))
-MANY: Final = paged("volume_types", object_of({**_BASE, **_ACCESS}, _SECRETS), links="volume_type_links")
-CREATED: Final = named("volume_type", object_of({**_BASE, "extra_specs": MAP_OF_TEXTS_OR_NULL, **_ACCESS}))
+MANY: Final = paged("volume_types", object_of(_BASE, {**_SECRETS, **_ACCESS}), links="volume_type_links")
+CREATED: Final = named("volume_type", object_of({**_BASE, "extra_specs": MAP_OF_TEXTS_OR_NULL}, _ACCESS))
 UPDATED: Final = named("volume_type", object_of({**_BASE, "extra_specs": MAP_OF_TEXTS_OR_NULL}))
 SPECS: Final = named("extra_specs", MAP_OF_TEXTS_OR_NULL)
 ONE_SPEC: Final = Shape(MAP_OF_TEXTS_OR_NULL)
 PROJECTS: Final = named("volume_type_access", many(object_of({"volume_type_id": TEXT, "project_id": TEXT})))
 
 
-def changed(row: Row, *, access: bool) -> dict[str, Any]:
+def changed(call: Call, row: Row, *, access: bool) -> dict[str, Any]:
     """The answer to create (with `access`) and update."""
     shown = {
         "id": row["id"],
@@ -49,11 +50,11 @@ def changed(row: Row, *, access: bool) -> dict[str, Any]:
         "description": row["description"],
         "extra_specs": specs_of(row),
     }
-    return {"volume_type": shown | _access(row) if access else shown}
+    return {"volume_type": shown | _access(call, row) if access else shown}
 
 
 def detail(call: Call, row: Row) -> dict[str, Any]:
-    return {"volume_type": _shown(call, row) | _access(row)}
+    return {"volume_type": _shown(call, row) | _access(call, row)}
 
 
 def default(call: Call, row: Row) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def default(call: Call, row: Row) -> dict[str, Any]:
 
 
 def details(call: Call, rows: Sequence[ResultRow[Any]]) -> list[dict[str, Any]]:
-    return [_shown(call, row._mapping) | _access(row._mapping) for row in rows]
+    return [_shown(call, row._mapping) | _access(call, row._mapping) for row in rows]
 
 
 def visible_specs(call: Call, row: Row) -> dict[str, str | None]:
@@ -87,5 +88,8 @@ def _shown(call: Call, row: Row) -> dict[str, Any]:
     return shown
 
 
-def _access(row: Row) -> dict[str, bool]:
+def _access(call: Call, row: Row) -> dict[str, bool]:
+    """Whether a type is for all projects once more, under the name by which Cinder's extension shows it to members."""
+    if not call.may(ACCESS_RULE):
+        return {}
     return {"os-volume-type-access:is_public": bool(row["is_public"])}
