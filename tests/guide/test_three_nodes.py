@@ -1,0 +1,178 @@
+"""The guide of three machines, done as it says: what is typed there is typed here, at its own addresses and under its own paths.
+
+Each machine is a set of namespaces with Debian's own systemd in it, which starts the units that are shipped: as their user, with all
+that they restrict. Galera, keepalived, the certificate, the users and the clients are real. What is not, and stands in
+(`programs`): packages are here already, so `apt-get` only looks whether they are; `pip` finds what the program needs without a
+package index; an NFS export is a folder that all machines have mounted, which the doctor takes for local, and says so; there
+is no sshd, so `scp` hands files over by another way; a management controller is a socket behind which the power goes off.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.guide.clients import AGAIN, Api, Makers
+from tests.guide.machine import Machine, finished
+from tests.guide.outside import Outside
+from tests.guide.page import COMPUTER, MACHINES, Piece, is_seen, pieces
+from tests.service import eventually
+
+from breezeblock.settings import load
+
+GUIDE: Final = Path(__file__).resolve().parents[2] / "docs" / "howto" / "three-nodes.md"
+LOST: Final = "When a machine is lost"
+UPGRADES: Final = "Upgrades"
+POSTGRESQL: Final = "With PostgreSQL instead"
+SERVICE: Final = "10.0.0.10"
+ASSIGNMENTS: Final = re.compile(r"(# on .*\n)?([A-Z]+=\S+|[A-Z]+=\"[^\"]*\"| |\n)+")
+# What the guide names; what is of the machine that the test runs on; and what comes of the stand-in for NFS.
+NAMED: Final = {"doorbell.reach", "backends.reflink"}
+OF_THE_TEST: Final = {"clocks.sync", "backends.local", "backups.local", "backends.device"}
+GONE_OVER_S: Final = 60.0
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Reader:
+    """Does what the guide says."""
+
+    def __init__(self, outside: Outside, folder: Path) -> None:
+        self._machines = outside.machines
+        self._folder = folder
+        self._door = outside.folder
+        self.doctors: dict[str, str] = {}
+
+    def do(self, piece: Piece) -> None:
+        """On all its machines at once where the page leaves that open, and see what the page says."""
+        began = time.monotonic()
+        if piece.where == (COMPUTER,):
+            said = {COMPUTER: self._on_computer(piece.text)}
+        elif ASSIGNMENTS.fullmatch(piece.text):
+            said = {}
+            for name in piece.where:
+                self._machines[name].say(piece.text)
+        else:
+            started = {name: self._machines[name].start(piece.text) for name in piece.where}
+            said = {name: finished(process, f"{name}: {piece.text}") for name, process in started.items()}
+        print(f"{time.monotonic() - began:5.1f} s  {' '.join(piece.where)}: {piece.text.splitlines()[1]}")
+        for name, output in said.items():
+            missing = [line for line in piece.seen if not is_seen(line, output)]
+            assert not missing, f"{name} does not show {missing}, but:\n{output}"
+            if "breezeblock-doctor" in piece.text:
+                self.doctors[name] = output
+
+    def _on_computer(self, text: str) -> str:
+        own = Path(__file__).parent / "programs"
+        path = f"{self._folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        (self._folder / "scp").symlink_to(own / "scp")
+        environ = {"PATH": path, "HOME": str(self._folder), "OUTSIDE": str(self._door), "MACHINE": COMPUTER}
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self._folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return finished(process, f"your computer: {text}")
+
+
+def holder(machines: dict[str, Machine]) -> str:
+    """Who has the address that clients use; nobody, or two, is an error."""
+    has = [one.name for one in machines.values() if one.is_on and f" {SERVICE}/" in one.type("ip -o address show dev eth0")]
+    assert len(has) == 1, has
+    return has[0]
+
+
+def statuses(api: Api) -> dict[str, str]:
+    status, answer = api.ask("GET", "/volumes/detail?limit=1000")
+    assert status == 200, answer
+    return {one["id"]: one["status"] for one in answer["volumes"]}
+
+
+def test_the_guide_is_right(outside: Outside, tmp_path: Path) -> None:
+    """Each piece does what it says, and a machine may be lost and come back while clients go on."""
+    computer = tmp_path / "computer"
+    computer.mkdir()
+    machines, reader = outside.machines, Reader(outside, computer)
+    typed = [piece for piece in pieces(GUIDE) if piece.where]
+    for piece in typed:
+        if piece.section not in (LOST, UPGRADES):
+            reader.do(piece)
+
+    for name, told in reader.doctors.items():
+        found = set(re.findall(r"^(?:ERROR|WARNING|NOTE) +([\w.]+):", told, re.MULTILINE))
+        assert found - OF_THE_TEST <= NAMED, f"{name}: {told}"
+        assert "doorbell.reach" in found
+    password = (computer / "admin.password").read_text().strip()
+    api = Api(SERVICE, password=password, trusted=computer / "api.crt")
+    assert holder(machines) == "alpha"
+
+    with Makers(api) as makers:
+        eventually(lambda: len(makers.accepted) >= 4, within_s=30)
+        before = len(makers.accepted)
+        machines["alpha"].switch_off()
+        lost_at = time.monotonic()
+        eventually(lambda: len(makers.accepted) >= before + 4, within_s=GONE_OVER_S)
+        back_s = time.monotonic() - lost_at
+        eventually(lambda: ("off", "alpha") in outside.asked, within_s=GONE_OVER_S)
+    fenced_s = time.monotonic() - lost_at
+    print(f"requests were accepted again after {back_s:.1f} s, and alpha was switched off after {fenced_s:.1f} s")
+
+    eventually(lambda: all(statuses(api).get(one) == "available" for one in makers.accepted), within_s=GONE_OVER_S)
+    assert not makers.refused
+    assert holder(machines) == "beta"
+    for piece in typed:
+        if piece.section == LOST:
+            reader.do(piece)
+
+    machines["alpha"].switch_on()
+    eventually(lambda: comes_back(machines), within_s=GONE_OVER_S)
+    eventually(lambda: accepts(api), within_s=GONE_OVER_S)
+    for piece in typed:
+        if piece.section == UPGRADES:
+            reader.do(piece)
+
+
+def comes_back(machines: dict[str, Machine]) -> bool:
+    """Whether alpha does its part again: in the database, for clients, and as a node."""
+    alpha = machines["alpha"]
+    seen = alpha.start(
+        "mariadb -NBe \"SHOW STATUS LIKE 'wsrep_cluster_size'\"; . /etc/profile.d/breezeblock.sh; breezeblock node list"
+    )
+    said, _ = seen.communicate(timeout=60)
+    return bool(re.search(r"wsrep_cluster_size\s+3", said) and re.search(r"alpha-1\s+up", said)) and holder(machines) == "alpha"
+
+
+def accepts(api: Api) -> bool:
+    try:
+        status, _ = api.ask("POST", "/volumes", {"volume": {"size": 1}})
+    except AGAIN:
+        return False
+    return status == 202
+
+
+def test_what_is_not_typed_can_be_used(tmp_path: Path) -> None:
+    """The settings for PostgreSQL, in the place of those for Galera."""
+    found = pieces(GUIDE)
+    (other,) = [piece.text for piece in found if piece.section == POSTGRESQL]
+    (whole,) = re.findall(r"breezeblock.toml <<END\n(.*?)^END$", "".join(piece.text for piece in found), re.MULTILINE | re.DOTALL)
+    file = tmp_path / "breezeblock.toml"
+    file.write_text(re.sub(r"\[database\]\n(.+\n)+", other, whole))
+
+    chosen = load(file, {}).settings
+
+    assert [url.split("@")[1] for url in chosen.database.urls] == [f"10.0.0.{number}/breezeblock" for number in (11, 12, 13)]
+    assert chosen.doorbell_kind == "postgresql"
+
+
+def test_every_machine_is_told_of() -> None:
+    """A page that is read wrongly is not tried."""
+    told = {name for piece in pieces(GUIDE) for name in piece.where}
+
+    assert told == {*MACHINES, COMPUTER}
