@@ -8,7 +8,7 @@ __all__ = ["HIDDEN", "mask_url_secrets", "names_a_secret"]
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|secret|token|authorization|credential", re.IGNORECASE)
 # Where a secret is, is none.
-_PLACE_OF_SECRET = re.compile(r"_file$")
+_PLACE_OF_SECRET = re.compile(r"_(file|directory)$", re.IGNORECASE)
 # Greedy up to the last @: hiding too much costs a moment, showing a part of a password costs the password.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@\"'<>]*):[^\s\"'<>]*@")
 _URL_QUERY_SECRET = re.compile(r"([?&][\w.-]*(?:passw(?:or)?d|secret|token)[\w.-]*=)[^\s&\"'<>]+", re.IGNORECASE)

@@ -79,6 +79,8 @@ cd "$R"
 mkdir -p .before
 pivot_root . .before
 umount -l .before
+# What a unit is given (credentials) is mounted from a namespace of its own, and must be seen here.
+mount --make-rshared /
 # Nobody here may load modules, set the clock, or touch what only the kernel's first namespaces have.
 exec env -i container=guide PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog,-audit_control,-audit_read \

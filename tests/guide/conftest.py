@@ -4,8 +4,8 @@ import secrets
 import shutil
 import subprocess
 import sysconfig
-import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,8 @@ FIRST: Final = 11
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
+def outside(release: object) -> Iterator[Outside]:
+    """What is begun before it is not on their network."""
     with ExitStack() as stack:
         try:
             for package, program in NEEDED.items():
@@ -53,23 +54,22 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
                 machine = Machine(home, network, fresh, name=name, number=number)
                 around.machines[name] = machine
                 stack.callback(machine.take_down)
-                began = time.monotonic()
                 machine.switch_on()
-                print(f"{name} {time.monotonic() - began:.1f} s")
         except (Missing, CannotBoot) as reason:
             not_here(str(reason))
-        began = time.monotonic()
-        release = _release(tmp_path)
-        print(f"release {time.monotonic() - began:.1f} s")
         _export(exports)
-        for machine in around.machines.values():
-            shutil.copytree(release, machine.root(HOME) / "breezeblock")
         (around.machines[MACHINES[0]].root(HOME) / "ipmi.password").write_text(password + "\n")
         yield around
 
 
+@pytest.fixture
+def release(tmp_path: Path) -> "Iterator[Future[Path]]":
+    """What somebody brings to each machine. Building a wheel asks the package index, so that others begin meanwhile."""
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(_release, tmp_path)
+
+
 def _release(folder: Path) -> Path:
-    """What somebody brings to each machine."""
     release = folder / "release"
     release.mkdir()
     built(_made(folder / "source"), release)

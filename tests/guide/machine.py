@@ -160,8 +160,16 @@ class Machine:
         )
 
     def type(self, text: str) -> str:
-        """What is seen then."""
-        return finished(self.start(text), f"{self.name}: {text}")
+        """What is seen then; it must succeed."""
+        return self.finish(self.start(text), text)
+
+    def finish(self, process: "subprocess.Popen[str]", text: str) -> str:
+        """The same of what has begun. What the machine's journal says of a failure is told with it."""
+        try:
+            return finished(process, f"{self.name}: {text}")
+        except AssertionError as error:
+            said, _ = self.start("journalctl --no-pager -o short-monotonic -n 60").communicate(timeout=PIECE_S)
+            raise AssertionError(f"{error}\n{said}") from None
 
     def _first(self) -> int:
         """The pid of the first process: the child of `unshare`, which is the child of the guard's."""
