@@ -55,6 +55,9 @@ if ! [ -e "$FOLDER/installed" ]; then
     ln -s ../systemd-journald.socket ../systemd-journald-dev-log.socket "$units/sockets.target.wants/"
     ln -s "$units/remote-fs.target" "$R/etc/systemd/system/multi-user.target.wants/"
     ln -s /usr/lib/systemd/system/multi-user.target "$R/etc/systemd/system/default.target"
+    # Units that are kept from the kernel's tunables get a fresh /proc from it, which knows nothing of this boot.
+    mkdir "$R/etc/systemd/system/service.d"
+    printf '[Service]\nBindReadOnlyPaths=/run/boot_id:/proc/sys/kernel/random/boot_id\n' > "$R/etc/systemd/system/service.d/boot.conf"
     : > "$R/etc/fstab"
     echo "$NAME" > "$R/etc/hostname"
     tr -d - < "$FOLDER/product_uuid" > "$R/etc/machine-id"
