@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Api", "Makers"]
+__all__ = ["AGAIN", "PROJECT", "Api", "Makers"]
 
 PROJECT: Final = "operators"
 # What a client that tries again does.

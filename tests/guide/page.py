@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["COMPUTER", "MACHINES", "Piece", "pieces"]
+__all__ = ["COMPUTER", "MACHINES", "Piece", "is_seen", "pieces"]
 
 MACHINES: Final = ("alpha", "beta", "gamma")
 COMPUTER: Final = "computer"
 
 _FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$|^## ([^\n]*)$", re.MULTILINE | re.DOTALL)
 _EACH: Final = "each machine"
+_IN_TURN: Final = "one after the other"
 _MINE: Final = "your computer"
 
 
@@ -27,6 +28,11 @@ class Piece:
     text: str
     seen: tuple[str, ...] = ()
     """Lines that are seen then; `…` in one stands for anything."""
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether it is done on one machine after the other has done it."""
+        return self.text.splitlines()[0].endswith(f", {_IN_TURN}")
 
 
 def pieces(page: Path) -> list[Piece]:
@@ -53,7 +59,7 @@ def _where(text: str) -> Iterator[str]:
             yield from MACHINES
         elif word == _MINE:
             yield COMPUTER
-        elif not word.startswith("one after"):
+        elif word != _IN_TURN:
             assert word in MACHINES, f"there is no machine {word}: {first}"
             yield word
 
