@@ -29,6 +29,14 @@ BOOT_S: Final = 60.0
 # Of root, on all of them.
 HOME: Final = pwd.getpwuid(0).pw_dir
 PIECE_S: Final = 180.0
+# What was said to a shell stays in it: variables, folder, mask.
+SHELL: Final = """set -a
+cd; umask 022
+if [ -e /run/shell ]; then . /run/shell; fi
+{text}
+{{ export -p; umask -p; printf 'cd %q' "$PWD"; }} > /run/shell.$$
+mv /run/shell.$$ /run/shell
+"""
 CLONE_NEWNET: Final = 0x40000000
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -96,8 +104,7 @@ class Machine:
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir()
         self._daemon = Daemon(home, f"{name}-power")
-        self._group = _groups() / f"breezeblock-guide-{os.getpid()}-{name}"
-        self._told = ""
+        self._group = _groups() / f"guide-{os.getpid()}-{name}"
         self.pid = 0
         """Of its first process."""
 
@@ -142,14 +149,10 @@ class Machine:
         """A file of it, as we see it."""
         return Path(f"/proc/{self.pid}/root{path}")
 
-    def say(self, text: str) -> None:
-        """Tell the shells that come what `type` would have been told: only assignments."""
-        self._told += text
-
     def start(self, text: str) -> "subprocess.Popen[str]":
-        """Begin to do what somebody types."""
+        """Begin to do what somebody types into the one shell that they have there since it was switched on."""
         command = ["nsenter", "--target", str(self.pid), "--all", "env", "-i", f"PATH={PATH}", f"HOME={HOME}", "LANG=C.UTF-8"]
-        script = f"cd; umask 022; {self._told}\n{text}"
+        script = SHELL.format(text=text)
         return subprocess.Popen(
             [*command, "bash", "-euo", "pipefail", "-c", script],
             cwd="/",

@@ -34,7 +34,6 @@ LOST: Final = "When a machine is lost"
 UPGRADES: Final = "Upgrades"
 POSTGRESQL: Final = "With PostgreSQL instead"
 SERVICE: Final = "10.0.0.10"
-ASSIGNMENTS: Final = re.compile(r"(# on .*\n)?([A-Z]+=\S+|[A-Z]+=\"[^\"]*\"| |\n)+")
 # What the guide names; what is of the machine that the test runs on; and what comes of the stand-in for NFS.
 NAMED: Final = {"doorbell.reach", "backends.reflink"}
 OF_THE_TEST: Final = {"clocks.sync", "backends.local", "backups.local", "backends.device"}
@@ -60,10 +59,6 @@ class Reader:
         began = time.monotonic()
         if piece.where == (COMPUTER,):
             said = {COMPUTER: self._on_computer(piece.text)}
-        elif ASSIGNMENTS.fullmatch(piece.text):
-            said = {}
-            for name in piece.where:
-                self._machines[name].say(piece.text)
         elif piece.in_turn:
             # What is right on one is right on the next; a proof does all of it.
             said = {name: self._machines[name].type(piece.text) for name in piece.where[: None if PROOF else 1]}
