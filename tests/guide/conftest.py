@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.guide.machine import HOME, CannotBoot, Fresh, Machine, switch
+from tests.guide.machine import HOME, CannotBoot, Fresh, Machine, remove_remains, switch
 from tests.guide.outside import Outside
 from tests.guide.page import MACHINES
 from tests.packaging.test_wheel import ROOT, built
@@ -22,7 +22,7 @@ from tests.servers.packages import Missing, find
 from tests.servers.seeds import copy_seed
 
 # Of several machines that flush each commit; memory is as good a disk as any for what is asked here.
-MEMORY: Final = Path("/dev/shm")  # noqa: S108
+MEMORY: Final = Path("/dev/shm")
 NEEDED: Final = {
     "systemd": "/usr/lib/systemd/systemd",
     "keepalived": "keepalived",
@@ -42,9 +42,12 @@ def outside(release: object) -> Iterator[Outside]:
         try:
             for package, program in NEEDED.items():
                 find(program, package=package)
+            remove_remains()
             network = stack.enter_context(switch())
             home = stack.enter_context(Home("guide", within=MEMORY))
-            fresh = Fresh(home.folder("fresh", user=None), home.folder("outside", user=None), Path(sysconfig.get_path("purelib")))
+            fresh = Fresh(
+                home.folder("fresh", user=None), home.folder("outside", user=None), Path(sysconfig.get_path("purelib"))
+            )
             copy_seed("debian", recipe=_recipe(), make=_as_installed, to=fresh.folder / "mysql", user="mysql")
             exports = home.folder("outside/exports", user=None)
             password = secrets.token_hex(8)

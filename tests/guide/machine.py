@@ -1,8 +1,8 @@
-"""Machines that are namespaces of this one: a network, a disk, processes, a name, a boot each, and systemd as their first process.
+"""Machines that are namespaces of this one: each with a network, a disk, processes, a name, boots, and systemd as first of all.
 
-What is installed here is installed on all of them. What they write is theirs: their files lie over ours, in memory, and nothing of
-this machine's own is touched. Pulling the power kills the first process, and the kernel all others with it, network and
-mounts included; the disk stays.
+What is installed here is installed on all of them. What they write is theirs: their files lie over ours, in memory, and
+nothing of this machine's own is touched. Pulling the power kills the first process, and the kernel all others with it, network
+and mounts included; the disk stays.
 """
 
 import ctypes
@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers.guard import children_of
 from tests.servers.home import Daemon, Home
 
-__all__ = ["HOME", "CannotBoot", "Fresh", "Machine", "Switch", "finished", "switch"]
+__all__ = ["HOME", "CannotBoot", "Fresh", "Machine", "Switch", "finished", "remove_remains", "switch"]
 
 HERE: Final = Path(__file__).parent
 NETWORK: Final = "10.0.0"
 BRIDGE: Final = "lan0"
+# Not as those of nodes are called (`env.cgroups`): whoever tidies up after them leaves these alone.
+GROUP: Final = "guide-"
 BOOT_S: Final = 60.0
 # Of root, on all of them.
 HOME: Final = pwd.getpwuid(0).pw_dir
@@ -104,7 +105,7 @@ class Machine:
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir()
         self._daemon = Daemon(home, f"{name}-power")
-        self._group = _groups() / f"guide-{os.getpid()}-{name}"
+        self._group = _groups() / f"{GROUP}{os.getpid()}-{name}"
         self.pid = 0
         """Of its first process."""
 
@@ -139,11 +140,7 @@ class Machine:
         """At the very end."""
         if self.is_on:
             self.switch_off()
-        for folder in sorted(self._group.rglob("*/"), reverse=True):
-            with suppress(OSError):  # files of the kernel's
-                folder.rmdir()
-        with suppress(OSError):
-            self._group.rmdir()
+        _remove(self._group)
 
     def root(self, path: str) -> Path:
         """A file of it, as we see it."""
@@ -151,7 +148,17 @@ class Machine:
 
     def start(self, text: str) -> "subprocess.Popen[str]":
         """Begin to do what somebody types into the one shell that they have there since it was switched on."""
-        command = ["nsenter", "--target", str(self.pid), "--all", "env", "-i", f"PATH={PATH}", f"HOME={HOME}", "LANG=C.UTF-8"]
+        command = [
+            "nsenter",
+            "--target",
+            str(self.pid),
+            "--all",
+            "env",
+            "-i",
+            f"PATH={PATH}",
+            f"HOME={HOME}",
+            "LANG=C.UTF-8",
+        ]
         script = SHELL.format(text=text)
         return subprocess.Popen(
             [*command, "bash", "-euo", "pipefail", "-c", script],
@@ -175,14 +182,12 @@ class Machine:
             raise AssertionError(f"{error}\n{said}") from None
 
     def _first(self) -> int:
-        """The pid of the first process: the child of `unshare`, which is the child of the guard's."""
+        """The pid of the first process, which is 1 inside."""
         deadline = time.monotonic() + BOOT_S
         while time.monotonic() < deadline and self._daemon.is_running:
             for pid in self._daemon.pids():
-                with suppress(OSError):
-                    inside = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "NSpid" in line]
-                    if inside and inside[0][-1] == "1" and len(inside[0]) > 2 and children_of(pid) is not None:
-                        return pid
+                if _pids_of(pid)[1:] == ["1"]:
+                    return pid
             time.sleep(0.01)
         raise CannotBoot(f"{self.name} has no first process:\n{self._daemon.end_of_log()}")
 
@@ -198,6 +203,15 @@ class Machine:
             time.sleep(0.05)
 
 
+def _pids_of(pid: int) -> list[str]:
+    """What a process is called, from outside to inside; nothing when it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return line.split()[1:]
+    return []
+
+
 def finished(process: "subprocess.Popen[str]", what: str, *, seconds: float = PIECE_S) -> str:
     """What a piece printed; it must succeed."""
     try:
@@ -208,6 +222,18 @@ def finished(process: "subprocess.Popen[str]", what: str, *, seconds: float = PI
         raise AssertionError(f"not done after {seconds:.0f} s: {what}\n{said}") from None
     assert process.returncode == 0, f"status {process.returncode}: {what}\n{said}"
     return said
+
+
+def remove_remains() -> None:
+    """The groups of tests that were killed; of one that runs the kernel keeps them."""
+    for group in _groups().glob(f"{GROUP}*"):
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):  # somebody is in it
+            Path(folder).rmdir()
 
 
 def _groups() -> Path:
