@@ -171,7 +171,7 @@ def assert_doctors_find_no_more(doctors: dict[str, str]) -> None:
 def assert_nodes_run_as_they_should(machines: dict[str, Machine]) -> None:
     """As nobody special, and each incarnation in a control group of its own, which the unit lets it make."""
     for machine in machines.values():
-        users = machine.type("ps -o user:20= -p $(pgrep -d, -f 'breezeblock[.]processes|breezeblock up')")
+        users = machine.type("find /sys/fs/cgroup/breezeblock.slice -name cgroup.procs -exec cat {} + | xargs ps -o user:20=")
         groups = machine.type("ls -d /sys/fs/cgroup/breezeblock.slice/breezeblock-node.service/breezeblock-*/worker")
 
         assert set(users.split()) == {"breezeblock"}

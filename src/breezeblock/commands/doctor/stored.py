@@ -188,7 +188,7 @@ def _store(settings: Settings, name: str, store: BackupStore) -> Findings:
         yield Finding(
             "backups.local",
             WARNING,
-            f"The store {name} of backups is on {mount.kind}, which is this machine's own, and nodes may be on several machines.",
+            f"The store {name} of backups is on {mount.kind}, this machine's own, and nodes may be on several machines.",
             "What one machine has backed up cannot be restored, verified or deleted by the others, and is lost with it.",
             f"Mount a folder that the machines share, and name it in backup_stores.{name}.path; or use S3 or Swift.",
         )
