@@ -10,7 +10,7 @@ __all__ = ["HIDDEN", "mask_url_secrets", "names_a_secret"]
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|secret|token|authorization|credential", re.IGNORECASE)
 # Where a secret is, is none.
-_PLACE_OF_SECRET = re.compile(r"_file$")
+_PLACE_OF_SECRET = re.compile(r"_(file|directory)$", re.IGNORECASE)
 # What a URL's query may call it besides, whole or as its last word: `pwd`, and the signatures that make a URL a key.
 _SECRET_IN_QUERY = re.compile(r"(^|[^a-z])(pass|pwd|passwd|sig|signature)$", re.IGNORECASE)
 _WORD = re.compile(r"\S+")

@@ -49,8 +49,8 @@ class Closing:
 class Home(Closing):
     """A folder that exists as long as somebody uses it. `path` is searchable by every user: some servers refuse root."""
 
-    def __init__(self, name: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f"bb-{name}-"))
+    def __init__(self, name: str, *, within: Path | None = None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"bb-{name}-", dir=within))
         assert len(str(self.path)) <= _LONGEST_FOLDER, (
             f"sockets need a shorter temporary folder than {self.path.parent}"
         )

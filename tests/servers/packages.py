@@ -42,6 +42,11 @@ PACKAGES: Final = {
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdio.h",
     "prometheus": "promtool",
+    "systemd": "/usr/lib/systemd/systemd",
+    "iproute2": "ip",
+    "keepalived": "keepalived",
+    "apache2-utils": "htpasswd",
+    "curl": "curl",
 }
 
 # What only proofs want, which fetch it themselves: with all that it needs it is a third of a gigabyte.

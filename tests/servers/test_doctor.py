@@ -236,6 +236,7 @@ def test_each_planted_mistake_is_found(
         "files.secret": "option_files.password",
         "files.unreadable": "lost.key",
         "backups.key": "cannot be read",
+        "backups.local": "store default",
         "backends.local": "this machine's own",
         "backends.folder": "not/there",
         "backends.marker": "full",

@@ -34,7 +34,7 @@ def look(settings: Settings) -> Findings:
             yield from _backend(settings, name, backend)
             yield from _shared_device(name, backend, devices)
         for name, store in settings.backup_stores.items():
-            yield from _store(name, store)
+            yield from _store(settings, name, store)
     for key, path, is_secret in _files(settings):
         yield from _file(key, path, is_secret=is_secret)
 
@@ -179,10 +179,19 @@ def _shared_device(name: str, backend: Backend, devices: dict[int, str]) -> Find
         )
 
 
-def _store(name: str, store: BackupStore) -> Findings:
+def _store(settings: Settings, name: str, store: BackupStore) -> Findings:
     if store.type != "folder" or store.path is None:
         return
     yield from _usable("backups.folder", f"backup_stores.{name}.path", store.path.absolute())
+    mount = mount_of(store.path.absolute())
+    if not settings.one_machine and not mount.is_network:
+        yield Finding(
+            "backups.local",
+            WARNING,
+            f"The store {name} of backups is on {mount.kind}, this machine's own, and nodes may be on several machines.",
+            "What one machine has backed up cannot be restored, verified or deleted by the others, and is lost with it.",
+            f"Mount a folder that the machines share, and name it in backup_stores.{name}.path; or use S3 or Swift.",
+        )
     if store.encryption_key_file is None:
         return
     try:
