@@ -75,7 +75,7 @@ def test_a_rebuild_is_refused_while_anybody_has_the_database_open(
         held(tmp_path / "breezeblock.db") as pid,
         pytest.raises(Failed, match=f"in use by process {pid}: stop every node"),
     ):
-        rebuild(chosen, Wanted(None, frozenset(), dry_run=False))
+        rebuild(chosen, Wanted(None, frozenset(), dry_run=False, targets={}))
     asyncio.run(unused.require_unused(chosen))
 
 
