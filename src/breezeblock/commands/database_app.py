@@ -1,5 +1,6 @@
 """`breezeblock db` on the command line. What it does is in `database.py` and its neighbours, loaded when called."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -88,13 +89,7 @@ def db_rebuild(
     from breezeblock.commands.rebuild import Owner, Wanted, rebuild
 
     owner = None if project is None else Owner(project, user)
-    targets = {}
-    for one in target or ():
-        backend, equals, name = one.partition("=")
-        if not (backend and equals and name) or backend in targets:
-            raise Failed(f"--target {one}: expected BACKEND=TARGET, once for each backend.", status=2)
-        targets[backend] = name
-    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run, targets))
+    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run, _targets(target or ())))
     for one in outcome.changed:
         print(one)
     for one in outcome.undecided:
@@ -103,6 +98,17 @@ def db_rebuild(
         print("The database agrees with the storage.")
     if outcome.undecided:
         raise Failed(f"{len(outcome.undecided)} things are left to decide.")
+
+
+def _targets(given: Sequence[str]) -> dict[str, str]:
+    """By backend: where it is served from. Raises Failed."""
+    found: dict[str, str] = {}
+    for one in given:
+        backend, equals, name = one.partition("=")
+        if not (backend and equals and name) or backend in found:
+            raise Failed(f"--target {one}: expected BACKEND=TARGET, once for each backend.", status=2)
+        found[backend] = name
+    return found
 
 
 @db_app.command("recount")

@@ -22,19 +22,14 @@ from breezeblock.resources.attached import summarize
 from breezeblock.resources.backends import introduce
 from breezeblock.resources.types import DEFAULT_TYPE_ID, ensure_default_type
 from breezeblock.store import tables
-from breezeblock.store.check import Rows, allocation_due, usage_due
 from breezeblock.store.outbox import outbox_of
 from breezeblock.store.transitions import Transition, change_row, insert_row, lock_row, read_row
 
-__all__ = [
-    "ENDED", "GIB", "Item", "Outcome", "Owner", "Shelf", "end_work", "raise_tokens", "rebuild_resources", "settle_accounts",
-]  # fmt: skip
+__all__ = ["ENDED", "GIB", "Item", "Outcome", "Owner", "Shelf", "end_work", "rebuild_resources"]
 
 GIB: Final = 1024**3
 ENDED: Final = "The database was made again from the storage: whether this was done nobody knows."
 RECOVERED: Final = "recovered"
-# So many places in the line of each resource are never given out: more than any had between a dump and its use.
-LEFT_OUT: Final = 1_000_000
 # Rows that stand only while an operation names them, and those whose line of operations has a place that objects are named by.
 _TOMBSTONED: Final = (tables.volumes, tables.snapshots, tables.backups, tables.volume_groups, tables.group_snapshots)
 
@@ -271,6 +266,23 @@ def _settle(
     if chosen is None and why is None and looked_at and row["status"] == states.DELETING and _end(tx, kind, row["id"]):
         outcome.changed.append(f"{shown} was being deleted, and is gone.")
         return
+    _write(tx, outcome, kind, row, chosen, why, pools, looked_at=looked_at, now_us=now_us)
+
+
+def _write(
+    tx: Connection,
+    outcome: Outcome,
+    kind: _Kind,
+    row: Mapping[str, Any],
+    chosen: Item | None,
+    why: str | None,
+    pools: Mapping[str, Shelf],
+    *,
+    looked_at: bool,
+    now_us: int,
+) -> None:
+    """Let the row be what was chosen; or what it is without, and `why` nothing was."""
+    shown = f"{kind.noun} {row['id']}"
     lock_row(tx, kind.table, row["id"])
     values = _values(row, chosen, pools)
     if kind.table is tables.volumes:
@@ -412,23 +424,6 @@ def _gib(length: int) -> int:
 # --- what hangs on them -----------------------------------------------------------------------------------------------
 
 
-def raise_tokens(tx: Connection, *seen: Mapping[str, int]) -> None:
-    """No place in a line is given out that anything on storage was made under, or a receiver of events may have seen.
-
-    `seen`: by id, the highest places on storage. How many came after the dump nobody knows: far fewer than are left out here.
-    """
-    highest: dict[str, int] = defaultdict(int)
-    for one in seen:
-        for id_, seq in one.items():
-            highest[id_] = max(highest[id_], seq)
-    for table in (tables.volumes, tables.snapshots, tables.attachments, tables.backups):
-        for id_, op_seq in tx.execute(select(table.c.id, table.c.op_seq)).all():
-            above = max(op_seq, highest[id_]) + LEFT_OUT
-            tx.execute(update(table).where(table.c.id == id_).values(op_seq=above))
-    for table in (tables.volume_groups, tables.group_snapshots):
-        tx.execute(update(table).values(op_seq=table.c.op_seq + LEFT_OUT))
-
-
 def _settle_groups(tx: Connection, outcome: Outcome, *, now_us: int) -> None:
     for noun, table, reset in (
         ("Group", tables.volume_groups, groups.RESET),
@@ -475,21 +470,3 @@ def _let_in(
     outcome.changed.append(
         f"Attachment {id_} of volume {volume['id']} is new: host {host} was let in, and may use it. Delete it when it does not."
     )
-
-
-def settle_accounts(tx: Connection) -> None:
-    """Count anew what projects use and pools have promised. The last of all: it is of what the rows say then."""
-    failing = update(tables.backends).where(tables.backends.c.replication_status == states.REPLICATION_FAILING_OVER)
-    tx.execute(failing.values(replication_status=states.REPLICATION_ERROR))
-    tx.execute(delete(tables.kept_objects).where(tables.kept_objects.c.volume_id.not_in(select(tables.volumes.c.id))))
-    rows = Rows(tx)
-    counted = ("volumes", "snapshots", "gigabytes", "backups", "backup", "groups")
-    for used in tx.execute(select(tables.quota_usage)).all():
-        if used.resource.partition("_")[0] in counted:
-            gone = (tables.quota_usage.c.project_id == used.project_id, tables.quota_usage.c.resource == used.resource)
-            tx.execute(delete(tables.quota_usage).where(*gone))
-    for (project_id, resource), amount in usage_due(rows).items():
-        tx.execute(insert(tables.quota_usage).values(project_id=project_id, resource=resource, in_use=amount))
-    due = allocation_due(rows)
-    for name in tx.execute(select(tables.pools.c.name)).scalars().all():
-        tx.execute(update(tables.pools).where(tables.pools.c.name == name).values(allocated_gib=due.get(name, 0)))

@@ -11,11 +11,10 @@ from breezeblock.resources.rebuilding import (
     Owner,
     Shelf,
     end_work,
-    raise_tokens,
     rebuild_resources,
-    settle_accounts,
 )
 from breezeblock.resources.rebuilding_backups import Chest, places_of, rebuild_backups
+from breezeblock.resources.rebuilding_numbers import raise_tokens, settle_accounts
 from breezeblock.store.tables import kept_objects
 
 __all__ = ["Stock", "rebuild"]
