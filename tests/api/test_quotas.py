@@ -174,6 +174,19 @@ def test_what_identity_says_of_a_project_is_shown_to_whoever_asks(api: AdminApi)
         (OWN, {"quota_set": {"volumes": 2**31}}, "2147483647"),
         (OWN, {"quota_set": {"volumes": True}}, "true"),
         (OWN, {"quota_set": {"volumes": "many"}}, "many"),
+        (OWN, {"quota_set": {"volumes": ""}}, "volumes"),
+        (OWN, {"quota_set": {"volumes": 1.5}}, "1.5"),
+        (OWN, {"quota_set": {"volumes": "1.5"}}, "1.5"),
+        (OWN, {"quota_set": {"volumes": "²"}}, "volumes"),
+        (OWN, {"quota_set": {"volumes": [1]}}, "[1]"),
+        (OWN, {"quota_set": {"volumes": 10**30}}, "2147483647"),
+        (OWN, {"quota_set": {"volumes": "9" * 4000}}, "2147483647"),
+        (OWN, {"quota_set": {"volumes": 1, "gigabytes": -2}}, "quota_set.gigabytes = -2"),
+        (OWN, {"quota_set": {"volumes_nothing": 1}}, "Bad key(s) in quota set: volumes_nothing"),
+        (OWN, {"quota_set": {"": 1}}, "Bad key(s) in quota set"),
+        (OWN, {"quota_set": {"snapshots_use_gigabytes": 0}}, "Bad key(s) in quota set: snapshots_use_gigabytes"),
+        (OWN, {"quota_set": [1]}, "quota_set"),
+        (OWN, {"quota_set": {"volumes": 1}, "force": True}, "force"),
         (OWN, {"quota_set": {"volumes": None}}, "null"),
         (OWN, {"quota_set": {"apples": 1, "pears": 1}}, "Bad key(s) in quota set: apples, pears"),
         (OWN, {"quota_set": {"gigabytes": 6}}, "Current usage is 7 and the requested limit is 6"),
@@ -191,6 +204,13 @@ def test_what_cannot_be_is_refused(api: AdminApi, path: str, body: object, says:
     assert answer.status_code == 400
     assert says in message_of(answer)
     assert api.rows(tables.quotas) == api.rows(tables.quota_classes) == []
+
+
+def test_what_old_clients_send_along_is_no_limit(api: AdminApi) -> None:
+    """Alone it changes nothing, as in Cinder."""
+    answer = api("PUT", OWN, {"quota_set": {"tenant_id": PROJECT, "id": PROJECT}})
+
+    assert (answer.status_code, api.rows(tables.quotas)) == (200, [])
 
 
 @pytest.mark.parametrize(
