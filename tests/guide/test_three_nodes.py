@@ -216,7 +216,7 @@ def cut_all_power(machines: dict[str, Machine]) -> None:
 
 
 def is_whole(machines: dict[str, Machine]) -> bool:
-    """Whether all do their part: in the database, as nodes, and one of them for clients. Who was switched off is switched on."""
+    """Whether all do their part: in the database, as nodes, and one of them for clients. Who is off is switched on."""
     for machine in machines.values():
         if not machine.is_on:
             machine.switch_on()
