@@ -260,3 +260,12 @@ def test_every_machine_is_told_of() -> None:
     told = {name for piece in pieces(GUIDE) for name in piece.where}
 
     assert told == {*MACHINES, COMPUTER}
+
+
+@pytest.mark.parametrize("line", ["alpha-1 … fenced", "alpha-1 u", "beta-1"])
+def test_what_is_not_there_is_not_seen(line: str) -> None:
+    """What the page promises is in one line of what was printed, in whole words."""
+    output = "│ alpha-1 │ up │\n│ gamma-1 │ fenced │"
+
+    assert is_seen("alpha-1 … up", output)
+    assert not is_seen(line, output)
