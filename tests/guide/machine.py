@@ -55,6 +55,10 @@ class Switch:
         ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         ip("link", "set", port, "master", BRIDGE, "up")
 
+    def unplug(self, port: str) -> None:
+        """Neither side is told anything."""
+        ip("link", "set", port, "nomaster")
+
 
 @contextmanager
 def switch() -> Iterator[Switch]:
@@ -99,6 +103,7 @@ class Machine:
         self.name = name
         self.address = f"{NETWORK}.{number}"
         self._port = f"port{number}"
+        self._boots = 0
         self._network = network
         self._fresh = fresh
         self._folder = home.folder(name, user=None)
@@ -129,8 +134,17 @@ class Machine:
         into = f'echo $$ > {self._group}/cgroup.procs && exec unshare {own} bash "$0"'
         self._daemon.start("sh", "-c", into, str(HERE / "boot.sh"), environ=environ)
         self.pid = self._first()
-        self._network.plug(self._port, self.pid)
+        self._boots += 1  # the kernel may still be at taking away the last one's cable
+        self._network.plug(self._cable, self.pid)
         self._wait("that its manager answers", "systemctl show --property=Version")
+
+    @property
+    def _cable(self) -> str:
+        return f"{self._port}x{self._boots}"
+
+    def unplug(self) -> None:
+        """From its network, which is all that it has but its controller."""
+        self._network.unplug(self._cable)
 
     def switch_off(self) -> None:
         """At once, as by pulling its plug."""

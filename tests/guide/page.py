@@ -67,4 +67,4 @@ def _where(text: str) -> Iterator[str]:
 def is_seen(line: str, output: str) -> bool:
     """Whether a line of the page is among what a program said; how wide columns are is no matter."""
     parts = ["\\s+".join(map(re.escape, part.split())) for part in line.split("…")]
-    return re.search(".*".join(parts), output) is not None
+    return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", output) is not None
