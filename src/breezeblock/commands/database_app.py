@@ -1,6 +1,7 @@
 """`breezeblock db` on the command line. What it does is in `database.py` and its neighbours, loaded when called."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -96,13 +97,7 @@ def db_rebuild(
     from breezeblock.commands.rebuild import Owner, Wanted, rebuild
 
     owner = None if project is None else Owner(project, user)
-    targets = {}
-    for one in target or ():
-        backend, equals, name = one.partition("=")
-        if not (backend and equals and name) or backend in targets:
-            raise Failed(f"--target {one}: expected BACKEND=TARGET, once for each backend.", status=2)
-        targets[backend] = name
-    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run, targets))
+    outcome = rebuild(chosen, Wanted(owner, frozenset(use or ()), dry_run, _targets(target or ())))
     for one in outcome.changed:
         print(one)
     for one in outcome.undecided:
@@ -111,6 +106,17 @@ def db_rebuild(
         print("The database agrees with the storage.")
     if outcome.undecided:
         raise Failed(f"{len(outcome.undecided)} things are left to decide.")
+
+
+def _targets(told: Iterable[str]) -> dict[str, str]:
+    """By backend, what --target says."""
+    targets: dict[str, str] = {}
+    for one in told:
+        backend, equals, name = one.partition("=")
+        if not (backend and equals and name) or backend in targets:
+            raise Failed(f"--target {one}: expected BACKEND=TARGET, once for each backend.", status=2)
+        targets[backend] = name
+    return targets
 
 
 @db_app.command("recount")
