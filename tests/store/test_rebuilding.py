@@ -560,7 +560,7 @@ def test_what_is_not_on_the_target_waits_for_the_other_side(base: Base) -> None:
     rebuild(base, served_from("default", {"v1.1.1": 1}))
 
     assert behind == ("error", "v1.1.1", "not-capable")
-    assert told.undecided == [] and any("is not on this side" in line for line in told.changed)
+    assert told.undecided == [] and any("is not on this side, and waits for v1.1.1" in line for line in told.changed)
     assert (charged["volumes"], charged["gigabytes"]) == (1, 1)
     assert side(base) == ("available", "v1.1.1", None)
     assert of_backend(base) == (None, "enabled")
@@ -599,12 +599,16 @@ def test_nothing_is_promised_of_what_was_not_whole(base: Base, status: str) -> N
     assert side(base) == ("error", "v1.1.1", None)
 
 
-def test_a_repeat_of_what_was_told_finds_nothing_to_change(base: Base) -> None:
+@pytest.mark.parametrize("items", [{"v1.1.1": 1}, {}], ids=["here", "away"])
+def test_a_repeat_of_what_was_told_finds_nothing_to_change(base: Base, items: dict[str, int]) -> None:
+    """Nor does it forget what a volume was that waits."""
     prepare(base, "available", "v1.1.1")
-    there_ = served_from("far", {"v1.1.1": 1})
-    rebuild(base, there_)
+    rebuild(base, served_from("far", items))
+    repeated = rebuild(base, served_from("far", items))
+    rebuild(base, served_from("default", {"v1.1.1": 1}))
 
-    assert rebuild(base, there_).changed == []
+    assert repeated.changed == []
+    assert side(base) == ("available", "v1.1.1", None)
 
 
 def test_what_never_had_an_object_is_not_looked_for_elsewhere(base: Base) -> None:

@@ -171,7 +171,10 @@ def rebuild_resources(
     known = {id_ for table in _TOMBSTONED for id_ in tx.execute(select(table.c.id)).scalars()}
     for kind in _KINDS:
         for row in tx.execute(select(kind.table).order_by(kind.table.c.id)).mappings().all():
-            _settle(tx, outcome, kind, dict(row), there.get(row["id"], []), use, pools, now_us=now_us)
+            items = there.get(row["id"], [])
+            at = _sorted(tx, outcome, kind, dict(row), pools, is_here=bool(items), now_us=now_us)
+            if at is not None:
+                _settle(tx, outcome, kind, at, items, use, pools, now_us=now_us)
     for id_ in sorted(there.keys() - known - not_volumes):
         _adopt(tx, outcome, id_, there[id_], use, pools, owner, now_us=now_us)
     _settle_groups(tx, outcome, now_us=now_us)
@@ -240,18 +243,6 @@ def _settle(
     shown = f"{kind.noun} {row['id']}"
     looked_at = row["pool_name"] is None or queue_of(row["pool_name"]) in pools
     given = any(str(item.name) in use for item in candidates)
-    if _is_told(row, pools) and row["managed_from"] is None:
-        if not candidates and row["object_name"] is not None:
-            rebuilding_targets.stay_behind(
-                tx, kind.table, row, reset=kind.reset, transitional=kind.transitional, now_us=now_us
-            )
-            outcome.changed.append(
-                f"{shown} is not on this side: {row['object_name']} is looked for when the other is back."
-            )
-            return
-        if candidates and row["replication_status"] == states.NOT_CAPABLE:
-            row = rebuilding_targets.come_back(tx, kind.table, row, now_us=now_us)
-            outcome.changed.append(f"{shown} was left behind, and is {row['status']} here.")
     if (row["managed_from"] is not None and not given) or row["replication_status"] == states.NOT_CAPABLE:
         _leave(tx, outcome, kind, row, candidates, now_us=now_us)
         return
@@ -304,10 +295,24 @@ def _write(
         summarize(tx, row["id"], now_us=now_us)
 
 
-def _is_told(row: Mapping[str, Any], pools: Mapping[str, Shelf]) -> bool:
-    """Whether an operator has said on which side the row's backend is."""
+def _sorted(
+    tx: Connection,
+    outcome: Outcome,
+    kind: _Kind,
+    row: dict[str, Any],
+    pools: Mapping[str, Shelf],
+    *,
+    is_here: bool,
+    now_us: int,
+) -> dict[str, Any] | None:
+    """The row after what an operator has said of the side that its backend is on; None when it waits for the other."""
     shelf = None if row["pool_name"] is None else pools.get(queue_of(row["pool_name"]))
-    return shelf is not None and shelf.target is not None
+    named = row["object_name"] is not None and row["managed_from"] is None
+    if shelf is None or shelf.target is None or not named:
+        return row
+    row, said = rebuilding_targets.sort_out(tx, kind.table, row, kind.reset, is_here=is_here, now_us=now_us)
+    outcome.changed += [f"{kind.noun} {row['id']} {said}."] if said else []
+    return row if is_here else None
 
 
 def _leave(

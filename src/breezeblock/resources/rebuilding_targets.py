@@ -5,7 +5,7 @@ rows are treated as by a failover (`targets.py`), but in one transaction, and wi
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, update
 
@@ -13,11 +13,11 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.resources.backend_changes import close_or_open
 from breezeblock.resources.backends import DEFAULT_TARGET
-from breezeblock.resources.targets import LEAVE, RETURN
+from breezeblock.resources.targets import LEAVE, RETURN, USABLE
 from breezeblock.store.tables import backends
 from breezeblock.store.transitions import Transition, change_row, lock_row, read_row
 
-__all__ = ["come_back", "move", "stay_behind"]
+__all__ = ["move", "sort_out"]
 
 
 def move(tx: Connection, *, backend_id: str, queue: str, target: str, now_us: int) -> None:
@@ -30,35 +30,44 @@ def move(tx: Connection, *, backend_id: str, queue: str, target: str, now_us: in
     close_or_open(tx, queue_name=queue, at_us=now_us)
 
 
-def come_back(tx: Connection, table: Table, row: Mapping[str, Any], *, now_us: int) -> dict[str, Any]:
-    """A resource that was on the other side, and is here now: what it was before, if nobody has said otherwise since."""
+def sort_out(
+    tx: Connection, table: Table, row: dict[str, Any], reset: Transition, *, is_here: bool, now_us: int
+) -> tuple[dict[str, Any], str | None]:
+    """Say of a resource whether it is on that target, and let it be what it was if it was left behind before.
+
+    Returns the row as it is then, and in words what has changed.
+    """
+    was_away = row["replication_status"] == states.NOT_CAPABLE
+    if is_here and not was_away:
+        return row, None
     lock_row(tx, table, row["id"])
-    if not _apply(tx, RETURN[table.name], row["id"], now_us):
+    if not is_here:
+        _stay_behind(tx, table, row, reset, now_us=now_us)
+    elif not _apply(tx, RETURN[table.name], row["id"], now_us):
         change_row(tx, table, row["id"], replication_status=None)
     found = read_row(tx, table, row["id"])
     assert found is not None, "a locked row is there"
-    return dict(found)
+    if is_here:
+        return dict(found), f"was left behind, and is {found['status']} here"
+    return dict(found), None if was_away else f"is not on this side, and waits for {row['object_name']} on the other"
 
 
-def stay_behind(
-    tx: Connection,
-    table: Table,
-    row: Mapping[str, Any],
-    *,
-    reset: Transition,
-    transitional: frozenset[str],
-    now_us: int,
-) -> None:
-    """A resource that is not here. What could be used is in `error` meanwhile; what was in the middle of something stays so."""
-    lock_row(tx, table, row["id"])
-    if row["status"] in transitional:
-        reset.apply_locked(tx, row["id"], status=states.ERROR, now_us=now_us)
-    if row["status"] in transitional or not _apply(tx, LEAVE[table.name], row["id"], now_us):
-        # An `error` of before, or of now, is none that is to be taken back later.
-        forgotten = {"previous_status": None} if row["status"] in (states.ERROR, *transitional) else {}
+def _stay_behind(tx: Connection, table: Table, row: Mapping[str, Any], reset: Transition, *, now_us: int) -> None:
+    """What could be used is in `error` meanwhile. What was in the middle of something is an operator's to look at."""
+    if row["status"] in USABLE[table.name]:
+        LEAVE[table.name].apply_locked(tx, row["id"], now_us=now_us)
+    else:
+        if row["status"] in _TRANSITIONAL[table.name]:
+            reset.apply_locked(tx, row["id"], status=states.ERROR, now_us=now_us)
+        # An `error` of before, or of now, is none that is to be taken back later; that of an earlier failover is.
+        known = row["replication_status"] == states.NOT_CAPABLE
+        forgotten = {} if known else {"previous_status": None}
         change_row(tx, table, row["id"], replication_status=states.NOT_CAPABLE, **forgotten)
     charged = {"charged_gib": row["size_gib"], "charged_type_id": row["volume_type_id"]}
     tx.execute(update(table).where(table.c.id == row["id"]).values(**charged))
+
+
+_TRANSITIONAL: Final = {"volumes": states.VOLUME_TRANSITIONAL, "snapshots": states.SNAPSHOT_TRANSITIONAL}
 
 
 def _apply(tx: Connection, transition: Transition, row_id: str, now_us: int) -> bool:
