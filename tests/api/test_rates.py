@@ -155,7 +155,9 @@ def test_the_limits_show_where_the_project_stands(slow_api: Api) -> None:
     assert (rate["uri"], rate["regex"]) == ("*", ".*")
     shown = {one["verb"]: (one["value"], one["remaining"], one["unit"]) for one in rate["limit"]}
     assert shown["POST"] == shown["PUT"] == shown["DELETE"] == (1, 1, "SECOND")
-    assert shown["GET"] == (100, 99, "SECOND")
+    value, remaining, unit = shown["GET"]
+    assert (value, unit) == (100, "SECOND")
+    assert remaining in (99, 100)  # one comes back within 10 ms
     assert all(one["next-available"].count("T") == 1 for one in rate["limit"])
 
 
