@@ -11,8 +11,8 @@ HIDDEN = "***"
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|secret|token|authorization|credential", re.IGNORECASE)
 # Where a secret is, is none.
 _PLACE_OF_SECRET = re.compile(r"_(file|directory)$", re.IGNORECASE)
-# What a URL's query may call it besides, whole or as its last word: `pwd`, and the signatures that make a URL a key.
-_SECRET_IN_QUERY = re.compile(r"(^|[^a-z])(pass|pwd|passwd|sig|signature)$", re.IGNORECASE)
+# What a URL's query may call it besides, whole or as its last word: `pwd`, keys, and the signatures that make a URL a key.
+_SECRET_IN_QUERY = re.compile(r"(^|[^a-z])(pass|pwd|passwd|sig|signature|(api)?key|code|auth|jwt)$", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _QUERY_NAME = re.compile(r"[?&;#](?P<name>[^\s?&;#=]*)=")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from tests.api.world import Api
 from tests.store.given import in_virtual_time
 
@@ -212,6 +213,16 @@ def test_an_address_that_asks_too_fast_is_refused_before_anybody_asks_who_it_is(
     assert come(crowded_api, "192.0.2.2", path="/").status_code == 300
     text = come(crowded_api, "192.0.2.3", path="/metrics").text
     assert 'request_duration_seconds_count{method="GET",route="/v3/volumes",status="429"} 1.0' in text
+
+
+def test_what_an_address_asks_too_fast_is_not_written_down(crowded_api: Api) -> None:
+    """Or somebody without a name could fill the disk, by the very limit that is to hold him."""
+    with capture_logs() as lines:
+        come(crowded_api, "192.0.2.1", method="PUT")
+        come(crowded_api, "192.0.2.1", method="POST")
+        come(crowded_api, "192.0.2.1", method="POST", path="/healthcheck")
+
+    assert [line["method"] for line in lines if line["event"] == "request.answered"] == ["PUT"]
 
 
 def test_who_looks_after_our_health_may_always(crowded_api: Api) -> None:

@@ -119,6 +119,22 @@ def test_what_is_no_name_and_password_is_401_without_hashing(run: Run, header: s
 
 
 @pytest.mark.parametrize(
+    "headers", [{"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-origin"}]
+)
+def test_a_page_does_not_ask_with_a_password_that_a_browser_has_kept(run: Run, headers: dict[str, str]) -> None:
+    """What its user has asked for by hand is answered."""
+
+    async def test(door: Door) -> None:
+        word = {"authorization": "Basic " + base64.b64encode(b"ann:right").decode()}
+        with pytest.raises(Refused) as raised:
+            await door.authenticate(Asking(word | headers, None, "admin", ""))
+        assert raised.value.status == 403
+        assert (await door.authenticate(Asking(word | {"sec-fetch-site": "none"}, None, "admin", ""))).user_id == "ann"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
     ("name", "password"), [("ann", "wrong"), ("ann", ""), ("nobody", "right"), ("ann", "r\0"), ("ann", "x" * 5000)]
 )
 def test_wrong_ones_are_all_refused_alike(run: Run, name: str, password: str) -> None:

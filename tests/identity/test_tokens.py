@@ -209,6 +209,25 @@ def test_made_up_tokens_do_not_keep_a_revoked_one_alive() -> None:
     run(test)
 
 
+def test_who_crowds_does_not_keep_a_revoked_one_alive() -> None:
+    """Who has many good tokens may fill the way of those as well. That is no outage: another one comes again later."""
+
+    async def test(keystone: Said, held: Tokens) -> None:
+        many = [f"good {n}" for n in range(tokens.WAITING_MOST)]
+        keystone.good.update(many)
+        for text in ("a", *many):
+            assert await held.look_up(text) is not None
+        keystone.good.remove("a")
+        await VirtualClock().sleep(CACHE_S)
+        crowd = [asyncio.ensure_future(held.look_up(text)) for text in many]
+        await VirtualClock().sleep(0.1)
+        assert await is_away(held, "a")
+        await asyncio.gather(*crowd)
+        assert await held.look_up("a") is None
+
+    run(test)
+
+
 def test_an_outage_leaves_what_is_known() -> None:
     """Beyond the window, for the time that was given; all else is refused at once, but for one look now and then."""
 

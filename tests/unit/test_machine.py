@@ -60,3 +60,9 @@ def test_a_boot_has_an_id_of_its_own() -> None:
     """The kernel's."""
     assert machine.boot_id() == machine.BOOT_ID.read_text().strip()
     assert len(machine.boot_id()) == 36
+
+
+@pytest.mark.parametrize("bogus", [*sorted(machine.BOGUS), "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+def test_what_was_copied_into_the_settings_is_no_better_than_the_firmwares_word(tmp_path: Path, bogus: str) -> None:
+    """Many machines share it: another boot of one of them would prove another machine lost."""
+    assert machine.machine_id(bogus.upper(), tmp_path / "none") == ""

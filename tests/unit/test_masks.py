@@ -93,6 +93,7 @@ def test_a_url_alone_may_have_spaces(url: str) -> None:
         ("postgresql:///d?host=h&password=a@b&user=u", "postgresql:///d?host=h&password=***&user=u"),
         ("https://h/o?X-Amz-Signature=p&X-Amz-Date=1", "https://h/o?X-Amz-Signature=***&X-Amz-Date=1"),
         ("https://h/o?temp_url_sig=p&design=x", "https://h/o?temp_url_sig=***&design=x"),
+        ("https://h/o?key=p&api_key=p&code=p&keyspace=x", "https://h/o?key=***&api_key=***&code=***&keyspace=x"),
         ("see https://h/a and write to me@example.org", "see https://h/a and write to me@example.org"),
         ("http://127.0.0.1:8776/v3 was asked by a:b", "http://127.0.0.1:8776/v3 was asked by a:b"),
         ("no URL: password=p", "no URL: password=p"),

@@ -123,12 +123,14 @@ class Dispatch:
         headers = read_headers(scope)
         version = kind = None
         reached = self._proxies.reached(scope, headers)
-        entry = self._entry(scope, reached)
+        # What anybody may send as fast as he likes is counted, and not written down.
+        entry, is_told = None, False
         try:
             bounded(scope)
             match = self._find(scope)
             kind = routes.kind(match.routes.get(scope["method"])) if match is not None else None
-            self._require_rate_of_address(scope["path"], reached.address)
+            self._require_rate_of_address(scope, reached.address)
+            entry, is_told = self._entry(scope, reached), True
             version = self._version(scope, headers)
             if match is None:
                 raise Refused(404, UNKNOWN_URL)
@@ -143,7 +145,7 @@ class Dispatch:
             raise
         if version is not None and scope["path"].startswith("/v3"):
             microversions.mark(response.headers, version)
-        if scope["method"] not in ("GET", "HEAD"):
+        if is_told and scope["method"] not in ("GET", "HEAD"):
             # Who changes what is worth a line each; reading is not. The request's and the operation's id are bound to it.
             method, path = scope["method"][:_METHOD_LOGGED], scope["path"][:_PATH_LOGGED]
             log.info("request.answered", method=method, path=path, status=response.status_code)
@@ -242,9 +244,11 @@ class Dispatch:
                 headers={"Retry-After": str(wait_s)},
             )
 
-    def _require_rate_of_address(self, path: str, address: str) -> None:
+    def _require_rate_of_address(self, scope: Scope, address: str) -> None:
         """Raises Refused (429) when more comes from an address than may, whoever sends it: nothing was paid for it yet."""
-        refused = None if path in routes.UNLIMITED else self._services.rates.take_of_address(address)
+        if scope["path"] in routes.UNLIMITED and scope["method"] in ("GET", "HEAD"):
+            return
+        refused = self._services.rates.take_of_address(address)
         if refused is not None:
             rate, wait_s = refused
             raise Refused(

@@ -87,9 +87,9 @@ class BelieveEveryone:
         return Caller(UserId(user), ProjectId(project), IMPLIED["admin"])
 
     def _require_no_page(self, headers: Mapping[str, str]) -> None:
-        # A browser says `none` of what its user has asked for by hand, and what is no browser says nothing.
-        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
-            raise Refused(403, "Pages in browsers are not answered while every caller is believed: set auth.strategy.")
+        require_no_page(
+            headers, "Pages in browsers are not answered while every caller is believed: set auth.strategy."
+        )
         host = headers.get("host", "")
         name = _PORT.sub("", host).lower()
         if host and not is_loopback(name) and name not in self._hosts:  # no browser leaves it out
@@ -100,6 +100,15 @@ class BelieveEveryone:
                 "that may be a page in a browser. Ask for 127.0.0.1 or localhost, have the name in auth.hosts, or set "
                 "auth.strategy.",
             )
+
+
+def require_no_page(headers: Mapping[str, str], message: str) -> None:
+    """Raise Refused (403) for what a page in a browser has asked for.
+
+    A browser says `none` of what its user has asked for by hand, and what is no browser says nothing.
+    """
+    if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+        raise Refused(403, message)
 
 
 def somebody(asking: Asking) -> Caller:

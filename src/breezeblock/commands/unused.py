@@ -77,8 +77,8 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
                 name, nodes = nodes_of_cluster(tx)
                 asked.add(name)
         except (DatabaseError, NoWrites) as error:
-            reason = str(getattr(error, "orig", None) or error).strip()
-            unseen.append(f"{mask_url_secrets(url)} cannot be asked who uses it: {reason}")
+            reason = mask_url_secrets(str(getattr(error, "orig", None) or error).strip())
+            unseen.append(f"{mask_url_secrets(url, is_url=True)} cannot be asked who uses it: {reason}")
         finally:
             engine.dispose()
     if not asked:

@@ -38,14 +38,17 @@ def boot_id() -> str:
 def machine_id(configured: str, product_uuid: Path = PRODUCT_UUID) -> str:
     """What no other machine has: as configured, or by the firmware's word. Empty when that is not certain.
 
-    The firmware's is readable for root only.
+    The firmware's is readable for root only, so what is configured may have been copied from there.
     """
     if configured:
-        return f"configured {configured}"
+        is_doubtful = _UUID.fullmatch(configured.lower()) is not None and not _is_certain(configured.lower())
+        return "" if is_doubtful else f"configured {configured}"
     try:
         said = product_uuid.read_text(encoding="ascii").strip().lower()
     except (OSError, UnicodeDecodeError):
         return ""
-    if not _UUID.fullmatch(said) or said in BOGUS or len(set(said) - {"-"}) < FEWEST_DIGITS:
-        return ""
-    return f"product {said}"
+    return f"product {said}" if _is_certain(said) else ""
+
+
+def _is_certain(uuid: str) -> bool:
+    return _UUID.fullmatch(uuid) is not None and uuid not in BOGUS and len(set(uuid) - {"-"}) >= FEWEST_DIGITS

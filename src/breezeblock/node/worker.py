@@ -475,7 +475,8 @@ class Worker:
         self._guards[claim.operation_id] = guard
         context = OperationContext(guard, claim, self._locks.get(claim.queue))
         bound, source = driver.bind(context), None if claim.needs is None else self._backends[claim.needs].on
-        return Tools(bound, self._env.clock, continues=backend.continues, archives=self._archives, source=source)
+        archives = None if self._archives is None else self._archives.claimed(guard.require_current)
+        return Tools(bound, self._env.clock, continues=backend.continues, archives=archives, source=source)
 
     async def _probe(self, name: str, target: str | None) -> tuple[PoolReport, ...]:
         return await self._probes.report(self._backends[name].on(target), name, target)

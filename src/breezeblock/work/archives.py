@@ -15,6 +15,7 @@ from breezeblock.drivers.contract import Driver, ObjectName
 from breezeblock.env.contract import Env, Threads
 from breezeblock.model.errors import BackendFailed
 from breezeblock.protocol import archives
+from breezeblock.work.claimed import Claimed
 from breezeblock.work.tools import Working
 from breezeblock.work.traffic import NoTraffic, Traffic
 
@@ -55,6 +56,14 @@ class Archives:
     env: Env
     cache_folder: Path | None
     cinders: Mapping[str, ObjectStore] = field(default_factory=dict)
+
+    def claimed(self, require_current: Callable[[], None]) -> "Archives":
+        """The same for one claim of an operation, which changes nothing any more once `require_current` raises Fenced."""
+        shelves = {
+            name: replace(shelf, objects=Claimed(shelf.objects, require_current))
+            for name, shelf in self.shelves.items()
+        }
+        return replace(self, shelves=shelves)
 
     async def open(
         self,

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import bcrypt
 import structlog
 
-from breezeblock.api.auth import Asking, Caller, require_same_project
+from breezeblock.api.auth import Asking, Caller, require_no_page, require_same_project
 from breezeblock.api.errors import Refused
 from breezeblock.api.identity.brakes import Brakes, TooManyAttempts
 from breezeblock.api.identity.remembered import Crowded, Flights, Remembered
@@ -123,6 +123,8 @@ class HttpBasic:
 
     async def __call__(self, asking: Asking) -> Caller:
         """See `Authenticate`."""
+        # A browser that was told a password once sends it along with whatever any page asks of us.
+        require_no_page(asking.headers, "Pages in browsers are not answered: passwords are for clients of this API.")
         given = _credentials(asking.headers.get("authorization", ""))
         if given is None:
             raise Refused(401, _WRONG, headers=dict(CHALLENGE))

@@ -123,7 +123,10 @@ class Tokens:
                 flights, gate = (self._flights, self._asking) if known is None else (self._renewals, self._renewing)
                 flight = flights.start(key, lambda: self._fly(text, key, gate))
             except Crowded:
-                outcome = KeystoneAway("too many tokens are being validated")
+                if self._away is None:
+                    # No outage: whoever crowds us is not to make a token live on that was revoked.
+                    raise KeystoneAway("too many tokens are being validated") from None
+                outcome = self._away
             else:
                 if self._away is not None and (fallback := self._in_an_outage(known)) is not None:
                     return fallback  # whether it is back is found out without this one's waiting for it
