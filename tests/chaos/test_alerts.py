@@ -14,6 +14,7 @@ from tests.chaos.test_fencing import Agent, agent, kill, processes, unsupervised
 from tests.servers.promtool import MINUTES, Case, evaluate, series_of
 from tests.service import Service, StartService, eventually
 
+from breezeblock.api.scrapes import KEPT_S
 from breezeblock.chaos.hurry import hurried
 from breezeblock.resources import accounts
 from breezeblock.store.tables import quota_usage
@@ -39,9 +40,12 @@ def value(service: Service, name: str, **labels: str) -> float:
 
 
 def going_on(service: Service) -> Mapping[str, str]:
-    """Its series, if all goes on for half an hour as it has gone within this second: what waits goes on waiting."""
+    """Its series, if all goes on for half an hour as it has gone within this second: what waits goes on waiting.
+
+    Each process tells for a second what it has told once.
+    """
     began, before = time.monotonic(), series_of(scraped(service))
-    time.sleep(0.5)
+    time.sleep(KEPT_S + 0.5)
     after, passed_s = series_of(scraped(service)), time.monotonic() - began
     grew = {
         series: (_first(values) - _first(before[series])) * 60 / passed_s
@@ -75,6 +79,7 @@ def test_a_node_that_nobody_can_fence_and_the_work_that_waits_for_it_are_told(
         eventually(lambda: value(service, "fences_failing") == 2, message="no fence failed")
         os.kill(service.worker_pid("node-3") or 0, signal.SIGSTOP)
         service.create_volume()
+        time.sleep(KEPT_S)  # whichever process tells knows of it from now on
         service_says = going_on(service)
         os.kill(service.worker_pid("node-3") or 0, signal.SIGCONT)
 
