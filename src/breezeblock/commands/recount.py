@@ -13,8 +13,9 @@ from breezeblock.settings import Settings
 from breezeblock.store.tables import quota_usage
 from breezeblock.wiring import Leisure
 
-# A project may have millions of rows. While they are counted its requests wait for its accounts, and others' do not.
-LEISURE: Final = Leisure(statement_s=600.0, transaction_s=900.0, is_alone=False)
+# A project may have a million rows. While they are counted its requests wait for its accounts, and for these the requests of
+# other projects that want the same pools: no longer than this, also if the command dies in the middle of a statement.
+LEISURE: Final = Leisure(statement_s=60.0, transaction_s=120.0, is_alone=False)
 
 
 def recount(settings: Settings, project_id: str) -> list[Difference]:
