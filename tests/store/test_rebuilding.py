@@ -626,3 +626,160 @@ def test_other_backends_are_left_alone(base: Base) -> None:
     rebuild(base, shelf({}), shelf({}, at=FAR)._replace(replicates=True, target="far"))
 
     assert side(base) == ("error", "v1.1.1", None)
+
+
+STALE = [({"v1.1.1": 1}, {}), ({}, {"v1.1.1": 1})]
+
+
+@pytest.mark.parametrize(("own", "far"), STALE, ids=["older", "elsewhere"])
+def test_what_is_left_over_is_not_the_object_that_waits(base: Base, own: dict[str, int], far: dict[str, int]) -> None:
+    """A volume that waits for the other side was neither lost, nor is it what it was before a migration."""
+    prepare(base, "available", "v1.5.1")
+
+    for _ in range(2):  # nor does a repeat forget that it waits
+        told = rebuild(base, served_from("dr", own), shelf(far, at=FAR))
+
+        assert side(base) == ("error", "v1.5.1", "not-capable")
+        assert told.undecided == []
+    assert told.changed == []
+    rebuild(base, served_from("default", {"v1.5.1": 1} | own), shelf(far, at=FAR))
+    assert side(base) == ("available", "v1.5.1", None)
+
+
+def test_what_may_have_been_moved_to_another_backend_is_told(base: Base) -> None:
+    """By a migration after the dump, of which nobody knows whether it was undone: an operator says which it is."""
+    prepare(base, "available", "v1.1.1")
+    shelves = served_from("dr", {}), shelf({"v1.5.1": 1}, at=FAR)
+
+    (told,) = rebuild(base, *shelves).undecided
+    behind = side(base)
+    rebuild(base, *shelves, use=["v1.5.1"])
+
+    assert "v1.5.1 on c@far" in told and "--use" in told
+    assert behind == ("error", "v1.1.1", "not-capable")
+    assert side(base) == ("available", "v1.5.1", None)
+
+
+@pytest.mark.parametrize("items", [{"v1.1.1": 1, "s1.1.1": 1}, {}], ids=["there", "away"])
+def test_what_was_deleted_waits_for_the_other_side_too(base: Base, items: dict[str, int]) -> None:
+    """Else it is nobody's when its backend is back there, and with --project somebody's."""
+    prepare(base, "available", "v1.1.1")
+    create_snapshot(base)
+    for table, id_ in ((tables.volumes, "v1"), (tables.snapshots, "s1")):
+        base.change(table, id_, tombstone=True, object_name=f"{id_}.1.1", pool_name=POOL)
+
+    rebuild(base, served_from("dr", {}))
+    behind = side(base), side(base, "s1", tables.snapshots)
+    repeated = rebuild(base, served_from("dr", {}))
+    rebuild(base, served_from("default", items))
+
+    waits = None if items else "not-capable"
+    assert behind == (("error_deleting", "v1.1.1", "not-capable"), ("error_deleting", "s1.1.1", "not-capable"))
+    assert repeated.changed == []
+    assert side(base) == ("error_deleting", "v1.1.1", waits)
+    assert side(base, "s1", tables.snapshots) == ("error_deleting", "s1.1.1", waits)
+    assert [row["project_id"] for row in base.rows(tables.volumes)] == ["p1"]
+
+
+@pytest.mark.parametrize("values", [{"object_name": None}, {"pool_name": f"{FAR}#far"}], ids=["nothing", "elsewhere"])
+def test_what_was_deleted_for_certain_is_gone(base: Base, values: dict[str, Any]) -> None:
+    prepare(base, "available", "v1.1.1")
+    base.change(tables.volumes, "v1", tombstone=True, **values)
+
+    rebuild(base, served_from("dr", {}), shelf({}, at=FAR))
+
+    assert base.rows(tables.volumes) == []
+
+
+# --- what is found by a later run only -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "becomes"),
+    [
+        ("available", "available"),
+        ("maintenance", "maintenance"),
+        ("extending", "available"),
+        ("reserved", "available"),
+        ("restoring-backup", "error_restoring"),
+        ("awaiting-transfer", "available"),
+        ("error", "error"),
+    ],
+)
+def test_what_is_found_later_is_what_it_was(base: Base, status: str, becomes: str) -> None:
+    """The first run was made before the storage was whole. What an `error` was before that is its operator's."""
+    prepare(base, status, "v1.1.1")
+    base.change(tables.volumes, "v1", previous_status="available")
+
+    for _ in range(2):
+        lost = rebuild(base, shelf({}))
+        assert there(base) == ("error", "v1.1.1", 1)
+    found = rebuild(base, shelf({"v1.1.1": 1}))
+
+    assert lost.changed == []
+    assert there(base) == (becomes, "v1.1.1", 1)
+    assert found.changed == ([] if becomes == "error" else [f"Volume v1 was error and is {becomes}."])
+    assert rebuild(base, shelf({"v1.1.1": 1})).changed == []
+
+
+def test_what_somebody_has_set_since_is_not_undone(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    rebuild(base, shelf({}))
+    for status in ("error_deleting", "error"):
+        base.run(lambda tx, to=status: volume_changes.RESET.apply(tx, "v1", status=to, now_us=NOW_US))
+
+    rebuild(base, shelf({"v1.1.1": 1}))
+
+    assert there(base) == ("error", "v1.1.1", 1)
+
+
+@pytest.mark.parametrize("status", ["in-use", "available"])
+def test_what_is_found_later_is_what_its_attachments_say(base: Base, status: str) -> None:
+    prepare(base, status, "v1.1.1")
+    attached(base, "attached", attach_mode="rw")
+    base.change(tables.volumes, "v1", attach_status="attached")
+    rebuild(base, shelf({}))
+    assert there(base)[0] == "error"
+
+    rebuild(base, shelf({"v1.1.1": 1}, accesses={"a1.1.1": "v1"}))
+
+    assert there(base) == ("in-use", "v1.1.1", 1)
+
+
+def test_a_snapshot_is_found_later_too(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    create_snapshot(base)
+    base.change(tables.snapshots, "s1", status="available", object_name="s1.1.1")
+    rebuild(base, shelf({"v1.1.1": 1}))
+    assert there(base, "s1", tables.snapshots)[0] == "error"
+
+    rebuild(base, shelf({"v1.1.1": 1, "s1.1.1": 1}))
+
+    assert there(base, "s1", tables.snapshots) == ("available", "s1.1.1", 1)
+
+
+def test_what_an_operator_has_chosen_is_what_it_was(base: Base) -> None:
+    prepare(base, "available", "v1.1.1")
+    both = shelf({"v1.1.1": 1}), shelf({"v1.4.1": 1}, at=FAR)
+    rebuild(base, *both)
+
+    rebuild(base, *both, use=["v1.4.1"])
+
+    assert there(base) == ("available", "v1.4.1", 1)
+
+
+@pytest.mark.parametrize("status", ["available", "in-use"])
+def test_a_target_that_was_forgotten_at_first_is_no_loss(base: Base, status: str) -> None:
+    """Told of by a second run, it is the other side that has what is not there, and a third finds it."""
+    prepare(base, status, "v1.1.1")
+    if status == "in-use":
+        attached(base, "attached", attach_mode="rw")
+        base.change(tables.volumes, "v1", attach_status="attached")
+
+    rebuild(base, shelf({}))
+    rebuild(base, served_from("dr", {}))
+    behind = side(base), base.row(tables.volumes, "v1")["previous_status"]
+    rebuild(base, served_from("default", {"v1.1.1": 1}))
+
+    assert behind == (("error", "v1.1.1", "not-capable"), status)
+    assert side(base) == (status, "v1.1.1", None)

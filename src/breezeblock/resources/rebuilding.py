@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from breezeblock.drivers.contract import ObjectName
 from breezeblock.model import states
-from breezeblock.resources import group_snapshots, groups, rebuilding_targets, snapshots, volume_changes
+from breezeblock.resources import group_snapshots, groups, rebuilding_targets
 from breezeblock.resources.accepted import add_message, queue_of
 from breezeblock.resources.attached import summarize
 from breezeblock.resources.backends import introduce
+from breezeblock.resources.rebuilding_statuses import KINDS, Kind, status_of, with_its_loss
 from breezeblock.resources.types import DEFAULT_TYPE_ID, ensure_default_type
 from breezeblock.store import tables
 from breezeblock.store.outbox import outbox_of
-from breezeblock.store.transitions import Transition, change_row, insert_row, lock_row, read_row
+from breezeblock.store.transitions import change_row, insert_row, lock_row, read_row
 
 __all__ = ["ENDED", "GIB", "Item", "Outcome", "Owner", "Shelf", "end_work", "rebuild_resources"]
 
@@ -124,21 +125,6 @@ def _doubt(tx: Connection, outcome: Outcome, row: Mapping[str, Any]) -> None:
 # --- volumes and snapshots --------------------------------------------------------------------------------------------
 
 
-class _Kind(NamedTuple):
-    """What volumes and snapshots do not share."""
-
-    noun: str
-    table: Table
-    reset: Transition
-    transitional: frozenset[str]
-
-
-_KINDS: Final = (
-    _Kind("Volume", tables.volumes, volume_changes.RESET, states.VOLUME_TRANSITIONAL),
-    _Kind("Snapshot", tables.snapshots, snapshots.RESET, states.SNAPSHOT_TRANSITIONAL),
-)
-
-
 def rebuild_resources(
     tx: Connection,
     outcome: Outcome,
@@ -167,12 +153,12 @@ def rebuild_resources(
             tx.execute(insert(tables.pools).values(pool))
     there = _by_resource(shelves)
     pools = {shelf.queue: shelf for shelf in shelves}
-    _end_deletions(tx, outcome, there)
+    _end_deletions(tx, outcome, there, pools)
     known = {id_ for table in _TOMBSTONED for id_ in tx.execute(select(table.c.id)).scalars()}
-    for kind in _KINDS:
+    for kind in KINDS:
         for row in tx.execute(select(kind.table).order_by(kind.table.c.id)).mappings().all():
             items = there.get(row["id"], [])
-            at = _sorted(tx, outcome, kind, dict(row), pools, is_here=bool(items), now_us=now_us)
+            at = _sorted(tx, outcome, kind, dict(row), items, use, pools, now_us=now_us)
             if at is not None:
                 _settle(tx, outcome, kind, at, items, use, pools, now_us=now_us)
     for id_ in sorted(there.keys() - known - not_volumes):
@@ -188,15 +174,25 @@ def _attached() -> Any:
     return select(tables.attachments.c.volume_id)
 
 
-def _end_deletions(tx: Connection, outcome: Outcome, there: Mapping[str, Sequence[Item]]) -> None:
-    """Rows that stood only in somebody's way go. Where something is left of them on storage their deletion has not ended."""
+def _end_deletions(
+    tx: Connection, outcome: Outcome, there: Mapping[str, Sequence[Item]], pools: Mapping[str, Shelf]
+) -> None:
+    """Rows that stood only in somebody's way go. Where something is left of them on storage their deletion has not ended.
+
+    Nor has it, for all that is known, where an object is named that may be on the other side of a replication.
+    """
     for table in _TOMBSTONED:
-        for id_ in tx.execute(select(table.c.id).where(table.c.tombstone)).scalars().all():
-            if items := there.get(id_):
-                back = {"tombstone": False, "status": states.ERROR_DELETING}
-                tx.execute(update(table).where(table.c.id == id_).values(back))
-                shown = "; ".join(map(str, items))
-                outcome.changed.append(f"{id_} was deleted and is {states.ERROR_DELETING}, since it is there: {shown}.")
+        for row in tx.execute(select(table).where(table.c.tombstone)).mappings().all():
+            items = there.get(row["id"], [])
+            if items:
+                why = f"since it is there: {'; '.join(map(str, items))}"
+            elif row.get("object_name") is not None and _is_moved(dict(row), pools):
+                why = f"since {row['object_name']} may be on the other side"
+            else:
+                continue
+            back = {"tombstone": False, "status": states.ERROR_DELETING}
+            tx.execute(update(table).where(table.c.id == row["id"]).values(back))
+            outcome.changed.append(f"{row['id']} was deleted and is {states.ERROR_DELETING}, {why}.")
         tx.execute(delete(table).where(table.c.tombstone))
 
 
@@ -231,7 +227,7 @@ def _choose(
 def _settle(
     tx: Connection,
     outcome: Outcome,
-    kind: _Kind,
+    kind: Kind,
     row: dict[str, Any],
     candidates: Sequence[Item],
     use: frozenset[str],
@@ -263,7 +259,7 @@ def _settle(
 def _write(
     tx: Connection,
     outcome: Outcome,
-    kind: _Kind,
+    kind: Kind,
     row: Mapping[str, Any],
     chosen: Item | None,
     why: str | None,
@@ -287,36 +283,56 @@ def _write(
         outcome.undecided.append(f"{shown}: {why}.")
     if chosen is not None and chosen.length < values["size_gib"] * GIB:
         outcome.undecided.append(f"{shown} has {values['size_gib']} GiB, and its object is shorter: {chosen}.")
-    status = _status(kind, row, chosen, doubtful=why is not None, looked_at=looked_at)
-    if status is not None and status != row["status"]:
-        kind.reset.apply_locked(tx, row["id"], status=status, now_us=now_us)
-        outcome.changed.append(f"{shown} was {row['status']} and is {status}.")
+    found = chosen is not None
+    status = status_of(tx, kind, row, is_found=found, doubtful=why is not None, looked_at=looked_at) or row["status"]
+    if status != row["status"]:
+        kept = with_its_loss(kind, row, status=status)
+        kind.reset.apply_locked(tx, row["id"], status=status, now_us=now_us, also=kept)
     if kind.table is tables.volumes:
-        summarize(tx, row["id"], now_us=now_us)
+        status = summarize(tx, row["id"], now_us=now_us)["status"]
+    if status != row["status"]:
+        outcome.changed.append(f"{shown} was {row['status']} and is {status}.")
 
 
 def _sorted(
     tx: Connection,
     outcome: Outcome,
-    kind: _Kind,
+    kind: Kind,
     row: dict[str, Any],
+    items: Sequence[Item],
+    use: frozenset[str],
     pools: Mapping[str, Shelf],
     *,
-    is_here: bool,
     now_us: int,
 ) -> dict[str, Any] | None:
     """The row after what an operator has said of the side that its backend is on; None when it waits for the other."""
-    shelf = None if row["pool_name"] is None else pools.get(queue_of(row["pool_name"]))
-    named = row["object_name"] is not None and row["managed_from"] is None
-    if shelf is None or shelf.target is None or not named:
+    if not _is_moved(row, pools) or row["object_name"] is None or row["managed_from"] is not None:
         return row
+    # An older one, and what lies on another backend, may be left over from before: then it is the other side that has it.
+    named, own = ObjectName.parse(row["object_name"]), queue_of(row["pool_name"])
+    newer = [item for item in items if item.name >= named]
+    is_here = any(item.queue == own for item in newer) or any(str(item.name) in use for item in items)
+    shown = f"{kind.noun} {row['id']}"
     row, said = rebuilding_targets.sort_out(tx, kind.table, row, kind.reset, is_here=is_here, now_us=now_us)
-    outcome.changed += [f"{kind.noun} {row['id']} {said}."] if said else []
-    return row if is_here else None
+    outcome.changed += [f"{shown} {said}."] if said else []
+    if is_here:
+        return row
+    if newer:
+        outcome.undecided.append(
+            f"{shown} waits for the other side of {own}, if it was not moved to where there is now: "
+            f"{'; '.join(map(str, newer))}. Look at that; --use NAME makes it the {kind.noun.lower()}."
+        )
+    return None
+
+
+def _is_moved(row: Mapping[str, Any], pools: Mapping[str, Shelf]) -> bool:
+    """Whether an operator has said where the row's backend is served from now."""
+    shelf = None if row["pool_name"] is None else pools.get(queue_of(row["pool_name"]))
+    return shelf is not None and shelf.target is not None
 
 
 def _leave(
-    tx: Connection, outcome: Outcome, kind: _Kind, row: Mapping[str, Any], items: Sequence[Item], *, now_us: int
+    tx: Connection, outcome: Outcome, kind: Kind, row: Mapping[str, Any], items: Sequence[Item], *, now_us: int
 ) -> None:
     """What may be a user's own file under another name, or is on the other side of a replication, stays as it is."""
     if row["managed_from"] is not None and items:
@@ -333,7 +349,7 @@ def _leave(
     tx.execute(update(kind.table).where(kind.table.c.id == row["id"]).values(**charged))
 
 
-def _end(tx: Connection, kind: _Kind, id_: str) -> bool:
+def _end(tx: Connection, kind: Kind, id_: str) -> bool:
     """Remove the row of what is deleted already. Returns whether nothing that is still there names it."""
     if kind.table is tables.volumes:
         of_it = select(tables.snapshots.c.id).where(tables.snapshots.c.volume_id == id_)
@@ -361,21 +377,6 @@ def _values(row: Mapping[str, Any], chosen: Item | None, pools: Mapping[str, She
             values["pool_name"] = pools[chosen.queue].pool
         values["size_gib"] = max(row["size_gib"], _gib(chosen.length))
     return values | {"charged_gib": values["size_gib"], "charged_type_id": row["volume_type_id"]}
-
-
-def _status(kind: _Kind, row: Mapping[str, Any], chosen: Item | None, *, doubtful: bool, looked_at: bool) -> str | None:
-    """The status that the row is to have; None: its own."""
-    if chosen is None and (doubtful or looked_at or row["status"] in kind.transitional):
-        own_words = (states.ERROR_DELETING, states.ERROR_EXTENDING, states.ERROR_RESTORING, states.ERROR_MANAGING)
-        return None if row["status"] in own_words else states.ERROR
-    words = {states.DELETING: states.ERROR_DELETING, states.RESTORING_BACKUP: states.ERROR_RESTORING}
-    if (row["status"] in words and kind.table is tables.volumes) or row["status"] == states.DELETING:
-        return words[row["status"]]
-    if row["status"] == states.MAINTENANCE and row["target_pool_name"] is not None:
-        return states.AVAILABLE  # it was locked while it was moved
-    unmade = row["status"] in (states.ERROR, states.ERROR_MANAGING)
-    came_to_be = unmade and row["object_name"] is None and chosen is not None
-    return states.AVAILABLE if row["status"] in kind.transitional or came_to_be else None
 
 
 def _adopt(

@@ -13,6 +13,7 @@ from breezeblock.model import states
 from breezeblock.model.errors import InvalidState
 from breezeblock.resources.backend_changes import close_or_open
 from breezeblock.resources.backends import DEFAULT_TARGET
+from breezeblock.resources.rebuilding_statuses import usable_before
 from breezeblock.resources.targets import LEAVE, RETURN, USABLE
 from breezeblock.store.tables import backends
 from breezeblock.store.transitions import Transition, change_row, lock_row, read_row
@@ -59,10 +60,11 @@ def _stay_behind(tx: Connection, table: Table, row: Mapping[str, Any], reset: Tr
     else:
         if row["status"] in _TRANSITIONAL[table.name]:
             reset.apply_locked(tx, row["id"], status=states.ERROR, now_us=now_us)
-        # An `error` of before, or of now, is none that is to be taken back later; that of an earlier failover is.
+        # An `error` of before, or of now, is none that is to be taken back later; that of an earlier failover is, and that of a
+        # rebuild before this one, which was not told of the target.
         known = row["replication_status"] == states.NOT_CAPABLE
-        forgotten = {} if known else {"previous_status": None}
-        change_row(tx, table, row["id"], replication_status=states.NOT_CAPABLE, **forgotten)
+        kept = {} if known else {"previous_status": usable_before(table, row)}
+        change_row(tx, table, row["id"], replication_status=states.NOT_CAPABLE, **kept)
     charged = {"charged_gib": row["size_gib"], "charged_type_id": row["volume_type_id"]}
     tx.execute(update(table).where(table.c.id == row["id"]).values(**charged))
 
