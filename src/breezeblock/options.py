@@ -315,7 +315,7 @@ class EventReceiver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(
             ge=0,
             le=315_360_000,
-            description="What it has not taken for so long is set aside, and given up after as long again; 0: never.",
+            description="What it has not taken for so long is set aside, and what was aside for so long is given up; 0: never.",
         ),
     ] = 604_800.0
     secret_file: Annotated[

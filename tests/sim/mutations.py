@@ -471,5 +471,5 @@ FOUND_BY: Final[dict[Callable[[Patch], None], By]] = {
     shared_locks_that_keep_nobody_out: By(29, "Exclusion"),
     events_forgotten_before_they_are_taken: By(2, "Told"),
     events_by_their_times: By(1, "Told"),
-    events_set_aside_whoever_refuses: By(14, "Told"),
+    events_set_aside_whoever_refuses: By(16, "Told"),
 }

@@ -318,14 +318,53 @@ def test_what_nobody_has_taken_for_too_long_is_set_aside_and_after_as_long_again
     given_events(base)
     held = base.run(posting.take, receiver="a", incarnation=ME)
 
-    assert base.run(posting.age, held, aside_us=NOW_US + 1, drop_us=NOW_US) == posting.Aged(aside=1, dropped=0)
+    base.now_us = NOW_US + 101
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=1, dropped=0)
     (row,) = base.run(receivers.waiting)
     assert (row.waiting, row.aside, row.dropped, row.oldest_us) == (1, 1, 0, NOW_US + 5)
     assert base.rows(tables.events_aside)[0]["reason"] == posting.NOT_TAKEN
 
-    assert base.run(posting.age, held, aside_us=NOW_US + 2, drop_us=NOW_US + 1) == posting.Aged(aside=0, dropped=1)
+    base.now_us += 100
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=1, dropped=0)
+    base.now_us += 1
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=0, dropped=1)
     (row,) = base.run(receivers.waiting)
-    assert (row.waiting, row.aside, row.dropped) == (1, 0, 1)
+    assert (row.waiting, row.aside, row.dropped) == (0, 1, 1)
+
+
+def test_what_waited_ever_so_long_while_no_node_ran_is_set_aside_for_as_long_as_anything_else(base: Base) -> None:
+    """It has not been offered once. From when on it is aside is what counts, by the one clock that all nodes share."""
+    base.node(ME)
+    given_events(base)
+    held = base.run(posting.take, receiver="a", incarnation=ME)
+    base.now_us = NOW_US + 1000
+
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=2, dropped=0)
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=0, dropped=0)
+
+    base.now_us += 100
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=0, dropped=0)
+    base.now_us += 2
+    assert base.run(posting.age, held, keep_us=100) == posting.Aged(aside=0, dropped=2)
+
+
+def test_a_node_whose_clock_is_ahead_sets_nothing_aside_before_its_time(base: Base) -> None:
+    base.node(ME)
+    given_events(base)
+    base.now_us = NOW_US + 10_000_000
+
+    async def main() -> None:
+        env = virtual_env()
+        env.clock.jump(1_000_000.0)  # type: ignore[attr-defined]
+        outlets = {"a": Outlet(Box(*["refuse"] * 1000), timeout_s=5.0, keep_s=100_000.0)}
+        sender = Sender(env=env, store=Store(base, env), incarnation=ME, outlets=outlets, may_act=lambda: True)
+        sending = asyncio.ensure_future(sender.run())
+        await env.clock.sleep(200.0)
+        sending.cancel()
+
+    in_virtual_time(main())
+    (row,) = base.run(receivers.waiting)
+    assert (row.waiting, row.aside, row.dropped) == (2, 0, 0)
 
 
 class Box:

@@ -15,7 +15,7 @@ from breezeblock.env.contract import Env
 from breezeblock.env.real import real_env
 from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.events.webhook import WebhookReceiver
-from breezeblock.model.errors import InvalidState, NotFound
+from breezeblock.model.errors import InvalidState, NotFound, Unavailable
 from breezeblock.model.events import Event
 from breezeblock.model.ids import Incarnation
 from breezeblock.node import sender as sending
@@ -62,11 +62,18 @@ class Half:
 
 
 def given_events(
-    base: Base, count: int, *, each: int = 2, receiver: str = "a", spread: int = 0, whats: Sequence[str] = ("updated",)
+    base: Base,
+    count: int,
+    *,
+    each: int = 2,
+    receiver: str = "a",
+    spread: int = 0,
+    whats: Sequence[str] = ("updated",),
+    backwards: bool = False,
 ) -> list[str]:
     """So many events, so many for each resource, one after the other by their times; or resources far apart, as ids are.
 
-    `whats`: the kinds of each resource's events, in turn.
+    `whats`: the kinds of each resource's events, in turn. `backwards`: the last resource's are the oldest.
     """
     ids = [f"v{number // each:03}-{number % each}" for number in range(count)]
     if spread:
@@ -74,9 +81,10 @@ def given_events(
     with base.tx() as tx:
         for number, id_ in enumerate(ids):
             volume, seq = id_.split("-")
+            at_us = NOW_US + (count - number // each * each + number % each if backwards else number)
             event = Event(
                 id=id_, what=whats[int(seq) % len(whats)], resource_type="volume", resource_id=volume, seq=int(seq), number=0,
-                at_us=NOW_US + number,
+                at_us=at_us,
             )  # fmt: skip
             row = {
                 "receiver": receiver, "id": id_, "resource_id": volume, "op_seq": int(seq), "number": 0,
@@ -97,15 +105,11 @@ def sender_of(base: Base, outlets: dict[str, Outlet], env: Env | None = None) ->
 
 
 def send_until_quiet(base: Base, outlet: Outlet, *, seed: int = 1, keep_s: float | None = None) -> None:
-    """A node at work, until nothing waits. A second one has ids of its own by another seed.
-
-    `keep_s`: what these events may be older than they are at the beginning.
-    """
+    """A node at work, until nothing waits. A second one has ids of its own by another seed."""
 
     async def main() -> None:
         env = virtual_env(seed)
-        age_s = (env.clock.now_us() - NOW_US) / 1_000_000
-        kept = outlet if keep_s is None else replace(outlet, keep_s=age_s + keep_s)
+        kept = outlet if keep_s is None else replace(outlet, keep_s=keep_s)
         sender = sender_of(base, {"a": kept}, env)
         task = asyncio.ensure_future(sender.run())
         for _ in range(400):
@@ -210,7 +214,7 @@ def test_who_refuses_everything_is_waited_for_whatever_kinds_wait(base: Base) ->
     assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == (ids, [])
     row = base.row(tables.event_receivers, "a")
     assert (row["refused"], row["holder"], row["error"]) == (0, None, f"{sending.EVERYTHING} 400")
-    assert box.asked <= 12 * (5 + 1 + sending.OTHERS_MOST + sending.FURTHER_MOST)
+    assert box.asked <= 12 * (5 + 1 + sending.OTHERS_MOST + sending.FURTHER_MOST * (1 + sending.BEHIND_MOST))
 
 
 class Kinds(Picky):
@@ -252,23 +256,191 @@ def test_a_kind_that_is_refused_is_in_nobodys_way_though_all_lines_begin_with_it
     assert base.row(tables.event_receivers, "a")["refused"] == len(refused)
 
 
-def test_a_node_that_dies_between_an_answer_and_its_words_loses_nothing_of_what_was_passed(base: Base) -> None:
-    """What has passed the others comes again; or they are aside, by one transaction with its going."""
+def in_order(got: Sequence[str]) -> bool:
+    """What was got for the first time, within each line."""
+    first = list(dict.fromkeys(got))
+    return all(
+        first.index(one) < first.index(two) for one in first for two in first if one[:-1] == two[:-1] and one < two
+    )
+
+
+def test_a_kind_is_passed_also_where_more_waits_than_is_read_at_once(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two readings have seen the same lines: each event of them is there once."""
+    monkeypatch.setattr(posting, "BATCH_MOST", 10)
     base.node(ME)
-    ids = given_events(base, 2, whats=("updated", "status"))
+    ids = given_events(base, 40, whats=("updated", "status"))
+    box = Kinds("updated")
+
+    send_until_quiet(base, outlet_of(box))
+
+    assert (ids_of(base, tables.events), sorted(box.got)) == ([], ids[1::2])
+    assert sorted(ids_of(base, tables.events_aside)) == ids[::2]
+
+
+def test_what_is_named_twice_is_put_aside_once(base: Base) -> None:
+    base.node(ME)
+    ids = given_events(base, 2)
+    base.run(receivers.enrol, receivers=["a"], incarnation=ME)
+    base.run(posting.take, receiver="a", incarnation=ME)
+
+    base.run(posting._put_aside, "a", [ids[1], ids[0], ids[1]], "no")
+
+    rows = base.rows(tables.events_aside)
+    assert sorted((row["at_us"], row["id"]) for row in rows) == [(NOW_US, ids[1]), (NOW_US + 1, ids[0])]
+    assert base.run(receivers.again, receiver="a") == 2
+
+
+class Spell(Picky):
+    """Refuses everything so many times, and then takes everything. `log`: what was sent, and whether it was taken."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.log: list[tuple[list[str], bool]] = []
+
+    async def send(self, events: Sequence[Event]) -> None:
+        taken = self.asked >= self.refusals
+        self.log.append(([event.id for event in events], taken))
+        if not taken:
+            self.asked += 1
+            raise Refused("400")
+        await super().send(events)
+
+
+@pytest.mark.parametrize("refusals", range(75))
+def test_what_was_not_refused_just_now_is_never_passed(base: Base, refusals: int) -> None:
+    """That others of its kind were refused says nothing of it, and a receiver may be mended at any moment of the search.
+
+    The first by time is the last line, so the line that would be passed is not among those that were just tried.
+    """
+    base.node(ME)
+    ids = given_events(base, 60, whats=("updated", "status"), backwards=True)
+    box = Spell(refusals)
+
+    send_until_quiet(base, outlet_of(box))
+
+    aside = ids_of(base, tables.events_aside)
+    assert len(aside) <= 1  # refused just before the receiver was mended
+    for id_ in aside:
+        passing = next(place for place, (sent, taken) in enumerate(box.log) if taken and f"{id_[:-1]}1" in sent)
+        assert box.log[passing - 1] == ([id_], False)
+    assert in_order(box.got)
+    assert sorted({*box.got, *aside}) == sorted(ids)
+
+
+def test_a_line_is_in_order_though_it_was_read_in_two_parts() -> None:
+    """What was called again between two readings is first in its line, and seen last."""
+    line = [
+        Event(id=str(seq), what=what, resource_type="volume", resource_id="v", seq=seq, number=0, at_us=NOW_US)
+        for seq, what in ((2, "updated"), (3, "status"), (1, "updated"))
+    ]
+
+    found = sending._further(line, {"volume.updated"})
+
+    assert found is not None
+    assert [event.seq for event in found] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("does", ["take", "refuse", "away", "hang"])
+def test_what_steps_aside_is_at_its_place_again_unless_it_may_have_been_passed(base: Base, does: str) -> None:
+    """`receivers.again` and whoever ages events find them as they were."""
+    base.node(ME)
+    ids = given_events(base, 4, each=4, whats=("updated", "updated", "status", "status"))
     base.run(receivers.enrol, receivers=["a"], incarnation=ME)
     held = base.run(posting.take, receiver="a", incarnation=ME)
+    before = base.rows(tables.events)
+    base.now_us += 5_000_000
+    asides: list[tuple[str, list[str]]] = []
 
-    base.run(posting.sent_past, held, ids=ids[1:], passed=ids[:1], reason="no such kind")
+    class Third(Picky):
+        async def send(self, events: Sequence[Event]) -> None:
+            (event,) = events
+            asides.append((event.id, sorted(ids_of(base, tables.events_aside))))
+            if event.id != ids[2] or does == "refuse":
+                raise Refused(f"not {event.id}")
+            if does == "away":
+                raise NotTaken("away")
+            if does == "hang":
+                await asyncio.Event().wait()
+            self.got.append(event.id)
 
-    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == ([], ids[:1])
+    async def main() -> bool:
+        outlet = outlet_of(Third())
+        sender = sender_of(base, {"a": outlet})
+        try:
+            return await sender._takes_kind(held, outlet, {"volume.updated"})
+        except NotTaken:
+            return False
+
+    assert in_virtual_time(main()) is (does == "take")
+
+    assert asides == [(ids[0], []), (ids[1], ids[:1]), (ids[2], ids[:2])]
     row = base.row(tables.event_receivers, "a")
-    assert (row["sent"], row["refused"], row["failures"]) == (1, 1, 0)
-    base.change(tables.nodes, ME, state="expired")
-    base.node(OTHER)
-    base.run(posting.take, receiver="a", incarnation=OTHER)
+    if does == "refuse":
+        assert (base.rows(tables.events), ids_of(base, tables.events_aside)) == (before, [])
+        assert row["refused"] == 0
+    else:
+        assert sorted(ids_of(base, tables.events_aside)) == ids[:2]
+        assert {one["reason"] for one in base.rows(tables.events_aside)} == {f"not {id_}" for id_ in ids[:2]}
+        assert row["refused"] == 2
+        assert sorted(ids_of(base, tables.events)) == (ids[3:] if does == "take" else ids[2:])
+
+
+def test_a_node_that_dies_before_it_has_written_what_was_taken_leaves_aside_what_was_passed(base: Base) -> None:
+    """Were it back among what waits, the next node would send it after what came later."""
+    for name in (OTHER, ME):
+        base.node(name)
+    ids = given_events(base, 2, whats=("updated", "status"))
+    base.run(receivers.enrol, receivers=["a"], incarnation=OTHER)
+    held = base.run(posting.take, receiver="a", incarnation=OTHER)
+
+    class Dying(Kinds):
+        async def send(self, events: Sequence[Event]) -> None:
+            await super().send(events)
+            base.change(tables.nodes, OTHER, state="expired")
+            base.run(posting.take, receiver="a", incarnation=ME)
+
+    box = Dying("updated")
+
+    async def die() -> None:
+        outlet = outlet_of(box)
+        await sender_of(base, {"a": outlet})._takes_kind(held, outlet, {"volume.updated"})
+
     with pytest.raises(posting.NotHeld):
-        base.run(posting.sent_past, held, ids=[], passed=[], reason="")
+        in_virtual_time(die())
+    after = Picky()
+    send_until_quiet(base, outlet_of(after), seed=2)
+
+    assert (box.got, after.got) == (ids[1:], ids[1:])
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == ([], ids[:1])
+
+
+def test_what_could_not_be_put_back_at_once_is_back_before_anything_else_is_sent(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base.node(ME)
+    ids = given_events(base, 30, whats=("updated", "status"))
+    put_back, failures = posting.put_back, [Unavailable("no database")] * 20
+    seen: list[list[str]] = []
+
+    def fail_first(tx: Connection, held: posting.Held, *, since: dict[str, int]) -> None:
+        if failures:
+            raise failures.pop()
+        put_back(tx, held, since=since)
+
+    class Watching(Proxy):
+        async def send(self, events: Sequence[Event]) -> None:
+            seen.append(ids_of(base, tables.events_aside))
+            await super().send(events)
+
+    monkeypatch.setattr(posting, "put_back", fail_first)
+    send_until_quiet(base, outlet_of(Watching()))
+
+    assert failures == []
+    assert max(len(aside) for aside in seen) == 1
+    assert (ids_of(base, tables.events), ids_of(base, tables.events_aside)) == (ids, [])
 
 
 def test_who_takes_nothing_for_too_long_finds_it_aside(base: Base) -> None:
@@ -284,7 +456,7 @@ def test_who_takes_nothing_for_too_long_finds_it_aside(base: Base) -> None:
     assert base.row(tables.event_receivers, "a")["dropped"] == 0
     assert base.run(receivers.again, receiver="a") == 6
     taking = Picky()
-    send_until_quiet(base, outlet_of(taking), seed=2, keep_s=-100.0)  # what is called again waits from that moment on
+    send_until_quiet(base, outlet_of(taking), seed=2, keep_s=100.0)  # what is called again waits from that moment on
     assert taking.got == ids
 
 
@@ -381,7 +553,9 @@ def test_what_was_set_aside_is_given_up_with_the_rest_that_is_too_old(base: Base
     assert ids_of(base, tables.events_aside) == ids
     held = base.run(posting.take, receiver="a", incarnation=ME)
 
-    assert base.run(posting.age, held, aside_us=NOW_US + 1, drop_us=NOW_US + 1) == posting.Aged(aside=0, dropped=1)
+    base.now_us += 1_000_001
+    assert base.run(posting.age, held, keep_us=1_000_000_000) == posting.Aged(aside=0, dropped=0)
+    assert base.run(posting.age, held, keep_us=1_000_000) == posting.Aged(aside=0, dropped=1)
 
     assert (ids_of(base, tables.events_aside), base.row(tables.event_receivers, "a")["dropped"]) == ([], 1)
 

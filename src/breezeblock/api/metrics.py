@@ -148,7 +148,7 @@ EVENTS_OLDEST: Final = Declared(
 EVENTS_SENT: Final = Declared(
     "breezeblock_events",
     ("receiver", "what"),
-    "Events since a receiver is known: sent (taken), refused (set aside), dropped (after twice keep_s); failed counts tries.",
+    "Events since a receiver is known: sent (taken), refused (set aside), dropped (keep_s after that); failed counts tries.",
 )
 EVENTS_ASIDE: Final = Declared(
     "breezeblock_events_aside",

@@ -99,6 +99,8 @@ class Sender:
         self._doubts: dict[str, _Doubt] = {}
         self._tried: dict[str, str] = {}
         """By receiver: the resource by whose event it was last found out whether it takes anything."""
+        self._stepped: dict[str, tuple[Held, dict[str, int]]] = {}
+        """By receiver: what has stepped aside and is to go back, since nothing behind it was offered; and waits since when."""
         self._proved_until: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -147,6 +149,7 @@ class Sender:
         """One look, and what comes of it. Returns how long to wait, and which resources to go on after."""
         if not self._may_act():
             return POLL_S, after
+        await self._put_back(name)
         seen = await self._store.read(posting.look, receiver=name, incarnation=self._me, after=after)
         if seen.held is None and not seen.is_free:
             return POLL_OTHERS_S, ""
@@ -156,6 +159,7 @@ class Sender:
         held = seen.held
         if held is None:
             self._doubts.pop(name, None)
+            self._stepped.pop(name, None)
             held = self._holding[name] = await self._store.run(posting.take, receiver=name, incarnation=self._me)
             await self._age(held, outlet)
             return 0.0, after  # and look again: what was read before it was ours may have been sent by another since
@@ -194,17 +198,17 @@ class Sender:
         return None
 
     async def _offer(
-        self, held: Held, outlet: Outlet, chosen: list[Event], *, before: Sequence[Event] = (), error: str = ""
+        self, held: Held, outlet: Outlet, chosen: list[Event], *, passed: int = 0, reason: str = ""
     ) -> tuple[list[Event], str]:
         """Send, and forget what was taken. Returns what was refused, and why. Raises NotTaken when nobody took it.
 
-        What was refused `before` the only one chosen goes out of its way, with the receiver's own word.
+        `passed`: so many have stepped aside for the only one chosen, for a `reason`.
         """
         try:
             await _within(self._env, outlet.timeout_s, outlet.receiver.send(chosen))
         except NotTaken as not_taken:
-            if not_taken.taken and not before:
-                await self._store.run(posting.sent, held, ids=[event.id for event in chosen[: not_taken.taken]])
+            if not_taken.taken:
+                await self._sent(held, chosen[: not_taken.taken], passed, reason)
                 self._clear(held, not_taken.taken)
             if isinstance(not_taken, Refused):
                 return chosen[not_taken.taken :], str(not_taken)[:ERROR_MOST]
@@ -213,12 +217,15 @@ class Sender:
             # A mistake of ours in a receiver: it must neither end the node's operations, nor keep other nodes from trying.
             log.exception("events.receiver_broke", receiver=held.receiver)
             raise NotTaken(BROKE) from mistake
-        ids, passed = [event.id for event in chosen], [event.id for event in before]
+        await self._sent(held, chosen, passed, reason)
+        return [], ""
+
+    async def _sent(self, held: Held, taken: Sequence[Event], passed: int, reason: str) -> None:
+        ids = [event.id for event in taken]
         if passed:
-            await self._store.run(posting.sent_past, held, ids=ids, passed=passed, reason=error)
+            await self._store.run(posting.sent_past, held, ids=ids, passed=passed, reason=reason)
         else:
             await self._store.run(posting.sent, held, ids=ids)
-        return [], ""
 
     def _clear(self, held: Held, taken: int) -> None:
         """So many of the suspects were taken."""
@@ -274,33 +281,75 @@ class Sender:
         if others:
             names = {event.name, *(other.name for other in others)}
             is_proved = self._env.clock.boottime() < self._proved_until.get(held.receiver, 0.0)
-            if (is_proved or seen.failures >= FURTHER_AFTER) and await self._takes_kind(held, outlet, names, error):
+            if (is_proved or seen.failures >= FURTHER_AFTER) and await self._takes_kind(held, outlet, names):
                 return True
             log.error("events.all_refused", receiver=held.receiver, tried=len(others) + 1, reason=error)
             raise NotTaken(f"{EVERYTHING} {error}")
         return False
 
-    async def _takes_kind(self, held: Held, outlet: Outlet, refused: set[str], error: str) -> bool:
-        """Whether it takes an event of a kind that it was not yet seen to refuse.
+    async def _takes_kind(self, held: Held, outlet: Outlet, refused: set[str]) -> bool:
+        """Whether it takes an event of a kind that it was not yet seen to refuse, or now one of those before it.
 
-        Of those that wait it is the one with the least before it. What is before it is of kinds that it refuses, and is set
-        aside with that: never is anything taken that an earlier one of its resource still waits behind.
+        Of those that wait it is the one with the least before it, all of kinds that it was seen to refuse.
         """
-        waiting = await self._read(held, "") + await self._read(held, self._tried.get(held.receiver, ""))
+        found = [*await self._read(held, ""), *await self._read(held, self._tried.get(held.receiver, ""))]
+        waiting = list({event.id: event for event in found}.values())  # what both have seen is there once
         for _ in range(FURTHER_MOST):
-            if (found := _further(waiting, refused)) is None:
+            if (line := _further(waiting, refused)) is None:
                 return False
-            other, before = found
-            if not self._may_act():
-                raise NotHeld(held.receiver)
-            if not (await self._offer(held, outlet, [other], before=before, error=error))[0]:
-                self._proved_until[held.receiver] = self._env.clock.boottime() + PROVED_S
-                for one in before:
-                    fields = {"receiver": held.receiver, "event_id": one.id, "name": one.name, "reason": error}
-                    log.error("events.set_aside", resource_id=one.resource_id, **fields)
+            if await self._takes_of(held, outlet, line):
                 return True
-            refused.add(other.name)
+            refused.add(line[-1].name)
         return False
+
+    async def _takes_of(self, held: Held, outlet: Outlet, line: Sequence[Event]) -> bool:
+        """Whether it takes one of the first few of a resource, offered one by one, in their order.
+
+        Each that is refused just now steps aside before the next is offered, so that nothing is ever taken before an earlier
+        one that still waits, whoever dies in between: then it is aside. If all are refused, all are back at their places.
+        """
+        name = held.receiver
+        waits_since = await self._store.read(posting.since, receiver=name, ids=[event.id for event in line])
+        aside: list[tuple[Event, str]] = []
+        for event in line:
+            if not self._may_act():
+                raise NotHeld(name)  # what stepped aside goes back when it may act again, if it is the holder still
+            # From here on it may be taken, without anybody knowing: what stepped aside for it stays there.
+            self._stepped.pop(name, None)
+            reason = aside[-1][1] if aside else ""
+            try:
+                refused, error = await self._offer(held, outlet, [event], passed=len(aside), reason=reason)
+            except NotTaken as unknown:
+                _log_passed(name, aside)
+                if aside and not unknown.taken:
+                    await self._store.run(posting.passed, held, events=len(aside))
+                raise
+            if not refused:
+                _log_passed(name, aside)
+                if event is line[-1]:
+                    self._proved_until[name] = self._env.clock.boottime() + PROVED_S
+                return True
+            if event is not line[-1]:
+                aside.append((event, error))
+            # Before it is written down: whether that was done may stay unknown.
+            if aside:
+                self._stepped[name] = held, {one.id: waits_since[one.id] for one, _ in aside if one.id in waits_since}
+            if event is not line[-1]:
+                await self._store.run(posting.step_aside, held, event_id=event.id, reason=error)
+        await self._put_back(name)
+        return False
+
+    async def _put_back(self, name: str) -> None:
+        """Let what has stepped aside for nothing wait again, before anything else is sent. Who is no holder leaves it aside."""
+        if name not in self._stepped:
+            return
+        held, waits_since = self._stepped[name]
+        try:
+            await self._store.run(posting.put_back, held, since=waits_since)
+        except NotHeld:
+            del self._stepped[name]
+            raise
+        del self._stepped[name]
 
     async def _read(self, held: Held, after: str) -> list[Event]:
         """What waits, of the resources after that one. Raises NotHeld."""
@@ -334,10 +383,9 @@ class Sender:
         self._age_next[held.receiver] = self._env.clock.boottime() + AGE_EVERY_S
         if not outlet.keep_s:
             return
-        now_us, keep_us = self._env.clock.now_us(), int(outlet.keep_s * 1_000_000)
         aside = dropped = 0
         for _ in range(AGE_ROUNDS):
-            found = await self._store.run(posting.age, held, aside_us=now_us - keep_us, drop_us=now_us - 2 * keep_us)
+            found = await self._store.run(posting.age, held, keep_us=int(outlet.keep_s * 1_000_000))
             aside += found.aside
             dropped += found.dropped
             if max(found.aside, found.dropped) < posting.AGED_AT_ONCE:
@@ -348,18 +396,24 @@ class Sender:
             log.error("events.dropped", receiver=held.receiver, events=dropped, keep_s=outlet.keep_s)
 
 
-def _further(waiting: Sequence[Event], refused: set[str]) -> tuple[Event, list[Event]] | None:
-    """What is of another kind and has the fewest before it in its line, all of which are of refused kinds; and these."""
+def _further(waiting: Sequence[Event], refused: set[str]) -> list[Event] | None:
+    """The beginning of the line with the fewest before one of another kind, all of which are of refused kinds; and that one."""
     lines: dict[str, list[Event]] = {}
     for event in waiting:
         lines.setdefault(event.resource_id, []).append(event)
-    best: tuple[Event, list[Event]] | None = None
-    for _, line in sorted(lines.items()):
-        before = list(itertools.takewhile(lambda event: event.name in refused, line))
-        behind = len(before)
-        if behind < len(line) and behind <= BEHIND_MOST and (best is None or behind < len(best[1])):
-            best = line[behind], before
+    best: list[Event] | None = None
+    for _, found in sorted(lines.items()):
+        line = sorted(found, key=lambda event: (event.seq, event.number))
+        behind = len(list(itertools.takewhile(lambda event: event.name in refused, line)))
+        if behind < len(line) and behind <= BEHIND_MOST and (best is None or behind + 1 < len(best)):
+            best = line[: behind + 1]
     return best
+
+
+def _log_passed(receiver: str, aside: Sequence[tuple[Event, str]]) -> None:
+    for event, reason in aside:
+        fields = {"receiver": receiver, "event_id": event.id, "name": event.name, "reason": reason}
+        log.error("events.set_aside", resource_id=event.resource_id, **fields)
 
 
 async def run_beside(work: Coroutine[Any, Any, None], sender: Sender) -> None:

@@ -10,12 +10,26 @@ from the lowest place on, and removed. Within a resource, whoever sees a place s
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Delete, Integer, Select, Table, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Delete,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from breezeblock.model.events import Event
 from breezeblock.model.ids import Incarnation
@@ -31,10 +45,14 @@ __all__ = [
     "forget",
     "give_back",
     "look",
+    "passed",
+    "put_back",
     "refused",
     "sent",
     "sent_past",
     "set_aside",
+    "since",
+    "step_aside",
     "take",
 ]
 
@@ -147,38 +165,72 @@ def set_aside(tx: Connection, held: Held, *, event_id: str, reason: str, is_sure
     _put_aside(tx, held.receiver, [event_id], reason)
 
 
-def sent_past(tx: Connection, held: Held, *, ids: Sequence[str], passed: Sequence[str], reason: str) -> None:
-    """The receiver has taken these, and they have passed others of their resource, which it refuses. Raises NotHeld.
+def since(tx: Connection, *, receiver: str, ids: Sequence[str]) -> dict[str, int]:
+    """From when on these wait, as `put_back` is to know it."""
+    return {id_: at_us for id_ in ids for at_us in tx.execute(_SINCE, {"of": receiver, "event": id_}).scalars()}
 
-    Those are out of the way with the same transaction: they come again only when somebody calls them.
+
+def step_aside(tx: Connection, held: Held, *, event_id: str, reason: str) -> None:
+    """Take an event out of the way before what is behind it in its line is offered. Raises NotHeld.
+
+    So nothing is ever taken that an earlier one of its resource still waits behind, whoever dies in between.
     """
+    if tx.execute(_OURS.values(error=reason), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+    _put_aside(tx, held.receiver, [event_id], reason)
+
+
+def put_back(tx: Connection, held: Held, *, since: Mapping[str, int]) -> None:
+    """What was behind these was refused as well: they wait where they did, and from when on they did. Raises NotHeld.
+
+    What somebody has called again meanwhile waits already.
+    """
+    if tx.execute(_OURS, _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
+    if since:
+        tx.execute(_PUT_BACK, [{"of": held.receiver, "event": id_, "at": since[id_]} for id_ in sorted(since)])
+        forget(tx, events_aside, held.receiver, list(since))
+
+
+def sent_past(tx: Connection, held: Held, *, ids: Sequence[str], passed: int, reason: str) -> None:
+    """The receiver has taken these, and they have passed so many that had stepped aside. Raises NotHeld."""
     values = {
         "sent": event_receivers.c.sent + len(ids),
-        "refused": event_receivers.c.refused + len(passed),
+        "refused": event_receivers.c.refused + passed,
         "failures": 0,
         "error": reason,
     }
     if tx.execute(_OURS.values(**values), _own(held)).rowcount == 0:
         raise NotHeld(held.receiver)
-    _put_aside(tx, held.receiver, passed, reason)
     forget(tx, events, held.receiver, ids)
+
+
+def passed(tx: Connection, held: Held, *, events: int) -> None:
+    """So many stay aside, since nobody knows whether what was behind them was taken. Raises NotHeld."""
+    if tx.execute(_OURS.values(refused=event_receivers.c.refused + events), _own(held)).rowcount == 0:
+        raise NotHeld(held.receiver)
 
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """How many events were put aside because they have waited for too long, and how many given up that were aside."""
+    """How many events were put aside that have waited for too long, and how many given up that were aside for too long."""
 
     aside: int
     dropped: int
 
 
-def age(tx: Connection, held: Held, *, aside_us: int, drop_us: int) -> Aged:
-    """Put aside some of what was told before an instant and not taken, and give up what is older still. Raises NotHeld."""
+def age(tx: Connection, held: Held, *, keep_us: int) -> Aged:
+    """Put aside some of what was not taken for so long, and give up what was aside for so long. Raises NotHeld.
+
+    By the database's clock, which is read apart: by a running clock no index is used. Nothing is given up by the call that
+    puts it aside.
+    """
     if tx.execute(_OURS, _own(held)).rowcount == 0:  # before it is read: what is set aside may be put back meanwhile
         raise NotHeld(held.receiver)
-    of = {"receiver": held.receiver, "most": AGED_AT_ONCE}
-    dropped = list(tx.execute(_old(events_aside), of | {"before": drop_us}).scalars())
-    late = list(tx.execute(_old(events), of | {"before": aside_us}).scalars())
+    now_us: int = tx.execute(select(db_now_us())).scalar_one()
+    old = {"receiver": held.receiver, "most": AGED_AT_ONCE, "before": now_us - keep_us}
+    dropped = list(tx.execute(_old(events_aside), old).scalars())
+    late = list(tx.execute(_old(events), old).scalars())
     if dropped:
         tx.execute(_OURS.values(dropped=event_receivers.c.dropped + len(dropped)), _own(held))
         forget(tx, events_aside, held.receiver, dropped)
@@ -187,9 +239,12 @@ def age(tx: Connection, held: Held, *, aside_us: int, drop_us: int) -> Aged:
 
 
 def _put_aside(tx: Connection, receiver: str, ids: Sequence[str], reason: str) -> None:
+    """Each a microsecond after the one before it: in that order `receivers.again` puts them back."""
     if ids:
-        tx.execute(_PUT_ASIDE, [{"of": receiver, "event": id_, "why": reason} for id_ in sorted(ids)])
-        forget(tx, events, receiver, ids)
+        now_us: int = tx.execute(select(db_now_us())).scalar_one()
+        at = {id_: now_us + place for place, id_ in enumerate(dict.fromkeys(ids))}
+        tx.execute(_PUT_ASIDE, [{"of": receiver, "event": id_, "why": reason, "at": at[id_]} for id_ in sorted(at)])
+        forget(tx, events, receiver, list(at))
 
 
 def forget(tx: Connection, table: Table, receiver: str, ids: Sequence[str]) -> None:
@@ -256,9 +311,24 @@ _TOUCH: Final = (
 )
 _TAKE: Final = _TOUCH.values(holder=bindparam("me"), epoch=event_receivers.c.epoch + 1)
 _OURS: Final = _TOUCH.where(event_receivers.c.holder == bindparam("me"), event_receivers.c.epoch == bindparam("mine"))
+_SINCE: Final = select(events.c.at_us).where(events.c.receiver == bindparam("of"), events.c.id == bindparam("event"))
+
+
+def _as_it_was(table: Table) -> list[Any]:
+    """The columns of an event, but from when on it is there."""
+    at = bindparam("at", type_=BigInteger())
+    return [at if column.name == "at_us" else table.c[column.name] for column in events.c]
+
+
 _PUT_ASIDE: Final = insert(events_aside).from_select(
     [*events.c.keys(), "reason"],
-    select(*events.c, bindparam("why", type_=events_aside.c.reason.type)).where(
+    select(*_as_it_was(events), bindparam("why", type_=events_aside.c.reason.type)).where(
         events.c.receiver == bindparam("of"), events.c.id == bindparam("event")
+    ),
+)
+_PUT_BACK: Final = insert(events).from_select(
+    events.c.keys(),
+    select(*_as_it_was(events_aside)).where(
+        events_aside.c.receiver == bindparam("of"), events_aside.c.id == bindparam("event")
     ),
 )

@@ -32,6 +32,7 @@ events_aside = Table(
     id_column("resource_id"),
     Column("op_seq", BigInteger, nullable=False),
     Column("number", Integer, nullable=False),
+    # The database's clock when it was set aside, for giving it up.
     Column("at_us", BigInteger, nullable=False),
     Column("event_json", LONG, nullable=False),
     Column("reason", LONG, nullable=False),

@@ -106,6 +106,10 @@ CREATE TRIGGER seen_snapshot_delete AFTER DELETE ON snapshots WHEN NOT OLD.tombs
 CREATE TRIGGER seen_aside AFTER INSERT ON events_aside BEGIN
   INSERT INTO seen (what, id, before, after)
   VALUES ('aside', NEW.receiver, NEW.id, NEW.resource_id || ' ' || NEW.op_seq || ' ' || NEW.number); END;
+CREATE TRIGGER seen_back AFTER DELETE ON events_aside BEGIN
+  INSERT INTO seen (what, id, before) VALUES ('back', OLD.receiver, OLD.id); END;
+CREATE TRIGGER seen_succession AFTER UPDATE OF epoch ON event_receivers WHEN OLD.holder IS NOT NULL BEGIN
+  INSERT INTO seen (what, id, before, after) VALUES ('succeeded', NEW.name, OLD.holder, NEW.holder); END;
 CREATE TRIGGER seen_operation AFTER INSERT ON operations BEGIN
   INSERT INTO seen (what, id, before, after) VALUES ('enqueued', NEW.id, NEW.kind, NEW.payload_json); END;
 CREATE TRIGGER seen_owner AFTER UPDATE OF owner, epoch ON operations BEGIN

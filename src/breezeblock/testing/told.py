@@ -4,7 +4,8 @@
 committed on its resource, and nothing is told that has not happened. What happened is known from the database's own triggers.
 
 A receiver that refuses everything for a while, as a proxy before it may, has few events set aside for that, and only where
-nothing else was there to try. An operator puts them back.
+nothing else was there to try. What steps aside for one that is offered next is back before anything else is offered, unless
+that may have been taken, or its sender died. An operator puts back the rest.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from breezeblock.env.contract import Env
 from breezeblock.events.contract import NotTaken, Refused
 from breezeblock.model.events import BEGUN, ENDED, STATUS, Event
 from breezeblock.model.ids import Incarnation
-from breezeblock.node.sender import UNTRIED_MOST, Outlet, Sender, run_beside
+from breezeblock.node.sender import BEHIND_MOST, UNTRIED_MOST, Outlet, Sender, run_beside
 from breezeblock.protocol import receivers
 from breezeblock.store.run import Lane, Store
 from breezeblock.store.tables import events, events_aside
@@ -61,10 +62,13 @@ class Mail:
         self._operations: dict[str, list[Word]] = defaultdict(list)
         self._told: dict[str, dict[str, Event]] = {name: {} for name in RECEIVERS}
         self._refuses_until: dict[str, float] = defaultdict(float)
-        self._aside: dict[str, set[str]] = {name: set() for name in RECEIVERS}
-        """What was ever set aside; so many of it since the receiver took anything; and whether it may still be there."""
-        self._aside_since: Counter[str] = Counter()
+        self._aside: dict[str, Counter[str]] = {name: Counter() for name in RECEIVERS}
+        """What was ever set aside, and how often, but for what its sender put back."""
+        self._aside_since: dict[str, dict[str, tuple[str, int, int]]] = {name: {} for name in RECEIVERS}
+        """What is aside for which nothing was taken since: its place."""
         self._may_be_aside: set[str] = set()
+        self._calling: Counter[str] = Counter()
+        """How many operators are calling again what is aside, or died over it."""
         self.problems: list[str] = []
 
     # --- what happened ----------------------------------------------------------------------------------------------
@@ -85,13 +89,19 @@ class Mail:
                 self._operations[id_].append((ENDED, after, before))
             elif what == "aside":
                 self._set_aside(id_, str(before), str(after))
+            elif what == "back":
+                self._put_back(id_, str(before))
+            elif what == "succeeded":
+                # A sender that died, or was taken for dead, has left aside what had just stepped there.
+                for event_id in list(self._aside_since[id_])[-BEHIND_MOST:]:
+                    del self._aside_since[id_][event_id]
         for id_ in gone:
             last = self._statuses[id_][-1][1] if self._statuses[id_] else None
             if last != _DELETED:
                 self._statuses[id_].append((last, _DELETED))
 
     def _set_aside(self, receiver: str, event_id: str, place: str) -> None:
-        self._aside[receiver].add(event_id)
+        self._aside[receiver][event_id] += 1
         self._may_be_aside.add(receiver)
         resource, seq, number = place.split()
         if any(
@@ -99,11 +109,29 @@ class Mail:
             for one in self._told[receiver].values()
         ):
             return  # the receiver has taken what was behind it
-        self._aside_since[receiver] += 1
-        # One by which it was found out that it takes others, and those after it by which nothing could be.
-        if self._aside_since[receiver] > 1 + UNTRIED_MOST:
-            many = self._aside_since[receiver]
+        self._aside_since[receiver][event_id] = resource, int(seq), int(number)
+        self._check_aside(receiver, stepped=BEHIND_MOST)
+
+    def _check_aside(self, receiver: str, *, stepped: int) -> None:
+        """One by which it was found out that it takes others, those after it by which nothing could be, and what stepped."""
+        if (many := len(self._aside_since[receiver])) > 1 + UNTRIED_MOST + stepped:
             self.problems.append(f"{receiver} has {many} events set aside since it took one: it refuses everything")
+
+    def _put_back(self, receiver: str, event_id: str) -> None:
+        """By its sender it is as if it had never been aside. What an operator calls comes when it comes."""
+        self._aside_since[receiver].pop(event_id, None)
+        if not self._calling[receiver]:
+            self._aside[receiver][event_id] -= 1
+
+    def _offered(self, receiver: str, first: Event) -> list[str]:
+        """What is aside of the same resource from before it. Of everything else few may be aside."""
+        place = (first.seq, first.number)
+        behind = [
+            id_ for id_, (resource, *at) in self._aside_since[receiver].items()
+            if resource == first.resource_id and tuple(at) < place
+        ]  # fmt: skip
+        self._check_aside(receiver, stepped=min(len(behind), BEHIND_MOST))
+        return behind
 
     # --- who is told ------------------------------------------------------------------------------------------------
 
@@ -133,14 +161,19 @@ class Mail:
         while True:
             await VirtualClock().sleep(MENDS_EVERY_S)
             for receiver in sorted(self._may_be_aside if not self._faults.on else ()):
+                self._calling[receiver] += 1
                 while await store.insist(receivers.again, receiver=receiver):
                     pass
                 self._may_be_aside.discard(receiver)
+                self._calling[receiver] -= 1
 
     async def take(self, receiver: str, told: Sequence[Event]) -> None:
         """One delivery. Raises NotTaken, also for what has arrived; and Refused."""
+        behind = self._offered(receiver, told[0])
         if self._faults.on:
             self._refuse_all(receiver)
+        for id_ in behind:  # from here on its sender cannot know whether it is taken
+            self._aside_since[receiver].pop(id_, None)
         chance = self._random.random()
         if self._faults.on:
             if chance < REFUSES:
@@ -150,7 +183,7 @@ class Mail:
             elif chance < REFUSES + HANGS + SLOW:
                 await VirtualClock().sleep(self._random.uniform(0, TIMEOUT_S))
         box = self._told[receiver]
-        self._aside_since[receiver] = 0
+        self._aside_since[receiver].clear()
         for event in told:
             known = box.setdefault(event.id, event)
             if known != event:
@@ -176,7 +209,7 @@ class Mail:
         """Once nothing waits any more."""
         found = list(self.problems)
         for receiver, box in self._told.items():
-            told = _in_place(box.values(), self._aside[receiver])
+            told = _in_place(box.values(), {id_ for id_, times in self._aside[receiver].items() if times})
             found += [f"{receiver}: {what}" for what in (*self._wrong_statuses(told), *self._wrong_operations(told))]
             found += [f"{receiver}: {what}" for what in _disorder(told)]
         return found
