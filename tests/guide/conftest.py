@@ -30,6 +30,7 @@ NEEDED: Final = {
     "galera-4": "/usr/lib/galera/libgalera_smm.so",
     "rsync": "rsync",
     "iproute2": "ip",
+    "nftables": "nft",
     "curl": "curl",
 }
 FIRST: Final = 11

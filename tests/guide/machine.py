@@ -106,13 +106,26 @@ class Machine:
         self._boots = 0
         self._network = network
         self._fresh = fresh
-        self._folder = home.folder(name, user=None)
-        for part in ("upper", "work", "root"):
-            (self._folder / part).mkdir()
+        self._home = home
+        self._disks = 0
+        self._folder = self._new_disk()
         self._daemon = Daemon(home, f"{name}-power")
         self._group = _groups() / f"{GROUP}{os.getpid()}-{name}"
         self.pid = 0
         """Of its first process."""
+
+    def _new_disk(self) -> Path:
+        """With its own mainboard, which is drawn at the first boot."""
+        folder = self._home.folder(f"{self.name}-{self._disks}", user=None)
+        for part in ("upper", "work", "root"):
+            (folder / part).mkdir()
+        self._disks += 1
+        return folder
+
+    def replace(self) -> None:
+        """By one that is as bare as this one was, at the same place of the network; both are off."""
+        assert not self.is_on
+        self._folder = self._new_disk()
 
     @property
     def is_on(self) -> bool:

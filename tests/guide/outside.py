@@ -73,7 +73,10 @@ class Outside:
         """`scp` as root. Raises Refused, OSError."""
         target = self._place(asked["from"], asked["target"])
         for path in asked["sources"]:
-            shutil.copy(self._place(asked["from"], path), target)
+            source = self._place(asked["from"], path)
+            file = target / source.name if target.is_dir() else target
+            # Of a file that is there already, owner and mode stay.
+            (shutil.copyfile if file.exists() else shutil.copy)(source, file)
 
     def _place(self, asker: str, path: str) -> Path:
         """A path on the asker's machine, or HOST:PATH, which begins at the home of its root."""

@@ -10,12 +10,15 @@ is no sshd, so `scp` hands files over by another way; a management controller is
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +34,8 @@ from breezeblock.settings import load
 
 GUIDE: Final = Path(__file__).resolve().parents[2] / "docs" / "howto" / "three-nodes.md"
 LOST: Final = "When a machine is lost"
+REPLACED: Final = "To replace a machine"
+RENEWED: Final = "The certificate ends after a year"
 UPGRADES: Final = "Upgrades"
 POSTGRESQL: Final = "With PostgreSQL instead"
 SERVICE: Final = "10.0.0.10"
@@ -38,6 +43,11 @@ SERVICE: Final = "10.0.0.10"
 NAMED: Final = {"doorbell.reach", "backends.reflink"}
 OF_THE_TEST: Final = {"clocks.sync", "backends.local", "backups.local", "backends.device"}
 GONE_OVER_S: Final = 40.0
+API_PORT: Final = 8776
+SSH_PORT: Final = 22
+# Of the database: its clients, and its machines among themselves.
+CLOSED: Final = (3306, 4567)
+CONNECT_S: Final = 0.5
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -57,6 +67,14 @@ class Reader:
         for piece in pieces(GUIDE):
             if piece.where and piece.section not in but and only in ("", piece.section):
                 self.do(piece)
+
+    def do_as_new(self, name: str, *, steps: str) -> None:
+        """What a new machine does of the steps with these numbers: it has its own name, else it is as the last one."""
+        for piece in pieces(GUIDE):
+            is_told = piece.section.startswith("1.") and len(piece.where) == 1
+            does = (name if is_told else MACHINES[-1]) in piece.where
+            if does and piece.section.startswith(tuple(steps)):
+                self.do(replace(piece, where=(name,)))
 
     def do(self, piece: Piece) -> None:
         """On all its machines at once where the page leaves that open, and see what the page says."""
@@ -84,7 +102,8 @@ class Reader:
     def _on_computer(self, text: str) -> str:
         own = Path(__file__).parent / "programs"
         path = f"{self._folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        (self._folder / "scp").symlink_to(own / "scp")
+        if not (self._folder / "scp").exists():
+            (self._folder / "scp").symlink_to(own / "scp")
         environ = {"PATH": path, "HOME": str(self._folder), "OUTSIDE": str(self._door), "MACHINE": COMPUTER}
         process = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", text],
@@ -132,14 +151,14 @@ def statuses(api: Api) -> dict[str, str]:
 def test_the_guide_is_right(outside: Outside, release: "Future[Path]", tmp_path: Path) -> None:
     """Each piece does what it says, and a machine may be lost and come back while clients go on.
 
-    In a proof all are upgraded as well, another machine is lost, and then all of them at once.
+    In a proof one is replaced as well, all are upgraded, another machine is lost, and then all of them at once.
     """
     machines = outside.machines
     computer = tmp_path / "computer"
     computer.mkdir()
     reader = Reader(outside, release, computer)
     with told(machines):
-        reader.do_all(but=(LOST, UPGRADES))
+        reader.do_all(but=(LOST, REPLACED, RENEWED, UPGRADES))
 
         assert_doctors_find_no_more(reader.doctors)
         assert_nodes_run_as_they_should(machines)
@@ -154,7 +173,14 @@ def test_the_guide_is_right(outside: Outside, release: "Future[Path]", tmp_path:
         machines["alpha"].switch_on()
         eventually(lambda: is_whole(machines), within_s=GONE_OVER_S)
         assert accepts(api)
+        assert_strangers_reach_the_api_alone(machines)
+        make_settings_again(machines["alpha"], reader)
+        reader.do_all(only=RENEWED)
+        api = assert_next_certificate_is_served(machines, password=password, computer=computer)
         if PROOF:
+            lose(machines["alpha"], outside, api, by=Machine.switch_off)
+            make_anew(machines["alpha"], reader)
+            eventually(lambda: is_whole(machines), within_s=GONE_OVER_S)
             reader.do_all(only=UPGRADES)
             again = machines[holder(machines)]
             lose(again, outside, api, by=Machine.switch_off)
@@ -184,6 +210,54 @@ def assert_nodes_run_as_they_should(machines: dict[str, Machine]) -> None:
 
         assert set(users.split()) == {"breezeblock"}
         assert len(groups.splitlines()) == 1
+
+
+def assert_strangers_reach_the_api_alone(machines: dict[str, Machine]) -> None:
+    """Also a machine that has been switched on again. Nobody listens for `ssh`, and it is the machine that says so."""
+    for machine in machines.values():
+        socket.create_connection((machine.address, API_PORT), timeout=CONNECT_S).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((machine.address, SSH_PORT), timeout=CONNECT_S)
+        for port in CLOSED:
+            with pytest.raises(TimeoutError):
+                socket.create_connection((machine.address, port), timeout=CONNECT_S)
+
+
+def make_settings_again(machine: Machine, reader: Reader) -> None:
+    """As for a new machine in the place of this one: they are what they were."""
+    look = "stat -c '%n %a %U %G' /etc/breezeblock/*; sha256sum /etc/breezeblock/*"
+    before = machine.type(look)
+    machine.type("rm /etc/breezeblock/*")
+    for piece in pieces(GUIDE):
+        if piece.where == (machine.name,) and piece.section.startswith("1."):
+            reader.do(piece)
+    reader.do_all(only=REPLACED)
+    reader.do_as_new(machine.name, steps="5")
+
+    assert machine.type(look) == before
+
+
+def make_anew(machine: Machine, reader: Reader) -> None:
+    """All of it, on an empty disk."""
+    machine.replace()
+    machine.switch_on()
+    reader.do_as_new(machine.name, steps="1234")
+    reader.do_all(only=REPLACED)
+    reader.do_as_new(machine.name, steps="567")
+
+
+def assert_next_certificate_is_served(machines: dict[str, Machine], *, password: str, computer: Path) -> Api:
+    """By each machine, under its own address as well. Returns a client who trusts it."""
+    wanted = ssl.PEM_cert_to_DER_cert((computer / "next.crt").read_text())
+    addresses = [machine.address for machine in machines.values()]
+
+    def served(address: str) -> bytes:
+        return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((address, API_PORT)))
+
+    eventually(lambda: all(served(address) == wanted for address in addresses), within_s=GONE_OVER_S)
+    for address in [*addresses, SERVICE]:
+        assert accepts(Api(address, password=password, trusted=computer / "api.crt"))
+    return Api(SERVICE, password=password, trusted=computer / "api.crt")
 
 
 def lose(machine: Machine, outside: Outside, api: Api, *, by: Callable[[Machine], None]) -> None:

@@ -45,6 +45,7 @@ PACKAGES: Final = {
     "systemd": "/usr/lib/systemd/systemd",
     "iproute2": "ip",
     "keepalived": "keepalived",
+    "nftables": "nft",
     "apache2-utils": "htpasswd",
     "curl": "curl",
 }

@@ -1,8 +1,9 @@
 """The external fence: a configured command, called as cluster software calls its fence agents.
 
 Options go to its standard input, one `key=value` in a line; exit status 0 means that the node is cut off, anything else that it
-may not be. Nothing secret is in its arguments or environment, where every user of the machine could read it: passwords are
-read from files each time, and go the same way as the other options.
+may not be. Nothing secret is in the arguments or environment that we give it, where every user of the machine could read it:
+passwords are read from files each time, and go the same way as the other options. What an agent gives to programs of its own
+is beyond us: `fence_ipmilan` calls `ipmitool` with the password among the arguments.
 """
 
 import functools
