@@ -154,7 +154,7 @@ SUITES = (
     # What an operator installs: mostly it waits for a service to start, and to end.
     Suite("packaging", ("tests/packaging",), seconds=45, proof_seconds=800, lane="waits"),
     # Three machines with databases, services and clients of their own, from the first package to a lost one.
-    Suite("guide", ("tests/guide",), seconds=60, proof_seconds=240, lane="waits"),
+    Suite("guide", ("tests/guide",), seconds=75, proof_seconds=240, lane="waits"),
     Suite("events", ("tests/events",), seconds=45, proof_seconds=90, lane="waits"),
     # Storage that changes hands or backends, by nodes that may die anywhere.
     Suite("moves", ("tests/managing", "tests/migration"), seconds=45, proof_seconds=60),
