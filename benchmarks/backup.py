@@ -4,6 +4,7 @@
     python benchmarks/backup.py --quick                                   volumes of 64 MiB: two minutes at most
     python benchmarks/backup.py --size 1024 --only breezeblock,restic --data mixed
     python benchmarks/backup.py --write …                                 the whole table, into the documentation
+    python benchmarks/backup.py --only breezeblock,breezeblock_afar --elsewhere /dev/shm --write     how near to the bound
     python benchmarks/backup.py --from FILE --write                       the page once more, from an earlier run
 
 Three volumes as files: random bytes, this machine's own files, and one that is mostly holes. Each is backed up whole; then a
@@ -31,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from archiving import data, page, plot
 from archiving.meter import Command, Failed, Used, drop_caches, measure
-from archiving.plan import ACTS, DATA, TITLES, USUAL
+from archiving.plan import ACTS, AFAR, DATA, OURS, TITLES, TOLD, USUAL
 from archiving.results import Results, middle, read
 from archiving.ways import Tools, Way, found, keep_ranges, ways
 
@@ -43,6 +44,7 @@ MIB: Final = 1024**2
 FULL_MIB: Final = 4096
 QUICK_MIB: Final = 64
 FILES: Final = (Path("/usr"),)
+OURS_ALONE: Final = frozenset((OURS, TOLD, AFAR))
 
 
 def main() -> int:
@@ -54,7 +56,9 @@ def main() -> int:
     print(text)
     if not options.read:
         results.write(options.json)
-    if options.write:
+    if options.write and set(options.only) <= OURS_ALONE:
+        page.write(PAGE, page.bounds(results), place=page.OURS_ALONE)
+    elif options.write:
         page.write(PAGE, f"{plot.links()}\n\n{text}")
         for name in plot.PICTURES:
             (PAGE.parent / f"backup-{name}.svg").write_text(plot.picture(results, name), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Final
 from .plan import ACTS, AFAR, CINDER, CINDER_ZSTD, DATA, OURS, TITLES, TOLD
 from .results import Figure, Results
 
-__all__ = ["shown", "speed", "tables", "targets", "write"]
+__all__ = ["ALL", "OURS_ALONE", "bounds", "shown", "speed", "tables", "targets", "write"]
 
 GIB: Final = 1024**3
 MIB: Final = 1024**2
@@ -20,8 +20,9 @@ FULL_TIMES: Final = {CINDER: 10.0, CINDER_ZSTD: 3.0}
 INCREMENTAL_TIMES: Final = 20.0
 BOUND_SHARE: Final = 0.8
 PEAK_MIB: Final = 300.0
-_BEGIN: Final = "<!-- backups: made by benchmarks/backup.py --write -->"
-_END: Final = "<!-- end of backups -->"
+# Where the page has what a run found; one of ours alone, stored elsewhere as well, has a place of its own.
+ALL: Final = "backups"
+OURS_ALONE: Final = "backups stored elsewhere"
 
 
 def shown(act: str, figures: Mapping[str, Figure]) -> dict[str, Figure]:
@@ -145,12 +146,18 @@ def _of_data(
             yield what, title, f"≥ {BOUND_SHARE:.0%}", f"{share:.0%}", share >= BOUND_SHARE
 
 
-def write(page: Path, text: str) -> None:
-    """Put it between the two marks."""
+def bounds(results: Results) -> str:
+    """What the machine allows, and how near to that our own full backups come."""
+    return "\n\n".join((_setting(results), _bounds(results), _reached(results)))
+
+
+def write(page: Path, text: str, *, place: str = ALL) -> None:
+    """Put it between the two marks of that place."""
+    begin, end = f"<!-- {place}: made by benchmarks/backup.py --write -->", f"<!-- end of {place} -->"
     was = page.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     assert pattern.search(was), f"{page} has no place for the tables"
-    page.write_text(pattern.sub(lambda _: f"{_BEGIN}\n\n{text}\n\n{_END}", was), encoding="utf-8")
+    page.write_text(pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", was), encoding="utf-8")
 
 
 def cpus() -> int:
