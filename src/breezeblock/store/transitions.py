@@ -225,16 +225,17 @@ def read_seen(tx: Connection, table: Table, row_id: str, *, origin: Origin) -> d
     For whoever goes on to read, and to lock, what belongs to the row: those who cannot see it must not make others wait for
     that, and must not learn from the time it takes that there is something.
     """
-    row = read_row(tx, table, row_id)
     seen_by = None if origin.is_admin else origin.project_id
-    if row is None or row.get("tombstone") or seen_by not in (None, row.get("project_id", seen_by)):
+    statement = _read(table, living=True, owned=seen_by is not None)
+    row = tx.execute(statement, {"row_id": row_id, "seen_by": seen_by}).mappings().one_or_none()
+    if row is None:  # whether it is there and another's only the database knows: taking it from there would take time
         raise NotFound(f"{NOUNS.get(table.name, table.name)} {row_id} could not be found.")
-    return row
+    return dict(row)
 
 
 def read_row(tx: Connection, table: Table, row_id: str) -> dict[str, Any] | None:
     """The row now, or None."""
-    row = tx.execute(_read(table), {"row_id": row_id}).mappings().one_or_none()
+    row = tx.execute(_read(table, living=False, owned=False), {"row_id": row_id}).mappings().one_or_none()
     return None if row is None else dict(row)
 
 
@@ -254,14 +255,18 @@ def note_update(tx: Connection, table: Table, row_id: str) -> None:
 # Statements are built once: building one costs several times as much as running it.
 
 
-@functools.cache
-def _lock(table: Table, *, living: bool, owned: bool) -> Update:
+def _this(table: Table, *, living: bool, owned: bool) -> ColumnElement[bool]:
     mine = table.c.id == bindparam("row_id")
     if living and "tombstone" in table.c:
         mine &= table.c.tombstone.is_(False)
     if owned and "project_id" in table.c:
         mine &= table.c.project_id == bindparam("seen_by")
-    return update(table).where(mine).values(op_seq=table.c.op_seq + 1)
+    return mine
+
+
+@functools.cache
+def _lock(table: Table, *, living: bool, owned: bool) -> Update:
+    return update(table).where(_this(table, living=living, owned=owned)).values(op_seq=table.c.op_seq + 1)
 
 
 @functools.cache
@@ -270,8 +275,8 @@ def _insert(table: Table) -> Insert:
 
 
 @functools.cache
-def _read(table: Table) -> Select[Any]:
-    return select(table).where(table.c.id == bindparam("row_id"))
+def _read(table: Table, *, living: bool, owned: bool) -> Select[Any]:
+    return select(table).where(_this(table, living=living, owned=owned))
 
 
 @functools.cache
