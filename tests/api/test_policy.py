@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.api.every_call import OWNED, ROWS
+from tests.api.opened import Open, opening
 from tests.api.personas import by_role
 from tests.api.world import Api
 from tests.databases import statements
@@ -13,7 +14,6 @@ from tests.databases import statements
 from breezeblock.api.auth import IMPLIED, Asking, Caller
 from breezeblock.model.ids import ProjectId, UserId
 
-Open = Callable[[str], Api]
 OWNER, OTHER = "user:p1", "somebody:p1"
 
 
@@ -26,17 +26,8 @@ async def by_user(asking: Asking) -> Caller:
 @pytest.fixture
 def opened(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Open]:
     """The application with a file of policies."""
-    made: list[Api] = []
-
-    def open_with(policies: str) -> Api:
-        file = tmp_path / "policy.yaml"
-        file.write_text(policies, encoding="utf-8")
-        made.append(Api(tmp_path, loop, authenticate=by_user, policy=file))
-        return made[0]
-
-    yield open_with
-    for api in made:
-        api.close()
+    with opening(tmp_path, loop, authenticate=by_user) as open_with:
+        yield open_with
 
 
 BY_USER = '"rule:admin_api or user_id:%(user_id)s"'

@@ -1,7 +1,7 @@
 """Rules that are asked only where a row says so: of images, of types that several hosts may attach, of booting twice."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ import pytest
 from tests.api.builders import START_US, default_type
 from tests.api.every_call import OWNED, ROWS
 from tests.api.every_call import SHARED as TYPES
+from tests.api.opened import Open, opening
 from tests.api.world import Api
 
 from breezeblock.store import tables
 
-Open = Callable[[str], Api]
 SHARED: Final = "abababab-0000-4000-8000-00000000000a"
 IMAGE: Final = "abababab-0000-4000-8000-00000000000b"
 SPECS: Final = '{"multiattach": "<is> True"}'
@@ -30,19 +30,14 @@ NOBODY: Final = '"!"'
 @pytest.fixture
 def opened(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Open]:
     """The application with a file of policies, a type `shared` and storage that has it."""
-    made: list[Api] = []
+    with opening(tmp_path, loop) as open_with:
 
-    def open_with(policies: str) -> Api:
-        file = tmp_path / "policy.yaml"
-        file.write_text(policies, encoding="utf-8")
-        api = Api(tmp_path, loop, policy=file)
-        made.append(api)
-        api.reset([(table, row | OFFERS if table is tables.pools else row) for table, row in (*ROWS, TYPE)])
-        return api
+        def filled(policies: str) -> Api:
+            api = open_with(policies)
+            api.reset([(table, row | OFFERS if table is tables.pools else row) for table, row in (*ROWS, TYPE)])
+            return api
 
-    yield open_with
-    for api in made:
-        api.close()
+        yield filled
 
 
 def post(api: Api, path: str, body: Any, *, token: str = "user:p1") -> httpx.Response:

@@ -1,12 +1,11 @@
 """Whose outage it is when Keystone, or a server in front of it, fails at a token. The real one is in test_keystone.py."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
+from tests.answering import Answering, serving
 
 from breezeblock.api.identity.keystone_client import KeystoneClient
 from breezeblock.api.identity.tokens import KeystoneAway
@@ -37,7 +36,7 @@ class Front(ThreadingHTTPServer):
         self.asked: list[str] = []
 
 
-class Asked(BaseHTTPRequestHandler):
+class Asked(Answering):
     """One connection."""
 
     server: Front
@@ -45,8 +44,8 @@ class Asked(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A login."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(self.server.statuses.get("login", 201), OWN)
+        self.read_body()
+        self.tell(self.server.statuses.get("login", 201), OWN)
 
     def do_GET(self) -> None:
         """A question about a token."""
@@ -56,30 +55,18 @@ class Asked(BaseHTTPRequestHandler):
         if status == BROKEN:
             self.close_connection = True
             return
-        self.answer(status, token)
+        self.tell(status, token)
 
-    def answer(self, status: int, token: str) -> None:
-        body = json.dumps({"token": TOLD | self.server.more}).encode()
-        self.send_response(status)
-        self.send_header("X-Subject-Token", token)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads it."""
+    def tell(self, status: int, token: str) -> None:
+        """Whose it is."""
+        self.answer(status, {"token": TOLD | self.server.more}, headers={"X-Subject-Token": token})
 
 
 @pytest.fixture
 def front() -> Iterator[Front]:
     server = Front()
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    serving.start()
-    yield server
-    server.shutdown()
-    serving.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ all packages, that is said: nothing passes because nobody looked.
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
+from tests.answering import Answering, serving
 from tests.proof import not_here
 from tests.servers.environments import environment
 from tests.servers.packages import Missing
@@ -104,14 +104,14 @@ class Advisories(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1/query"
 
 
-class Asked(BaseHTTPRequestHandler):
+class Asked(Answering):
     """One question."""
 
     server: Advisories
 
     def do_POST(self) -> None:
         """About one package in one version."""
-        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        query = json.loads(self.read_body())
         self.server.asked.append(query)
         name = query["package"]["name"]
         known = {
@@ -125,26 +125,14 @@ class Asked(BaseHTTPRequestHandler):
                 }
             ],
         }
-        body = json.dumps({"vulns": [known]} if name == "weak" else {}).encode()
-        self.send_response(503 if self.server.is_broken else 200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads it."""
+        self.answer(503 if self.server.is_broken else 200, {"vulns": [known]} if name == "weak" else {})
 
 
 @pytest.fixture
 def advisories() -> Iterator[Advisories]:
     server = Advisories()
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    serving.start()
-    yield server
-    server.shutdown()
-    serving.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_a_package_of_which_something_is_known_is_named(auditor: Path, advisories: Advisories, tmp_path: Path) -> None:
