@@ -137,11 +137,11 @@ class HttpBasic:
         user = users.by_name.get(name)
         digest = hashlib.blake2b(name.encode() + b"\0" + password, key=self._key).digest()
         good = self._good.get(digest)
-        is_known = user is not None and good is not None and good.hash == user.hash
-        if is_known and good is not None and self._clock.boottime() < good.until:
+        now = self._clock.boottime()
+        if user is not None and good is not None and good.hash == user.hash and now < good.until:
             # Whoever is at work stays so: guesses at the same name are not to keep him out when this lapses.
-            self._good.put(digest, good._replace(until=self._clock.boottime() + self._cache_s))
-        if user is None or good is None or not is_known or self._clock.boottime() >= good.until:
+            self._good.put(digest, good._replace(until=now + self._cache_s))
+        else:
             user = await self._verified(users, name, password, digest, asking.address)
         require_same_project(asking.url_project, user.project)
         return Caller(UserId(user.name), ProjectId(user.project), user.roles, quotas=users.quotas)
